@@ -1,0 +1,30 @@
+# make demo: set up .venv, fine-tune the two demo tasks, grade.    make test: set up, run tox.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.demo
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		runner/main.py recipes/demo-acceptability.yaml recipes/demo-paraphrase.yaml
+	$(BIN)/python -m grading.score --answers recipes/demo/data/questionBAnswer
+
+test: $(VENV)/.test
+	$(BIN)/tox run --skip-missing-interpreters true
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'tox>=4'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .tox build *.egg-info

@@ -1,0 +1,229 @@
+"""The contract: what a submission looks like on disk, said once for the runner that writes and the grader that reads.
+
+Paths, record shapes, the label rule, the result file and strict JSON live here and nowhere else. Standard library
+only, Python 3.9: `runner` imports this one module of `grading`, and `grading` imports nothing of `runner`.
+"""
+
+import json
+import re
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+TRAIN_KEYS = ("instruction", "input", "output")
+"""Keys of a training record, in the order they are written."""
+
+DEV_KEYS = ("instruction", "input")
+"""Keys of a dev record: the same without the answer."""
+
+LABELS = ("0", "1")
+"""The exam's labels. A key that uses other labels brings its own set, see `label_set`."""
+
+PREDICTED_ROWS = 150
+"""Rows of the dev file that the exam wants predicted, counted from the first."""
+
+ANSWER_FOLDER = "data/questionBAnswer"
+"""Where the answer keys lie, below the grader's own folder."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+JSON_DEPTH = 32
+"""Deepest nesting accepted in any JSON file of a submission; PEFT's own configuration needs 3."""
+
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?:_[A-Za-z0-9.-]*[A-Za-z.-][A-Za-z0-9.-]*)*")
+_ANSWER_FILE = re.compile(r"result_(?P<dataset>.+?)(?:_\d+)?\.txt")
+_LABEL = re.compile(r"[!-~]{1,32}")
+
+
+class ContractError(ValueError):
+    """Bytes that break the contract. The message says what was expected and what was found; the caller knows the file."""
+
+
+# Paths, relative to a workspace or a submission, always with forward slashes.
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether `name` can name a dataset: it becomes part of file names, and `_46` at its end would be a key's suffix."""
+    return len(name) <= 64 and bool(_DATASET.fullmatch(name))
+
+
+def train_path(dataset: str) -> str:
+    """The training records: a JSON array of objects with `TRAIN_KEYS`."""
+    return f"pre_data/{dataset}/{dataset}_train.json"
+
+
+def dev_path(dataset: str) -> str:
+    """The records to predict: a JSON array of objects with `DEV_KEYS`."""
+    return f"pre_data/{dataset}/{dataset}_dev.json"
+
+
+def adapter_folder(dataset: str) -> str:
+    """The folder of the LoRA adapter: `ADAPTER_WEIGHTS` and `ADAPTER_CONFIG`, as PEFT saves them."""
+    return f"saved_model/{dataset}"
+
+
+def result_path(dataset: str) -> str:
+    """The predictions, one label a line, line *i* for dev row *i*."""
+    return f"result/result_{dataset}.txt"
+
+
+def result_paths(dataset: str) -> Tuple[str, ...]:
+    """Where a result file may lie, best first: the exam's own text also speaks of the workspace's root."""
+    return (result_path(dataset), f"result_{dataset}.txt")
+
+
+def dataset_of_answer(file_name: str) -> Optional[str]:
+    """The dataset that an answer key's file name means (`result_QQP_46.txt` → `QQP`), None for any other file."""
+    match = _ANSWER_FILE.fullmatch(file_name)
+    return match.group("dataset") if match and is_dataset_name(match.group("dataset")) else None
+
+
+# Labels.
+
+
+def is_label(text: str) -> bool:
+    """Whether `text` can be a label: 1 to 32 visible ASCII characters, so that it fits a line and looks like itself."""
+    return bool(_LABEL.fullmatch(text))
+
+
+def label_set(answers: Iterable[str]) -> Tuple[str, ...]:
+    """The labels that a key admits: the exam's `LABELS` if it uses no others, else its own, sorted."""
+    used = set(answers)
+    return LABELS if used <= set(LABELS) else tuple(sorted(used))
+
+
+# Records.
+
+
+def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> Optional[str]:
+    """What is wrong with one record, in words, or None. `keys` is `TRAIN_KEYS` or `DEV_KEYS`."""
+    if not isinstance(record, dict):
+        return f"expected an object, found {_kind(record)}"
+    missing = [key for key in keys if key not in record]
+    if missing:
+        return f"key {missing[0]!r} is missing"
+    extra = [key for key in record if key not in keys]
+    if extra:
+        return f"key {extra[0][:40]!r} is not part of the record"
+    for key in keys:
+        if not isinstance(record[key], str):
+            return f"{key!r} is {_kind(record[key])}, expected a string"
+    if not record["instruction"].strip():
+        return "'instruction' is empty"
+    if "output" in keys and record["output"] not in labels:
+        return f"'output' is {record['output'][:40]!r}, expected one of {', '.join(labels)}"
+    return None
+
+
+def format_records(records: Iterable[Dict[str, str]]) -> bytes:
+    """The records as the contract's JSON: a UTF-8 array, one record a line so that people and `diff` can read it.
+
+    Raises UnicodeEncodeError for a bare surrogate, which no reader would accept."""
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
+    return (f"[\n{lines}\n]\n" if lines else "[]\n").encode("utf-8")
+
+
+# Results.
+
+
+def format_result(labels: Iterable[str]) -> bytes:
+    """The result file: one label a line, a newline behind each."""
+    return "".join(f"{label}\n" for label in labels).encode("ascii")
+
+
+def parse_result(data: bytes) -> List[str]:
+    """The lines of a result file or an answer key, stripped of their line end only.
+
+    Tolerated: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline. Nothing else: a blank
+    or padded line stays as it is, so that line *i* is line *i*. Raises ContractError where the bytes are not UTF-8."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ContractError(
+            f"expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
+        ) from None
+    lines = text.split("\n")  # not splitlines(): U+2028 and form feeds are no line ends here
+    if lines[-1] == "":
+        lines.pop()
+    return [line[:-1] if line.endswith("\r") else line for line in lines]
+
+
+# Strict JSON.
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of strict JSON: UTF-8, no repeated key, no NaN or Infinity, no bare surrogate, at most `JSON_DEPTH` deep.
+
+    Raises ContractError with the place (line and column where the parser knows it) and what was found."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContractError(
+            f"expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
+        ) from None
+    if text.startswith("\ufeff"):
+        raise ContractError("starts with a byte order mark; save it as UTF-8 without one")
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_real
+        )
+    except json.JSONDecodeError as error:
+        raise ContractError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise ContractError(f"nested deeper than {JSON_DEPTH} levels") from None
+    _check_value(value)
+    return value
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ContractError(f"key {key[:40]!r} is repeated in one object")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ContractError(f"{name} is no JSON value")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 40:  # int() is quadratic in the digits, and newer Pythons refuse 4,300 of them with another error
+        raise ContractError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    if len(digits) > 400 or float(digits) in (float("inf"), float("-inf")):
+        raise ContractError(f"a number out of range: {digits[:40]}")
+    return float(digits)
+
+
+def _check_value(value: Any) -> None:
+    level = [value]
+    for _ in range(JSON_DEPTH + 1):
+        if not level:
+            return
+        below: List[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item)
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+            elif isinstance(item, str):
+                try:
+                    item.encode("utf-8")
+                except UnicodeEncodeError:
+                    raise ContractError(f"a string holds a bare surrogate: {ascii(item[:40])}") from None
+        level = below
+    raise ContractError(f"nested deeper than {JSON_DEPTH} levels")
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = ((dict, "an object"), (list, "an array"), (str, "a string"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "a number")

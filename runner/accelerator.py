@@ -1,0 +1,37 @@
+"""The accelerator: Accelerate's handle on devices, processes and trackers, set up for one recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+
+from runner.errors import UserError
+from runner.recipe import Recipe
+
+
+def accelerator_for(recipe: Recipe, folder: Path) -> Accelerator:
+    """An accelerator for one fine-tune, its trackers started. Trackers that keep files keep them in `folder`.
+
+    Mixed precision stays off whatever the launcher's configuration says: the weights have the type that the recipe
+    wants, and bf16 autocast computes Gemma's rotary positions wrongly on transformers 4.38.
+    Raises UserError for a tracker that is not installed."""
+    available = sorted(str(tracker) for tracker in get_available_trackers())
+    for name in recipe.train.trackers:
+        if name not in available:
+            there = ", ".join(available) or "none"
+            raise UserError(f"train.trackers: {name} is not installed; installed are: {there}", f"pip install {name}")
+    accelerator = Accelerator(
+        mixed_precision="no", log_with=list(recipe.train.trackers) or None, project_dir=str(folder)
+    )
+    if recipe.train.trackers:
+        numbers = {
+            f"{block}.{key}": value
+            for block in ("samples", "lora", "train")
+            for key, value in dataclasses.asdict(getattr(recipe, block)).items()
+            if isinstance(value, (int, float, str, bool))
+        }
+        accelerator.init_trackers(recipe.task.name, config=numbers)
+    return accelerator

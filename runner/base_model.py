@@ -1,0 +1,90 @@
+"""The base model: the pre-trained model and its tokenizer, found by the recipe's name for it and loaded once a launch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.errors import UserError
+from runner.files import digest_folder
+
+CONTENT = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*", "special_tokens_map.json")
+"""The files that make a base what it is: its digest covers them and a download brings them."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base."""
+
+    folder: Path
+    """Where it lies."""
+    precision: str
+    """Type of its weights: `bf16` or `fp32`."""
+    model: Any
+    """The causal language model, frozen, on the device."""
+    tokenizer: Any
+    """Its tokenizer, a fast one."""
+
+
+def find_base(name: str, root: Path) -> Path:
+    """The folder of the base that a recipe names: a folder (from the workspace or absolute) or a hub id, downloaded once.
+
+    Raises UserError where neither is there."""
+    folder = root / Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"base: {folder} holds no config.json", "name the folder that the model was saved or downloaded to"
+            )
+        if not list(folder.glob("*.safetensors")):
+            raise UserError(
+                f"base: {folder} holds no *.safetensors; pickled weights (*.bin) are not loaded, they can run code",
+                "save the model with save_pretrained(folder, safe_serialization=True) where you trust it",
+            )
+        return folder
+    if not _HUB_ID.fullmatch(name):
+        raise UserError(f"base: there is no folder {folder}", "name the model's folder: base=/models/gemma-2b")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(CONTENT)))
+    except Exception as error:  # the hub's client has dozens of error types; each means that the base is not to be had
+        raise UserError(
+            f"base: {name} is no folder here and cannot be had from the hub: {str(error).strip().splitlines()[0]}",
+            "name the model's folder (base=/models/gemma-2b), or log in with `huggingface-cli login` if the model is gated",
+        ) from error
+
+
+def base_digest(folder: Path) -> str:
+    """SHA-256 over the base's files."""
+    return digest_folder(folder, CONTENT)
+
+
+def load_base(folder: Path, precision: str, device: Any) -> Base:
+    """Loads the base in `folder` onto `device`; `precision` is `auto`, `bf16` or `fp32`.
+
+    Raises UserError where the folder cannot be loaded."""
+    import torch
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    from runner.stack import load_model
+
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    logging.disable_progress_bar()  # a bar of its own for each file would break ours
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = load_model(folder, {"bf16": torch.bfloat16, "fp32": torch.float32}[precision])
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"base: cannot load {folder}: {' '.join(str(error).split())[:300]}",
+            "check that the folder is complete and that this version of transformers knows the model",
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"base: {folder} has no tokenizer.json", "save its tokenizer with a fast tokenizer class")
+    return Base(folder, precision, model.requires_grad_(False).to(device), tokenizer)

@@ -1,0 +1,99 @@
+"""The command: arguments in, exit code out. 0: done; 2: the user's mistake, said in words; 1: our fault, with its
+traceback; 130 and 143: interrupted. (`accelerate launch` turns every code but 0 into 1.)"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from runner import __version__, pipeline
+from runner.errors import UserError
+from runner.recipe_file import is_override, load_recipes
+
+EPILOG = """\
+examples:
+  accelerate launch runner/main.py recipes/qqp.yaml
+  accelerate launch runner/main.py recipes/cola.yaml base=/models/gemma-2b train.epochs=2
+  python runner/main.py --check recipes/*.yaml
+then:
+  python -m grading.score
+"""
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Runs the command and returns its exit code."""
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
+    overrides = [argument for argument in options.arguments if is_override(argument)]
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        if not recipes:
+            raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; they are YAML files")
+        loaded = load_recipes(recipes, overrides)
+        if options.check:
+            for one in loaded:
+                print(f"{one.path}: fine")
+            return 0
+        if not options.workspace.is_dir():
+            raise UserError(
+                f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
+            )
+        pipeline.run(loaded, options.workspace, options.stages, options.fresh)
+    except UserError as error:
+        if pipeline.is_main_process():
+            print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished stages stay, the same command goes on behind them", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runner/main.py",
+        description="Runs recipes: prepare the data, fine-tune a LoRA adapter, predict the dev rows.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help="recipes to run, and changes to their keys"
+    )
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder with data/, for all that is written (default: the current one)",
+    )
+    parser.add_argument("--check", action="store_true", help="look for mistakes in the recipes and stop")
+    parser.add_argument(
+        "--stages",
+        type=_stages,
+        default=pipeline.STAGES,
+        metavar="LIST",
+        help=f"stages to run (default: {','.join(pipeline.STAGES)})",
+    )
+    parser.add_argument("--fresh", action="store_true", help="run stages whose inputs have not changed, too")
+    parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
+    return parser
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in pipeline.STAGES]
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected some of {', '.join(pipeline.STAGES)}, with commas between"
+        )
+    return names
+
+
+def _terminated(number: int, frame: Any) -> None:
+    print("terminated; finished stages stay, the same command goes on behind them", file=sys.stderr)
+    raise SystemExit(128 + number)

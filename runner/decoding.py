@@ -1,0 +1,72 @@
+"""Decoding: how one row's prediction is made. One function per kind, one row each of `DECODERS`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+
+from runner.layouts import padded
+from runner.prompt import Prompt
+from runner.recipe import GenerateDecoding, LabelDecoding
+from runner.scorer import LabelScorer
+
+UNPARSABLE = "?"
+"""What stands in the result file where the model's answer is no label: it holds the line's place and scores nothing."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one row."""
+
+    label: str
+    """A label, or `UNPARSABLE`."""
+    probabilities: dict[str, float]
+    """Each label's probability, given that the answer is a label."""
+    text: Optional[str]
+    """What the model wrote, where it was let write."""
+
+
+def by_label(decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> Prediction:
+    """The likelier label."""
+    logits = scorer(padded(prompt, [suffix]).to(scorer.label_ids.device)).label_logits[0]
+    probabilities = _probabilities(prompt, logits)
+    return Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
+
+
+def by_generation(decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> Prediction:
+    """The label that the model's greedy continuation begins with, if it begins with one."""
+    ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
+    written = scorer.model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        pad_token_id=0,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
+    text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
+    probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float())
+    return Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
+
+
+def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
+    """The label that `text` begins with, leading spaces aside, if no letter or digit goes on behind it: `1.` but not `10`."""
+    for label in sorted(labels, key=len, reverse=True):
+        if re.match(rf"\s*{re.escape(label)}(?!\w)", text):
+            return label
+    return None
+
+
+def _probabilities(prompt: Prompt, logits: torch.Tensor) -> dict[str, float]:
+    return dict(zip(prompt.labels, logits.softmax(0).tolist()))
+
+
+DECODERS: Mapping[type, Callable[[Any, LabelScorer, Prompt, Sequence[int]], Prediction]] = {
+    LabelDecoding: by_label,
+    GenerateDecoding: by_generation,
+}

@@ -1,0 +1,26 @@
+"""Errors that are the user's to mend: each says what is wrong, where, and what to do next. `command` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """Something that the user can mend. `str()` is the whole message; the command prints it and exits with 2."""
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        self.what = what
+        self.next_step = next_step
+        super().__init__(f"{what}\n  next: {next_step}" if next_step else what)
+
+
+class RecipeError(UserError):
+    """A recipe, or several, with problems: one line each, all at once."""
+
+    def __init__(self, problems: Sequence[object]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class DataError(UserError):
+    """A data file that cannot be read as the recipe describes it. The message names file, line, expected and found."""

@@ -1,0 +1,80 @@
+"""The hold-out: what the scorer says of rows kept out of training, in the measures that the recipe's user cares for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from runner.label_metric import LabelMetric
+from runner.layouts import Layout
+from runner.prompt import Encoded, Prompt
+from runner.scorer import LabelScorer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The measures of one adapter on the hold-out."""
+
+    accuracy: float
+    """Share of right answers."""
+    mcc: float
+    """Matthews correlation: 0 is chance, whatever the label shares."""
+    f1: float
+    """F1 of the last label; the mean over labels where there are more than two."""
+    loss: float
+    """Mean loss, in nats."""
+    answers: dict[str, int]
+    """How often each label was the answer."""
+
+    def better_than(self, other: Evaluation) -> bool:
+        """Whether this adapter is the one to keep: by accuracy, which the exam grades, then by loss."""
+        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+class Holdout:
+    """The held-out rows of one task, ready to be scored again and again, spread over all processes."""
+
+    def __init__(
+        self, prompt: Prompt, rows: Encoded, layout: Layout, batch_size: int, accelerator: Accelerator
+    ) -> None:
+        self.prompt, self.rows, self.layout, self.accelerator = prompt, rows, layout, accelerator
+        order = sorted(range(len(rows.suffixes)), key=lambda row: len(rows.suffixes[row]))  # equal lengths waste least
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        self.batches = batches[accelerator.process_index :: accelerator.num_processes]
+        self.metric = LabelMetric(len(prompt.labels))
+
+    def majority(self) -> float:
+        """The accuracy of always giving the commonest label."""
+        return max(Counter(self.rows.targets).values()) / len(self.rows.targets)
+
+    @torch.no_grad()
+    def evaluate(self, scorer: LabelScorer) -> Evaluation:
+        """The scorer's measures, the same on every process. The scorer is left in the mode it came in."""
+        training = scorer.training
+        scorer.eval()
+        found = [scored for rows in self.batches for scored in self._score(scorer, rows)]
+        scorer.train(training)
+        found = sorted(gather_object(found))
+        answers = [answer for _, answer, _ in found]
+        measures = self.metric.compute(predictions=answers, references=self.rows.targets)
+        loss = sum(loss for _, _, loss in found) / len(found)
+        counts = Counter(answers)
+        return Evaluation(**measures, loss=loss, answers={name: counts[n] for n, name in enumerate(self.prompt.labels)})
+
+    def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
+        device = self.accelerator.device
+        batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in rows]).to(device)
+        targets = torch.tensor([self.rows.targets[row] for row in rows], device=device)
+        scores = scorer(batch, targets)
+        return list(zip(rows, scores.label_logits.argmax(1).tolist(), scores.losses.tolist()))

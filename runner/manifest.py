@@ -1,0 +1,58 @@
+"""The manifest: what a stage read, what it wrote and what it found, written last. It says whether the stage is done.
+
+A manifest whose inputs are today's and whose outputs are on disk unchanged means: nothing to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from runner.files import digest, write_aside
+
+SCHEMA = "labeltune.manifest/1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One finished stage."""
+
+    stage: str
+    """`prepare`, `finetune` or `predict`."""
+    inputs: Mapping[str, str]
+    """Digest of everything that the outputs depend on, by name."""
+    outputs: Mapping[str, str]
+    """SHA-256 of every file written, by its path from the workspace."""
+    figures: Mapping[str, Any]
+    """What the stage found: counts, metrics, seconds. Plain JSON values."""
+    schema: str = SCHEMA
+    """Version of this shape."""
+
+
+def finish(
+    path: Path,
+    workspace: Path,
+    stage: str,
+    inputs: Mapping[str, str],
+    outputs: Sequence[str],
+    figures: Mapping[str, Any],
+) -> Manifest:
+    """Writes the manifest of a stage whose outputs, named from the workspace, all lie in their places."""
+    manifest = Manifest(stage, inputs, {name: digest(workspace / name) for name in outputs}, figures)
+    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+    write_aside(path, f"{text}\n".encode())
+    return manifest
+
+
+def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional[Manifest]:
+    """The manifest in `path` if it has these inputs and its outputs are unchanged on disk; None: run the stage."""
+    try:
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        unchanged = all(digest(workspace / name) == value for name, value in manifest.outputs.items())
+    except (OSError, ValueError, TypeError):  # missing, cut short, or of another version: all mean the same
+        return None
+    return manifest if unchanged and manifest.schema == SCHEMA and manifest.inputs == inputs else None

@@ -1,0 +1,189 @@
+"""The pipeline: recipe → table → records → adapter → predictions, for every recipe of a launch.
+
+Each stage reads what the one before left on disk. A stage whose inputs have not changed since it finished is not run.
+Only torch-free modules are imported here at the top; the stages that need a model bring in the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Optional
+
+from grading import contract
+from runner import __version__
+from runner.base_model import Base, base_digest, find_base, load_base
+from runner.errors import UserError
+from runner.files import digest, folder_aside
+from runner.manifest import finish, finished
+from runner.prepare import prepare, read_records
+from runner.prompt import build_prompt
+from runner.recipe import Recipe
+from runner.recipe_file import LoadedRecipe
+from runner.recipe_rules import dev_forms
+from runner.run_record import write_run_record
+from runner.table import open_table
+from runner.workspace import Workspace, locate_table
+
+STAGES = ("prepare", "finetune", "predict")
+
+ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, "prompt.json", "metrics.jsonl")
+"""What fine-tuning leaves in the adapter's folder, its manifest and the run record aside."""
+
+Say = Callable[[str], None]
+
+
+def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGES, fresh: bool = False) -> None:
+    """Runs the stages for each recipe in the workspace `root`; recipes with the same base share one loaded copy.
+
+    `fresh` runs a stage even if nothing has changed. Raises UserError and its kin."""
+    bases, wanted = Bases(root), set(stages)
+    for loaded in recipes:
+        started = time.perf_counter()
+        work = Work(loaded.recipe, Workspace(root, loaded.recipe.task.name), bases, fresh)
+        for name, stage in (("prepare", work.prepare), ("finetune", work.finetune), ("predict", work.predict)):
+            if name in wanted:
+                stage()
+        if is_main_process():
+            write_run_record(loaded, work.workspace, STAGES, time.perf_counter() - started)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes and speaks. The launcher numbers its processes in the environment."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wait_for_everyone() -> None:
+    """Holds every process of the launch until all have come here; needs nothing, not even torch, where there is one."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+class Bases:
+    """The base models of one launch: each found once, digested once, and loaded once while recipes in a row share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folders: dict[str, Path] = {}
+        self._digests: dict[str, str] = {}
+        self._loaded: Optional[tuple[str, str, Base]] = None
+
+    def folder(self, name: str) -> Path:
+        """Where the base that a recipe names lies."""
+        if name not in self._folders:
+            self._folders[name] = find_base(name, self.root)
+        return self._folders[name]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of that base's files."""
+        if name not in self._digests:
+            self._digests[name] = base_digest(self.folder(name))
+        return self._digests[name]
+
+    def load(self, name: str, precision: str, device: Any) -> Base:
+        """That base on `device`. Only the last one is kept: two gemmas need not fit beside each other."""
+        if self._loaded is None or self._loaded[:2] != (name, precision):
+            self._loaded = None
+            self._loaded = (name, precision, load_base(self.folder(name), precision, device))
+        return self._loaded[2]
+
+
+class Work:
+    """The stages of one recipe in one workspace. Each returns once its outputs and its manifest are on disk."""
+
+    def __init__(self, recipe: Recipe, workspace: Workspace, bases: Bases, fresh: bool) -> None:
+        self.recipe, self.workspace, self.bases, self.fresh = recipe, workspace, bases, fresh
+
+    def prepare(self) -> None:
+        """TSV files → records. The main process alone; the others wait at the next stage for what it writes."""
+        if not is_main_process():
+            return
+        recipe, task, root = self.recipe, self.recipe.task, self.workspace.root
+        forms = dev_forms(task.columns, task.label, task.dev_columns)
+        train = open_table(locate_table(task.train, root), task.train, (task.columns,), task.header, task.quoting)
+        dev = open_table(locate_table(task.dev, root), task.dev, forms, task.header, task.quoting)
+        inputs = {
+            "recipe": recipe.digest("task", "instruction", "samples"),
+            "train": digest(train.path),
+            "dev": digest(dev.path),
+        }
+        outputs = (self.workspace.train, self.workspace.holdout, self.workspace.dev)
+        self._stage("prepare", inputs, outputs, lambda say: prepare(recipe, train, dev, self.workspace, say))
+
+    def finetune(self) -> None:
+        """Records → adapter. Every process takes part."""
+        wait_for_everyone()
+        inputs = {
+            "recipe": self.recipe.digest("task.labels", "instruction", "prompt", "lora", "train"),
+            "base": self.bases.digest(self.recipe.base),
+            "train": self._digest(self.workspace.train),
+            "holdout": self._digest(self.workspace.holdout),
+        }
+        outputs = [f"{self.workspace.adapter}/{name}" for name in ADAPTER_FILES]
+        self._stage("finetune", inputs, outputs, self._finetune)
+
+    def predict(self) -> None:
+        """Adapter and dev records → result. One input at a time, so the main process alone."""
+        wait_for_everyone()
+        if not is_main_process():
+            return
+        inputs = {
+            "recipe": self.recipe.digest("task.labels", "instruction", "prompt", "decoding", "train.precision"),
+            "base": self.bases.digest(self.recipe.base),
+            "adapter": self._digest(f"{self.workspace.adapter}/{contract.ADAPTER_WEIGHTS}"),
+            "dev": self._digest(self.workspace.dev),
+        }
+        self._stage("predict", inputs, (self.workspace.result, self.workspace.predictions), self._predict)
+
+    def _stage(
+        self, stage: str, inputs: Mapping[str, str], outputs: Sequence[str], work: Callable[[Say], Mapping[str, Any]]
+    ) -> None:
+        """Runs `work` unless the stage's manifest says that it has been done with these inputs; writes the manifest last."""
+        path, root = self.workspace.manifest(stage), self.workspace.root
+        inputs = {**inputs, "version": __version__}
+        if not self.fresh and finished(path, root, inputs):
+            self._say(stage, "nothing changed")
+            return
+        figures = work(lambda text: self._say(stage, text))
+        if is_main_process():
+            finish(path, root, stage, inputs, outputs, figures)
+
+    def _finetune(self, say: Say) -> Mapping[str, Any]:
+        from runner.accelerator import accelerator_for
+        from runner.finetune import finetune
+
+        recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
+        records = read_records(self.workspace, recipe.task.labels)
+        # every process works on the folder's name, the main one makes it and moves it into place
+        with folder_aside(target) if is_main_process() else nullcontext(target) as folder:
+            accelerator = accelerator_for(recipe, folder)
+            base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
+            prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
+            return finetune(recipe, base, prompt, records, accelerator, folder, say)
+
+    def _predict(self, say: Say) -> Mapping[str, Any]:
+        from accelerate import PartialState
+
+        from runner.predict import predict
+
+        recipe = self.recipe
+        records = read_records(self.workspace, recipe.task.labels)
+        base = self.bases.load(recipe.base, recipe.train.precision, PartialState().device)
+        prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
+        return predict(recipe, base, prompt, records.dev, self.workspace, say)
+
+    def _digest(self, name: str) -> str:
+        """Digest of an earlier stage's output. Raises UserError where that stage has not run."""
+        try:
+            return digest(self.workspace.at(name))
+        except OSError as error:
+            raise UserError(f"{name}: {error.strerror}", "run the earlier stages too: leave --stages out") from None
+
+    def _say(self, stage: str, text: str) -> None:
+        if is_main_process():
+            print(f"{self.workspace.dataset} {stage}: {text}", flush=True)

@@ -1,0 +1,104 @@
+"""Predict: the saved adapter answers the dev records, one input at a time and in order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grading import contract
+from runner.adapter import saved_adapter
+from runner.base_model import Base
+from runner.decoding import DECODERS, UNPARSABLE, Prediction
+from runner.errors import UserError
+from runner.files import write_aside
+from runner.layouts import padded
+from runner.progress import progress
+from runner.prompt import Prompt
+from runner.recipe import Recipe
+from runner.scorer import LabelScorer
+from runner.workspace import Workspace
+
+SHOWN_ANSWERS = 5
+"""Unparsable answers shown to the user; all are in the predictions file."""
+
+
+def predict(
+    recipe: Recipe,
+    base: Base,
+    prompt: Prompt,
+    dev: Sequence[dict[str, str]],
+    workspace: Workspace,
+    say: Callable[[str], None],
+) -> Mapping[str, Any]:
+    """Writes the result file and, beside it, each row's label probabilities as JSON lines. Returns the figures.
+
+    Raises UserError where the adapter is missing, does not fit the base, or was trained with another prompt."""
+    folder = workspace.at(workspace.adapter)
+    check_prompt(prompt, folder)
+    rows = prompt.encode(dev, "dev")
+    if rows.truncated:
+        say(f"{rows.truncated} dev inputs cut to prompt.max_length")
+    decode = DECODERS[type(recipe.decoding)]
+    started = time.perf_counter()
+    with saved_adapter(base, folder), torch.no_grad():
+        scorer = LabelScorer(base.model, prompt.label_ids).eval()
+        scorer.prove_head(padded(prompt, rows.suffixes[:1]).to(scorer.label_ids.device))
+        suffixes = progress(len(rows.suffixes), "predict", rows.suffixes)
+        predictions = [decode(recipe.decoding, scorer, prompt, suffix) for suffix in suffixes]
+    seconds = time.perf_counter() - started
+    write_aside(workspace.at(workspace.predictions), b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
+    write_aside(workspace.at(workspace.result), contract.format_result(prediction.label for prediction in predictions))
+    unparsable = [
+        (row, prediction.text) for row, prediction in enumerate(predictions, 1) if prediction.label == UNPARSABLE
+    ]
+    for row, text in unparsable[:SHOWN_ANSWERS]:
+        say(f"row {row}: {text!r} is no label; written as {UNPARSABLE}")
+    counts = Counter(prediction.label for prediction in predictions)
+    if unparsable:
+        say(f"{len(unparsable)} of {len(predictions)} answers are no label; decoding.kind: label always gives one")
+    say(
+        f"{len(predictions)} rows → {workspace.result} ({', '.join(f'{n} × {label}' for label, n in sorted(counts.items()))})"
+    )
+    return {
+        "rows": len(predictions),
+        "answers": dict(sorted(counts.items())),
+        "unparsable": len(unparsable),
+        "truncated": rows.truncated,
+        "predict_seconds": round(seconds, 3),
+        "rows_per_second": round(len(predictions) / seconds, 2),
+    }
+
+
+def check_prompt(prompt: Prompt, folder: Path) -> None:
+    """Raises UserError where the adapter in `folder` was trained with another prompt, showing both."""
+    try:
+        trained = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder}: no prompt.json that says which prompt the adapter was trained with ({error})",
+            "run the finetune stage: --stages finetune,predict",
+        ) from None
+    today = prompt.description()
+    changed = [name for name in today if today[name] != trained.get(name)]
+    if changed:
+        shown = "\n".join(
+            f"  {name}: trained with {trained.get(name)!r}\n  {' ' * len(name)}  now {today[name]!r}"
+            for name in changed
+        )
+        raise UserError(
+            f"{folder}: the adapter was trained with another prompt than the recipe's\n{shown}",
+            "give the recipe the adapter's prompt again, or train anew: --stages finetune,predict",
+        )
+
+
+def _line(row: int, prediction: Prediction) -> bytes:
+    tree: dict[str, Any] = {"row": row, "label": prediction.label, "probabilities": prediction.probabilities}
+    if prediction.text is not None:
+        tree["text"] = prediction.text
+    return (json.dumps(tree, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,240 @@
+"""Prepare: a task's tables become the contract's records, in `pre_data/{dataset}/`.
+
+Two passes over the training file and nothing of it held but a label and a hash per row: the first reads and checks
+every row, the second takes the drawn ones. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import string
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from grading import contract
+from runner.errors import DataError
+from runner.files import write_aside
+from runner.recipe import Recipe
+from runner.sampling import draw
+from runner.table import Row, Table
+from runner.workspace import Workspace
+
+SHOWN_PROBLEMS = 10
+"""Bad rows named in one message; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one task, as the JSON files hold them."""
+
+    train: list[dict[str, str]]
+    """Training records."""
+    holdout: list[dict[str, str]]
+    """Held-out records, with their answers."""
+    dev: list[dict[str, str]]
+    """Records to predict, without answers, record *i* for dev row *i*."""
+
+
+def read_records(workspace: Workspace, labels: Sequence[str]) -> Records:
+    """The records that prepare left on disk. Raises DataError where a file is missing or breaks the contract."""
+
+    def read(name: str, keys: Sequence[str]) -> list[dict[str, str]]:
+        try:
+            records = contract.parse_json(workspace.at(name).read_bytes())
+        except (OSError, contract.ContractError) as error:
+            raise DataError(f"{name}: {error}", "run the prepare stage again: --stages prepare --fresh") from None
+        if not isinstance(records, list):
+            raise DataError(
+                f"{name}: expected an array of records", "run the prepare stage again: --stages prepare --fresh"
+            )
+        for number, record in enumerate(records, 1):
+            problem = contract.record_problem(record, keys, labels)
+            if problem:
+                raise DataError(
+                    f"{name}: record {number}: {problem}", "run the prepare stage again: --stages prepare --fresh"
+                )
+        return records
+
+    return Records(
+        read(workspace.train, contract.TRAIN_KEYS),
+        read(workspace.holdout, contract.TRAIN_KEYS),
+        read(workspace.dev, contract.DEV_KEYS),
+    )
+
+
+def prepare(
+    recipe: Recipe, train: Table, dev: Table, workspace: Workspace, say: Callable[[str], None]
+) -> Mapping[str, Any]:
+    """Writes the train, hold-out and dev records and returns the counts. `say` takes a line for the user.
+
+    Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
+    for table in (train, dev):
+        for note in table.notes:
+            say(f"{table.shown}: {note}")
+    dev_records, dev_keys, dev_problems = _dev_records(recipe, dev)
+    for row in dev_problems[:SHOWN_PROBLEMS]:
+        say(f"{dev.shown}:{row.line}: {row.problem}; kept, so that line {row.line} keeps its place")
+    scan = _scan(recipe, train)
+    _judge_bad_rows(recipe, train, scan, say)
+    times = Counter(scan.keys)
+    chosen = draw(
+        scan.labels, [times[key] == 1 and key not in dev_keys for key in scan.keys], recipe.samples, recipe.task.labels
+    )
+    train_records = _train_records(recipe, train, chosen.train)
+    holdout_records = _train_records(recipe, train, chosen.holdout)
+    outputs = {workspace.train: train_records, workspace.holdout: holdout_records, workspace.dev: dev_records}
+    for name, records in outputs.items():
+        write_aside(workspace.at(name), contract.format_records(records))
+    labels_of: dict[int, set[int]] = {}
+    for key, label in zip(scan.keys, scan.labels):
+        if times[key] > 1:
+            labels_of.setdefault(key, set()).add(label)
+    trained = set(map(scan.keys.__getitem__, chosen.train))
+    figures = {
+        "rows": len(scan.labels) + sum(scan.bad.values()),
+        "bad_rows": dict(scan.bad),
+        "labels": _label_counts(recipe, (recipe.task.labels[label] for label in scan.labels)),
+        "repeated_inputs": len(labels_of),
+        "inputs_with_two_labels": sum(len(labels) > 1 for labels in labels_of.values()),
+        "dev_inputs_among_labelled": sum(key in times for key in dev_keys),
+        "dev_inputs_in_training": sum(key in trained for key in dev_keys),
+        "bad_dev_rows": len(dev_problems),
+        "empty_inputs": scan.empty,
+        "train": _label_counts(recipe, (record["output"] for record in train_records)),
+        "holdout": _label_counts(recipe, (record["output"] for record in holdout_records)),
+        "dev": len(dev_records),
+    }
+    for line in _summary(figures):
+        say(line)
+    return figures
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """The first pass: what is known of every good training row."""
+
+    labels: array[int]
+    keys: array[int]
+    bad: Counter[str]
+    examples: list[Row]
+    empty: int
+
+
+def _scan(recipe: Recipe, table: Table) -> _Scan:
+    label_at = table.columns.index(recipe.task.label)
+    number_of = {label: number for number, label in enumerate(recipe.task.labels)}
+    inputs = _input_columns(recipe, table)
+    labels, keys, bad = array("B"), array("q"), Counter[str]()
+    examples: list[Row] = []
+    empty = 0
+    for row in table.rows():
+        label = number_of.get(row.fields[label_at], -1)
+        if row.problem or label < 0:
+            problem = (
+                row.problem
+                or f"expected the label {' or '.join(recipe.task.labels)}, found {row.fields[label_at][:40]!r}"
+            )
+            bad["label" if not row.problem else "row"] += 1
+            if len(examples) < SHOWN_PROBLEMS:
+                examples.append(row._replace(problem=problem))
+            continue
+        values = [row.fields[index] for index in inputs]
+        empty += not all(values)
+        labels.append(label)
+        keys.append(hash(tuple(values)))
+    return _Scan(labels, keys, bad, examples, empty)
+
+
+def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan, say: Callable[[str], None]) -> None:
+    count = sum(scan.bad.values())
+    if not count:
+        return
+    lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
+    if count > len(lines):
+        lines.append(f"{table.shown}: and {count - len(lines)} more bad rows")
+    if recipe.task.bad_rows == "error":
+        raise DataError("\n".join(lines), "mend the rows, or set task.bad_rows: skip to leave them out, counted")
+    for line in lines:
+        say(f"{line}; skipped")
+
+
+def _dev_records(recipe: Recipe, table: Table) -> tuple[list[dict[str, str]], set[int], list[Row]]:
+    limit = None if recipe.samples.dev == "all" else recipe.samples.dev
+    fill, inputs = _filler(recipe, table), _input_columns(recipe, table)
+    records, keys, problems = [], set(), []
+    for row in islice(table.rows(), limit):
+        records.append({"instruction": recipe.instruction, "input": fill(row.fields)})
+        keys.add(hash(tuple(row.fields[index] for index in inputs)))
+        if row.problem:
+            problems.append(row)
+    if limit is not None and len(records) < limit:
+        raise DataError(
+            f"{table.shown}: expected {limit} rows (samples.dev), found {len(records)}",
+            "set samples.dev: all to predict what is there",
+        )
+    return records, keys, problems
+
+
+def _train_records(recipe: Recipe, table: Table, chosen: Sequence[int]) -> list[dict[str, str]]:
+    """The records of the chosen good rows, numbers in ascending order."""
+    labels, label_at, fill = set(recipe.task.labels), table.columns.index(recipe.task.label), _filler(recipe, table)
+    good = (row.fields for row in table.rows() if not row.problem and row.fields[label_at] in labels)
+    return [
+        {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
+        for fields in _picked(good, chosen)
+    ]
+
+
+def _picked(rows: Iterable[list[str]], chosen: Sequence[int]) -> Iterator[list[str]]:
+    wanted = iter(chosen)
+    number = next(wanted, None)
+    for index, row in enumerate(rows):
+        if index == number:
+            yield row
+            number = next(wanted, None)
+
+
+def _input_columns(recipe: Recipe, table: Table) -> list[int]:
+    return [
+        table.columns.index(name) for _, name, _, _ in string.Formatter().parse(recipe.task.input) if name is not None
+    ]
+
+
+def _filler(recipe: Recipe, table: Table) -> Callable[[Sequence[str]], str]:
+    """A function from a row's fields to the record's input."""
+    parts = [
+        (text, None if name is None else table.columns.index(name))
+        for text, name, _, _ in string.Formatter().parse(recipe.task.input)
+    ]
+    return lambda fields: "".join(text + ("" if index is None else fields[index]) for text, index in parts)
+
+
+def _label_counts(recipe: Recipe, labels: Iterable[str]) -> dict[str, int]:
+    counts = Counter(labels)
+    return {label: counts[label] for label in recipe.task.labels}
+
+
+def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
+    def shares(counts: Mapping[str, int]) -> str:
+        total = sum(counts.values())
+        return f"{total:,} rows ({', '.join(f'{label}: {count / total:.1%}' for label, count in counts.items())})"
+
+    yield f"labelled {shares(figures['labels'])}; training {shares(figures['train'])}; hold-out {shares(figures['holdout'])}"
+    skipped = sum(figures["bad_rows"].values())
+    for count, words in (
+        (skipped, "bad training rows skipped"),
+        (figures["bad_dev_rows"], "dev rows that are not as expected, kept all the same"),
+        (figures["empty_inputs"], "labelled rows with an empty input column"),
+        (figures["repeated_inputs"], "inputs stand in several labelled rows (none of them in the hold-out)"),
+        (figures["inputs_with_two_labels"], "of those carry two labels"),
+        (
+            figures["dev_inputs_among_labelled"],
+            "dev inputs also stand among the labelled rows (none of them in the hold-out)",
+        ),
+        (figures["dev_inputs_in_training"], "of those were drawn for training"),
+    ):
+        if count:
+            yield f"{count:,} {words}"

@@ -1,0 +1,171 @@
+"""The prompt: the one place where a record becomes token ids. Training, hold-out evaluation and prediction all use it.
+
+A prompt is `prefix + suffix`. The prefix is what every record of the task shares: BOS, the instruction and the fixed
+words before the input. The suffix is the record's own: its input and the fixed words behind it. The three pieces
+are tokenised apart, so the prefix is the same ids in every row. The model answers at the suffix's last position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from runner.errors import DataError, UserError
+from runner.recipe import PromptShape
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Records as token ids."""
+
+    suffixes: list[list[int]]
+    """One list of ids per record kept."""
+    targets: list[int]
+    """Number of the right label per record kept; empty for records without answers."""
+    truncated: int
+    """Records whose input lost its end."""
+    dropped: int
+    """Training records left out because they were too long."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The prompt of one task for one tokenizer. Equal digests mean equal ids for every record."""
+
+    template: str
+    """The text with `{instruction}` and `{input}`."""
+    instruction: str
+    """The task's instruction."""
+    labels: tuple[str, ...]
+    """The labels, in the recipe's order."""
+    prefix: tuple[int, ...]
+    """Ids that every row begins with, the one BOS first."""
+    tail: tuple[int, ...]
+    """Ids that every row ends with."""
+    label_ids: tuple[int, ...]
+    """For each label the id that the model should give next; they differ from each other."""
+    max_length: int
+    """Most ids of one row."""
+    too_long: str
+    """What happens above it: `error`, `truncate` or `drop-from-train`."""
+    tokenizer: Any
+    """The base's tokenizer."""
+
+    def digest(self) -> str:
+        """SHA-256 of all that shapes the ids: texts, fixed ids, and the length rule's limit."""
+        return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()
+
+    def description(self) -> dict[str, Any]:
+        """The prompt as plain values, to be saved with an adapter and shown where two differ."""
+        names = ("template", "instruction", "labels", "prefix", "tail", "label_ids", "max_length")
+        values = {name: getattr(self, name) for name in names}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def encode(self, records: Sequence[dict[str, str]], what: str, may_drop: bool = False) -> Encoded:
+        """The records' suffixes and targets. `what` names the records in messages; only with `may_drop` is one left out.
+
+        Raises DataError where a record is too long and the recipe says `error`, or brings another instruction."""
+        room = self.max_length - len(self.prefix) - len(self.tail)
+        number_of = {label: number for number, label in enumerate(self.labels)}
+        suffixes: list[list[int]] = []
+        targets: list[int] = []
+        too_long: list[tuple[int, int]] = []
+        for number, record in enumerate(records, 1):
+            if record["instruction"] != self.instruction:
+                raise DataError(
+                    f"{what}: record {number}: expected the instruction {self.instruction!r}, found {record['instruction']!r}",
+                    "run the prepare stage again: --stages prepare --fresh",
+                )
+            ids = encode_text(self.tokenizer, record["input"])
+            if len(ids) > room:
+                too_long.append((number, len(ids) + self.max_length - room))
+                if may_drop and self.too_long == "drop-from-train":
+                    continue
+            suffixes.append([*ids[:room], *self.tail])
+            if "output" in record:
+                targets.append(number_of[record["output"]])
+        if too_long and self.too_long == "error":
+            number, length = max(too_long, key=lambda pair: pair[1])
+            raise DataError(
+                f"{what}: {len(too_long)} records are longer than prompt.max_length = {self.max_length} tokens, the longest "
+                f"is record {number} with {length}",
+                f"raise prompt.max_length to {length}, or choose prompt.too_long: truncate or drop-from-train",
+            )
+        dropped = len(records) - len(suffixes)
+        return Encoded(suffixes, targets, len(too_long) - dropped, dropped)
+
+
+def build_prompt(shape: PromptShape, instruction: str, labels: Sequence[str], tokenizer: Any) -> Prompt:
+    """The prompt of a task for this tokenizer.
+
+    Raises UserError where the fixed words fill the prompt or the tokenizer cannot tell the labels apart."""
+    before, after = _around_input(shape.template, instruction)
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    prefix = bos + encode_text(tokenizer, before)
+    tail, label_ids = _answer(tokenizer, after, labels)
+    # encode_text never yields a special token, so this fails only if a tokenizer does what no tokenizer should
+    if bos and (prefix + tail).count(bos[0]) != 1:
+        raise UserError(f"base: its tokenizer puts more than one BOS into the prompt {prefix + tail}")
+    fixed = len(prefix) + len(tail)
+    if fixed >= shape.max_length:
+        raise UserError(
+            f"prompt.max_length = {shape.max_length} leaves no room for an input: the fixed words take {fixed} tokens",
+            "raise prompt.max_length or shorten the instruction",
+        )
+    return Prompt(
+        shape.template,
+        instruction,
+        tuple(labels),
+        tuple(prefix),
+        tuple(tail),
+        label_ids,
+        shape.max_length,
+        shape.too_long,
+        tokenizer,
+    )
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """The ids of a text, and of nothing but the text: no BOS is added and a literal `<bos>` in it is spelled out.
+
+    Goes to the tokenizer's backend because transformers' own switch for the latter exists on the newest stack only."""
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True
+    return list(backend.encode(text, add_special_tokens=False).ids)
+
+
+def _around_input(template: str, instruction: str) -> tuple[str, str]:
+    """The template's text before and after the input, with the instruction in its place."""
+    sides = ["", ""]
+    side = 0
+    for text, name, _, _ in string.Formatter().parse(template):
+        sides[side] += text
+        if name == "instruction":
+            sides[side] += instruction
+        elif name == "input":
+            side = 1
+    return sides[0], sides[1]
+
+
+def _answer(tokenizer: Any, after: str, labels: Sequence[str]) -> tuple[list[int], tuple[int, ...]]:
+    """The ids behind the input, and the id of each label behind those.
+
+    A label is tokenised together with the words before it, since many tokenizers join or split at that seam. Ids that
+    all labels begin with (a bare space, for some) belong to the fixed words, so that the answer is where they differ."""
+    fixed = encode_text(tokenizer, after)
+    whole = [encode_text(tokenizer, after + label) for label in labels]
+    shared = 0
+    while all(len(ids) > shared for ids in whole) and len({ids[shared] for ids in whole}) == 1:
+        shared += 1
+    nexts: list[Optional[int]] = [ids[shared] if len(ids) > shared else None for ids in whole]
+    if shared < len(fixed) or None in nexts or len(set(nexts)) < len(labels):
+        pieces = "; ".join(f"{label}: {tokenizer.convert_ids_to_tokens(ids)}" for label, ids in zip(labels, whole))
+        raise UserError(
+            f"the tokenizer does not tell the labels apart by their first token behind {after!r}: {pieces}",
+            "choose other labels, or end prompt.template otherwise (with or without a space, say)",
+        )
+    return whole[0][:shared], tuple(token for token in nexts if token is not None)

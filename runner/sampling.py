@@ -1,0 +1,82 @@
+"""The sample: which labelled rows become training rows and which are held out. Seeded, and stratified by label."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.errors import DataError
+from runner.recipe import Samples
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Row numbers, counted from 0 among the good rows, in the file's order."""
+
+    train: list[int]
+    """Training rows."""
+    holdout: list[int]
+    """Held-out rows."""
+
+
+def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]) -> Draw:
+    """Draws the hold-out first, from rows whose input stands nowhere else, then the training rows from the rest.
+
+    `labels[i]` is row i's label as a number into `names`; `unique[i]` says that no other labelled or dev row has its
+    input, so that hold-out and training share none. The hold-out has the file's label shares; the training rows
+    have them too, or equal ones. Raises DataError where a label has too few rows."""
+    shuffle = random.Random(samples.seed)
+    by_label: list[list[int]] = [[] for _ in names]
+    for row, label in enumerate(labels):
+        by_label[label].append(row)
+    counts = [len(rows) for rows in by_label]
+    for name, count in zip(names, counts):
+        if count == 0:
+            raise DataError(f"no training row has the label {name!r}", "mend task.labels or the file")
+    wanted = samples.holdout + (len(names) if samples.train == "all" else samples.train)
+    if wanted > len(labels):
+        raise DataError(
+            f"samples asks for {samples.train} training and {samples.holdout} held-out rows, found {len(labels)} usable rows",
+            "lower samples.train or samples.holdout, or set samples.train: all",
+        )
+    holdout: list[int] = []
+    for rows, quota, name in zip(by_label, _shares(counts, samples.holdout), names):
+        shuffle.shuffle(rows)
+        chosen = [row for row in rows if unique[row]][:quota]
+        if len(chosen) < quota or quota == len(rows):
+            raise DataError(
+                f"samples.holdout wants {quota} rows of label {name!r} that stand nowhere else in the files, found "
+                f"{len(chosen)}, and training needs some too",
+                "lower samples.holdout",
+            )
+        holdout.extend(chosen)
+    held = set(holdout)
+    rest = [[row for row in rows if row not in held] for rows in by_label]
+    train: list[int] = []
+    for rows, quota, name in zip(rest, _quotas(rest, samples), names):
+        if quota > len(rows):
+            raise DataError(
+                f"samples asks for {quota} training rows of label {name!r}, found {len(rows)}",
+                "lower samples.train, or set samples.balance: none",
+            )
+        train.extend(rows[:quota])
+    return Draw(sorted(train), sorted(holdout))
+
+
+def _quotas(rest: Sequence[Sequence[int]], samples: Samples) -> list[int]:
+    counts = [len(rows) for rows in rest]
+    if samples.balance == "equal":
+        total = min(counts) * len(counts) if samples.train == "all" else samples.train
+        return _shares([1] * len(counts), total)
+    return counts if samples.train == "all" else _shares(counts, samples.train)
+
+
+def _shares(weights: Sequence[int], total: int) -> list[int]:
+    """`total` split in proportion to `weights`, by largest remainder: the parts add up to `total`."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    parts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: parts[i] - exact[i])
+    for index in by_remainder[: total - sum(parts)]:
+        parts[index] += 1
+    return parts

@@ -1,0 +1,74 @@
+"""The label scorer: one logit per label and row. It is the loss in training, the metric on the hold-out and the answer
+in prediction, so the three cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+import torch
+
+from runner.errors import UserError
+from runner.layouts import Batch
+from runner.stack import body
+
+HEAD_TOLERANCE = 1e-3
+"""Largest difference allowed between our label logits and the model's own, relative to the larger of 1 and the logit."""
+
+
+class Scores(NamedTuple):
+    """What the scorer says of a batch."""
+
+    label_logits: torch.Tensor
+    """(rows, labels) in fp32: their soft-max is the labels' probability given that the answer is a label."""
+    losses: Optional[torch.Tensor]
+    """(rows,) in fp32: minus the log-probability of the right label among the whole vocabulary; None without targets."""
+
+
+class LabelScorer(torch.nn.Module):
+    """Runs the decoder body and applies the output head at the answer's position only.
+
+    On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. A module, so
+    that Accelerate can wrap it for several processes."""
+
+    def __init__(self, model: Any, label_ids: Sequence[int]) -> None:
+        """`model`: the causal language model, with LoRA layers in it or not. `label_ids`: the labels' ids, in order."""
+        super().__init__()
+        self.model = model
+        self.register_buffer("label_ids", torch.tensor(label_ids), persistent=False)
+        self.to(next(model.parameters()).device)
+
+    def forward(self, batch: Batch, targets: Optional[torch.Tensor] = None) -> Scores:
+        """Scores of a batch; `targets`: (rows,) the number of the right label for each row."""
+        logits = self._answer_logits(batch)
+        losses = None
+        if targets is not None:
+            losses = torch.nn.functional.cross_entropy(logits, self.label_ids[targets], reduction="none")
+        return Scores(logits[:, self.label_ids], losses)
+
+    def _answer_logits(self, batch: Batch) -> torch.Tensor:
+        """(rows, vocabulary) in fp32."""
+        hidden = body(self.model)(**batch.inputs, use_cache=False)[0][batch.lines, batch.positions]
+        logits: torch.Tensor = self.model.get_output_embeddings()(hidden).float()
+        cap = getattr(self.model.config, "final_logit_softcapping", None)  # Gemma-2 bounds its logits
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @torch.no_grad()
+    def prove_head(self, batch: Batch) -> None:
+        """Compares the label logits with the model's own on a padded batch.
+
+        Raises UserError where they differ: a model whose head does more than we know would be trained on nonsense."""
+        training = self.training
+        self.eval()
+        ours = self._answer_logits(batch)[:, self.label_ids]
+        whole = self.model(**batch.inputs, use_cache=False).logits
+        theirs = whole[batch.lines, batch.positions].float()[:, self.label_ids]
+        self.train(training)
+        error = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
+        tolerance = HEAD_TOLERANCE if next(self.model.parameters()).dtype == torch.float32 else 50 * HEAD_TOLERANCE
+        if not error <= tolerance:
+            raise UserError(
+                f"base: the output head of {type(self.model).__name__} does more than this scorer knows: its label logits "
+                f"differ by {error:.2g} (allowed {tolerance:g})",
+                "use a model whose head is one matrix (Gemma, Llama, Mistral, Qwen, Phi, GPT-2, OPT)",
+            )

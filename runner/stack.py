@@ -1,0 +1,44 @@
+"""The stack: where the supported ends of the libraries differ, in one place, each difference with its reason.
+
+The ends are the exam's (transformers 4.38.1, peft 0.10.0, accelerate 0.26.1, torch 2.0.0) and the newest.
+Imported only by modules that load torch anyway.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+# peft 0.21 asks for an attribute that transformers 5 has renamed: nothing that our user could mend.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+
+
+def load_model(folder: Path, dtype: torch.dtype) -> Any:
+    """The causal language model in `folder`, in evaluation mode, its weights in `dtype`.
+
+    Only safetensors are read and no code that lies beside a model is run. Raises OSError, ValueError or KeyError as
+    transformers does where the folder holds no such model."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type == "gemma":
+        # 4.38 takes hidden_act literally and the released config says "gelu"; the model was trained with the tanh form,
+        # which 5.x always uses. Setting both keys makes the two agree.
+        config.hidden_act = config.hidden_activation = "gelu_pytorch_tanh"
+    # torch_dtype is understood by both ends; 4.38 does not know dtype.
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, config=config, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+    return model.eval()
+
+
+def body(model: Any) -> Any:
+    """The decoder without its output head. `base_model_prefix` names it on both ends; get_decoder() is newer."""
+    return getattr(model, model.base_model_prefix)
+
+
+def enable_checkpointing(model: Any) -> None:
+    """Turns gradient checkpointing on, in the form that works with frozen inputs on both ends."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

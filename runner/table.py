@@ -1,0 +1,238 @@
+"""The table: a TSV file read so that no row is lost, merged or shifted.
+
+A line ends at LF (one CR before it is stripped) and a field at a tab; U+2028, form feeds, NUL and quotes are
+characters like any other. Only Quora's own QQP file is CSV-quoted, where one row may span several lines: that is
+recognised by the file's quotes, or said by the recipe, never guessed row by row.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from runner.errors import DataError
+
+PROBE_ROWS = 1000
+"""Rows looked at to tell which form a file has."""
+
+
+class Row(NamedTuple):
+    """One row. It always has a value for every column: missing fields are empty, surplus ones stay in the last."""
+
+    line: int
+    """Line in the file, counted from 1; the first one where a quoted row spans several."""
+    fields: list[str]
+    """The values, one per column."""
+    problem: str
+    """What is wrong with the row: expected and found. Empty for a good row."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file whose form is known."""
+
+    path: Path
+    """The file."""
+    shown: str
+    """The file as messages name it."""
+    columns: tuple[str, ...]
+    """Its columns, in order."""
+    has_header: bool
+    """Whether its first line names the columns."""
+    csv_quoted: bool
+    """Whether quotes are CSV quoting."""
+    notes: tuple[str, ...]
+    """What was recognised rather than told, in words."""
+
+    def rows(self) -> Iterator[Row]:
+        """Every row in order, good or bad. Blank lines at the end of the file are no rows, others are bad rows.
+
+        Raises DataError where CSV quoting cannot be followed, OSError where the file cannot be read."""
+        rows = _quoted_rows(self) if self.csv_quoted else _plain_rows(self)
+        if self.has_header:
+            next(rows, None)
+        blank: list[Row] = []  # held back until a row follows
+        for row in rows:
+            if row.problem == _BLANK:
+                blank.append(row)
+                continue
+            if blank:
+                yield from blank
+                blank.clear()
+            yield row
+
+
+_BLANK = "expected a row, found a blank line"
+
+
+def open_table(path: Path, shown: str, forms: Sequence[tuple[str, ...]], header: bool, quoting: str) -> Table:
+    """The table in `path`, whose columns are one of `forms`; `quoting` is `auto`, `none` or `csv`.
+
+    Raises DataError where the file is missing, is no UTF-8 text, lacks its header, or has none of the forms."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+    except OSError as error:
+        raise DataError(
+            f"{shown}: cannot read it: {error.strerror}", "put the file there, or name another in the recipe"
+        ) from None
+    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{shown}:1: expected UTF-8, found UTF-16", "save the file as UTF-8")
+    if not first:
+        raise DataError(f"{shown}: expected rows, found an empty file")
+    csv_quoted, notes = _quoting(path, forms) if quoting == "auto" else (quoting == "csv", [])
+    names = tuple(_split(first)) if not csv_quoted else tuple(next(csv.reader([_text(first)], delimiter="\t")))
+    if names in forms:
+        if not header:
+            notes.append("line 1 names the columns and is taken as the header")
+        return Table(path, shown, names, True, csv_quoted, tuple(notes))
+    if header:
+        wanted = " or ".join(" | ".join(form) for form in forms)
+        raise DataError(
+            f"{shown}:1: expected the header {wanted}, found {' | '.join(names)[:200]!r}",
+            "mend task.columns or task.dev_columns, or set task.header: false if the file has no header",
+        )
+    form = _form(Table(path, shown, forms[0], False, csv_quoted, ()), forms)
+    if form != forms[0]:
+        notes.append(f"has the columns {', '.join(form)}")
+    return Table(path, shown, form, False, csv_quoted, tuple(notes))
+
+
+def _form(table: Table, forms: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The form that most of the first rows have."""
+    if table.csv_quoted:
+        lines = csv.reader((_text(line) for line in _lines(table.path)), delimiter="\t")
+        sizes = Counter(len(fields) for fields in islice(lines, PROBE_ROWS))
+    else:
+        sizes = Counter(len(_split(line)) for line in islice(_lines(table.path), PROBE_ROWS))
+    fitting = [form for form in forms if sizes[len(form)]]
+    if not fitting:
+        size, _ = sizes.most_common(1)[0]
+        wanted = " or ".join(f"{len(form)} ({', '.join(form)})" for form in forms)
+        raise DataError(
+            f"{table.shown}: expected rows of {wanted} tab-separated fields, found none; most rows have {size}",
+            "mend task.columns, or task.dev_columns for the dev file",
+        )
+    return max(fitting, key=lambda form: sizes[len(form)])
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their ends; iterating a binary file splits at LF alone."""
+    with path.open("rb") as file:
+        yield from file
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").lstrip("\ufeff")
+
+
+def _split(line: bytes) -> list[str]:
+    return _text(_strip_end(line)).split("\t")
+
+
+def _strip_end(line: bytes) -> bytes:
+    line = line[:-1] if line.endswith(b"\n") else line
+    return line[:-1] if line.endswith(b"\r") else line
+
+
+def _plain_rows(table: Table) -> Iterator[Row]:
+    wanted = len(table.columns)
+    for number, raw in enumerate(_lines(table.path), 1):
+        line = _strip_end(raw)
+        if number == 1 and raw.startswith(codecs.BOM_UTF8):
+            line = line[len(codecs.BOM_UTF8) :]
+        try:
+            fields, problem = line.decode("utf-8").split("\t"), ""
+        except UnicodeDecodeError as error:
+            fields, problem = _text(line).split("\t"), _not_utf8(line[error.start], error.start)
+        if len(fields) != wanted:
+            problem = problem or _count_problem(table.columns, fields)
+            fields = _fitted(fields, wanted)
+        yield Row(number, fields, problem)
+
+
+def _quoted_rows(table: Table) -> Iterator[Row]:
+    broken: dict[int, str] = {}
+
+    def lines() -> Iterator[str]:
+        for number, line in enumerate(_lines(table.path), 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                broken[number] = _not_utf8(line[error.start], error.start)
+            yield _text(line) if number == 1 else line.decode("utf-8", "replace")
+
+    wanted = len(table.columns)
+    reader = csv.reader(lines(), delimiter="\t", strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{table.shown}:{start}: expected a CSV-quoted row, found a quote that does not fit ({error})",
+                "mend the row, or set task.quoting: none if quotes are ordinary characters in this file",
+            ) from None
+        if fields is None:
+            return
+        problem = next((broken[n] for n in range(start, reader.line_num + 1) if n in broken), "")
+        if len(fields) != wanted:
+            problem = problem or _count_problem(table.columns, fields)
+            fields = _fitted(fields, wanted)
+        yield Row(start, fields, problem)
+
+
+def _fitted(fields: list[str], wanted: int) -> list[str]:
+    if len(fields) < wanted:
+        return fields + [""] * (wanted - len(fields))
+    return [*fields[: wanted - 1], "\t".join(fields[wanted - 1 :])]
+
+
+def _not_utf8(byte: int, offset: int) -> str:
+    return f"expected UTF-8, found byte 0x{byte:02x} at byte {offset + 1} of the line"
+
+
+def _count_problem(columns: Sequence[str], fields: Sequence[str]) -> str:
+    if len(fields) < 2 and not "".join(fields):
+        return _BLANK
+    begin = "\t".join(fields)
+    shown = repr(begin if len(begin) <= 80 else begin[:80] + "…")
+    return f"expected {len(columns)} tab-separated fields ({', '.join(columns)}), found {len(fields)}: {shown}"
+
+
+def _quoting(path: Path, forms: Sequence[tuple[str, ...]]) -> tuple[bool, list[str]]:
+    """Whether the file is CSV-quoted, and a note where its quotes had to be judged.
+
+    In a CSV-quoted file every field that holds a quote begins with one and doubles those inside. One field that does
+    not is proof against; a field in that form with doubled quotes is evidence for."""
+    sizes = {len(form) for form in forms}
+    literal = doubled = 0
+    for line in _lines(path):
+        if b'"' not in line:
+            continue
+        fields = _strip_end(line).split(b"\t")
+        for index, field in enumerate(fields):
+            if b'"' not in field:
+                continue
+            inside = field[1:-1] if field.endswith(b'"') and len(field) > 1 else field[1:]
+            lone = inside.replace(b'""', b"").count(b'"')
+            if not field.startswith(b'"'):
+                # the first field of a short line may be the end of a quoted row that began a line earlier
+                literal += index > 0 or len(fields) in sizes
+            elif lone:
+                literal += 1
+            elif b'""' in inside and field.endswith(b'"'):
+                doubled += 1
+    if literal:
+        return False, [f"quotes are ordinary characters here ({literal} fields could not be CSV-quoted)"]
+    if doubled:
+        return True, [
+            f"is CSV-quoted, as Quora's own file is ({doubled} fields double their quotes); one row may span lines"
+        ]
+    return False, []

@@ -1,0 +1,76 @@
+"""The workspace: the folder a run works in, and where in it everything lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from grading import contract
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of one dataset in one workspace. The shared ones come from the contract."""
+
+    root: Path
+    """The workspace, `--workspace` or the current folder."""
+    dataset: str
+    """`task.name` of the recipe."""
+
+    def at(self, relative: str) -> Path:
+        """A contract path in this workspace."""
+        return self.root / relative
+
+    @property
+    def train(self) -> str:
+        """Training records."""
+        return contract.train_path(self.dataset)
+
+    @property
+    def holdout(self) -> str:
+        """Held-out records, of the same shape; ours alone, the contract does not ask for them."""
+        return f"pre_data/{self.dataset}/{self.dataset}_holdout.json"
+
+    @property
+    def dev(self) -> str:
+        """Records to predict."""
+        return contract.dev_path(self.dataset)
+
+    @property
+    def adapter(self) -> str:
+        """Folder of the adapter."""
+        return contract.adapter_folder(self.dataset)
+
+    @property
+    def result(self) -> str:
+        """Predictions as the contract wants them."""
+        return contract.result_path(self.dataset)
+
+    @property
+    def predictions(self) -> str:
+        """Predictions with their probabilities, a JSON object a line."""
+        return f"result/predictions_{self.dataset}.jsonl"
+
+    @property
+    def run_record(self) -> Path:
+        """What was run, with what, and what came of it."""
+        return self.root / self.adapter / "run.json"
+
+    def manifest(self, stage: str) -> Path:
+        """Where a stage says that it is done."""
+        return (
+            self.root
+            / {
+                "prepare": f"pre_data/{self.dataset}/manifest.json",
+                "finetune": f"{self.adapter}/manifest.json",
+                "predict": f"result/manifest_{self.dataset}.json",
+            }[stage]
+        )
+
+
+def locate_table(name: str, root: Path) -> Path:
+    """The data file that a recipe means, from the workspace or absolute. It may also lie one folder up, as in the flat
+    layout `questionBData/QQP_train.tsv`."""
+    path = root / Path(name).expanduser()
+    flat = path.parent.parent / path.name
+    return flat if not path.exists() and flat.exists() else path

@@ -1,0 +1,180 @@
+"""A YAML text as a tree of values that know their place, read by the rules of YAML 1.2 (its core schema).
+
+PyYAML follows YAML 1.1, where `2e-4` is text, `no` is false, `1:30` is 90 and a repeated key silently wins. Here
+`2e-4` is a number, `no` and `1:30` are text (so that a wrong type is noticed), and a repeated key is a problem.
+Nothing is ever constructed from a tag: a recipe is data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+import yaml
+
+MAX_NODES = 10_000
+"""Most values one text may expand to: a recipe has some fifty, a few nested aliases can make billions."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands: `recipes/qqp.yaml:14:3`, or just `command line`."""
+
+    source: str
+    """File as the user named it, or `command line`."""
+    line: int = 0
+    """Line, counted from 1; 0 where the source has no lines."""
+    column: int = 0
+    """Column, counted from 1."""
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a recipe, as one line."""
+
+    place: Place
+    """Where it stands."""
+    key: str
+    """The key in dots (`train.learning_rate`), empty for the text as a whole."""
+    text: str
+    """What is wrong, what was found, and what would be right."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.key}: {self.text}" if self.key else f"{self.place}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One `key: value` of a mapping."""
+
+    key_place: Place
+    """Where the key stands."""
+    node: Node
+    """The value."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of the tree."""
+
+    value: Union[bool, int, float, str, tuple[Node, ...], dict[str, Entry], None]
+    """A scalar, a tuple of nodes (sequence) or a dict of entries (mapping)."""
+    place: Place
+    """Where the value stands."""
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """SafeLoader with the scalar rules of YAML 1.2's core schema; used to compose nodes, never to construct objects."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012  (the base class declares it so)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_CoreLoader.yaml_implicit_resolvers[""] = _CoreLoader.yaml_implicit_resolvers["\0"]  # the empty scalar: `key:`
+
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    "tag:yaml.org,2002:null": lambda text: None,
+    "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
+    "tag:yaml.org,2002:int": lambda text: int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
+    "tag:yaml.org,2002:float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+    "tag:yaml.org,2002:str": str,
+}
+
+
+def parse(text: str, source: str) -> tuple[Optional[Node], list[Problem]]:
+    """The tree of `text` and all that is wrong with it as YAML.
+
+    A text that is not YAML at all gives None and one problem; an empty one the value None. Never raises for what is in
+    the text."""
+    top = Place(source, 1, 1)
+    try:
+        root = yaml.compose(text, Loader=_CoreLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(source, mark.line + 1, mark.column + 1) if mark else top
+        return None, [Problem(place, "", f"not YAML: {error.problem or error.context}")]
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        return None, [Problem(top, "", f"not YAML: {reason}")]
+    if root is None:
+        return Node(None, top), []
+    reader = _Reader(source)
+    return reader.read(root, "", ()), reader.problems
+
+
+def kind(value: Any) -> str:
+    """A value's kind in words, with the value: what `found` says in a message."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the truth value {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:60]!r}…"
+    return "a mapping" if isinstance(value, dict) else "a list"
+
+
+class _Reader:
+    """Walks composed YAML once, collecting problems instead of stopping at the first."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+        self.nodes = 0
+
+    def read(self, node: yaml.Node, key: str, above: tuple[int, ...]) -> Node:
+        place = self._place(node)
+        self.nodes += 1
+        if id(node) in above or self.nodes > MAX_NODES:
+            if self.nodes <= MAX_NODES or self.nodes == MAX_NODES + 1:
+                self.problems.append(Problem(place, key, "an alias that repeats itself without end"))
+            return Node(None, place)
+        above = (*above, id(node))
+        if isinstance(node, yaml.MappingNode):
+            return Node(self._entries(node, key, above), place)
+        if isinstance(node, yaml.SequenceNode):
+            return Node(tuple(self.read(item, f"{key}[{i}]", above) for i, item in enumerate(node.value)), place)
+        convert = _SCALARS.get(node.tag)
+        if convert is None:
+            self.problems.append(Problem(place, key, f"tag {node.tag} is not allowed: a recipe is plain data"))
+            return Node(None, place)
+        try:
+            return Node(convert(node.value), place)
+        except ValueError:
+            self.problems.append(Problem(place, key, f"{node.value[:40]!r} does not fit the tag {node.tag}"))
+            return Node(None, place)
+
+    def _entries(self, node: yaml.MappingNode, key: str, above: tuple[int, ...]) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for key_node, value_node in node.value:
+            key_place = self._place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(Problem(key_place, key, "a key must be plain text"))
+                continue
+            name = str(key_node.value)
+            path = f"{key}.{name}" if key else name
+            if name in entries:
+                first = entries[name].key_place
+                self.problems.append(Problem(key_place, path, f"repeated key; it stands already in line {first.line}"))
+                continue
+            entries[name] = Entry(key_place, self.read(value_node, path, above))
+        return entries
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self.source, node.start_mark.line + 1, node.start_mark.column + 1)
