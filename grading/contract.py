@@ -6,7 +6,8 @@ only, Python 3.9: `runner` imports this one module of `grading`, and `grading` i
 
 import json
 import re
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 TRAIN_KEYS = ("instruction", "input", "output")
 """Keys of a training record, in the order they are written."""
@@ -66,7 +67,7 @@ def result_path(dataset: str) -> str:
     return f"result/result_{dataset}.txt"
 
 
-def result_paths(dataset: str) -> Tuple[str, ...]:
+def result_paths(dataset: str) -> tuple[str, ...]:
     """Where a result file may lie, best first: the exam's own text also speaks of the workspace's root."""
     return (result_path(dataset), f"result_{dataset}.txt")
 
@@ -85,7 +86,7 @@ def is_label(text: str) -> bool:
     return bool(_LABEL.fullmatch(text))
 
 
-def label_set(answers: Iterable[str]) -> Tuple[str, ...]:
+def label_set(answers: Iterable[str]) -> tuple[str, ...]:
     """The labels that a key admits: the exam's `LABELS` if it uses no others, else its own, sorted."""
     used = set(answers)
     return LABELS if used <= set(LABELS) else tuple(sorted(used))
@@ -114,7 +115,7 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
     return None
 
 
-def format_records(records: Iterable[Dict[str, str]]) -> bytes:
+def format_records(records: Iterable[dict[str, str]]) -> bytes:
     """The records as the contract's JSON: a UTF-8 array, one record a line so that people and `diff` can read it.
 
     Raises UnicodeEncodeError for a bare surrogate, which no reader would accept."""
@@ -130,7 +131,7 @@ def format_result(labels: Iterable[str]) -> bytes:
     return "".join(f"{label}\n" for label in labels).encode("ascii")
 
 
-def parse_result(data: bytes) -> List[str]:
+def parse_result(data: bytes) -> list[str]:
     """The lines of a result file or an answer key, stripped of their line end only.
 
     Tolerated: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline. Nothing else: a blank
@@ -174,8 +175,8 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    found: Dict[str, Any] = {}
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
             raise ContractError(f"key {key[:40]!r} is repeated in one object")
@@ -204,7 +205,7 @@ def _check_value(value: Any) -> None:
     for _ in range(JSON_DEPTH + 1):
         if not level:
             return
-        below: List[Any] = []
+        below: list[Any] = []
         for item in level:
             if isinstance(item, dict):
                 below.extend(item)
@@ -215,7 +216,7 @@ def _check_value(value: Any) -> None:
                 try:
                     item.encode("utf-8")
                 except UnicodeEncodeError:
-                    raise ContractError(f"a string holds a bare surrogate: {ascii(item[:40])}") from None
+                    raise ContractError(f"a string holds a bare surrogate: {item[:40]!a}") from None
         level = below
     raise ContractError(f"nested deeper than {JSON_DEPTH} levels")
 

@@ -159,7 +159,7 @@ class _Loop:
                 self._log(
                     {"epoch": epoch, **{f"holdout_{name}": value for name, value in evaluation.figures().items()}}
                 )
-                bar.set_postfix(self._postfix(None, evaluation))
+                bar.set_postfix(self._postfix(None, evaluation), refresh=False)
         accelerator.free_memory()
         return evaluations
 
@@ -191,7 +191,7 @@ class _Loop:
                     "rows_per_second": seen / (now - since),
                 }
                 self._log({"step": self.step, "epoch": epoch, **rate})
-                bar.set_postfix(self._postfix(loss))
+                bar.set_postfix(self._postfix(loss), refresh=False)
                 losses, since, seen = [], now, 0
 
     def _steps(self, epoch: int) -> Iterator[list[int]]:

@@ -83,7 +83,7 @@ class Samples:
 
     train: Union[int, Literal["all"]] = key(4000, low=1)
     """Training rows; `all` takes what the hold-out leaves."""
-    holdout: int = key(500, low=10)
+    holdout: int = key(500, low=2)
     """Labelled rows kept out of training to judge by: they pick the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
     """Dev rows to predict, from the first; the exam asks for 150."""

@@ -43,7 +43,7 @@ class RecipeReader:
         hints = typing.get_type_hints(shape)
         for name, entry in entries.items():
             if name not in hints:
-                self._report(entry.key_place, _join(path, name), _unknown(name, _names(shape)))
+                self._report(entry.key_place, _join(path, name), _unknown(name, [*_names(shape), *([] if path else ["extends"])]))
         values: dict[str, Any] = {}
         for field in dataclasses.fields(shape):
             here = _join(path, field.name)
@@ -190,7 +190,7 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 def suggestion(word: str, words: Sequence[str]) -> str:
     """`; did you mean …?` where one of `words` is near, else nothing."""
-    near = difflib.get_close_matches(word, words, n=1)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
     return f"; did you mean {near[0]}?" if near else ""
 
 

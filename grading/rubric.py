@@ -1,0 +1,111 @@
+"""The rubric: who gets which of the 100 points for what. One table, printed by `python -m grading.score --rubric`.
+
+Rules that hold for every row:
+
+* With N datasets every row carries 1/N of its points for each of them; a dataset that is missing scores zero.
+* A fault is charged once: to the row that names it. Rows that cannot be checked because of it (the records of a file
+  that is not there) earn nothing either, and say which row to mend first; rows that can still be checked are.
+* Rows marked "by share" give their points in proportion, so one bad record among 4,000 costs 1/4,000 of the row.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Optional
+
+PRE_DATA = "pre_data"
+SAVED_MODEL = "saved_model"
+RESULT = "result"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the rubric."""
+
+    part: str
+    """The part of the submission it belongs to: `pre_data`, `saved_model` or `result`."""
+    name: str
+    """What reports call it; unique over all parts."""
+    points: int
+    """Its points when one dataset is graded, out of 100."""
+    earned_by: str
+    """What earns the points, in words."""
+
+
+RUBRIC: tuple[Check, ...] = (
+    Check(PRE_DATA, "train file", 3, "pre_data/{dataset}/{dataset}_train.json is a strict JSON array"),
+    Check(PRE_DATA, "train records", 3, "by share: records with the contract's keys and labels; at least one"),
+    Check(PRE_DATA, "dev file", 2, "pre_data/{dataset}/{dataset}_dev.json is a strict JSON array"),
+    Check(
+        PRE_DATA, "dev records", 2, "by share: records with the contract's keys; as many as the answer key has lines"
+    ),
+    Check(SAVED_MODEL, "config file", 2, "saved_model/{dataset}/adapter_config.json is there"),
+    Check(SAVED_MODEL, "weights file", 4, "saved_model/{dataset}/adapter_model.safetensors is there"),
+    Check(SAVED_MODEL, "weights size", 4, "not empty, as long as its header says, at most 1 GiB: no whole model"),
+    Check(SAVED_MODEL, "config format", 4, "strict JSON of a LoRA: peft_type LORA, r > 0, target_modules"),
+    Check(SAVED_MODEL, "weights format", 4, "safetensors of complete lora_A, lora_B pairs of the config's rank"),
+    Check(SAVED_MODEL, "weights trained", 2, "every value is finite, some lora_B is not zero"),
+    Check(RESULT, "accuracy", 70, "by share: lines of result_{dataset}.txt that equal the answer key's"),
+)
+
+MAX_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one check found in one submission."""
+
+    check: str
+    """The `Check.name` it answers."""
+    share: Fraction
+    """How much of the check's points is earned, 0 to 1."""
+    reason: str
+    """Why, in words; names the file."""
+    next_step: Optional[str] = None
+    """What to do about a share below 1; None for a full one."""
+
+
+def parts() -> tuple[str, ...]:
+    """The parts of a submission, in the order of the table."""
+    return tuple(dict.fromkeys(check.part for check in RUBRIC))
+
+
+def checks_of(part: str) -> tuple[Check, ...]:
+    """The rows of one part."""
+    return tuple(check for check in RUBRIC if check.part == part)
+
+
+def earned(check: str, reason: str) -> Verdict:
+    """All points of a check."""
+    return Verdict(check, Fraction(1), reason)
+
+
+def lost(check: str, reason: str, next_step: str) -> Verdict:
+    """No points of a check."""
+    return Verdict(check, Fraction(0), reason, next_step)
+
+
+def shared(check: str, good: int, total: int, reason: str, next_step: str) -> Verdict:
+    """`good` of `total` of a check's points; nothing when there is nothing to count."""
+    share = Fraction(good, total) if total else Fraction(0)
+    return Verdict(check, share, reason, None if share == 1 else next_step)
+
+
+def blocked(check: str, by: str) -> Verdict:
+    """No points for a check that cannot be made because the check named `by` failed."""
+    return lost(check, "could not be checked", f"mend {by!r} first")
+
+
+def as_text(rows: Iterable[Check] = RUBRIC) -> str:
+    """The table for people, with a sum for each part and for all."""
+    lines: list[str] = [f"{'part':<12}{'check':<16}{'points':>6}  earned by"]
+    rows = tuple(rows)
+    for part in dict.fromkeys(check.part for check in rows):
+        mine = [check for check in rows if check.part == part]
+        lines += [f"{check.part:<12}{check.name:<16}{check.points:>6}  {check.earned_by}" for check in mine]
+        lines.append(f"{'':<12}{'= ' + part:<16}{sum(check.points for check in mine):>6}")
+    lines.append(f"{'':<12}{'= all':<16}{sum(check.points for check in rows):>6}")
+    lines.append("")
+    lines.append("With N datasets each carries 1/N of every row; a missing one scores zero.")
+    lines.append("A fault is charged once: rows that cannot be checked because of it name the row to mend first.")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,126 @@
+"""A submission: a folder of somebody else's files, of which the grader sees bytes only.
+
+Every file is opened here and nowhere else: a regular file, inside the folder once every link is resolved, opened
+once and without waiting, so that a named pipe or a device is a finding and never a hang.
+"""
+
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Optional
+
+from grading.errors import CouldNotGrade, FileMissing, FileProblem
+
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)  # the path is resolved: a link there now was put there since
+    | getattr(os, "O_NONBLOCK", 0)  # a named pipe swapped in would wait for its writer for ever
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a link that leads back to itself"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class SubmittedFile:
+    """One open file of a submission, read from front to back, once. Use it in a `with`."""
+
+    def __init__(self, path: str, descriptor: int, size: int) -> None:
+        self.path = path
+        """Path inside the submission, with forward slashes; the name in messages."""
+        self.size = size
+        """Bytes when it was opened."""
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+
+    def __enter__(self) -> "SubmittedFile":
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._file.close()
+
+    def read(self, count: int) -> bytes:
+        """Exactly the next `count` bytes. Raises FileProblem if the file has become shorter or cannot be read."""
+        pieces = []
+        left = count
+        while left > 0:
+            try:
+                piece = self._file.read(left)
+            except OSError as error:
+                raise _unreadable(self.path, error) from None
+            if not piece:
+                raise FileProblem(
+                    f"{self.path} became shorter while it was read", "submit a copy that nothing writes to"
+                )
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+
+class Submission:
+    """A submission's folder. Paths are those of `grading.contract`: relative, with forward slashes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CouldNotGrade if `folder` is no folder: nobody's points should hang on a mistyped path."""
+        if not folder.is_dir():
+            found = "a file" if folder.exists() else "nothing"
+            raise CouldNotGrade(
+                f"{folder}: expected the submission's folder, found {found}. Next: pass --submission DIR"
+            )
+        self._root = os.path.realpath(folder)
+
+    def open(self, path: str) -> SubmittedFile:
+        """The file at `path`. Raises FileMissing if nothing is there, FileProblem unless it is regular and readable."""
+        resolved = os.path.realpath(os.path.join(self._root, *path.split("/")))
+        if os.path.commonpath([self._root, resolved]) != self._root:
+            raise FileProblem(f"{path} is a link out of the submission", "put the file itself there")
+        try:
+            _require_regular(path, os.lstat(resolved))
+            descriptor = os.open(resolved, _OPEN_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileMissing(f"{path} is not there", "put the file there") from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        try:
+            opened = os.fstat(descriptor)
+            _require_regular(path, opened)
+            return SubmittedFile(path, descriptor, opened.st_size)
+        except FileProblem:
+            os.close(descriptor)
+            raise
+
+    def read(self, path: str, most: int) -> bytes:
+        """All bytes of the file at `path`. Raises what `open` raises, and FileProblem if there are more than `most`."""
+        with self.open(path) as file:
+            if file.size > most:
+                raise FileProblem(
+                    f"{path} has {file.size:,} bytes, more than the {most:,} that are read", "submit a smaller file"
+                )
+            return file.read(file.size)
+
+    def has(self, path: str) -> bool:
+        """Whether anything lies at `path`; it is not opened."""
+        return os.path.lexists(os.path.join(self._root, *path.split("/")))
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "no ordinary file")
+    raise FileProblem(f"{path} is {kind}", "put a regular file there")
+
+
+def _unreadable(path: str, error: OSError) -> FileProblem:
+    return FileProblem(
+        f"{path} cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
+    )

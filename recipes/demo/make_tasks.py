@@ -1,0 +1,135 @@
+"""Makes the demo's two tasks, in the exam's file layout, from a fixed seed: the committed files are what this writes.
+
+    python recipes/demo/make_tasks.py            a minute or less, standard library only
+
+`acceptability`: is a sentence one of the demo language? The others were broken by `grammar.damaged`.
+`paraphrase`: do two questions ask the same thing? The others had their meaning changed by `grammar.altered`.
+
+No sentence occurs twice in all of it: not within a file, not across files, not in the two columns of one row. So train,
+a hold-out drawn from it, and dev share none, and `sentences` tells the base's training text what to leave out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
+
+import grammar
+
+HERE = Path(__file__).resolve().parent
+
+SEED = 2024
+TRAIN_ROWS = 2500
+DEV_ROWS = 300
+"""As many as the exam's dev files have; the first `KEY_ROWS` are graded."""
+KEY_ROWS = 150
+ACCEPTABLE = 0.59
+"""Share of sentences left whole."""
+DUPLICATES = 0.385
+"""Share of pairs that ask the same, about that of QQP."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example of either task."""
+
+    label: str
+    """`1`: acceptable, or the same question; `0`: not."""
+    texts: Tuple[str, ...]
+    """The sentence, or the two questions."""
+
+
+def acceptability_rows(rng: random.Random, count: int, seen: Set[str]) -> List[Row]:
+    """Sentences and broken sentences. What is broken is drawn like what is whole, so that length, words and topic tell
+    as little as they can. `seen` is added to."""
+    rows: List[Row] = []
+    while len(rows) < count:
+        meaning = grammar.clause(rng, ("nothing", "nothing", "whether", "agent", "patient"))
+        words = grammar.say(meaning, grammar.form(rng, meaning))
+        whole = rng.random() < ACCEPTABLE
+        sentence = grammar.text(words if whole else grammar.damaged(rng, words))
+        if sentence not in seen:
+            seen.add(sentence)
+            rows.append(Row("1" if whole else "0", (sentence,)))
+    return rows
+
+
+def paraphrase_rows(rng: random.Random, count: int, seen: Set[str]) -> List[Row]:
+    """Pairs of questions: the second restates the first, or a meaning close to it, with the same choice of forms and
+    synonyms either way. `seen` is added to."""
+    rows: List[Row] = []
+    while len(rows) < count:
+        meaning = grammar.clause(rng, ("whether", "whether", "agent", "patient"), transitive=0.9)
+        way = grammar.form(rng, meaning)
+        same = rng.random() < DUPLICATES
+        other = meaning if same else grammar.altered(rng, meaning)
+        first = grammar.text(grammar.say(meaning, way))
+        second = grammar.text(grammar.say(*grammar.restated(rng, other, way)))
+        if first != second and first not in seen and second not in seen:
+            seen.update((first, second))
+            rows.append(Row("1" if same else "0", (first, second)))
+    return rows
+
+
+def tasks() -> Dict[str, List[Row]]:
+    """All rows of each task, train first, then dev. The same in every process and every Python version."""
+    rng = random.Random(SEED)
+    seen: Set[str] = set()
+    return {
+        "acceptability": acceptability_rows(rng, TRAIN_ROWS + DEV_ROWS, seen),
+        "paraphrase": paraphrase_rows(rng, TRAIN_ROWS + DEV_ROWS, seen),
+    }
+
+
+def sentences() -> FrozenSet[str]:
+    """Every text of every row."""
+    return frozenset(text for rows in tasks().values() for row in rows for text in row.texts)
+
+
+def files() -> Dict[str, str]:
+    """Path below the data folder → content of each file."""
+    rows = tasks()
+    acceptability, paraphrase = rows["acceptability"], rows["paraphrase"]
+    head = ("id", "qid1", "qid2", "question1", "question2")
+    pairs = [(str(i), str(2 * i + 1), str(2 * i + 2), *row.texts) for i, row in enumerate(paraphrase)]
+    made = {
+        # CoLA's layout: no header; the third column is a star for sentences that linguists starred, empty in the exam's files.
+        "questionBData/acceptability/acceptability_train.tsv": _table(
+            [(f"g{i:04d}", row.label, "", *row.texts) for i, row in enumerate(acceptability[:TRAIN_ROWS])]
+        ),
+        "questionBData/acceptability/acceptability_dev.tsv": _table(
+            [(f"d{i:03d}", "", *row.texts) for i, row in enumerate(acceptability[TRAIN_ROWS:])]
+        ),
+        # QQP's layout.
+        "questionBData/paraphrase/paraphrase_train.tsv": _table(
+            [(*head, "is_duplicate"), *((*pair, row.label) for pair, row in zip(pairs, paraphrase[:TRAIN_ROWS]))]
+        ),
+        "questionBData/paraphrase/paraphrase_dev.tsv": _table([head, *pairs[TRAIN_ROWS:]]),
+    }
+    for name, task in rows.items():
+        made[f"questionBAnswer/result_{name}.txt"] = "".join(
+            f"{row.label}\n" for row in task[TRAIN_ROWS : TRAIN_ROWS + KEY_ROWS]
+        )
+    return made
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the demo's tasks from their fixed seed.")
+    parser.add_argument("--out", type=Path, default=HERE / "data", help="the data folder (default: beside this file)")
+    out: Path = parser.parse_args().out
+    for name, content in files().items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode("utf-8"))  # bytes: write_text would turn the line ends on Windows
+        print(f"{path}: {content.count(chr(10))} lines")
+
+
+if __name__ == "__main__":
+    main()

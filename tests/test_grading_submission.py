@@ -1,0 +1,95 @@
+"""Opening somebody else's files: whatever lies at the path, the answer is bytes or a finding, at once."""
+
+import os
+import socket
+
+import pytest
+import submissions
+
+from grading.errors import CouldNotGrade, FileMissing, FileProblem
+from grading.submission import Submission
+
+
+def problem(folder, path="file"):
+    with pytest.raises(FileProblem) as caught:
+        Submission(folder).read(path, 100)
+    return caught.value.problem
+
+
+def test_a_regular_file_is_read(tmp_path):
+    submissions.write(tmp_path / "a/b", b"bytes")
+    assert Submission(tmp_path).read("a/b", 5) == b"bytes"
+    submissions.write(tmp_path / "empty", b"")
+    assert Submission(tmp_path).read("empty", 5) == b""
+
+
+def test_links_inside_are_followed(tmp_path):
+    submissions.write(tmp_path / "real/file", b"bytes")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "link").symlink_to("folder/file")
+    assert Submission(tmp_path).read("folder/file", 9) == Submission(tmp_path).read("link", 9) == b"bytes"
+
+
+def test_the_submission_itself_may_be_a_link(tmp_path):
+    submissions.write(tmp_path / "real/file", b"bytes")
+    (tmp_path / "link").symlink_to("real")
+    assert Submission(tmp_path / "link").read("file", 9) == b"bytes"
+
+
+@pytest.mark.parametrize("target", ["../secret", "../inside-but-longer/secret", "/etc/hostname", "../nothing"])
+def test_links_out_are_refused(tmp_path, target):
+    submissions.write(tmp_path / "secret", b"1\n")
+    submissions.write(tmp_path / "inside-but-longer/secret", b"1\n")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/file").symlink_to(target)
+    assert problem(tmp_path / "inside") == "file is a link out of the submission"
+
+
+def test_a_folder_linked_out_is_refused(tmp_path):
+    submissions.write(tmp_path / "outside/file", b"1\n")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/result").symlink_to(tmp_path / "outside")
+    assert problem(tmp_path / "inside", "result/file") == "result/file is a link out of the submission"
+
+
+def test_what_is_no_regular_file(tmp_path):
+    assert problem(tmp_path) == "file is not there"
+    (tmp_path / "file").mkdir()
+    assert problem(tmp_path) == "file is a folder"
+    submissions.write(tmp_path / "plain", b"")
+    assert problem(tmp_path, "plain/file") == "plain/file is not there"
+    (tmp_path / "loop").symlink_to("loop")
+    assert problem(tmp_path, "loop") == "loop is a link that leads back to itself"
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(FileMissing):
+        Submission(tmp_path).read("dangling", 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_and_sockets_are_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "file")
+    assert problem(tmp_path) == "file is a named pipe"
+    monkeypatch.chdir(tmp_path)  # a socket's path has a short limit
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        assert problem(tmp_path, "socket") == "socket is a socket"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
+def test_an_unreadable_file(tmp_path):
+    submissions.write(tmp_path / "file", b"")
+    (tmp_path / "file").chmod(0)
+    assert problem(tmp_path) == "file cannot be read: Permission denied"
+
+
+def test_a_large_file_is_not_read(tmp_path):
+    submissions.write(tmp_path / "file", b"x" * 101)
+    assert problem(tmp_path) == "file has 101 bytes, more than the 100 that are read"
+
+
+def test_no_folder_is_the_graders_users_mistake(tmp_path):
+    with pytest.raises(CouldNotGrade, match="expected the submission's folder, found nothing"):
+        Submission(tmp_path / "nothing")
+    submissions.write(tmp_path / "file", b"")
+    with pytest.raises(CouldNotGrade, match="expected the submission's folder, found a file"):
+        Submission(tmp_path / "file")

@@ -1,0 +1,157 @@
+"""Prepare writes the contract's records: dev row for dev row, hold-out and training apart, bad rows named."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DEV_ROWS, TRAIN_ROWS, recipe_tree, write_recipe, write_tables
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grading import contract
+from runner import pipeline
+from runner.errors import DataError
+from runner.recipe import Recipe, Samples
+from runner.recipe_file import load_recipes
+from runner.sampling import draw
+
+
+def recipe(workspace: Path, **changes: Any) -> Recipe:
+    return load_recipes([write_recipe(workspace, recipe_tree(Path("none"), **changes))])[0].recipe
+
+
+def run(workspace: Path, **changes: Any) -> dict[str, Any]:
+    """Runs the prepare stage and returns its figures."""
+    path = write_recipe(workspace, recipe_tree(Path("none"), **changes))
+    pipeline.run(load_recipes([path]), workspace, ["prepare"])
+    return json.loads((workspace / "pre_data/tiny/manifest.json").read_text())["figures"]
+
+
+def records(workspace: Path, name: str) -> list[dict[str, str]]:
+    return contract.parse_json((workspace / f"pre_data/tiny/tiny_{name}.json").read_bytes())
+
+
+def test_records_have_the_contracts_shape(workspace: Path) -> None:
+    run(workspace)
+    for name, keys in (("train", contract.TRAIN_KEYS), ("holdout", contract.TRAIN_KEYS), ("dev", contract.DEV_KEYS)):
+        for record in records(workspace, name):
+            assert contract.record_problem(record, keys, ("0", "1")) is None
+    assert [record["input"] for record in records(workspace, "dev")] == [row.split("\t")[1] for row in DEV_ROWS]
+    assert (len(records(workspace, "train")), len(records(workspace, "holdout"))) == (16, 4)
+
+
+def test_answers_stay_with_their_inputs(workspace: Path) -> None:
+    run(workspace)
+    truth = {row.split("\t")[2]: row.split("\t")[1] for row in TRAIN_ROWS}
+    for name in ("train", "holdout"):
+        assert all(truth[record["input"]] == record["output"] for record in records(workspace, name))
+
+
+def test_a_nasty_dev_file_still_gives_record_i_for_row_i(workspace: Path) -> None:
+    lines = ['1\t"unbalanced', "2\t", "3\tline\u2028separator", "", "5\tsurplus\ttab", "6", "7\tlast"]
+    (workspace / "data/tiny_dev.tsv").write_bytes("\r\n".join(lines).encode())  # CRLF, and no final newline
+    figures = run(workspace, samples={"dev": 7})
+    inputs = [record["input"] for record in records(workspace, "dev")]
+    assert inputs == ['"unbalanced', "", "line\u2028separator", "", "surplus\ttab", "", "last"]
+    assert figures["bad_dev_rows"] == 3
+
+
+def test_a_bad_training_row_is_an_error_that_names_it(workspace: Path) -> None:
+    write_tables(workspace, train=[*TRAIN_ROWS, "24\t1", "25\t7\tseven", "26\t1\tfine"])
+    with pytest.raises(DataError) as error:
+        run(workspace)
+    assert error.value.what.splitlines() == [
+        "data/tiny_train.tsv:25: expected 3 tab-separated fields (id, label, text), found 2: '24\\t1'",
+        "data/tiny_train.tsv:26: expected the label 0 or 1, found '7'",
+    ]
+    assert not (workspace / "pre_data/tiny/tiny_train.json").exists()
+
+
+def test_bad_training_rows_are_skipped_and_counted_when_the_recipe_says_so(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tables(workspace, train=["broken", *TRAIN_ROWS, "25\t7\tseven"])
+    figures = run(workspace, task={"bad_rows": "skip"}, samples={"train": "all"})
+    assert figures["bad_rows"] == {"row": 1, "label": 1}
+    assert len(records(workspace, "train")) == len(TRAIN_ROWS) - 4
+    assert "data/tiny_train.tsv:26: expected the label 0 or 1, found '7'; skipped" in capsys.readouterr().out
+
+
+def test_repeated_and_contradictory_rows_are_reported_and_kept_out_of_the_holdout(workspace: Path) -> None:
+    twice = [f"{number}\t{number % 2}\tthe same" for number in range(4)]
+    in_dev = [f"9\t1\t{DEV_ROWS[0].split(chr(9))[1]}"]
+    write_tables(workspace, train=[*twice, *in_dev, *TRAIN_ROWS])
+    for seed in range(5):
+        figures = run(workspace, samples={"train": "all", "holdout": 20, "seed": seed})
+        assert figures["repeated_inputs"] == 1
+        assert figures["inputs_with_two_labels"] == 1
+        assert figures["dev_inputs_among_labelled"] == figures["dev_inputs_in_training"] == 1
+        held = {record["input"] for record in records(workspace, "holdout")}
+        assert held.isdisjoint(record["input"] for name in ("train", "dev") for record in records(workspace, name))
+
+
+def test_the_flat_layout_is_found_too(workspace: Path) -> None:
+    run(workspace, task={"train": "data/tiny/tiny_train.tsv", "dev": "data/tiny/tiny_dev.tsv"})
+    assert len(records(workspace, "dev")) == 5
+
+
+def test_preparing_again_says_that_nothing_changed_until_something_does(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(workspace)
+    before = (workspace / "pre_data/tiny/tiny_train.json").read_bytes()
+    run(workspace)
+    assert capsys.readouterr().out.endswith("tiny prepare: nothing changed\n")
+    (workspace / "pre_data/tiny/tiny_train.json").write_text("[]")
+    run(workspace)
+    assert (workspace / "pre_data/tiny/tiny_train.json").read_bytes() == before
+    capsys.readouterr()
+    for change in ({"samples": {"seed": 1}}, {"instruction": "Other?"}, {"task": {"input": "{id} {text}"}}):
+        run(workspace, **change)
+        assert "nothing changed" not in capsys.readouterr().out
+    write_tables(workspace, dev=[*DEV_ROWS[1:], "9\tnew"])
+    run(workspace, task={"input": "{id} {text}"})
+    assert "nothing changed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ({"train": 21}, r"samples asks for 21 training and 4 held-out rows, found 24 usable rows"),
+        ({"holdout": 24, "train": "all"}, "samples asks for all training and 24 held-out rows"),
+        ({"dev": 6}, r"data/tiny_dev\.tsv: expected 6 rows \(samples\.dev\), found 5"),
+    ],
+)
+def test_too_few_rows_are_an_error(workspace: Path, samples: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        run(workspace, samples=samples)
+
+
+@given(
+    st.lists(st.integers(0, 1), min_size=40, max_size=200).filter(lambda labels: 15 <= sum(labels) <= len(labels) - 15),
+    st.integers(0, 9),
+    st.sampled_from(["none", "equal"]),
+)
+def test_a_draw_is_stratified_disjoint_and_the_same_for_the_same_seed(
+    labels: list[int], seed: int, balance: Any
+) -> None:
+    samples = Samples(train=16, holdout=10, seed=seed, balance=balance)
+    chosen = draw(labels, [True] * len(labels), samples, ("0", "1"))
+    assert chosen == draw(labels, [True] * len(labels), samples, ("0", "1"))
+    assert set(chosen.train).isdisjoint(chosen.holdout)
+    assert (len(set(chosen.train)), len(set(chosen.holdout))) == (16, 10)
+    share = sum(labels) / len(labels)
+    assert abs(sum(labels[row] for row in chosen.holdout) - 10 * share) <= 1
+    ones = Counter(labels[row] for row in chosen.train)[1]
+    assert ones == 8 if balance == "equal" else abs(ones - 16 * share) <= 2
+
+
+def test_another_seed_draws_other_rows() -> None:
+    labels, unique = [0, 1] * 50, [True] * 100
+    samples = Samples(train=20, holdout=10)
+    assert draw(labels, unique, samples, ("0", "1")) != draw(
+        labels, unique, dataclasses.replace(samples, seed=1), ("0", "1")
+    )

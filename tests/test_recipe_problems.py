@@ -1,0 +1,308 @@
+"""Every way a recipe can be wrong has its own sentence, with the place, and all of them come at once."""
+
+from pathlib import Path
+
+import pytest
+
+from runner.errors import RecipeError
+from runner.recipe_file import is_override, load_recipes
+
+GOOD = """\
+task:
+  name: QQP
+  train: data/train.tsv
+  dev: data/dev.tsv
+  header: true
+  columns: [id, question1, question2, is_duplicate]
+  input: "{question1} {question2}"
+  label: is_duplicate
+  labels: ["0", "1"]
+instruction: Same?
+base: models/base
+lora: {r: 8}
+train:
+  learning_rate: 2e-4
+decoding: {kind: label}
+"""
+
+# line of GOOD to replace, its replacement, the whole message without the file's name
+CASES = [
+    (
+        "  learning_rate: 2e-4",
+        "  learning_rat: 2e-4",
+        "14:3: train.learning_rat: unknown key; did you mean learning_rate?",
+    ),
+    (
+        "instruction: Same?",
+        "instruction: Same?\ncolour: blue",
+        "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, extends",
+    ),
+    ("  header: true", "  header: no", "5:11: task.header: expected true or false, found the text 'no'; write false"),
+    ("  header: true", "  header: Yes", "5:11: task.header: expected true or false, found the text 'Yes'; write true"),
+    (
+        '  labels: ["0", "1"]',
+        "  labels: [0, 1]",
+        '9:12: task.labels[0]: expected text, found the number 0; for the text, put it in quotes: "0"',
+    ),
+    ('  labels: ["0", "1"]', '  labels: ["0"]', "9:11: task.labels: expected two labels or more, found 1"),
+    ('  labels: ["0", "1"]', '  labels: ["0", "0"]', "9:11: task.labels: a label stands there twice"),
+    (
+        '  labels: ["0", "1"]',
+        '  labels: ["no way", "1"]',
+        "9:11: task.labels: 'no way' cannot be a label: 1 to 32 visible ASCII characters without a space",
+    ),
+    ("lora: {r: 8}", "lora: {r: 0}", "12:11: lora.r: out of range: expected at least 1 and at most 1024, found 0"),
+    ("lora: {r: 8}", "lora: {r: 8.0}", "12:11: lora.r: expected a whole number, found the number 8.0"),
+    ("lora: {r: 8}", "lora: {r: true}", "12:11: lora.r: expected a whole number, found the truth value true"),
+    ("lora: {r: 8}", "lora: {r: 1:30}", "12:11: lora.r: expected a whole number, found the text '1:30'"),
+    ("lora: {r: 8}", "lora: {r: 8, r: 16}", "12:14: lora.r: repeated key; it stands already in line 12"),
+    (
+        "lora: {r: 8}",
+        "lora: 8",
+        "12:7: lora: expected a mapping with r, lora_alpha, lora_dropout, target_modules, "
+        "layers_to_transform, rank_pattern, alpha_pattern, use_rslora, use_dora and init_lora_weights, found the number 8",
+    ),
+    (
+        "lora: {r: 8}",
+        "lora: {target_modules: all-liner}",
+        "12:24: lora.target_modules: expected all-linear or a list of texts, found the text 'all-liner'; "
+        "did you mean all-linear?",
+    ),
+    (
+        "lora: {r: 8}",
+        "lora: {target_modules: [q_proj, lm_head]}",
+        "12:24: lora.target_modules: lm_head is tied to the vocabulary: the adapter would hold the whole table; leave it out",
+    ),
+    ("lora: {r: 8}", "lora: {target_modules: []}", "12:24: lora.target_modules: an empty list adapts no layer"),
+    (
+        "lora: {r: 8}",
+        "lora: {rank_pattern: {q_proj: 0}}",
+        "12:31: lora.rank_pattern.q_proj: out of range: expected at least 1, found 0",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  learning_rate: fast",
+        "14:18: train.learning_rate: expected a number, found the text 'fast'",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  learning_rate: .inf",
+        "14:18: train.learning_rate: expected a finite number, found inf",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  learning_rate: 2",
+        "14:18: train.learning_rate: out of range: expected more than 0 and at most 1, found 2",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  precision: fp16",
+        "14:14: train.precision: expected auto, bf16 or fp32, found the text 'fp16'; did you mean bf16?",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  warmup: 1",
+        "14:11: train.warmup: out of range: expected at least 0 and less than 1, found 1",
+    ),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: beam}",
+        "15:18: decoding.kind: expected label or generate, found the text 'beam'",
+    ),
+    ("decoding: {kind: label}", "decoding: {}", "15:11: decoding.kind: expected label or generate, found none"),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: label, max_new_tokens: 4}",
+        "15:25: decoding.max_new_tokens: unknown key; known are kind",
+    ),
+    (
+        "  name: QQP",
+        "  name: QQP_46",
+        "2:9: task.name: 'QQP_46' cannot name a dataset: letters, digits, `.`, `-` and `_`, a letter or digit first, "
+        "and no `_` followed by digits alone",
+    ),
+    (
+        "  name: QQP",
+        "  name: ../QQP",
+        "2:9: task.name: '../QQP' cannot name a dataset: letters, digits, `.`, `-` and `_`, "
+        "a letter or digit first, and no `_` followed by digits alone",
+    ),
+    ("  dev: data/dev.tsv", "  dev:", "4:7: task.dev: expected text, found nothing"),
+    ("  dev: data/dev.tsv", '  dev: " "', "4:8: task.dev: is empty"),
+    ("instruction: Same?", "", "1:1: instruction: required key is missing"),
+    (
+        "  label: is_duplicate",
+        "  label: duplicate",
+        "8:10: task.label: 'duplicate' is no column; columns are id, question1, question2, is_duplicate; "
+        "did you mean is_duplicate?",
+    ),
+    (
+        '  input: "{question1} {question2}"',
+        '  input: "{question1} {is_duplicate}"',
+        "7:10: task.input: holds the label column {is_duplicate}: the answer would stand in the question",
+    ),
+    (
+        '  input: "{question1} {question2}"',
+        '  input: "{question3}"',
+        "7:10: task.input: {question3} is no column; columns are id, question1, question2, is_duplicate; did you mean question2?",
+    ),
+    (
+        '  input: "{question1} {question2}"',
+        '  input: "hello"',
+        "7:10: task.input: names no column: every record would be the same; write {column}",
+    ),
+    (
+        '  input: "{question1} {question2}"',
+        '  input: "{question1:>9}"',
+        "7:10: task.input: expected columns in braces and no other braces (a brace itself is written twice), "
+        "found '{question1:>9}'",
+    ),
+    (
+        "  columns: [id, question1, question2, is_duplicate]",
+        "  columns: [id, question1, question2, id, is_duplicate]",
+        "6:12: task.columns: column 'id' stands there twice",
+    ),
+    (
+        "  header: true",
+        "  header: true\n  dev_columns: [[id, question1, question2], [id, question1, is_duplicate]]",
+        "6:16: task.dev_columns: two forms have the same number of columns, which is what tells them apart",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {template: "{input} {input}"}',
+        "12:20: prompt.template: expected {instruction} and {input} once each and no other braces "
+        "(a brace itself is written twice), found '{input} {input}'",
+    ),
+    (
+        "base: models/base",
+        "base: !!python/object:os.system b",
+        "11:7: base: tag tag:yaml.org,2002:python/object:os.system is not allowed: a recipe is plain data",
+    ),
+    ("base: models/base", "extends: 3\nbase: b", "11:10: extends: expected the path of a recipe, found the number 3"),
+    ("base: models/base", "base: [", "13:1: not YAML: expected ',' or ']', but got '<scalar>'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "message"), CASES, ids=[case[1].strip() or "nothing" for case in CASES]
+)
+def test_each_mistake_has_its_message(tmp_path: Path, line: str, replacement: str, message: str) -> None:
+    assert line in GOOD
+    path = tmp_path / "bad.yaml"
+    path.write_text(GOOD.replace(line, replacement), encoding="utf-8")
+    with pytest.raises(RecipeError) as error:
+        load_recipes([path])
+    assert str(error.value.problems[0]) == f"{path}:{message}"
+
+
+def test_the_good_recipe_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert load_recipes([path])[0].recipe.train.learning_rate == 2e-4
+
+
+def test_all_problems_of_all_recipes_come_at_once(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text(GOOD.replace("{r: 8}", "{r: 0}").replace("header: true", "header: maybe"), encoding="utf-8")
+    two.write_text(GOOD.replace("  name: QQP", "  nam: QQP"), encoding="utf-8")
+    with pytest.raises(RecipeError) as error:
+        load_recipes([one, two, tmp_path / "three.yaml"], ["train.epochs=0", "train.epoch=1"])
+    lines = str(error.value).splitlines()
+    assert [line.partition(str(tmp_path))[2].split(":")[0] or "command line" for line in lines] == [
+        "/one.yaml", "/one.yaml", "command line", "command line", "/two.yaml", "/two.yaml", "/three.yaml",
+    ]  # fmt: skip
+    assert "command line: train.epoch: unknown key; did you mean epochs?" in lines
+    assert "command line: train.epochs: out of range: expected at least 1, found 0" in lines
+    assert lines[-1].startswith(f"{tmp_path}/three.yaml: cannot read")
+    assert "there are" in lines[-1]
+
+
+def test_overrides_are_yaml_values(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    overrides = [
+        "train.learning_rate=3e-5",
+        "lora.target_modules=[q_proj, v_proj]",
+        "decoding={kind: generate}",
+        "base=/m/g",
+    ]
+    recipe = load_recipes([path], overrides)[0].recipe
+    assert recipe.train.learning_rate == 3e-5
+    assert recipe.lora.target_modules == ("q_proj", "v_proj")
+    assert recipe.lora.r == 8
+    assert recipe.decoding.kind == "generate"
+    assert recipe.base == "/m/g"
+
+
+def test_another_kind_of_decoding_replaces_the_block_of_the_first(tmp_path: Path) -> None:
+    path, child = tmp_path / "good.yaml", tmp_path / "child.yaml"
+    path.write_text(GOOD.replace("{kind: label}", "{kind: generate, max_new_tokens: 9}"), encoding="utf-8")
+    child.write_text("extends: good.yaml\ndecoding: {kind: label}\n", encoding="utf-8")
+    assert load_recipes([child])[0].recipe.decoding.kind == "label"
+
+
+def test_extends_lays_key_over_key_and_names_the_file_of_a_problem(tmp_path: Path) -> None:
+    parent, child = tmp_path / "parent.yaml", tmp_path / "child.yaml"
+    parent.write_text(GOOD, encoding="utf-8")
+    child.write_text("extends: parent.yaml\ntask: {name: other}\nlora: {lora_alpha: 4}\n", encoding="utf-8")
+    recipe = load_recipes([child])[0].recipe
+    assert (recipe.task.name, recipe.task.label, recipe.lora.r, recipe.lora.lora_alpha) == (
+        "other",
+        "is_duplicate",
+        8,
+        4,
+    )
+    parent.write_text(GOOD.replace("{r: 8}", "{r: 0}"), encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"parent\.yaml:12:11: lora\.r: out of range"):
+        load_recipes([child])
+
+
+def test_a_recipe_that_extends_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"b\.yaml:1:10: extends: .*a\.yaml extends itself"):
+        load_recipes([tmp_path / "a.yaml"])
+
+
+def test_two_recipes_of_one_launch_may_not_write_the_same_dataset(tmp_path: Path) -> None:
+    path, other = tmp_path / "good.yaml", tmp_path / "other.yaml"
+    for file in (path, other):
+        file.write_text(GOOD, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"other\.yaml: task\.name: QQP is also what .*good\.yaml writes"):
+        load_recipes([path, other])
+
+
+def test_paths_with_a_leading_dot_start_at_the_file_they_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "good.yaml").write_text(
+        GOOD.replace("models/base", "./b").replace("data/dev.tsv", "../d.tsv"), encoding="utf-8"
+    )
+    (tmp_path / "sub/child.yaml").write_text("extends: ../good.yaml\ntask: {train: ./t.tsv}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipes([Path("sub/child.yaml")])[0].recipe
+    assert recipe.base == str(tmp_path / "b")
+    assert recipe.task.dev == str(tmp_path.parent / "d.tsv")
+    assert recipe.task.train == str(tmp_path / "sub/t.tsv")
+    monkeypatch.chdir(tmp_path / "sub")
+    assert load_recipes([Path("child.yaml")], ["base=./x"])[0].recipe.base == str(tmp_path / "sub/x")
+
+
+@pytest.mark.parametrize("argument", ["train.epochs=2", "base=/models/gemma-2b", "base=a=b"])
+def test_overrides_are_recognised(argument: str) -> None:
+    assert is_override(argument)
+
+
+@pytest.mark.parametrize("argument", ["recipes/qqp.yaml", "./a=b.yaml", "=3"])
+def test_recipes_are_recognised(argument: str) -> None:
+    assert not is_override(argument)
+
+
+def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join(['*' + old] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi")]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(RecipeError, match="repeats itself without end"):
+        load_recipes([path])
