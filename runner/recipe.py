@@ -68,8 +68,8 @@ class PromptShape:
     """How a record becomes the text that the model reads."""
 
     template: str = key("{instruction}\n{input}\nAnswer:")
-    """The prompt with `{instruction}` and `{input}` once each. What stands before `{input}` is the same for every
-    record of the task and is computed once where the layout allows."""
+    """The prompt with `{instruction}` and `{input}` once each. What stands before `{input}` is the
+    prefix, the same for every record of the task."""
     max_length: int = key(512, low=8)
     """Most tokens of one prompt."""
     too_long: Literal["error", "truncate", "drop-from-train"] = key("error")
@@ -146,7 +146,7 @@ class Train:
     """Type of the base's weights; `auto` is bf16 on a device that computes it and fp32 elsewhere. The adapter and the
     loss are always fp32. fp16 is not offered: Gemma overflows in it."""
     layout: Literal["auto", "padded"] = key("auto")
-    """How rows lie in a batch, see `layouts`; `auto` takes the fastest that is exact for this model."""
+    """How rows lie in a batch, see `layouts`; `auto` leaves the choice to the runner, which says what it took."""
     gradient_checkpointing: bool = key(False)
     """Compute activations again in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**32 - 1)

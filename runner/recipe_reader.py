@@ -95,7 +95,8 @@ class RecipeReader:
         self.problems.append(Problem(place, path, text))
 
 
-_LIMITS = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
+LIMITS = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
+"""The range rules of `recipe.key`, in words."""
 
 _WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -142,7 +143,7 @@ def _ranged(value: Any, rule: Mapping[str, float], place: Place) -> Any:
         "below": value < rule.get("below", math.inf),
     }
     if not all(held.values()):
-        wanted = " and ".join(f"{words} {rule[name]}" for name, words in _LIMITS.items() if name in rule)
+        wanted = " and ".join(f"{words} {rule[name]}" for name, words in LIMITS.items() if name in rule)
         raise _Mismatch(place, f"out of range: expected {wanted}, found {value}")
     return value
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-# peft 0.21 asks for an attribute that transformers 5 has renamed: nothing that our user could mend.
-warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+# transformers 5 has renamed what peft 0.21 asks for and what 4.38 alone knows: nothing that our user could mend.
+warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing\\w*` is deprecated", FutureWarning)
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> Any:

@@ -1,0 +1,98 @@
+"""Writes docs/recipe.md, every recipe key with its type, default, range and meaning, from `runner/recipe.py`.
+
+    python docs/make_recipe_page.py
+
+The dataclasses are the one place where a key is described; a test compares the page with what this gives."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import sys
+import typing
+from pathlib import Path
+from typing import Any, Literal, Union
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from runner import recipe as shapes  # noqa: E402  (the path comes first)
+from runner.recipe_reader import LIMITS  # noqa: E402
+
+HEAD = """\
+# Recipe keys
+
+Made by `python docs/make_recipe_page.py` from `runner/recipe.py`; change it there.
+
+A recipe is YAML read by the rules of YAML 1.2: `2e-4` is a number, `no` is text and not false, a repeated key is an
+error. `extends: other.yaml` takes every key of another recipe that this one does not say itself, mappings key by key.
+On the command line `key.sub=value` changes a key of every recipe named, its value read as YAML too:
+`train.epochs=3`, `'lora.target_modules=[q_proj, v_proj]'`.
+
+A relative path starts at the workspace (`--workspace`, or the current folder); one that begins with `./` or `../` starts
+at the file it stands in, on the command line at the current folder.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    sections = [HEAD, _section("", shapes.Recipe, skip=True)]
+    for field in dataclasses.fields(shapes.Recipe):
+        for shape in _shapes(typing.get_type_hints(shapes.Recipe)[field.name]):
+            sections.append(_section(field.name, shape))
+    return "\n".join(sections)
+
+
+def _section(name: str, shape: Any, skip: bool = False) -> str:
+    hints, words = typing.get_type_hints(shape), _words(shape)
+    rows = []
+    for field in dataclasses.fields(shape):
+        hint = hints[field.name]
+        if skip and _shapes(hint):
+            rows.append(f"| [`{field.name}`](#{field.name}) | a mapping | | {words[field.name]} |")
+            continue
+        limits = " and ".join(f"{text} {field.metadata[limit]:g}" for limit, text in LIMITS.items() if limit in field.metadata)
+        kind = f"{_kind(hint)}, {limits}" if limits else _kind(hint)
+        rows.append(f"| `{field.name}` | {kind} | {_default(field.default)} | {words[field.name]} |")
+    lines = [f"## {name or 'The recipe'}", "", " ".join((shape.__doc__ or "").split()), ""]
+    return "\n".join([*lines, "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def _words(shape: Any) -> dict[str, str]:
+    """The sentence below each field."""
+    tree = ast.parse(Path(shapes.__file__).read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == shape.__name__)
+    found = {}
+    for field, below in zip(body, body[1:]):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(below.value.value).split()).replace("|", "\\|").replace("\n", "\\n")
+    return found
+
+
+def _shapes(hint: Any) -> list[Any]:
+    return [member for member in (typing.get_args(hint) or (hint,)) if dataclasses.is_dataclass(member)]
+
+
+def _kind(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Union:
+        return " or ".join(_kind(member) for member in arguments if member is not type(None))
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in arguments)
+    if origin is tuple:
+        return "list of lists" if typing.get_origin(arguments[0]) is tuple else f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return f"mapping of names to {_kind(arguments[1])}"
+    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}[hint]
+
+
+def _default(value: Any) -> str:
+    if value is dataclasses.MISSING:
+        return "required"
+    if value is None or value == ():
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else repr(value)[1:-1] if isinstance(value, str) else value}`"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/recipe.md").write_text(page(), encoding="utf-8")

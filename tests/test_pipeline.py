@@ -1,0 +1,131 @@
+"""The whole path on a tiny base: what is skipped, what is shared, what is recorded, and what the grader makes of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import DEV_ROWS, recipe_tree, write_recipe
+
+from grading import contract
+from grading.score import main as grade
+from runner import base_model, pipeline
+from runner.command import main
+from runner.recipe_file import load_recipes
+
+
+def write_answers(workspace: Path, dataset: str) -> None:
+    folder = workspace / contract.ANSWER_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"result_{dataset}_5.txt").write_text("1\n0\n1\n0\n1\n")
+
+
+def test_a_run_earns_all_points_but_those_for_wrong_answers(workspace: Path, tiny_base: Path, tmp_path: Path) -> None:
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    write_answers(workspace, "tiny")
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    report = tmp_path / "report.json"
+    assert grade(["--submission", str(workspace), "--answers", str(workspace / contract.ANSWER_FOLDER), "--json", str(report)]) == 0
+    points = {part["part"]: part["points"] for part in json.loads(report.read_text())["parts"]}
+    lines = (workspace / "result/result_tiny.txt").read_text().split()
+    right = sum(line == answer for line, answer in zip(lines, "10101"))
+    assert points == {"pre_data": 10, "saved_model": 20, "result": pytest.approx(70 * right / len(DEV_ROWS))}
+
+
+def test_stages_whose_inputs_have_not_changed_are_skipped(
+    workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*extra: str, **changes: object) -> list[str]:
+        path = write_recipe(workspace, recipe_tree(tiny_base, **changes))
+        assert main([str(path), "--workspace", str(workspace), *extra]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [stage for stage in pipeline.STAGES if f"tiny {stage}: nothing changed" in lines]
+
+    assert run() == []
+    assert run() == ["prepare", "finetune", "predict"]
+    assert run("--fresh") == []
+    assert run(decoding={"kind": "generate"}) == ["prepare", "finetune"]
+    assert run(decoding={"kind": "generate"}, train={"epochs": 1}) == ["prepare"]
+    assert run("train.epochs=1", decoding={"kind": "generate"}) == ["prepare", "finetune", "predict"]
+    (workspace / "saved_model/tiny/adapter_model.safetensors").write_bytes(b"damaged")
+    assert run("train.epochs=1", decoding={"kind": "generate"}) == ["prepare", "predict"]
+    assert run("task.labels=['1', '0']", "train.epochs=1") == []
+    assert run("train.epochs=1", "--stages", "prepare,predict", "task.labels=['1', '0']") == ["prepare", "predict"]
+
+
+def test_recipes_of_one_launch_load_their_base_once_and_do_not_touch_each_other(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Path] = []
+    real = base_model.load_base
+
+    def counted(folder: Path, precision: str, device: object) -> base_model.Base:
+        loads.append(folder)
+        return real(folder, precision, device)
+
+    monkeypatch.setattr(pipeline, "load_base", counted)
+    one = write_recipe(workspace, recipe_tree(tiny_base), "one.yaml")
+    other = write_recipe(workspace, recipe_tree(tiny_base, task={"name": "other"}), "other.yaml")
+    pipeline.run(load_recipes([one, other]), workspace)
+    assert loads == [tiny_base]
+    together = (workspace / "saved_model/other/adapter_model.safetensors").read_bytes()
+    assert together == (workspace / "saved_model/tiny/adapter_model.safetensors").read_bytes()
+    pipeline.run(load_recipes([other]), workspace, fresh=True)
+    assert (workspace / "saved_model/other/adapter_model.safetensors").read_bytes() == together
+
+
+def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, tiny_base: Path) -> None:
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    loaded = load_recipes([path])
+    pipeline.run(loaded, workspace)
+    record = json.loads((workspace / "saved_model/tiny/run.json").read_text())
+    assert record["recipe_digest"] == loaded[0].recipe.digest()
+    assert record["recipe"]["train"]["epochs"] == 2
+    assert record["seeds"] == {"samples": 0, "train": 0}
+    assert record["versions"]["torch"].startswith(__import__("torch").__version__.split("+")[0])
+    stages = record["stages"]
+    assert list(stages) == ["prepare", "finetune", "predict"]
+    assert set(stages["prepare"]["inputs"]) == {"recipe", "train", "dev", "version"}
+    assert stages["finetune"]["inputs"]["train"] == stages["prepare"]["outputs"]["pre_data/tiny/tiny_train.json"]
+    assert stages["predict"]["inputs"]["adapter"] == stages["finetune"]["outputs"]["saved_model/tiny/adapter_model.safetensors"]
+    assert len(stages["finetune"]["figures"]["prompt_digest"]) == 64
+    assert {"majority", "untuned", "tuned", "train_seconds"} <= set(stages["finetune"]["figures"])
+    written = [path.stat().st_mtime_ns for path in workspace.rglob("*") if path.is_file()]
+    assert (workspace / "saved_model/tiny/run.json").stat().st_mtime_ns == max(written)
+
+
+def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: Path) -> None:
+    assert main([str(write_recipe(workspace, recipe_tree(tiny_base))), "--workspace", str(workspace)]) == 0
+    names = {str(path.relative_to(workspace)) for path in workspace.rglob("*") if path.is_file()}
+    assert names == {
+        "tiny.yaml", "data/tiny_train.tsv", "data/tiny_dev.tsv",
+        "pre_data/tiny/tiny_train.json", "pre_data/tiny/tiny_holdout.json", "pre_data/tiny/tiny_dev.json", "pre_data/tiny/manifest.json",
+        "saved_model/tiny/adapter_model.safetensors", "saved_model/tiny/adapter_config.json", "saved_model/tiny/prompt.json",
+        "saved_model/tiny/metrics.jsonl", "saved_model/tiny/manifest.json", "saved_model/tiny/run.json",
+        "result/result_tiny.txt", "result/predictions_tiny.jsonl", "result/manifest_tiny.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.yaml"], "no.yaml: cannot read no.yaml"),
+        (["train.epochs=2"], "no recipe named"),
+        (["{recipe}", "--workspace", "nowhere"], "--workspace nowhere: no such folder"),
+        (["{recipe}", "--workspace", "{workspace}", "base=./nowhere"], "base: there is no folder"),
+        (["{recipe}", "--workspace", "{workspace}", "base=no-such/model"], "base: no-such/model is no folder here and cannot be had"),
+        (["{recipe}", "--workspace", "{workspace}", "base={workspace}"], "holds no config.json"),
+        (["{recipe}", "--workspace", "{workspace}", "task.dev=data/none.tsv"], "data/none.tsv: cannot read it: No such file"),
+    ],
+)
+def test_the_users_mistakes_end_with_2_and_a_sentence(
+    workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    recipe = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([argument.format(recipe=recipe, workspace=workspace) for argument in arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_stages_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["recipes/qqp.yaml", "--stages", "train"])
+    assert "expected some of prepare, finetune, predict" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""Predictions: one line per dev row, in order, by the saved adapter and the prompt it was trained with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import DEV_ROWS, recipe_tree, write_recipe
+
+from runner import pipeline
+from runner.decoding import parse_answer
+from runner.errors import UserError
+from runner.recipe_file import load_recipes
+
+
+def run(workspace: Path, base: Path, stages: tuple[str, ...] = pipeline.STAGES, **changes: Any) -> None:
+    changes = {"train": {"epochs": 1}, **changes}
+    pipeline.run(load_recipes([write_recipe(workspace, recipe_tree(base, **changes))]), workspace, stages)
+
+
+def predictions(workspace: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (workspace / "result/predictions_tiny.jsonl").read_text().splitlines()]
+
+
+def test_line_i_answers_row_i_with_its_probabilities(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    labels = (workspace / "result/result_tiny.txt").read_text().splitlines()
+    found = predictions(workspace)
+    assert [one["row"] for one in found] == list(range(1, len(DEV_ROWS) + 1))
+    assert [one["label"] for one in found] == labels
+    for one in found:
+        assert sum(one["probabilities"].values()) == pytest.approx(1)
+        assert one["label"] == max(one["probabilities"], key=one["probabilities"].get)
+
+
+def test_a_row_is_answered_alike_wherever_it_stands(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    forward = predictions(workspace)
+    (workspace / "data/tiny_dev.tsv").write_text("".join(f"{row}\n" for row in reversed(DEV_ROWS)))
+    run(workspace, tiny_base, ("prepare", "predict"))
+    backward = predictions(workspace)
+    assert [one["probabilities"] for one in forward] == [one["probabilities"] for one in reversed(backward)]
+
+
+def test_another_prompt_than_the_trained_one_is_refused_with_both_shown(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    before = (workspace / "result/result_tiny.txt").read_bytes()
+    with pytest.raises(UserError) as error:
+        run(workspace, tiny_base, ("predict",), prompt={"template": "{instruction}\n{input}\nIs:"})
+    assert "template: trained with '{instruction}\\n{input}\\nAnswer:'" in str(error.value)
+    assert "now '{instruction}\\n{input}\\nIs:'" in str(error.value)
+    assert (workspace / "result/result_tiny.txt").read_bytes() == before
+
+
+def test_predicting_without_an_adapter_says_what_to_run(workspace: Path, tiny_base: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)saved_model/tiny/adapter_model\.safetensors: No such file.*run the earlier stages too"):
+        run(workspace, tiny_base, ("prepare", "predict"))
+
+
+def test_generated_answers_that_are_no_label_are_counted_shown_and_hold_their_line(
+    workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(workspace, tiny_base, train={"learning_rate": 1e-9, "epochs": 1}, decoding={"kind": "generate", "max_new_tokens": 3})
+    out = capsys.readouterr().out  # an untrained random model answers with rubbish
+    lines = (workspace / "result/result_tiny.txt").read_text().splitlines()
+    assert len(lines) == len(DEV_ROWS)
+    assert "?" in lines
+    assert f"{lines.count('?')} of {len(lines)} answers are no label" in out
+    for line, one in zip(lines, predictions(workspace)):
+        assert one["label"] == line
+        assert (parse_answer(one["text"], ("0", "1")) or "?") == line
+        assert set(one["probabilities"]) == {"0", "1"}
+
+
+def test_generation_and_label_scoring_see_the_same_logits(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    scored = predictions(workspace)
+    run(workspace, tiny_base, ("predict",), decoding={"kind": "generate"})
+    for one, other in zip(scored, predictions(workspace)):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("1", "1"), (" 0", "0"), ("\n1\n", "1"), ("1.", "1"), ("0, because", "0"), ("10", None), ("1a", None), ("yes", None), ("", None), ("x 1", None)],
+)  # fmt: skip
+def test_an_answer_is_a_label_only_if_it_begins_with_one(text: str, label: Any) -> None:
+    assert parse_answer(text, ("0", "1")) == label
+
+
+def test_labels_that_begin_alike_are_parsed_longest_first() -> None:
+    assert parse_answer(" not_entailed", ("not", "not_entailed")) == "not_entailed"

@@ -1,0 +1,115 @@
+"""The shipped recipes load and say what they promise; every key of a recipe is read by something."""
+
+import ast
+import dataclasses
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from runner import recipe as shapes
+from runner.command import main
+from runner.recipe import Recipe
+from runner.recipe_file import load_recipes
+
+SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    assert load_recipes([path])[0].recipe.task.name
+
+
+def test_all_five_are_there() -> None:
+    assert {path.stem for path in SHIPPED} == {"cola", "qqp", "sst2", "demo-acceptability", "demo-paraphrase"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_recipe_runs_from_its_own_header(path: Path) -> None:
+    header = path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert f"accelerate launch runner/main.py recipes/{path.name}" in header
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_number_in_a_recipe_has_its_reason_beside_it(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if re.match(r"\s*[\w.]+:\s*[\d.e-]+\s*(#|$)", line):
+            assert re.search(r"# .{3,}", line), f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("name", ["cola", "qqp"])
+def test_the_exam_is_what_the_recipes_ask_for(name: str) -> None:
+    recipe = load_recipes([ROOT / f"recipes/{name}.yaml"])[0].recipe
+    assert (recipe.samples.train, recipe.samples.dev, recipe.task.labels) == (4000, 150, ("0", "1"))
+    assert recipe.base == "google/gemma-2b"
+
+
+def test_a_new_task_is_only_yaml() -> None:
+    recipe = load_recipes([ROOT / "recipes/sst2.yaml"])[0].recipe
+    assert (recipe.task.name, recipe.task.columns, recipe.task.input) == ("SST-2", ("sentence", "label"), "{sentence}")
+
+
+def leaf_keys(shape: Any, path: str = "") -> list[tuple[str, str]]:
+    """(dotted key, field name) of every key that holds a value."""
+    found = []
+    hints = typing.get_type_hints(shape)
+    for field in dataclasses.fields(shape):
+        inner = [one for one in (typing.get_args(hints[field.name]) or (hints[field.name],)) if dataclasses.is_dataclass(one)]
+        for one in inner:
+            found += leaf_keys(one, f"{path}{field.name}.")
+        if not inner:
+            found.append((f"{path}{field.name}", field.name))
+    return found
+
+
+LORA_KEYS = {field.name for field in dataclasses.fields(shapes.Lora)}
+
+
+def attributes_read() -> set[str]:
+    """Names read as attributes anywhere in the runner outside the modules that only load recipes."""
+    loading = {"recipe", "recipe_file", "recipe_reader", "recipe_rules", "yaml_tree"}
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "runner").glob("*.py") if path.stem not in loading]
+    return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize(("key", "name"), [pair for pair in leaf_keys(Recipe) if not pair[0].startswith("lora.")])
+def test_every_key_is_read_by_something(key: str, name: str) -> None:
+    if name == "kind":  # chooses the dataclass itself
+        return
+    assert name in attributes_read(), f"{key} is an option that nobody reads"
+
+
+def test_every_lora_key_is_one_of_pefts() -> None:
+    from peft import LoraConfig
+
+    assert {field.name for field in dataclasses.fields(LoraConfig)} >= LORA_KEYS
+
+
+@pytest.mark.parametrize("shape", [one for one in vars(shapes).values() if dataclasses.is_dataclass(one)], ids=lambda one: one.__name__)
+def test_every_key_is_explained_below_itself(shape: Any) -> None:
+    tree = ast.parse(Path(shapes.__file__).read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == shape.__name__)
+    for field, below in zip(body, body[1:]):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(below, ast.Expr), f"{shape.__name__}.{ast.unparse(field.target)}"
+            assert isinstance(below.value, ast.Constant)
+
+
+def test_check_reads_recipes_and_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--check", *map(str, SHIPPED), "train.epochs=1"]) == 0
+    assert capsys.readouterr().out.count(": fine\n") == len(SHIPPED)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_recipe_keys_is_the_one_that_the_dataclasses_give() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import make_recipe_page; print(make_recipe_page.page(), end='')"],
+        cwd=ROOT / "docs", capture_output=True, text=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert done.stdout == (ROOT / "docs/recipe.md").read_text(encoding="utf-8"), "run python docs/make_recipe_page.py"
