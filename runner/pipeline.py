@@ -59,9 +59,9 @@ def is_main_process() -> bool:
 def wait_for_everyone() -> None:
     """Holds every process of the launch until all have come here; needs nothing, not even torch, where there is one."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        from accelerate import PartialState
+        from runner.accelerator import connect
 
-        PartialState().wait_for_everyone()
+        connect().wait_for_everyone()
 
 
 class Bases:
@@ -167,13 +167,12 @@ class Work:
             return finetune(recipe, base, prompt, records, accelerator, folder, say)
 
     def _predict(self, say: Say) -> Mapping[str, Any]:
-        from accelerate import PartialState
-
+        from runner.accelerator import connect
         from runner.predict import predict
 
         recipe = self.recipe
         records = read_records(self.workspace, recipe.task.labels)
-        base = self.bases.load(recipe.base, recipe.train.precision, PartialState().device)
+        base = self.bases.load(recipe.base, recipe.train.precision, connect().device)
         prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
         return predict(recipe, base, prompt, records.dev, self.workspace, say)
 

@@ -10,11 +10,11 @@ from conftest import ROOT, recipe_tree, write_recipe
 from safetensors.torch import load_file
 
 
-def launch(folder: Path, *arguments: str, timeout: int = 240) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+def launch(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **variables}
     environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-m", "accelerate.commands.launch", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 ONE = ("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
@@ -57,6 +57,12 @@ def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, t
     assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
     assert (finished / "result/result_tiny.txt").read_bytes() == (tmp_path / "result/result_tiny.txt").read_bytes()
     assert '"processes": 2' in (tmp_path / "saved_model/tiny/manifest.json").read_text()
+
+
+def test_processes_that_accelerate_does_not_join_are_refused(finished: Path) -> None:
+    done = launch(finished, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh", ACCELERATE_USE_CPU="false")
+    assert done.returncode != 0
+    assert "2 processes were started, Accelerate joins 1 on cpu" in done.stderr
 
 
 def test_a_mistake_is_said_in_words_and_without_a_traceback_of_ours(tmp_path: Path) -> None:
