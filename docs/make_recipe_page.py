@@ -51,7 +51,9 @@ def _section(name: str, shape: Any, skip: bool = False) -> str:
         if skip and _shapes(hint):
             rows.append(f"| [`{field.name}`](#{field.name}) | a mapping | | {words[field.name]} |")
             continue
-        limits = " and ".join(f"{text} {field.metadata[limit]:g}" for limit, text in LIMITS.items() if limit in field.metadata)
+        limits = " and ".join(
+            f"{text} {field.metadata[limit]:g}" for limit, text in LIMITS.items() if limit in field.metadata
+        )
         kind = f"{_kind(hint)}, {limits}" if limits else _kind(hint)
         rows.append(f"| `{field.name}` | {kind} | {_default(field.default)} | {words[field.name]} |")
     lines = [f"## {name or 'The recipe'}", "", " ".join((shape.__doc__ or "").split()), ""]
@@ -65,7 +67,9 @@ def _words(shape: Any) -> dict[str, str]:
     found = {}
     for field, below in zip(body, body[1:]):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            found[ast.unparse(field.target)] = " ".join(str(below.value.value).split()).replace("|", "\\|").replace("\n", "\\n")
+            found[ast.unparse(field.target)] = (
+                " ".join(str(below.value.value).split()).replace("|", "\\|").replace("\n", "\\n")
+            )
     return found
 
 
@@ -91,7 +95,9 @@ def _default(value: Any) -> str:
         return "required"
     if value is None or value == ():
         return ""
-    return f"`{str(value).lower() if isinstance(value, bool) else repr(value)[1:-1] if isinstance(value, str) else value}`"
+    return (
+        f"`{str(value).lower() if isinstance(value, bool) else repr(value)[1:-1] if isinstance(value, str) else value}`"
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ class RecipeReader:
         hints = typing.get_type_hints(shape)
         for name, entry in entries.items():
             if name not in hints:
-                self._report(entry.key_place, _join(path, name), _unknown(name, [*_names(shape), *([] if path else ["extends"])]))
+                self._report(
+                    entry.key_place, _join(path, name), _unknown(name, [*_names(shape), *([] if path else ["extends"])])
+                )
         values: dict[str, Any] = {}
         for field in dataclasses.fields(shape):
             here = _join(path, field.name)

@@ -14,7 +14,9 @@ from runner.errors import DataError, UserError
 from runner.recipe_file import load_recipes
 
 
-def run(workspace: Path, base: Path, stages: tuple[str, ...] = ("prepare", "finetune"), **changes: Any) -> dict[str, Any]:
+def run(
+    workspace: Path, base: Path, stages: tuple[str, ...] = ("prepare", "finetune"), **changes: Any
+) -> dict[str, Any]:
     """Runs the stages and returns fine-tuning's figures."""
     path = write_recipe(workspace, recipe_tree(base, **changes))
     pipeline.run(load_recipes([path]), workspace, stages)
@@ -56,11 +58,17 @@ def test_the_saved_adapter_scores_as_it_did_in_training(workspace: Path, tiny_ba
 
     figures = run(workspace, tiny_base)
     prompt = json.loads((workspace / "saved_model/tiny/prompt.json").read_text())
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), workspace / "saved_model/tiny").eval()
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_base), workspace / "saved_model/tiny"
+    ).eval()
     records = json.loads((workspace / "pre_data/tiny/tiny_holdout.json").read_text())
     right, loss = 0, 0.0
     for record in records:
-        ids = [*prompt["prefix"], *tiny_tokenizer()(record["input"], add_special_tokens=False)["input_ids"], *prompt["tail"]]
+        ids = [
+            *prompt["prefix"],
+            *tiny_tokenizer()(record["input"], add_special_tokens=False)["input_ids"],
+            *prompt["tail"],
+        ]
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
         label = prompt["labels"].index(record["output"])
@@ -75,7 +83,9 @@ def test_the_saved_adapter_scores_as_it_did_in_training(workspace: Path, tiny_ba
     [{"batch_size": 2, "accumulation": 4}, {"batch_size": 3, "accumulation": 3}, {"gradient_checkpointing": True}],
     ids=str,
 )
-def test_how_a_batch_is_computed_does_not_change_the_adapter(workspace: Path, tiny_base: Path, change: dict[str, Any]) -> None:
+def test_how_a_batch_is_computed_does_not_change_the_adapter(
+    workspace: Path, tiny_base: Path, change: dict[str, Any]
+) -> None:
     size = change.get("batch_size", 8) * change.get("accumulation", 1)  # 16 rows do not divide by 9: a short last step
     run(workspace, tiny_base, train={"batch_size": size, "epochs": 1})
     whole = weights(workspace)
@@ -104,12 +114,23 @@ def test_the_adapter_is_fp32_and_the_base_stays_as_it_was(workspace: Path, tiny_
 
 
 def test_lora_keys_reach_peft_as_they_stand(workspace: Path, tiny_base: Path) -> None:
-    lora = {"r": 3, "lora_alpha": 5, "lora_dropout": 0.25, "target_modules": ["q_proj", "down_proj"], "layers_to_transform": [1],
-            "use_rslora": True, "init_lora_weights": "gaussian", "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 7}}  # fmt: skip
+    lora = {
+        "r": 3,
+        "lora_alpha": 5,
+        "lora_dropout": 0.25,
+        "target_modules": ["q_proj", "down_proj"],
+        "layers_to_transform": [1],
+        "use_rslora": True,
+        "init_lora_weights": "gaussian",
+        "rank_pattern": {"q_proj": 2},
+        "alpha_pattern": {"q_proj": 7},
+    }
     run(workspace, tiny_base, lora=lora, train={"epochs": 1})
     config = json.loads((workspace / "saved_model/tiny/adapter_config.json").read_text())
     assert {name: config[name] for name in lora} == {**lora, "target_modules": ["down_proj", "q_proj"]}
-    shapes = {name.split("layers.")[1]: tuple(tensor.shape) for name, tensor in weights(workspace).items() if "lora_A" in name}
+    shapes = {
+        name.split("layers.")[1]: tuple(tensor.shape) for name, tensor in weights(workspace).items() if "lora_A" in name
+    }
     assert shapes == {"1.self_attn.q_proj.lora_A.weight": (2, 32), "1.mlp.down_proj.lora_A.weight": (3, 64)}
 
 

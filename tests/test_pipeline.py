@@ -24,7 +24,19 @@ def test_a_run_earns_all_points_but_those_for_wrong_answers(workspace: Path, tin
     write_answers(workspace, "tiny")
     assert main([str(path), "--workspace", str(workspace)]) == 0
     report = tmp_path / "report.json"
-    assert grade(["--submission", str(workspace), "--answers", str(workspace / contract.ANSWER_FOLDER), "--json", str(report)]) == 0
+    assert (
+        grade(
+            [
+                "--submission",
+                str(workspace),
+                "--answers",
+                str(workspace / contract.ANSWER_FOLDER),
+                "--json",
+                str(report),
+            ]
+        )
+        == 0
+    )
     points = {part["part"]: part["points"] for part in json.loads(report.read_text())["parts"]}
     lines = (workspace / "result/result_tiny.txt").read_text().split()
     right = sum(line == answer for line, answer in zip(lines, "10101"))
@@ -86,7 +98,10 @@ def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, t
     assert list(stages) == ["prepare", "finetune", "predict"]
     assert set(stages["prepare"]["inputs"]) == {"recipe", "train", "dev", "version"}
     assert stages["finetune"]["inputs"]["train"] == stages["prepare"]["outputs"]["pre_data/tiny/tiny_train.json"]
-    assert stages["predict"]["inputs"]["adapter"] == stages["finetune"]["outputs"]["saved_model/tiny/adapter_model.safetensors"]
+    assert (
+        stages["predict"]["inputs"]["adapter"]
+        == stages["finetune"]["outputs"]["saved_model/tiny/adapter_model.safetensors"]
+    )
     assert len(stages["finetune"]["figures"]["prompt_digest"]) == 64
     assert {"majority", "untuned", "tuned", "train_seconds"} <= set(stages["finetune"]["figures"])
     written = [path.stat().st_mtime_ns for path in workspace.rglob("*") if path.is_file()]
@@ -97,12 +112,23 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
     assert main([str(write_recipe(workspace, recipe_tree(tiny_base))), "--workspace", str(workspace)]) == 0
     names = {str(path.relative_to(workspace)) for path in workspace.rglob("*") if path.is_file()}
     assert names == {
-        "tiny.yaml", "data/tiny_train.tsv", "data/tiny_dev.tsv",
-        "pre_data/tiny/tiny_train.json", "pre_data/tiny/tiny_holdout.json", "pre_data/tiny/tiny_dev.json", "pre_data/tiny/manifest.json",
-        "saved_model/tiny/adapter_model.safetensors", "saved_model/tiny/adapter_config.json", "saved_model/tiny/prompt.json",
-        "saved_model/tiny/metrics.jsonl", "saved_model/tiny/manifest.json", "saved_model/tiny/run.json",
-        "result/result_tiny.txt", "result/predictions_tiny.jsonl", "result/manifest_tiny.json",
-    }  # fmt: skip
+        "tiny.yaml",
+        "data/tiny_train.tsv",
+        "data/tiny_dev.tsv",
+        "pre_data/tiny/tiny_train.json",
+        "pre_data/tiny/tiny_holdout.json",
+        "pre_data/tiny/tiny_dev.json",
+        "pre_data/tiny/manifest.json",
+        "saved_model/tiny/adapter_model.safetensors",
+        "saved_model/tiny/adapter_config.json",
+        "saved_model/tiny/prompt.json",
+        "saved_model/tiny/metrics.jsonl",
+        "saved_model/tiny/manifest.json",
+        "saved_model/tiny/run.json",
+        "result/result_tiny.txt",
+        "result/predictions_tiny.jsonl",
+        "result/manifest_tiny.json",
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,9 +138,15 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         (["train.epochs=2"], "no recipe named"),
         (["{recipe}", "--workspace", "nowhere"], "--workspace nowhere: no such folder"),
         (["{recipe}", "--workspace", "{workspace}", "base=./nowhere"], "base: there is no folder"),
-        (["{recipe}", "--workspace", "{workspace}", "base=no-such/model"], "base: no-such/model is no folder here and cannot be had"),
+        (
+            ["{recipe}", "--workspace", "{workspace}", "base=no-such/model"],
+            "base: no-such/model is no folder here and cannot be had",
+        ),
         (["{recipe}", "--workspace", "{workspace}", "base={workspace}"], "holds no config.json"),
-        (["{recipe}", "--workspace", "{workspace}", "task.dev=data/none.tsv"], "data/none.tsv: cannot read it: No such file"),
+        (
+            ["{recipe}", "--workspace", "{workspace}", "task.dev=data/none.tsv"],
+            "data/none.tsv: cannot read it: No such file",
+        ),
     ],
 )
 def test_the_users_mistakes_end_with_2_and_a_sentence(

@@ -53,14 +53,21 @@ def test_another_prompt_than_the_trained_one_is_refused_with_both_shown(workspac
 
 
 def test_predicting_without_an_adapter_says_what_to_run(workspace: Path, tiny_base: Path) -> None:
-    with pytest.raises(UserError, match=r"(?s)saved_model/tiny/adapter_model\.safetensors: No such file.*run the earlier stages too"):
+    with pytest.raises(
+        UserError, match=r"(?s)saved_model/tiny/adapter_model\.safetensors: No such file.*run the earlier stages too"
+    ):
         run(workspace, tiny_base, ("prepare", "predict"))
 
 
 def test_generated_answers_that_are_no_label_are_counted_shown_and_hold_their_line(
     workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(workspace, tiny_base, train={"learning_rate": 1e-9, "epochs": 1}, decoding={"kind": "generate", "max_new_tokens": 3})
+    run(
+        workspace,
+        tiny_base,
+        train={"learning_rate": 1e-9, "epochs": 1},
+        decoding={"kind": "generate", "max_new_tokens": 3},
+    )
     out = capsys.readouterr().out  # an untrained random model answers with rubbish
     lines = (workspace / "result/result_tiny.txt").read_text().splitlines()
     assert len(lines) == len(DEV_ROWS)
@@ -82,8 +89,19 @@ def test_generation_and_label_scoring_see_the_same_logits(workspace: Path, tiny_
 
 @pytest.mark.parametrize(
     ("text", "label"),
-    [("1", "1"), (" 0", "0"), ("\n1\n", "1"), ("1.", "1"), ("0, because", "0"), ("10", None), ("1a", None), ("yes", None), ("", None), ("x 1", None)],
-)  # fmt: skip
+    [
+        ("1", "1"),
+        (" 0", "0"),
+        ("\n1\n", "1"),
+        ("1.", "1"),
+        ("0, because", "0"),
+        ("10", None),
+        ("1a", None),
+        ("yes", None),
+        ("", None),
+        ("x 1", None),
+    ],
+)
 def test_an_answer_is_a_label_only_if_it_begins_with_one(text: str, label: Any) -> None:
     assert parse_answer(text, ("0", "1")) == label
 

@@ -14,7 +14,10 @@ from runner.recipe import PromptShape
 TOKENIZER = tiny_tokenizer()
 
 
-def prompt(shape: PromptShape = PromptShape(), labels: tuple[str, ...] = ("0", "1")) -> Prompt:
+DEFAULT = PromptShape()
+
+
+def prompt(shape: PromptShape = DEFAULT, labels: tuple[str, ...] = ("0", "1")) -> Prompt:
     return build_prompt(shape, "Which?", labels, TOKENIZER)
 
 
@@ -101,7 +104,7 @@ def test_a_record_with_another_instruction_is_refused() -> None:
 @pytest.mark.parametrize("change", [{"template": "{instruction} {input}\nAnswer:"}, {"max_length": 99}])
 def test_another_prompt_has_another_digest(change: dict[str, object]) -> None:
     assert prompt().digest() == prompt().digest()
-    assert prompt(dataclasses.replace(PromptShape(), **change)).digest() != prompt().digest()  # type: ignore[arg-type]
+    assert prompt(dataclasses.replace(DEFAULT, **change)).digest() != prompt().digest()  # type: ignore[arg-type]
 
 
 def test_special_tokens_in_a_text_are_spelled_out() -> None:

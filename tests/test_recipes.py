@@ -59,7 +59,9 @@ def leaf_keys(shape: Any, path: str = "") -> list[tuple[str, str]]:
     found = []
     hints = typing.get_type_hints(shape)
     for field in dataclasses.fields(shape):
-        inner = [one for one in (typing.get_args(hints[field.name]) or (hints[field.name],)) if dataclasses.is_dataclass(one)]
+        inner = [
+            one for one in (typing.get_args(hints[field.name]) or (hints[field.name],)) if dataclasses.is_dataclass(one)
+        ]
         for one in inner:
             found += leaf_keys(one, f"{path}{field.name}.")
         if not inner:
@@ -73,8 +75,17 @@ LORA_KEYS = {field.name for field in dataclasses.fields(shapes.Lora)}
 def attributes_read() -> set[str]:
     """Names read as attributes anywhere in the runner outside the modules that only load recipes."""
     loading = {"recipe", "recipe_file", "recipe_reader", "recipe_rules", "yaml_tree"}
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "runner").glob("*.py") if path.stem not in loading]
-    return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+    trees = [
+        ast.parse(path.read_text(encoding="utf-8"))
+        for path in (ROOT / "runner").glob("*.py")
+        if path.stem not in loading
+    ]
+    return {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
 
 
 @pytest.mark.parametrize(("key", "name"), [pair for pair in leaf_keys(Recipe) if not pair[0].startswith("lora.")])
@@ -90,7 +101,9 @@ def test_every_lora_key_is_one_of_pefts() -> None:
     assert {field.name for field in dataclasses.fields(LoraConfig)} >= LORA_KEYS
 
 
-@pytest.mark.parametrize("shape", [one for one in vars(shapes).values() if dataclasses.is_dataclass(one)], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "shape", [one for one in vars(shapes).values() if dataclasses.is_dataclass(one)], ids=lambda one: one.__name__
+)
 def test_every_key_is_explained_below_itself(shape: Any) -> None:
     tree = ast.parse(Path(shapes.__file__).read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == shape.__name__)
@@ -100,7 +113,9 @@ def test_every_key_is_explained_below_itself(shape: Any) -> None:
             assert isinstance(below.value, ast.Constant)
 
 
-def test_check_reads_recipes_and_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reads_recipes_and_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["--check", *map(str, SHIPPED), "train.epochs=1"]) == 0
     assert capsys.readouterr().out.count(": fine\n") == len(SHIPPED)
