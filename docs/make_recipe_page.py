@@ -38,8 +38,8 @@ def page() -> str:
     """The whole page as Markdown."""
     sections = [HEAD, _section("", shapes.Recipe, skip=True)]
     for field in dataclasses.fields(shapes.Recipe):
-        for shape in _shapes(typing.get_type_hints(shapes.Recipe)[field.name]):
-            sections.append(_section(field.name, shape))
+        members = _shapes(typing.get_type_hints(shapes.Recipe)[field.name])
+        sections.extend(_section(field.name, shape) for shape in members)
     return "\n".join(sections)
 
 

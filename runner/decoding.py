@@ -32,7 +32,7 @@ class Prediction:
 
 def by_label(decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> Prediction:
     """The likelier label."""
-    logits = scorer(padded(prompt, [suffix]).to(scorer.label_ids.device)).label_logits[0]
+    logits = scorer(padded(scorer.model)(prompt, [suffix])).label_logits[0]
     probabilities = _probabilities(prompt, logits)
     return Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 

@@ -22,7 +22,8 @@ from runner.adapter import adapter_state, new_adapter, save_adapter
 from runner.base_model import Base
 from runner.errors import UserError
 from runner.holdout import Evaluation, Holdout
-from runner.layouts import Layout, choose_layout
+from runner.layout_choice import choose_layout
+from runner.layouts import LAYOUTS, Layout
 from runner.prepare import Records
 from runner.progress import progress
 from runner.prompt import Prompt
@@ -55,23 +56,22 @@ def finetune(
             say(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
     if not rows.suffixes:
         raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
-    layout_name, layout = choose_layout(recipe.train.layout)
-    holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator)
     dataset = Dataset.from_dict({"suffix": rows.suffixes, "target": rows.targets})
     set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
     with new_adapter(base, recipe.lora) as model:
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
         scorer = LabelScorer(base.model, prompt.label_ids)
-        scorer.prove_head(layout(prompt, held.suffixes[:2]).to(accelerator.device))
+        scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
+        choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
+        holdout = Holdout(prompt, held, choice.layout, recipe.train.batch_size, accelerator)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        say(
-            f"{len(dataset):,} rows, {trainable:,} trainable parameters, {base.precision}, {layout_name} on {accelerator.device}"
-        )
+        say(f"{len(dataset):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}")
+        say(f"layout {choice.name}: {choice.reason}")
         untuned = holdout.evaluate(scorer)
         if recipe.train.gradient_checkpointing:
             enable_checkpointing(base.model)
         started = time.perf_counter()
-        loop = _Loop(recipe.train, dataset, prompt, layout, holdout, accelerator, folder / "metrics.jsonl")
+        loop = _Loop(recipe.train, dataset, prompt, choice.layout, holdout, accelerator, folder / "metrics.jsonl")
         epochs = loop.run(model, scorer)
         seconds = time.perf_counter() - started
         if recipe.train.gradient_checkpointing:
@@ -101,7 +101,7 @@ def finetune(
         "dropped": rows.dropped,
         "trainable_parameters": trainable,
         "precision": base.precision,
-        "layout": layout_name,
+        "layout": choice.name,
         "device": str(accelerator.device),
         "processes": accelerator.num_processes,
         "train_seconds": round(seconds, 3),
@@ -215,7 +215,7 @@ class _Loop:
             # a process without a row of its own still takes part in the exchange of gradients, with weight 0
             weight = accelerator.num_processes / len(rows) if mine else 0.0
             examples = self.dataset[list(mine or chunk[:1])]
-            batch = self.layout(self.prompt, examples["suffix"]).to(accelerator.device)
+            batch = self.layout(self.prompt, examples["suffix"])
             targets = torch.tensor(examples["target"], device=accelerator.device)
             last = start + size >= len(rows)
             with nullcontext() if last else accelerator.no_sync(scorer):

@@ -73,8 +73,7 @@ class Holdout:
         return Evaluation(**measures, loss=loss, answers={name: counts[n] for n, name in enumerate(self.prompt.labels)})
 
     def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
-        device = self.accelerator.device
-        batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in rows]).to(device)
-        targets = torch.tensor([self.rows.targets[row] for row in rows], device=device)
+        batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in rows])
+        targets = torch.tensor([self.rows.targets[row] for row in rows], device=self.accelerator.device)
         scores = scorer(batch, targets)
         return list(zip(rows, scores.label_logits.argmax(1).tolist(), scores.losses.tolist()))

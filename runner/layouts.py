@@ -1,4 +1,4 @@
-"""The layouts: how rows lie in a batch. Each is one function from a prompt and suffixes to a `Batch`, a row of `LAYOUTS`.
+"""The layouts: how rows lie in a batch. Each is a function from a prompt and suffixes to a `Batch`, a row of `LAYOUTS`.
 
 A layout changes what a batch costs, never what it says: the scorer asks only where each row's answer is read.
 """
@@ -11,47 +11,104 @@ from typing import Any
 
 import torch
 
+from runner.masks import mask_argument
 from runner.prompt import Prompt
+from runner.stack import take_block_masks
+
+PACK_TOKENS = 2048
+"""Most tokens of one packed line: beyond it attention over the whole line costs more than another prefix."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows ready for the decoder."""
 
-    inputs: Mapping[str, torch.Tensor]
-    """Keyword arguments of the decoder body; every tensor's first dimension is the decoder's batch."""
+    inputs: Mapping[str, Any]
+    """Keyword arguments of the decoder body: tensors, or for some masks a dict of them."""
     lines: torch.Tensor
     """(rows,) for each row of ours, the line of the decoder's batch that it lies in."""
     positions: torch.Tensor
     """(rows,) its last position in that line, where the answer is predicted."""
 
-    def to(self, device: Any) -> Batch:
-        """The same batch on another device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs, self.lines.to(device), self.positions.to(device))
-
-
-def padded(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
-    """The ordinary batch: a line per row, filled on the right. The reference that every other layout must equal.
-
-    The filling is never attended to and never read, so its id does not matter; 0 is in every vocabulary."""
-    lengths = [len(prompt.prefix) + len(suffix) for suffix in suffixes]
-    ids = torch.zeros(len(suffixes), max(lengths), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for line, (suffix, length) in enumerate(zip(suffixes, lengths)):
-        ids[line, :length] = torch.tensor([*prompt.prefix, *suffix])
-        mask[line, :length] = 1
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    return Batch(inputs, torch.arange(len(suffixes)), torch.tensor(lengths) - 1)
+    @property
+    def tokens(self) -> int:
+        """Tokens that the decoder computes, filling included."""
+        return int(self.inputs["input_ids"].numel())
 
 
 Layout = Callable[[Prompt, Sequence[Sequence[int]]], Batch]
 
-LAYOUTS: Mapping[str, Layout] = {"padded": padded}
-"""Every layout by its name in the recipe, fastest first."""
+
+def padded(model: Any) -> Layout:
+    """The ordinary batch: a line per row, filled on the right. The reference that every other layout must equal."""
+    device = model.device
+
+    def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
+        rows = [[*prompt.prefix, *suffix] for suffix in suffixes]
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        ids = _filled(rows, 0).to(device)
+        mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+        return Batch({"input_ids": ids, "attention_mask": mask}, torch.arange(len(rows), device=device), lengths - 1)
+
+    return lay
 
 
-def choose_layout(name: str) -> tuple[str, Layout]:
-    """The layout that a recipe asks for, with its name; `auto` takes the first."""
-    chosen = next(iter(LAYOUTS)) if name == "auto" else name
-    return chosen, LAYOUTS[chosen]
+def packed(model: Any) -> Layout:
+    """The prefix once, the suffixes behind it side by side: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
+
+    Positions restart behind the prefix and a mask keeps the suffixes apart, so each row says what it says alone. The
+    prefix is computed once for all rows of a line: with LoRA dropout they share its one draw. A batch above `PACK_TOKENS`
+    takes several lines of about equal length."""
+    take_block_masks(model)
+    device, dtype, config = model.device, model.dtype, model.config
+
+    def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
+        head = len(prompt.prefix)
+        ids: list[list[int]] = []
+        places: list[list[int]] = []
+        owners: list[list[int]] = []
+        answers: dict[int, tuple[int, int]] = {}
+        for line, rows in enumerate(_spread(suffixes, PACK_TOKENS - head)):
+            ids.append(list(prompt.prefix))
+            places.append(list(range(head)))
+            owners.append([0] * head)
+            for number, row in enumerate(rows, 1):
+                ids[line].extend(suffixes[row])
+                places[line].extend(range(head, head + len(suffixes[row])))
+                owners[line].extend([number] * len(suffixes[row]))
+                answers[row] = (line, len(ids[line]) - 1)
+        positions, owner = _filled(places, 0).to(device), _filled(owners, -1).to(device)
+        found = torch.tensor([answers[row] for row in range(len(suffixes))], device=device)
+        inputs = {
+            "input_ids": _filled(ids, 0).to(device),
+            "position_ids": positions,
+            "attention_mask": mask_argument(config, owner, positions, dtype),
+        }
+        return Batch(inputs, found[:, 0], found[:, 1])
+
+    return lay
+
+
+LAYOUTS: Mapping[str, Callable[[Any], Layout]] = {"packed": packed, "padded": padded}
+"""Every layout by its name in the recipe, fastest first; each is made for a model."""
+
+
+def _spread(suffixes: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """The rows of each line: the longest first, each into the line that is shortest so far."""
+    count = max(1, -(-sum(map(len, suffixes)) // max(room, 1)))
+    count = min(count, len(suffixes))
+    lines: list[list[int]] = [[] for _ in range(count)]
+    lengths = [0] * count
+    for row in sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row])):
+        line = lengths.index(min(lengths))
+        lines[line].append(row)
+        lengths[line] += len(suffixes[row])
+    return lines
+
+
+def _filled(rows: Sequence[Sequence[int]], filling: int) -> torch.Tensor:
+    """(rows, longest) with `filling` behind the shorter rows. Filling is never seen and never read."""
+    table = torch.full((len(rows), max(map(len, rows))), filling, dtype=torch.long)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = torch.tensor(row)
+    return table

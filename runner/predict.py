@@ -48,7 +48,7 @@ def predict(
     started = time.perf_counter()
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
-        scorer.prove_head(padded(prompt, rows.suffixes[:1]).to(scorer.label_ids.device))
+        scorer.prove_head(padded(base.model)(prompt, rows.suffixes[:1]))
         suffixes = progress(len(rows.suffixes), "predict", rows.suffixes)
         predictions = [decode(recipe.decoding, scorer, prompt, suffix) for suffix in suffixes]
     seconds = time.perf_counter() - started

@@ -145,8 +145,9 @@ class Train:
     precision: Literal["auto", "bf16", "fp32"] = key("auto")
     """Type of the base's weights; `auto` is bf16 on a device that computes it and fp32 elsewhere. The adapter and the
     loss are always fp32. fp16 is not offered: Gemma overflows in it."""
-    layout: Literal["auto", "padded"] = key("auto")
-    """How rows lie in a batch, see `layouts`; `auto` leaves the choice to the runner, which says what it took."""
+    layout: Literal["auto", "packed", "padded"] = key("auto")
+    """How rows lie in a batch: `packed` computes the shared prefix once a batch and has no padding, `padded` is the ordinary
+    way; `auto` takes `packed` after it has given the padded losses and gradients on the longest rows, and says so."""
     gradient_checkpointing: bool = key(False)
     """Compute activations again in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**32 - 1)

@@ -42,3 +42,14 @@ def body(model: Any) -> Any:
 def enable_checkpointing(model: Any) -> None:
     """Turns gradient checkpointing on, in the form that works with frozen inputs on both ends."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def take_block_masks(model: Any) -> None:
+    """Lets the decoder body take a 4-D mask as it is. 4.38 ignores one silently and makes its own instead; newer bodies
+    have no such method, they take it."""
+    decoder = body(model)
+    own = getattr(decoder, "_update_causal_mask", None)
+    if own is not None and "_update_causal_mask" not in vars(decoder):
+        decoder._update_causal_mask = lambda mask, *rest: (
+            mask if mask is not None and mask.dim() == 4 else own(mask, *rest)
+        )

@@ -12,8 +12,19 @@ from conftest import ROOT
 HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "sklearn", "numpy", "safetensors"}
 
 MODEL_SIDE = {
-    "accelerator", "adapter", "decoding", "finetune", "holdout", "label_metric", "layouts", "predict", "scorer", "stack",
-}  # fmt: skip
+    "accelerator",
+    "adapter",
+    "decoding",
+    "finetune",
+    "holdout",
+    "label_metric",
+    "layout_choice",
+    "layouts",
+    "masks",
+    "predict",
+    "scorer",
+    "stack",
+}
 """The modules of the runner that may import heavy libraries at their top; only the pipeline reaches them, when needed."""
 
 

@@ -1,0 +1,84 @@
+"""The choice of a layout: a faster one is taken only after it has given the padded one's losses and gradients, on the
+user's own model and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Union
+
+import torch
+
+from runner.errors import UserError
+from runner.layouts import LAYOUTS, Layout
+from runner.prompt import Encoded, Prompt
+from runner.scorer import LabelScorer
+
+PROOF_ROWS = 4
+"""Rows compared, the longest ones: a forgotten window shows only in rows that are longer than it."""
+
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+"""Largest relative difference by the weights' type. Measured: equal layouts differ by 4e-7 in fp32 and 3e-3 in bf16 (as
+much as another padding does there); a prefix without gradient by 0.75, a plain causal mask by 0.27, positions that do not
+restart by 0.095."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A layout and why it was taken."""
+
+    name: str
+    """Its name in `LAYOUTS`."""
+    layout: Layout
+    """The layout, for the model at hand."""
+    reason: str
+    """Why, in words; the user reads it."""
+
+
+def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encoded) -> Choice:
+    """The layout that the recipe wants; for `auto` the first that is exact.
+
+    Raises UserError where the recipe insists on one that is not."""
+    reasons: list[str] = []
+    for name, make in LAYOUTS.items():
+        if wanted not in (name, "auto"):
+            continue
+        layout = make(scorer.model)
+        if name == "padded":
+            return Choice(name, layout, "; ".join(reasons) or "as the recipe says")
+        difference = _difference(scorer, layout, LAYOUTS["padded"](scorer.model), prompt, rows)
+        tolerance = TOLERANCES[scorer.model.dtype]
+        if isinstance(difference, float) and difference <= tolerance:
+            words = f"losses and gradients equal the padded layout's within {difference:.1g} on {PROOF_ROWS} rows"
+            return Choice(name, layout, words)
+        found = difference if isinstance(difference, str) else f"{difference:.1g}, allowed {tolerance:g}"
+        reasons.append(f"{name} is not exact for this model ({found})")
+    raise UserError(f"train.layout: {reasons[0]}", "set train.layout: auto, which takes the padded one here")
+
+
+def _difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
+    """The largest relative difference of two layouts in losses and gradients, or the error of a model that cannot take one."""
+    longest = sorted(range(len(rows.suffixes)), key=lambda row: -len(rows.suffixes[row]))[:PROOF_ROWS]
+    suffixes = [rows.suffixes[row] for row in longest]
+    targets = torch.tensor([rows.targets[row] for row in longest], device=scorer.label_ids.device)
+    try:
+        ours = _losses_and_gradients(scorer, one, prompt, suffixes, targets)
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+    theirs = _losses_and_gradients(scorer, other, prompt, suffixes, targets)
+    # each gradient against its own size, but not below a thousandth of the largest: noise about zero proves nothing
+    floor = 1e-3 * max(tensor.norm().item() for tensor in theirs[1:])
+    errors = [(a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs)]
+    return max(errors)
+
+
+def _losses_and_gradients(
+    scorer: LabelScorer, layout: Layout, prompt: Prompt, suffixes: Sequence[Sequence[int]], targets: torch.Tensor
+) -> list[torch.Tensor]:
+    training = scorer.training
+    scorer.eval()  # without dropout, which would differ by its draw alone
+    losses = scorer(layout(prompt, suffixes), targets).losses
+    parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(losses.sum(), parameters)
+    scorer.train(training)
+    return [losses.detach(), *gradients]

@@ -1,0 +1,140 @@
+"""Packed rows are the padded rows, losses and gradients, on every architecture; and where they are not, `auto` notices."""
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapes import BLOCK_MASKS, NEWEST, SHAPES, model
+
+from runner import layouts
+from runner.errors import UserError
+from runner.layout_choice import TOLERANCES, choose_layout
+from runner.layouts import LAYOUTS
+from runner.masks import block_mask
+from runner.prompt import Encoded, Prompt, build_prompt
+from runner.recipe import PromptShape
+from runner.scorer import LabelScorer
+from runner.stack import body, enable_checkpointing
+
+PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
+TEXTS = ["a", "some longer text than the window", "b c", "", "two words and more"]
+ROWS: Encoded = PROMPT.encode(
+    [{"instruction": "Which?", "input": text, "output": str(n % 2)} for n, text in enumerate(TEXTS)], "training"
+)
+
+
+def gradients(scorer: LabelScorer, layout: str, rows: Encoded = ROWS) -> dict[str, torch.Tensor]:
+    """Losses and every gradient, by name."""
+    scorer.zero_grad()
+    losses = scorer(LAYOUTS[layout](scorer.model)(PROMPT, rows.suffixes), torch.tensor(rows.targets)).losses
+    losses.sum().backward()
+    found = {name: p.grad.clone() for name, p in scorer.named_parameters() if p.grad is not None}
+    return {"losses": losses.detach(), **found}
+
+
+def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    scale = max(tensor.norm() for tensor in other.values())
+    return max(((one[n] - other[n]).norm() / max(other[n].norm(), 1e-3 * scale)).item() for n in one)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", BLOCK_MASKS)
+def test_packed_gives_the_padded_losses_and_gradients(name: str, attention: str) -> None:
+    try:
+        own = model(name, attn_implementation=attention)
+    except (ValueError, ImportError):
+        pytest.skip(f"{name} has no {attention} attention here")
+    if attention == "sdpa" and not NEWEST:
+        pytest.skip("sdpa needs torch 2.1.1 there")
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    assert largest_difference(gradients(scorer, "packed"), gradients(scorer, "padded")) < 1e-5
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_auto_takes_packed_where_it_is_exact_and_says_so(name: str) -> None:
+    scorer = LabelScorer(model(name), PROMPT.label_ids)
+    choice = choose_layout("auto", scorer, PROMPT, ROWS)
+    assert choice.name == ("packed" if name in BLOCK_MASKS else "padded")
+    assert (
+        "equal the padded layout's" if choice.name == "packed" else "packed is not exact for this model"
+    ) in choice.reason
+
+
+def test_auto_notices_a_model_that_ignores_the_mask() -> None:
+    own = model("Llama")
+    forward = body(own).forward
+    body(own).forward = lambda attention_mask=None, **rest: forward(
+        attention_mask=attention_mask if attention_mask is None or attention_mask.dim() == 2 else None, **rest
+    )
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    assert choose_layout("auto", scorer, PROMPT, ROWS).name == "padded"
+    with pytest.raises(UserError, match=r"train\.layout: packed is not exact for this model"):
+        choose_layout("packed", scorer, PROMPT, ROWS)
+
+
+@pytest.mark.parametrize("name", [name for name in ("Mistral", "Gemma2") if name in BLOCK_MASKS])
+def test_auto_notices_a_window_that_was_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = LabelScorer(model(name, initializer_range=0.2), PROMPT.label_ids)
+    real = layouts.mask_argument
+
+    def without_window(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
+        full = block_mask(owners, positions, dtype)
+        made = real(config, owners, positions, dtype)
+        return dict.fromkeys(made, full) if isinstance(made, dict) else full
+
+    monkeypatch.setattr(layouts, "mask_argument", without_window)
+    assert choose_layout("auto", scorer, PROMPT, ROWS).name == "padded"
+
+
+def test_auto_notices_a_prefix_without_gradient() -> None:
+    """The loss is the same; only gradients tell."""
+    own = model("Gemma")
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    head = len(PROMPT.prefix)
+    for layer in body(own).layers:
+        for projection in (layer.self_attn.k_proj, layer.self_attn.v_proj):
+
+            def detach(module: Any, inputs: Any, output: torch.Tensor) -> Any:
+                if output.shape[0] > 1:
+                    return output
+                return torch.cat([output[:, :head].detach(), output[:, head:]], 1)
+
+            projection.register_forward_hook(detach)
+    assert choose_layout("auto", scorer, PROMPT, ROWS).name == "padded"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(10, 300), min_size=1, max_size=12), min_size=1, max_size=9), st.integers(20, 80))
+def test_packed_rows_say_what_they_say_alone_in_any_company_and_any_budget(
+    suffixes: list[list[int]], budget: int
+) -> None:
+    own = model("Gemma")
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(layouts, "PACK_TOKENS", budget)
+        together = scorer(LAYOUTS["packed"](own)(PROMPT, suffixes)).label_logits
+        for row, suffix in enumerate(suffixes):
+            alone = scorer(LAYOUTS["padded"](own)(PROMPT, [suffix])).label_logits[0]
+            torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_packed_computes_the_prefix_once_and_no_padding() -> None:
+    own = model("Gemma")
+    suffixes = [[7] * 5, [8] * 20, [9] * 11]
+    assert LAYOUTS["packed"](own)(PROMPT, suffixes).tokens == len(PROMPT.prefix) + 36
+    assert LAYOUTS["padded"](own)(PROMPT, suffixes).tokens == 3 * (len(PROMPT.prefix) + 20)
+
+
+def test_packed_is_exact_under_gradient_checkpointing_and_close_in_bf16() -> None:
+    own = model("Gemma")
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    plain = gradients(scorer, "padded")
+    enable_checkpointing(own)
+    own.train()
+    assert largest_difference(gradients(scorer, "packed"), plain) < 1e-5
+    half = LabelScorer(model("Gemma").to(torch.bfloat16), PROMPT.label_ids)
+    assert largest_difference(gradients(half, "packed"), gradients(half, "padded")) < TOLERANCES[torch.bfloat16]
