@@ -1,16 +1,16 @@
-"""Decoding: how one row's prediction is made. One function per kind, one row each of `DECODERS`."""
+"""Decoding: how predictions are made of rows. One function per kind, one row each of `DECODERS`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
 
-from runner.layouts import padded
 from runner.prompt import Prompt
+from runner.reading import read
 from runner.recipe import GenerateDecoding, LabelDecoding
 from runner.scorer import LabelScorer
 
@@ -30,28 +30,32 @@ class Prediction:
     """What the model wrote, where it was let write."""
 
 
-def by_label(decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> Prediction:
-    """The likelier label."""
-    logits = scorer(padded(scorer.model)(prompt, [suffix])).label_logits[0]
-    probabilities = _probabilities(prompt, logits)
-    return Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
+def by_label(
+    decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]]
+) -> Iterator[Prediction]:
+    """The likelier label of each row."""
+    for logits in read(scorer, prompt, suffixes, decoding.batch):
+        yield Prediction(prompt.labels[int(logits.argmax())], _probabilities(prompt, logits), None)
 
 
-def by_generation(decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> Prediction:
-    """The label that the model's greedy continuation begins with, if it begins with one."""
-    ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
-    written = scorer.model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=False,
-        pad_token_id=0,
-        output_scores=True,
-        return_dict_in_generate=True,
-    )
-    text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
-    probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float())
-    return Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
+def by_generation(
+    decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]]
+) -> Iterator[Prediction]:
+    """The label that the model's greedy continuation of each row begins with, if it begins with one."""
+    for suffix in suffixes:
+        ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
+        written = scorer.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+        text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
+        probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float())
+        yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
 
 
 def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
@@ -66,7 +70,9 @@ def _probabilities(prompt: Prompt, logits: torch.Tensor) -> dict[str, float]:
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
-DECODERS: Mapping[type, Callable[[Any, LabelScorer, Prompt, Sequence[int]], Prediction]] = {
+Decoder = Callable[[Any, LabelScorer, Prompt, Sequence[Sequence[int]]], Iterator[Prediction]]
+
+DECODERS: Mapping[type, Decoder] = {
     LabelDecoding: by_label,
     GenerateDecoding: by_generation,
 }

@@ -60,7 +60,7 @@ def finetune(
     set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
     with new_adapter(base, recipe.lora) as model:
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
-        scorer = LabelScorer(base.model, prompt.label_ids)
+        scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
         choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
         holdout = Holdout(prompt, held, choice.layout, recipe.train.batch_size, accelerator)

@@ -17,6 +17,9 @@ from runner.scorer import LabelScorer
 PROOF_ROWS = 4
 """Rows compared, the longest ones: a forgotten window shows only in rows that are longer than it."""
 
+MODEL_REFUSALS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+"""What models raise when they are handed a mask, positions or a cache that they cannot take."""
+
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 """Largest relative difference by the weights' type. Measured: equal layouts differ by 4e-7 in fp32 and 3e-3 in bf16 (as
 much as another padding does there); a prefix without gradient by 0.75, a plain causal mask by 0.27, positions that do not
@@ -36,7 +39,8 @@ class Choice:
 
 
 def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encoded) -> Choice:
-    """The layout that the recipe wants; for `auto` the first that is exact.
+    """The layout that is wanted; for `auto` the first that is exact. Rows with targets are there to train on, so gradients
+    are compared too; rows without are there to predict, and only their label logits are.
 
     Raises UserError where the recipe insists on one that is not."""
     reasons: list[str] = []
@@ -49,7 +53,8 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
         difference = _difference(scorer, layout, LAYOUTS["padded"](scorer.model), prompt, rows)
         tolerance = TOLERANCES[scorer.model.dtype]
         if isinstance(difference, float) and difference <= tolerance:
-            words = f"losses and gradients equal the padded layout's within {difference:.1g} on {PROOF_ROWS} rows"
+            what = "losses and gradients" if rows.targets else "label logits"
+            words = f"{what} equal the padded layout's within {difference:.1g} on the {PROOF_ROWS} longest rows"
             return Choice(name, layout, words)
         found = difference if isinstance(difference, str) else f"{difference:.1g}, allowed {tolerance:g}"
         reasons.append(f"{name} is not exact for this model ({found})")
@@ -57,28 +62,33 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
 
 
 def _difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
-    """The largest relative difference of two layouts in losses and gradients, or the error of a model that cannot take one."""
+    """The largest relative difference of two layouts in what they are used for, or the error of a model that refuses one."""
+    measure = _losses_and_gradients if rows.targets else _label_logits
     longest = sorted(range(len(rows.suffixes)), key=lambda row: -len(rows.suffixes[row]))[:PROOF_ROWS]
-    suffixes = [rows.suffixes[row] for row in longest]
-    targets = torch.tensor([rows.targets[row] for row in longest], device=scorer.label_ids.device)
     try:
-        ours = _losses_and_gradients(scorer, one, prompt, suffixes, targets)
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        ours = measure(scorer, one, prompt, rows, longest)
+    except MODEL_REFUSALS as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-    theirs = _losses_and_gradients(scorer, other, prompt, suffixes, targets)
-    # each gradient against its own size, but not below a thousandth of the largest: noise about zero proves nothing
-    floor = 1e-3 * max(tensor.norm().item() for tensor in theirs[1:])
-    errors = [(a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs)]
-    return max(errors)
+    theirs = measure(scorer, other, prompt, rows, longest)
+    # each tensor against its own size, but not below a thousandth of the largest: noise about zero proves nothing
+    floor = 1e-3 * max(tensor.norm().item() for tensor in theirs)
+    return max((a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs))
 
 
 def _losses_and_gradients(
-    scorer: LabelScorer, layout: Layout, prompt: Prompt, suffixes: Sequence[Sequence[int]], targets: torch.Tensor
+    scorer: LabelScorer, layout: Layout, prompt: Prompt, rows: Encoded, chosen: Sequence[int]
 ) -> list[torch.Tensor]:
     training = scorer.training
     scorer.eval()  # without dropout, which would differ by its draw alone
-    losses = scorer(layout(prompt, suffixes), targets).losses
+    targets = torch.tensor([rows.targets[row] for row in chosen], device=scorer.label_ids.device)
+    losses = scorer(layout(prompt, [rows.suffixes[row] for row in chosen]), targets).losses
     parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(losses.sum(), parameters)
     scorer.train(training)
     return [losses.detach(), *gradients]
+
+
+def _label_logits(
+    scorer: LabelScorer, layout: Layout, prompt: Prompt, rows: Encoded, chosen: Sequence[int]
+) -> list[torch.Tensor]:
+    return [scorer(layout(prompt, [rows.suffixes[row] for row in chosen])).label_logits]

@@ -1,4 +1,4 @@
-"""Predict: the saved adapter answers the dev records, one input at a time and in order."""
+"""Predict: the saved adapter answers the dev records, in order, and one input at a time unless the recipe says otherwise."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def predict(
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
         scorer.prove_head(padded(base.model)(prompt, rows.suffixes[:1]))
-        suffixes = progress(len(rows.suffixes), "predict", rows.suffixes)
-        predictions = [decode(recipe.decoding, scorer, prompt, suffix) for suffix in suffixes]
+        answers = decode(recipe.decoding, scorer, prompt, rows.suffixes)
+        predictions = list(progress(len(rows.suffixes), "predict", answers))
     seconds = time.perf_counter() - started
     write_aside(workspace.at(workspace.predictions), b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
     write_aside(workspace.at(workspace.result), contract.format_result(prediction.label for prediction in predictions))

@@ -152,6 +152,9 @@ class Train:
     """Compute activations again in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**32 - 1)
     """Seed of the adapter's start, the order of rows and dropout."""
+    loss: Literal["vocabulary", "labels"] = key("vocabulary")
+    """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary,
+    the language model's own objective, or among the labels alone."""
     trackers: tuple[str, ...] = key(())
     """Experiment trackers of Accelerate to log to, for instance `[tensorboard]`."""
 
@@ -162,6 +165,8 @@ class LabelDecoding:
 
     kind: Literal["label"] = key("label")
     """Compares the labels' logits at the answer's position: every row gets a label and its probability."""
+    batch: int = key(1, low=1)
+    """Rows computed at once. 1 is the exam's way, one input in and one label out; more is faster and answers alike."""
 
 
 @dataclass(frozen=True)

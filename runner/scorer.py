@@ -3,7 +3,7 @@ in prediction, so the three cannot disagree."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -22,7 +22,7 @@ class Scores(NamedTuple):
     label_logits: torch.Tensor
     """(rows, labels) in fp32: their soft-max is the labels' probability given that the answer is a label."""
     losses: Optional[torch.Tensor]
-    """(rows,) in fp32: minus the log-probability of the right label among the whole vocabulary; None without targets."""
+    """(rows,) in fp32, in nats; None without targets."""
 
 
 class LabelScorer(torch.nn.Module):
@@ -31,27 +31,32 @@ class LabelScorer(torch.nn.Module):
     On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. A module, so
     that Accelerate can wrap it for several processes."""
 
-    def __init__(self, model: Any, label_ids: Sequence[int]) -> None:
-        """`model`: the causal language model, with LoRA layers in it or not. `label_ids`: the labels' ids, in order."""
+    def __init__(self, model: Any, label_ids: Sequence[int], loss: str = "vocabulary") -> None:
+        """`model`: the causal language model, with LoRA layers in it or not. `label_ids`: the labels' ids, in order.
+        `loss`: a row of `LOSSES`."""
         super().__init__()
-        self.model = model
+        self.model, self.loss = model, loss
         self.register_buffer("label_ids", torch.tensor(label_ids), persistent=False)
         self.to(next(model.parameters()).device)
 
     def forward(self, batch: Batch, targets: Optional[torch.Tensor] = None) -> Scores:
         """Scores of a batch; `targets`: (rows,) the number of the right label for each row."""
-        logits = self._answer_logits(batch)
-        losses = None
-        if targets is not None:
-            losses = torch.nn.functional.cross_entropy(logits, self.label_ids[targets], reduction="none")
-        return Scores(logits[:, self.label_ids], losses)
-
-    def _answer_logits(self, batch: Batch) -> torch.Tensor:
-        """(rows, vocabulary) in fp32."""
         hidden = body(self.model)(**batch.inputs, use_cache=False)[0][batch.lines, batch.positions]
-        logits: torch.Tensor = self.model.get_output_embeddings()(hidden).float()
+        return Scores(self.label_logits(hidden), None) if targets is None else LOSSES[self.loss](self, hidden, targets)
+
+    def label_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(…, labels) in fp32, from the body's (…, width) at the answers' positions: a few rows of the head."""
+        head = self.model.get_output_embeddings()
+        bias = None if head.bias is None else head.bias[self.label_ids]
+        return self._bounded(torch.nn.functional.linear(hidden, head.weight[self.label_ids], bias))
+
+    def all_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(…, vocabulary) in fp32: the whole head."""
+        return self._bounded(self.model.get_output_embeddings()(hidden))
+
+    def _bounded(self, logits: torch.Tensor) -> torch.Tensor:
         cap = getattr(self.model.config, "final_logit_softcapping", None)  # Gemma-2 bounds its logits
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return logits.float() if cap is None else cap * torch.tanh(logits.float() / cap)
 
     @torch.no_grad()
     def prove_head(self, batch: Batch) -> None:
@@ -60,7 +65,7 @@ class LabelScorer(torch.nn.Module):
         Raises UserError where they differ: a model whose head does more than we know would be trained on nonsense."""
         training = self.training
         self.eval()
-        ours = self._answer_logits(batch)[:, self.label_ids]
+        ours = self(batch).label_logits
         whole = self.model(**batch.inputs, use_cache=False).logits
         theirs = whole[batch.lines, batch.positions].float()[:, self.label_ids]
         self.train(training)
@@ -72,3 +77,23 @@ class LabelScorer(torch.nn.Module):
                 f"differ by {error:.2g} (allowed {tolerance:g})",
                 "use a model whose head is one matrix (Gemma, Llama, Mistral, Qwen, Phi, GPT-2, OPT)",
             )
+
+
+def vocabulary_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Tensor) -> Scores:
+    """Minus the log-probability of the right label among the whole vocabulary: the language model's own objective."""
+    logits = scorer.all_logits(hidden)
+    losses = torch.nn.functional.cross_entropy(logits, scorer.label_ids[targets], reduction="none")
+    return Scores(logits[:, scorer.label_ids], losses)
+
+
+def labels_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Tensor) -> Scores:
+    """Minus the log-probability of the right label among the labels: what decides an answer, and nothing else."""
+    logits = scorer.label_logits(hidden)
+    return Scores(logits, torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
+
+
+LOSSES: Mapping[str, Callable[[LabelScorer, torch.Tensor, torch.Tensor], Scores]] = {
+    "vocabulary": vocabulary_loss,
+    "labels": labels_loss,
+}
+"""Every loss by its name in the recipe."""

@@ -22,6 +22,8 @@ MODEL_SIDE = {
     "layouts",
     "masks",
     "predict",
+    "prefix_cache",
+    "reading",
     "scorer",
     "stack",
 }

@@ -10,6 +10,7 @@ from shapes import BLOCK_MASKS, SHAPES, model
 from runner.errors import UserError
 from runner.layouts import LAYOUTS, padded
 from runner.prompt import Prompt, build_prompt
+from runner.reading import read
 from runner.recipe import PromptShape
 from runner.scorer import LabelScorer
 
@@ -74,9 +75,51 @@ def test_the_head_is_proved_and_a_head_we_do_not_know_is_refused(name: str) -> N
         scorer.prove_head(padded(own)(PROMPT, SUFFIXES))
 
 
-def test_the_head_is_applied_to_one_position_a_row() -> None:
+def test_the_whole_head_is_applied_to_one_position_a_row_and_in_prediction_not_at_all() -> None:
     own = model("Gemma")
     seen: list[tuple[int, ...]] = []
     own.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
-    LabelScorer(own, PROMPT.label_ids)(padded(own)(PROMPT, SUFFIXES))
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS))
     assert seen == [(len(SUFFIXES), SHAPES["Gemma"]["vocab_size"])]
+    assert scorer(padded(own)(PROMPT, SUFFIXES)).label_logits.shape == (len(SUFFIXES), 2)
+    assert len(seen) == 1
+
+
+def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
+    own = model("Gemma")
+    batch, targets = padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)
+    whole = LabelScorer(own, PROMPT.label_ids)(batch, targets)
+    labels = LabelScorer(own, PROMPT.label_ids, "labels")(batch, targets)
+    torch.testing.assert_close(labels.label_logits, whole.label_logits, atol=1e-6, rtol=1e-6)
+    expected = -whole.label_logits.log_softmax(1)[range(len(TARGETS)), TARGETS]
+    torch.testing.assert_close(labels.losses, expected)
+    assert (whole.losses > labels.losses + 1).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("name", SHAPES)
+def test_rows_are_read_alike_alone_behind_the_cached_prefix_and_in_any_batch(name: str, size: int) -> None:
+    own = model(name)
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    with torch.no_grad():
+        alone = [scorer(padded(own)(PROMPT, [suffix])).label_logits[0] for suffix in SUFFIXES]
+        for order in (SUFFIXES, SUFFIXES[::-1]):
+            found = list(read(scorer, PROMPT, order, size))
+            expected = alone if order is SUFFIXES else alone[::-1]
+            torch.testing.assert_close(torch.stack(found), torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_cached_prefix_is_what_is_used(name: str) -> None:
+    own = model(name)
+    computed: list[int] = []
+    hook = own.get_input_embeddings().register_forward_hook(
+        lambda module, inputs, out: computed.append(inputs[0].numel())
+    )
+    with torch.no_grad():
+        list(read(LabelScorer(own, PROMPT.label_ids), PROMPT, SUFFIXES, 1))
+    hook.remove()
+    longest = max(map(len, SUFFIXES))
+    proof = [len(PROMPT.prefix) + longest, len(PROMPT.prefix), longest]
+    assert computed == [*proof, *map(len, SUFFIXES)]
