@@ -76,31 +76,27 @@ def prepare(
             say(f"{table.shown}: {note}")
     dev_records, dev_keys, dev_problems = _dev_records(recipe, dev)
     for row in dev_problems[:SHOWN_PROBLEMS]:
-        say(f"{dev.shown}:{row.line}: {row.problem}; kept, so that line {row.line} keeps its place")
+        say(f"{dev.shown}:{row.line}: {row.problem}; kept all the same, every dev row has its line in the result")
     scan = _scan(recipe, train)
     _judge_bad_rows(recipe, train, scan, say)
-    times = Counter(scan.keys)
-    chosen = draw(
-        scan.labels, [times[key] == 1 and key not in dev_keys for key in scan.keys], recipe.samples, recipe.task.labels
-    )
-    train_records = _train_records(recipe, train, chosen.train)
-    holdout_records = _train_records(recipe, train, chosen.holdout)
+    repeated = _repeated(scan)
+    unique = [key not in repeated and key not in dev_keys for key in scan.keys]
+    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
+    made = _train_records(recipe, train, [scan.lines[row] for row in (*chosen.train, *chosen.holdout)])
+    train_records = [made[scan.lines[row]] for row in chosen.train]
+    holdout_records = [made[scan.lines[row]] for row in chosen.holdout]
     outputs = {workspace.train: train_records, workspace.holdout: holdout_records, workspace.dev: dev_records}
     for name, records in outputs.items():
         write_aside(workspace.at(name), contract.format_records(records))
-    labels_of: dict[int, set[int]] = {}
-    for key, label in zip(scan.keys, scan.labels):
-        if times[key] > 1:
-            labels_of.setdefault(key, set()).add(label)
-    trained = set(map(scan.keys.__getitem__, chosen.train))
+    trained = {scan.keys[row] for row in chosen.train}
     figures = {
         "rows": len(scan.labels) + sum(scan.bad.values()),
         "bad_rows": dict(scan.bad),
         "labels": _label_counts(recipe, (recipe.task.labels[label] for label in scan.labels)),
-        "repeated_inputs": len(labels_of),
-        "inputs_with_two_labels": sum(len(labels) > 1 for labels in labels_of.values()),
-        "dev_inputs_among_labelled": sum(key in times for key in dev_keys),
-        "dev_inputs_in_training": sum(key in trained for key in dev_keys),
+        "repeated_inputs": len(repeated),
+        "inputs_with_two_labels": sum(len(found) > 1 for found in repeated.values()),
+        "dev_inputs_among_labelled": len(dev_keys.intersection(scan.keys)),
+        "dev_inputs_in_training": len(dev_keys & trained),
         "bad_dev_rows": len(dev_problems),
         "empty_inputs": scan.empty,
         "train": _label_counts(recipe, (record["output"] for record in train_records)),
@@ -114,38 +110,56 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Scan:
-    """The first pass: what is known of every good training row."""
+    """The first pass: what is known of every good training row, a few bytes each."""
 
+    lines: array[int]
+    """The line that the row begins on."""
     labels: array[int]
+    """Its label's number."""
     keys: array[int]
+    """Hash of its input columns, equal for equal inputs in this process."""
     bad: Counter[str]
+    """Bad rows by what is wrong: the `row`, or its `label`."""
     examples: list[Row]
+    """The first bad rows."""
     empty: int
+    """Good rows with an empty input column."""
 
 
 def _scan(recipe: Recipe, table: Table) -> _Scan:
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
     inputs = _input_columns(recipe, table)
-    labels, keys, bad = array("B"), array("q"), Counter[str]()
+    lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
     examples: list[Row] = []
     empty = 0
     for row in table.rows():
-        label = number_of.get(row.fields[label_at], -1)
-        if row.problem or label < 0:
-            problem = (
-                row.problem
-                or f"expected the label {' or '.join(recipe.task.labels)}, found {row.fields[label_at][:40]!r}"
-            )
-            bad["label" if not row.problem else "row"] += 1
+        line, fields, problem = row
+        label = number_of.get(fields[label_at], -1)
+        if problem or label < 0:
+            wanted = f"expected the label {' or '.join(recipe.task.labels)}, found {fields[label_at][:40]!r}"
+            bad["row" if problem else "label"] += 1
             if len(examples) < SHOWN_PROBLEMS:
-                examples.append(row._replace(problem=problem))
+                examples.append(row._replace(problem=problem or wanted))
             continue
-        values = [row.fields[index] for index in inputs]
+        values = tuple([fields[index] for index in inputs])
         empty += not all(values)
+        lines.append(line)
         labels.append(label)
-        keys.append(hash(tuple(values)))
-    return _Scan(labels, keys, bad, examples, empty)
+        keys.append(hash(values))
+    return _Scan(lines, labels, keys, bad, examples, empty)
+
+
+def _repeated(scan: _Scan) -> dict[int, set[int]]:
+    """The labels of every input that stands in more than one row, by its key."""
+    ordered = sorted(scan.keys)
+    found: dict[int, set[int]] = {
+        one: set() for one, next_one in zip(ordered, islice(ordered, 1, None)) if one == next_one
+    }
+    for key, label in zip(scan.keys, scan.labels):
+        if key in found:
+            found[key].add(label)
+    return found
 
 
 def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan, say: Callable[[str], None]) -> None:
@@ -178,23 +192,13 @@ def _dev_records(recipe: Recipe, table: Table) -> tuple[list[dict[str, str]], se
     return records, keys, problems
 
 
-def _train_records(recipe: Recipe, table: Table, chosen: Sequence[int]) -> list[dict[str, str]]:
-    """The records of the chosen good rows, numbers in ascending order."""
-    labels, label_at, fill = set(recipe.task.labels), table.columns.index(recipe.task.label), _filler(recipe, table)
-    good = (row.fields for row in table.rows() if not row.problem and row.fields[label_at] in labels)
-    return [
-        {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
-        for fields in _picked(good, chosen)
-    ]
-
-
-def _picked(rows: Iterable[list[str]], chosen: Sequence[int]) -> Iterator[list[str]]:
-    wanted = iter(chosen)
-    number = next(wanted, None)
-    for index, row in enumerate(rows):
-        if index == number:
-            yield row
-            number = next(wanted, None)
+def _train_records(recipe: Recipe, table: Table, lines: Sequence[int]) -> dict[int, dict[str, str]]:
+    """The records of the good rows that begin on these lines, by line."""
+    label_at, fill = table.columns.index(recipe.task.label), _filler(recipe, table)
+    return {
+        line: {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
+        for line, fields, _ in table.rows(only=frozenset(lines))
+    }
 
 
 def _input_columns(recipe: Recipe, table: Table) -> list[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from runner.errors import DataError
 from runner.recipe import Samples
@@ -27,7 +29,7 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
     input, so that hold-out and training share none. The hold-out has the file's label shares; the training rows
     have them too, or equal ones. Raises DataError where a label has too few rows."""
     shuffle = random.Random(samples.seed)
-    by_label: list[list[int]] = [[] for _ in names]
+    by_label = [array("L") for _ in names]  # of machine words: the full QQP has 363,846 rows
     for row, label in enumerate(labels):
         by_label[label].append(row)
     counts = [len(rows) for rows in by_label]
@@ -52,24 +54,23 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
             )
         holdout.extend(chosen)
     held = set(holdout)
-    rest = [[row for row in rows if row not in held] for rows in by_label]
+    counts = [count - share for count, share in zip(counts, _shares(counts, samples.holdout))]
     train: list[int] = []
-    for rows, quota, name in zip(rest, _quotas(rest, samples), names):
-        if quota > len(rows):
+    for rows, count, quota, name in zip(by_label, counts, _quotas(counts, samples), names):
+        if quota > count:
             raise DataError(
-                f"samples asks for {quota} training rows of label {name!r}, found {len(rows)}",
+                f"samples asks for {quota} training rows of label {name!r}, found {count}",
                 "lower samples.train, or set samples.balance: none",
             )
-        train.extend(rows[:quota])
+        train.extend(islice((row for row in rows if row not in held), quota))
     return Draw(sorted(train), sorted(holdout))
 
 
-def _quotas(rest: Sequence[Sequence[int]], samples: Samples) -> list[int]:
-    counts = [len(rows) for rows in rest]
+def _quotas(counts: Sequence[int], samples: Samples) -> list[int]:
     if samples.balance == "equal":
         total = min(counts) * len(counts) if samples.train == "all" else samples.train
         return _shares([1] * len(counts), total)
-    return counts if samples.train == "all" else _shares(counts, samples.train)
+    return list(counts) if samples.train == "all" else _shares(counts, samples.train)
 
 
 def _shares(weights: Sequence[int], total: int) -> list[int]:

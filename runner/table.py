@@ -10,11 +10,11 @@ from __future__ import annotations
 import codecs
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from runner.errors import DataError
 
@@ -50,12 +50,13 @@ class Table:
     notes: tuple[str, ...]
     """What was recognised rather than told, in words."""
 
-    def rows(self) -> Iterator[Row]:
-        """Every row in order, good or bad. Blank lines at the end of the file are no rows, others are bad rows.
+    def rows(self, only: Optional[Container[int]] = None) -> Iterator[Row]:
+        """Every row in order, good or bad; or `only` those that begin on these lines, the others being passed over fast.
+        Blank lines at the end of the file are no rows, others are bad rows.
 
         Raises DataError where CSV quoting cannot be followed, OSError where the file cannot be read."""
-        rows = _quoted_rows(self) if self.csv_quoted else _plain_rows(self)
-        if self.has_header:
+        rows = _quoted_rows(self, only) if self.csv_quoted else _plain_rows(self, only)
+        if self.has_header and (only is None or 1 in only):
             next(rows, None)
         blank: list[Row] = []  # held back until a row follows
         for row in rows:
@@ -137,13 +138,16 @@ def _split(line: bytes) -> list[str]:
 
 
 def _strip_end(line: bytes) -> bytes:
-    line = line[:-1] if line.endswith(b"\n") else line
-    return line[:-1] if line.endswith(b"\r") else line
+    if line.endswith(b"\r\n"):
+        return line[:-2]
+    return line[:-1] if line.endswith((b"\n", b"\r")) else line
 
 
-def _plain_rows(table: Table) -> Iterator[Row]:
+def _plain_rows(table: Table, only: Optional[Container[int]]) -> Iterator[Row]:
     wanted = len(table.columns)
     for number, raw in enumerate(_lines(table.path), 1):
+        if only is not None and number not in only:
+            continue
         line = _strip_end(raw)
         if number == 1 and raw.startswith(codecs.BOM_UTF8):
             line = line[len(codecs.BOM_UTF8) :]
@@ -157,7 +161,7 @@ def _plain_rows(table: Table) -> Iterator[Row]:
         yield Row(number, fields, problem)
 
 
-def _quoted_rows(table: Table) -> Iterator[Row]:
+def _quoted_rows(table: Table, only: Optional[Container[int]]) -> Iterator[Row]:
     broken: dict[int, str] = {}
 
     def lines() -> Iterator[str]:
@@ -181,6 +185,8 @@ def _quoted_rows(table: Table) -> Iterator[Row]:
             ) from None
         if fields is None:
             return
+        if only is not None and start not in only:
+            continue
         problem = next((broken[n] for n in range(start, reader.line_num + 1) if n in broken), "")
         if len(fields) != wanted:
             problem = problem or _count_problem(table.columns, fields)
