@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ class Base:
     """The causal language model, frozen, on the device."""
     tokenizer: Any
     """Its tokenizer, a fast one."""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over its files."""
+        return base_digest(self.folder)
 
 
 def find_base(name: str, root: Path) -> Path:

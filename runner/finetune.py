@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -22,14 +22,15 @@ from runner.adapter import adapter_state, new_adapter, save_adapter
 from runner.base_model import Base
 from runner.errors import UserError
 from runner.holdout import Evaluation, Holdout
-from runner.layout_choice import choose_layout
+from runner.layout_choice import TOLERANCES, choose_layout, difference
 from runner.layouts import LAYOUTS, Layout
 from runner.prepare import Records
 from runner.progress import progress
-from runner.prompt import Prompt
+from runner.prompt import Encoded, Prompt
 from runner.recipe import Recipe, Train
 from runner.scorer import LabelScorer
 from runner.stack import enable_checkpointing
+from runner.trunk import open_trunk
 
 LOG_STEPS = 10
 """Optimizer steps between two lines of metrics.jsonl: reading the loss makes a device wait, so not every step."""
@@ -42,9 +43,11 @@ def finetune(
     records: Records,
     accelerator: Accelerator,
     folder: Path,
+    store: Path,
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
+    A trunk that the recipe keeps lies in `store`.
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
@@ -63,17 +66,18 @@ def finetune(
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
         choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
-        holdout = Holdout(prompt, held, choice.layout, recipe.train.batch_size, accelerator)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
         say(f"{len(dataset):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}")
         say(f"layout {choice.name}: {choice.reason}")
-        untuned = holdout.evaluate(scorer)
-        if recipe.train.gradient_checkpointing:
-            enable_checkpointing(base.model)
-        started = time.perf_counter()
-        loop = _Loop(recipe.train, dataset, prompt, choice.layout, holdout, accelerator, folder / "metrics.jsonl")
-        epochs = loop.run(model, scorer)
-        seconds = time.perf_counter() - started
+        with _trunk(recipe, base, scorer, prompt, rows, held, choice.layout, accelerator, store, say) as layout:
+            holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator)
+            untuned = holdout.evaluate(scorer)
+            if recipe.train.gradient_checkpointing:
+                enable_checkpointing(base.model)
+            started = time.perf_counter()
+            loop = _Loop(recipe.train, dataset, prompt, layout, holdout, accelerator, folder / "metrics.jsonl")
+            epochs = loop.run(model, scorer)
+            seconds = time.perf_counter() - started
         if recipe.train.gradient_checkpointing:
             base.model.gradient_checkpointing_disable()
         best = loop.best
@@ -108,6 +112,36 @@ def finetune(
         "rows_per_second": round(len(dataset) * recipe.train.epochs / seconds, 2),
         "prompt_digest": prompt.digest(),
     }
+
+
+@contextmanager
+def _trunk(
+    recipe: Recipe,
+    base: Base,
+    scorer: LabelScorer,
+    prompt: Prompt,
+    rows: Encoded,
+    held: Encoded,
+    layout: Layout,
+    accelerator: Accelerator,
+    store: Path,
+    say: Callable[[str], None],
+) -> Iterator[Layout]:
+    """The layout to train with: the one given, or for a kept trunk the same over its stored states."""
+    layers = recipe.lora.layers_to_transform
+    if not recipe.train.keep_trunk or not layers:
+        yield layout
+        return
+    suffixes = [*rows.suffixes, *held.suffixes]
+    with accelerator.main_process_first():
+        trunk = open_trunk(base, scorer, min(layers), prompt, suffixes, layout, recipe.train.batch_size, store, say)
+    with trunk.installed(scorer):
+        over = trunk.layout(layout)
+        apart = difference(scorer, over, layout, prompt, rows)
+        if isinstance(apart, str) or apart > TOLERANCES[base.model.dtype]:
+            raise UserError(f"train.keep_trunk: is not exact for this model ({apart})", "set train.keep_trunk: false")
+        say(f"trunk: losses and gradients equal the whole model's within {apart:.1g}")
+        yield over
 
 
 @dataclass(frozen=True)

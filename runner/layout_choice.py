@@ -50,18 +50,18 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
         layout = make(scorer.model)
         if name == "padded":
             return Choice(name, layout, "; ".join(reasons) or "as the recipe says")
-        difference = _difference(scorer, layout, LAYOUTS["padded"](scorer.model), prompt, rows)
+        apart = difference(scorer, layout, LAYOUTS["padded"](scorer.model), prompt, rows)
         tolerance = TOLERANCES[scorer.model.dtype]
-        if isinstance(difference, float) and difference <= tolerance:
+        if isinstance(apart, float) and apart <= tolerance:
             what = "losses and gradients" if rows.targets else "label logits"
-            words = f"{what} equal the padded layout's within {difference:.1g} on the {PROOF_ROWS} longest rows"
+            words = f"{what} equal the padded layout's within {apart:.1g} on the {PROOF_ROWS} longest rows"
             return Choice(name, layout, words)
-        found = difference if isinstance(difference, str) else f"{difference:.1g}, allowed {tolerance:g}"
+        found = apart if isinstance(apart, str) else f"{apart:.1g}, allowed {tolerance:g}"
         reasons.append(f"{name} is not exact for this model ({found})")
     raise UserError(f"train.layout: {reasons[0]}", "set train.layout: auto, which takes the padded one here")
 
 
-def _difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
+def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
     """The largest relative difference of two layouts in what they are used for, or the error of a model that refuses one."""
     measure = _losses_and_gradients if rows.targets else _label_logits
     longest = sorted(range(len(rows.suffixes)), key=lambda row: -len(rows.suffixes[row]))[:PROOF_ROWS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import torch
 
@@ -29,6 +29,8 @@ class Batch:
     """(rows,) for each row of ours, the line of the decoder's batch that it lies in."""
     positions: torch.Tensor
     """(rows,) its last position in that line, where the answer is predicted."""
+    states: Optional[torch.Tensor] = None
+    """(lines, length, width) stored hidden states that replace the lower layers, see `trunk`; None: all layers are run."""
 
     @property
     def tokens(self) -> int:

@@ -164,7 +164,9 @@ class Work:
             accelerator = accelerator_for(recipe, folder)
             base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
             prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
-            return finetune(recipe, base, prompt, records, accelerator, folder, say)
+            return finetune(
+                recipe, base, prompt, records, accelerator, folder, self.workspace.at(self.workspace.trunk), say
+            )
 
     def _predict(self, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import connect

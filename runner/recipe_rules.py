@@ -134,8 +134,19 @@ def _template(template: str) -> Findings:
         )
 
 
+@_rule("train.keep_trunk", "lora.layers_to_transform")
+def _trunk(keep: bool, layers: Optional[tuple[int, ...]]) -> Findings:
+    if keep and not (layers and min(layers) > 0):
+        yield "train.keep_trunk", "needs lora.layers_to_transform without layer 0: there is no frozen layer to keep"
+
+
 @_rule("lora.target_modules", "lora.layers_to_transform")
 def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ...]]) -> Findings:
+    if layers and isinstance(targets, str):
+        yield (
+            "lora.layers_to_transform",
+            "needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]",
+        )
     for name in targets if isinstance(targets, tuple) else ():
         if name.rpartition(".")[2] in ("lm_head", "embed_tokens"):
             yield (

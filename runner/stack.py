@@ -6,6 +6,7 @@ Imported only by modules that load torch anyway.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,9 @@ def take_block_masks(model: Any) -> None:
         decoder._update_causal_mask = lambda mask, *rest: (
             mask if mask is not None and mask.dim() == 4 else own(mask, *rest)
         )
+
+
+def layer_output(forward: Any, hidden: torch.Tensor) -> Any:
+    """What a decoder layer whose `forward` this is returns around `hidden`: 4.38 wraps it in a tuple, as long as layers
+    can also return their attentions; 5.x returns it bare."""
+    return (hidden,) if "output_attentions" in inspect.signature(forward).parameters else hidden

@@ -37,6 +37,11 @@ class Workspace:
         return contract.dev_path(self.dataset)
 
     @property
+    def trunk(self) -> str:
+        """Folder of hidden states that are kept between runs, see `trunk`."""
+        return f"pre_data/{self.dataset}/trunk"
+
+    @property
     def adapter(self) -> str:
         """Folder of the adapter."""
         return contract.adapter_folder(self.dataset)

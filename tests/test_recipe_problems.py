@@ -76,6 +76,16 @@ CASES = [
     ("lora: {r: 8}", "lora: {target_modules: []}", "12:24: lora.target_modules: an empty list adapts no layer"),
     (
         "lora: {r: 8}",
+        "lora: {layers_to_transform: [1]}",
+        "12:29: lora.layers_to_transform: needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  keep_trunk: true",
+        "14:15: train.keep_trunk: needs lora.layers_to_transform without layer 0: there is no frozen layer to keep",
+    ),
+    (
+        "lora: {r: 8}",
         "lora: {rank_pattern: {q_proj: 0}}",
         "12:31: lora.rank_pattern.q_proj: out of range: expected at least 1, found 0",
     ),

@@ -1,0 +1,182 @@
+"""The frozen trunk: the layers below the adapter, whose outputs never change, computed once and kept on disk.
+
+Where LoRA touches only the upper layers, every epoch, seed and sweep run over the same rows would compute the lower ones
+again. Here the hidden states that enter the first adapted layer are stored, the prefix's once and each suffix's once,
+and training starts from them. The file is named by all that it depends on, and mapped into memory, not read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+
+from runner.base_model import Base
+from runner.errors import UserError
+from runner.layouts import Batch, Layout
+from runner.prompt import Prompt
+from runner.scorer import LabelScorer
+from runner.stack import body, layer_output
+
+
+class Trunk:
+    """The stored hidden states of one task's rows, for one base, below one layer."""
+
+    def __init__(self, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]], stored: torch.Tensor) -> None:
+        """`first`: the number of the lowest adapted layer. `stored`: (tokens, width), the prefix's states, then those of
+        each suffix in order."""
+        self.first, self.prompt, self.stored = first, prompt, stored
+        ends = accumulate(map(len, suffixes), initial=len(prompt.prefix))
+        self.starts = {tuple(suffix): start for suffix, start in zip(suffixes, ends)}
+        self._entering: Optional[torch.Tensor] = None
+
+    def layout(self, layout: Layout) -> Layout:
+        """The same layout with each batch's stored states laid beside its ids."""
+
+        def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
+            batch = layout(prompt, suffixes)
+            lines, length = batch.inputs["input_ids"].shape
+            head = len(prompt.prefix)
+            states = torch.zeros(lines, length, self.stored.shape[1], dtype=self.stored.dtype)
+            states[:, :head] = self.stored[:head]
+            for suffix, line, last in zip(suffixes, batch.lines.tolist(), batch.positions.tolist()):
+                start = self.starts[tuple(suffix)]
+                states[line, last + 1 - len(suffix) : last + 1] = self.stored[start : start + len(suffix)]
+            return dataclasses.replace(batch, states=states.to(batch.lines.device))
+
+        return lay
+
+    @contextmanager
+    def installed(self, scorer: LabelScorer) -> Iterator[None]:
+        """For the length of the block, batches with stored states pass the trunk's layers by; others run them."""
+        layers = body(scorer.model).layers[: self.first]
+        before = scorer.register_forward_pre_hook(self._enter)
+        for layer in layers:
+            layer.forward = functools.partial(self._pass, layer.forward)
+        try:
+            yield
+        finally:
+            before.remove()
+            for layer in layers:
+                del layer.forward  # the instance's own; the class's stays
+
+    def _enter(self, scorer: LabelScorer, inputs: Any) -> None:
+        self._entering = inputs[0].states
+
+    def _pass(self, forward: Callable[..., Any], hidden: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        if self._entering is None:
+            return forward(hidden, *rest, **named)
+        return layer_output(forward, self._entering)
+
+
+def open_trunk(
+    base: Base,
+    scorer: LabelScorer,
+    first: int,
+    prompt: Prompt,
+    suffixes: Sequence[Sequence[int]],
+    layout: Layout,
+    size: int,
+    folder: Path,
+    say: Callable[[str], None],
+) -> Trunk:
+    """The trunk of these rows below layer `first`, from `folder` if it has been stored there, else computed and stored.
+
+    `size` rows are computed at once, laid by `layout`. Raises UserError where the disk has no room for it, or the model's
+    layers cannot be found."""
+    if not hasattr(body(base.model), "layers"):
+        raise UserError(
+            f"train.keep_trunk: cannot find the layers of {type(base.model).__name__}", "set train.keep_trunk: false"
+        )
+    tokens = len(prompt.prefix) + sum(map(len, suffixes))
+    width, dtype = base.model.config.hidden_size, base.model.dtype
+    path = folder / f"{_key(base, first, prompt, suffixes)}.states"
+    nbytes = tokens * width * torch.finfo(dtype).bits // 8
+    if path.is_file() and path.stat().st_size == nbytes:
+        say(f"trunk: layers 0 to {first - 1} are stored, {nbytes / 1e6:,.1f} MB")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if nbytes > 0.9 * free:
+            raise UserError(
+                f"train.keep_trunk: the states of {tokens:,} tokens take {nbytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f}",
+                "make room, or set train.keep_trunk: false",
+            )
+        say(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
+        _store(scorer, first, prompt, suffixes, layout, size, path, tokens)
+    stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
+    return Trunk(first, prompt, suffixes, stored)
+
+
+def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> str:
+    hasher = hashlib.sha256()
+    for part in (base.digest, base.precision, first, prompt.digest(), torch.__version__, list(map(list, suffixes))):
+        hasher.update(json.dumps(part).encode())
+    return hasher.hexdigest()[:32]
+
+
+@torch.no_grad()
+def _store(
+    scorer: LabelScorer,
+    first: int,
+    prompt: Prompt,
+    suffixes: Sequence[Sequence[int]],
+    layout: Layout,
+    size: int,
+    path: Path,
+    tokens: int,
+) -> None:
+    """Writes the states aside and renames the file. Layers above the trunk are not run."""
+    aside = path.with_name(f".{path.name}.partial")
+    model, head = scorer.model, len(prompt.prefix)
+    stored = torch.from_file(str(aside), shared=True, size=tokens * model.config.hidden_size, dtype=model.dtype).view(
+        tokens, -1
+    )
+    place = head
+    training = scorer.training
+    scorer.eval()
+    for begin in range(0, len(suffixes), size):
+        rows = suffixes[begin : begin + size]
+        batch = layout(prompt, rows)
+        states = _states(model, first, batch).cpu()
+        if begin == 0:
+            stored[:head] = states[0, :head]
+        for suffix, line, last in zip(rows, batch.lines.tolist(), batch.positions.tolist()):
+            stored[place : place + len(suffix)] = states[line, last + 1 - len(suffix) : last + 1]
+            place += len(suffix)
+    scorer.train(training)
+    del stored  # unmapped, hence written
+    os.replace(aside, path)
+
+
+class _Reached(Exception):
+    """The layer above the trunk was reached: its input is the answer, and the rest of the pass is not needed."""
+
+    def __init__(self, states: torch.Tensor) -> None:
+        self.states = states
+
+
+def _states(model: Any, first: int, batch: Batch) -> torch.Tensor:
+    """(lines, length, width): what enters layer `first`."""
+
+    def reached(layer: Any, inputs: Any) -> None:
+        raise _Reached(inputs[0])
+
+    hook = body(model).layers[first].register_forward_pre_hook(reached)
+    try:
+        body(model)(**batch.inputs, use_cache=False)
+    except _Reached as answer:
+        return answer.states
+    finally:
+        hook.remove()
+    raise UserError(f"train.keep_trunk: layer {first} was never reached", "set train.keep_trunk: false")

@@ -1,0 +1,98 @@
+"""The frozen trunk, stored once, gives the training that computing it anew gives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import recipe_tree, tiny_tokenizer, write_recipe
+from safetensors.torch import load_file
+from shapes import BLOCK_MASKS, model
+
+from runner import pipeline, trunk
+from runner.base_model import Base
+from runner.errors import UserError
+from runner.layouts import LAYOUTS
+from runner.prompt import build_prompt
+from runner.recipe import PromptShape
+from runner.recipe_file import load_recipes
+from runner.scorer import LabelScorer
+from runner.stack import body
+
+UPPER = {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]}
+
+
+def run(workspace: Path, base: Path, **train: Any) -> dict[str, torch.Tensor]:
+    tree = recipe_tree(base, lora=UPPER, train={"epochs": 2, **train})
+    pipeline.run(load_recipes([write_recipe(workspace, tree)]), workspace, ["prepare", "finetune"])
+    return load_file(workspace / "saved_model/tiny/adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_training_from_the_stored_trunk_gives_the_same_adapter(workspace: Path, tiny_base: Path, layout: str) -> None:
+    whole = run(workspace, tiny_base, layout=layout)
+    stored = run(workspace, tiny_base, layout=layout, keep_trunk=True)
+    assert whole.keys() == stored.keys()
+    assert max((whole[name] - stored[name]).abs().max().item() for name in whole) < 2e-5
+
+
+def test_the_trunk_is_stored_once_for_every_seed_and_anew_for_other_rows(
+    workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(workspace, tiny_base, keep_trunk=True)
+    assert "trunk: storing layers 0 to 0 for" in capsys.readouterr().out
+    run(workspace, tiny_base, keep_trunk=True, seed=1, gradient_checkpointing=True)
+    assert "trunk: layers 0 to 0 are stored" in capsys.readouterr().out
+    rows = (workspace / "data/tiny_train.tsv").read_text()
+    (workspace / "data/tiny_train.tsv").write_text(rows.replace("word", "term"))
+    run(workspace, tiny_base, keep_trunk=True)
+    assert "trunk: storing" in capsys.readouterr().out
+    assert len(list((workspace / "pre_data/tiny/trunk").iterdir())) == 2
+
+
+def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:
+    own = model("Llama")
+    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
+    suffixes = [[7, 8, 9], [10] * 6]
+    scorer = LabelScorer(own, prompt.label_ids)
+    base = Base(tiny_base, "fp32", own, tiny_tokenizer())
+    made = trunk.open_trunk(base, scorer, 1, prompt, suffixes, LAYOUTS["packed"](own), 2, tmp_path, print)
+    ran: list[int] = []
+    for number, layer in enumerate(body(own).layers):
+        layer.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
+    with made.installed(scorer):
+        expected = scorer(LAYOUTS["packed"](own)(prompt, suffixes)).label_logits
+        found = scorer(made.layout(LAYOUTS["packed"](own))(prompt, suffixes)).label_logits
+    assert ran == [0, 1, 1]
+    torch.testing.assert_close(found, expected)
+    scorer(LAYOUTS["packed"](own)(prompt, suffixes))
+    assert ran == [0, 1, 1, 0, 1], "the layers are as they were"
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCK_MASKS if name not in ("GPT2", "OPT")])
+def test_the_trunk_is_exact_on_every_architecture(name: str, tiny_base: Path, tmp_path: Path) -> None:
+    own = model(name)
+    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
+    suffixes = [[7] * 3, [300 - n for n in range(20)], [10] * 6]
+    scorer = LabelScorer(own, prompt.label_ids)
+    layout = LAYOUTS["packed"](own)
+    made = trunk.open_trunk(
+        Base(tiny_base, "fp32", own, tiny_tokenizer()), scorer, 1, prompt, suffixes, layout, 2, tmp_path, print
+    )
+    with made.installed(scorer), torch.no_grad():
+        for rows in (suffixes, suffixes[:0:-1]):
+            torch.testing.assert_close(
+                scorer(made.layout(layout)(prompt, rows)).label_logits,
+                scorer(layout(prompt, rows)).label_logits,
+                atol=1e-5,
+                rtol=1e-5,
+            )
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trunk.shutil, "disk_usage", lambda folder: trunk.shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(UserError, match=r"train\.keep_trunk: the states of .* tokens take .* GB"):
+        run(workspace, tiny_base, keep_trunk=True)
+    assert not list((workspace / "pre_data/tiny/trunk").iterdir())
