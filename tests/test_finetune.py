@@ -168,12 +168,12 @@ def test_rows_too_long_are_said_before_any_training(workspace: Path, tiny_base: 
 
 
 def test_a_learning_rate_that_diverges_leaves_no_adapter(workspace: Path, tiny_base: Path) -> None:
-    from runner import finetune
+    from runner import training
 
     train = {"learning_rate": 1.0, "epochs": 10, "max_grad_norm": 1e30}
     nan = torch.tensor(float("nan"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune._Loop, "_accumulate", lambda loop, scorer, rows: nan)
+        patch.setattr(training.TrainingLoop, "_accumulate", lambda loop, scorer, rows: nan)
         with pytest.raises(UserError, match="the loss became nan by step 10"):
             run(workspace, tiny_base, train=train)
     assert not (workspace / "saved_model/tiny").exists()

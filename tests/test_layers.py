@@ -26,6 +26,7 @@ MODEL_SIDE = {
     "reading",
     "scorer",
     "stack",
+    "training",
     "trunk",
 }
 """The modules of the runner that may import heavy libraries at their top; only the pipeline reaches them, when needed."""
