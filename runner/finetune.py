@@ -40,12 +40,12 @@ def finetune(
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
-    A trunk that the recipe keeps lies in `store`.
+    `store` keeps what other runs over the same rows can use again: token ids, and the trunk where the recipe says so.
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
-    rows = prompt.encode(records.train, "training", may_drop=True)
-    held = prompt.encode(records.holdout, "hold-out")
+    rows = prompt.encode(records.train, "training", may_drop=True, keep=store / "tokens")
+    held = prompt.encode(records.holdout, "hold-out", keep=store / "tokens")
     prompt.encode(records.dev, "dev")  # said now rather than after hours of training
     for name, encoded in (("training", rows), ("hold-out", held)):
         if encoded.truncated or encoded.dropped:
@@ -62,7 +62,9 @@ def finetune(
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
         say(f"{len(dataset):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}")
         say(f"layout {choice.name}: {choice.reason}")
+        before = time.perf_counter()
         with _trunk(recipe, base, scorer, prompt, rows, held, choice.layout, accelerator, store, say) as layout:
+            trunk_seconds = time.perf_counter() - before
             holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator)
             untuned = holdout.evaluate(scorer)
             if recipe.train.gradient_checkpointing:
@@ -101,6 +103,7 @@ def finetune(
         "layout": choice.name,
         "device": str(accelerator.device),
         "processes": accelerator.num_processes,
+        "trunk_seconds": round(trunk_seconds, 3),
         "train_seconds": round(seconds, 3),
         "rows_per_second": round(len(dataset) * recipe.train.epochs / seconds, 2),
         "prompt_digest": prompt.digest(),
@@ -127,7 +130,9 @@ def _trunk(
         return
     suffixes = [*rows.suffixes, *held.suffixes]
     with accelerator.main_process_first():
-        trunk = open_trunk(base, scorer, min(layers), prompt, suffixes, layout, recipe.train.batch_size, store, say)
+        trunk = open_trunk(
+            base, scorer, min(layers), prompt, suffixes, layout, recipe.train.batch_size, store / "trunk", say
+        )
     with trunk.installed(scorer):
         over = trunk.layout(layout)
         apart = difference(scorer, over, layout, prompt, rows)

@@ -7,6 +7,7 @@ Only torch-free modules are imported here at the top; the stages that need a mod
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -149,6 +150,8 @@ class Work:
         if not self.fresh and finished(path, root, inputs):
             self._say(stage, "nothing changed")
             return
+        if stage != "prepare" and "torch" not in sys.modules:
+            self._say(stage, "loading torch, transformers and peft")
         figures = work(lambda text: self._say(stage, text))
         if is_main_process():
             finish(path, root, stage, inputs, outputs, figures)
@@ -165,7 +168,7 @@ class Work:
             base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
             prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
             return finetune(
-                recipe, base, prompt, records, accelerator, folder, self.workspace.at(self.workspace.trunk), say
+                recipe, base, prompt, records, accelerator, folder, self.workspace.at(self.workspace.store), say
             )
 
     def _predict(self, say: Say) -> Mapping[str, Any]:

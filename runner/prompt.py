@@ -12,10 +12,12 @@ import json
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 from runner.errors import DataError, UserError
 from runner.recipe import PromptShape
+from runner.tokens import encode_text, encode_texts, kept_texts
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,11 @@ class Prompt:
         values = {name: getattr(self, name) for name in names}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    def encode(self, records: Sequence[dict[str, str]], what: str, may_drop: bool = False) -> Encoded:
+    def encode(
+        self, records: Sequence[dict[str, str]], what: str, may_drop: bool = False, keep: Optional[Path] = None
+    ) -> Encoded:
         """The records' suffixes and targets. `what` names the records in messages; only with `may_drop` is one left out.
+        `keep` is a folder for the tokenised inputs, from which they are taken the next time.
 
         Raises DataError where a record is too long and the recipe says `error`, or brings another instruction."""
         room = self.max_length - len(self.prefix) - len(self.tail)
@@ -74,13 +79,14 @@ class Prompt:
         suffixes: list[list[int]] = []
         targets: list[int] = []
         too_long: list[tuple[int, int]] = []
-        for number, record in enumerate(records, 1):
+        texts = [record["input"] for record in records]
+        inputs = kept_texts(self.tokenizer, texts, keep) if keep else encode_texts(self.tokenizer, texts)
+        for number, (record, ids) in enumerate(zip(records, inputs), 1):
             if record["instruction"] != self.instruction:
                 raise DataError(
                     f"{what}: record {number}: expected the instruction {self.instruction!r}, found {record['instruction']!r}",
                     "run the prepare stage again: --stages prepare --fresh",
                 )
-            ids = encode_text(self.tokenizer, record["input"])
             if len(ids) > room:
                 too_long.append((number, len(ids) + self.max_length - room))
                 if may_drop and self.too_long == "drop-from-train":
@@ -127,15 +133,6 @@ def build_prompt(shape: PromptShape, instruction: str, labels: Sequence[str], to
         shape.too_long,
         tokenizer,
     )
-
-
-def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """The ids of a text, and of nothing but the text: no BOS is added and a literal `<bos>` in it is spelled out.
-
-    Goes to the tokenizer's backend because transformers' own switch for the latter exists on the newest stack only."""
-    backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = True
-    return list(backend.encode(text, add_special_tokens=False).ids)
 
 
 def _around_input(template: str, instruction: str) -> tuple[str, str]:

@@ -156,7 +156,7 @@ class Train:
     """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary,
     the language model's own objective, or among the labels alone."""
     keep_trunk: bool = key(False)
-    """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/trunk/`: with
+    """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/store/`: with
     `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""
     trackers: tuple[str, ...] = key(())
     """Experiment trackers of Accelerate to log to, for instance `[tensorboard]`."""

@@ -37,9 +37,9 @@ class Workspace:
         return contract.dev_path(self.dataset)
 
     @property
-    def trunk(self) -> str:
-        """Folder of hidden states that are kept between runs, see `trunk`."""
-        return f"pre_data/{self.dataset}/trunk"
+    def store(self) -> str:
+        """Folder of what is kept between runs over the same rows: `tokens/`, and `trunk/` where the recipe says so."""
+        return f"pre_data/{self.dataset}/store"
 
     @property
     def adapter(self) -> str:

@@ -111,6 +111,7 @@ def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, t
 def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: Path) -> None:
     assert main([str(write_recipe(workspace, recipe_tree(tiny_base))), "--workspace", str(workspace)]) == 0
     names = {str(path.relative_to(workspace)) for path in workspace.rglob("*") if path.is_file()}
+    names = {name for name in names if not name.startswith("pre_data/tiny/store/tokens/")}
     assert names == {
         "tiny.yaml",
         "data/tiny_train.tsv",

@@ -1,15 +1,18 @@
 """The prompt gives the same ids to every reader of a record, one BOS, and never cuts a row silently."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from conftest import tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import tokens
 from runner.errors import DataError, UserError
-from runner.prompt import Prompt, build_prompt, encode_text
+from runner.prompt import Prompt, build_prompt
 from runner.recipe import PromptShape
+from runner.tokens import encode_text, kept_texts
 
 TOKENIZER = tiny_tokenizer()
 
@@ -109,3 +112,18 @@ def test_another_prompt_has_another_digest(change: dict[str, object]) -> None:
 
 def test_special_tokens_in_a_text_are_spelled_out() -> None:
     assert encode_text(TOKENIZER, "<bos>") == [TOKENIZER.convert_tokens_to_ids(letter) for letter in "<bos>"]
+
+
+def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a", "<bos>", "", "b c"]
+    first = kept_texts(TOKENIZER, texts, tmp_path)
+    assert first == [encode_text(TOKENIZER, text) for text in texts]
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "encode_texts", None)  # it would raise if it were called
+        assert kept_texts(TOKENIZER, texts, tmp_path) == first
+    assert kept_texts(TOKENIZER, [*texts, "new"], tmp_path)[:4] == first
+    kept = next(tmp_path.iterdir())
+    for file in kept.iterdir():
+        file.write_bytes(b"damaged")
+    assert kept_texts(TOKENIZER, texts, tmp_path) == first
+    assert kept_texts(TOKENIZER, [*texts, "new"], tmp_path)[:4] == first

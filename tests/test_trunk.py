@@ -47,7 +47,7 @@ def test_the_trunk_is_stored_once_for_every_seed_and_anew_for_other_rows(
     (workspace / "data/tiny_train.tsv").write_text(rows.replace("word", "term"))
     run(workspace, tiny_base, keep_trunk=True)
     assert "trunk: storing" in capsys.readouterr().out
-    assert len(list((workspace / "pre_data/tiny/trunk").iterdir())) == 2
+    assert len(list((workspace / "pre_data/tiny/store/trunk").iterdir())) == 2
 
 
 def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:
@@ -95,4 +95,4 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
     monkeypatch.setattr(trunk.shutil, "disk_usage", lambda folder: trunk.shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(UserError, match=r"train\.keep_trunk: the states of .* tokens take .* GB"):
         run(workspace, tiny_base, keep_trunk=True)
-    assert not list((workspace / "pre_data/tiny/trunk").iterdir())
+    assert not list((workspace / "pre_data/tiny/store/trunk").iterdir())
