@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from grading import contract
@@ -28,8 +30,9 @@ def new_adapter(base: Base, lora: Lora) -> Iterator[Any]:
     keys = {name: list(value) if isinstance(value, tuple) else value for name, value in keys.items()}
     try:
         model = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **keys))
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise UserError(f"lora: {' '.join(str(error).split())[:300]}", _linear_layers(base.model)) from error
+    _check_targets(model, lora)
     yield from _attached(model)
 
 
@@ -38,12 +41,39 @@ def saved_adapter(base: Base, folder: Path) -> Iterator[Any]:
     """The base with the adapter in `folder` in it, for the length of the block. Raises UserError where it does not fit."""
     try:
         model = PeftModel.from_pretrained(base.model, folder)
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        with safe_open(str(folder / contract.ADAPTER_WEIGHTS), framework="pt") as file:
+            saved = set(file.keys())
+    except Exception as error:  # damaged or foreign files raise errors of many libraries' own
         raise UserError(
             f"the adapter in {folder} does not load into {base.folder}: {' '.join(str(error).split())[:300]}",
             "name the base that it was trained on, or train it again: --fresh",
         ) from error
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if saved != wanted:
+        odd = sorted(saved ^ wanted)
+        raise UserError(
+            f"the adapter in {folder} does not fit {base.folder}: {len(odd)} tensors on one side only, such as {odd[0]}",
+            "name the base that it was trained on, or train it again: --fresh",
+        )
     yield from _attached(model)
+
+
+def _check_targets(model: Any, lora: Lora) -> None:
+    """Raises UserError for a target, layer or pattern of the recipe that met no layer: PEFT passes over it in silence."""
+    adapted = [name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")]
+    unmet = []
+    for target in lora.target_modules if isinstance(lora.target_modules, tuple) else ():
+        if not any(name == target or name.endswith(f".{target}") for name in adapted):
+            unmet.append(f"lora.target_modules: {target}")
+    for number in lora.layers_to_transform or ():
+        if not any(f".{number}." in name for name in adapted):
+            unmet.append(f"lora.layers_to_transform: {number}")
+    for key, pattern in (("rank_pattern", lora.rank_pattern), ("alpha_pattern", lora.alpha_pattern)):
+        for part in pattern or ():
+            if not any(re.match(rf"(.*\.)?({part})$", name) for name in adapted):
+                unmet.append(f"lora.{key}: {part}")
+    if unmet:
+        raise UserError(f"{'; '.join(unmet)}: meets no layer of this model", _linear_layers(model.get_base_model()))
 
 
 def _attached(model: Any) -> Iterator[Any]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from runner.errors import UserError
 from runner.files import digest_folder
 
-CONTENT = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*", "special_tokens_map.json")
-"""The files that make a base what it is: its digest covers them and a download brings them."""
+CONTENT = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+"""The files that can make a base what it is: its digest covers them and a download brings them."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -40,7 +41,7 @@ def find_base(name: str, root: Path) -> Path:
     """The folder of the base that a recipe names: a folder (from the workspace or absolute) or a hub id, downloaded once.
 
     Raises UserError where neither is there."""
-    folder = root / Path(name).expanduser()
+    folder = root / os.path.expanduser(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(
@@ -86,7 +87,7 @@ def load_base(folder: Path, precision: str, device: Any) -> Base:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = load_model(folder, {"bf16": torch.bfloat16, "fp32": torch.float32}[precision])
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a damaged or foreign folder raises errors of many libraries' own
         raise UserError(
             f"base: cannot load {folder}: {' '.join(str(error).split())[:300]}",
             "check that the folder is complete and that this version of transformers knows the model",
@@ -97,3 +98,32 @@ def load_base(folder: Path, precision: str, device: Any) -> Base:
     tf32 = precision == "bf16" and device.type == "cuda"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     return Base(folder, precision, model.requires_grad_(False).to(device), tokenizer)
+
+
+class Bases:
+    """The base models of one launch: each found once, digested once, and loaded once while recipes in a row share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folders: dict[str, Path] = {}
+        self._digests: dict[str, str] = {}
+        self._loaded: Optional[tuple[str, str, Base]] = None
+
+    def folder(self, name: str) -> Path:
+        """Where the base that a recipe names lies."""
+        if name not in self._folders:
+            self._folders[name] = find_base(name, self.root)
+        return self._folders[name]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of that base's files."""
+        if name not in self._digests:
+            self._digests[name] = base_digest(self.folder(name))
+        return self._digests[name]
+
+    def load(self, name: str, precision: str, device: Any) -> Base:
+        """That base on `device`. Only the last one is kept: two gemmas need not fit beside each other."""
+        if self._loaded is None or self._loaded[:2] != (name, precision):
+            self._loaded = None
+            self._loaded = (name, precision, load_base(self.folder(name), precision, device))
+        return self._loaded[2]

@@ -4,6 +4,7 @@ traceback; 130 and 143: interrupted. (`accelerate launch` turns every code but 0
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
     overrides = [argument for argument in options.arguments if is_override(argument)]
     signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without an arrow is no reason to stop
     try:
         if not recipes:
             raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; they are YAML files")
@@ -47,6 +51,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except UserError as error:
         if pipeline.is_main_process():
             print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise  # not about a file: ours to mend
+        print(f"{error.filename}: {error.strerror}\n  next: see to that file or folder and run again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; finished stages stay, the same command goes on behind them", file=sys.stderr)
@@ -75,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stages",
         type=_stages,
-        default=pipeline.STAGES,
+        default=tuple(pipeline.STAGES),
         metavar="LIST",
         help=f"stages to run (default: {','.join(pipeline.STAGES)})",
     )

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
+from transformers import GenerationConfig
 
 from runner.prompt import Prompt
 from runner.reading import read
 from runner.recipe import GenerateDecoding, LabelDecoding
+from runner.recipe_rules import UNPARSABLE
 from runner.scorer import LabelScorer
-
-UNPARSABLE = "?"
-"""What stands in the result file where the model's answer is no label: it holds the line's place and scores nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,17 @@ def by_generation(
     decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]]
 ) -> Iterator[Prediction]:
     """The label that the model's greedy continuation of each row begins with, if it begins with one."""
+    greedy = GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=prompt.tokenizer.eos_token_id,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
     for suffix in suffixes:
         ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
-        written = scorer.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=decoding.max_new_tokens,
-            do_sample=False,
-            pad_token_id=0,
-            output_scores=True,
-            return_dict_in_generate=True,
-        )
+        written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
         probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float())
         yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)

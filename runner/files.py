@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +22,10 @@ def write_aside(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` to fill; when the block ends without an error it takes `path`'s place."""
+def folder_aside(path: Path, forget: Sequence[str] = ()) -> Iterator[Path]:
+    """An empty folder beside `path` to fill; when the block ends without an error it takes `path`'s place.
+
+    Whatever else lay in `path` is carried over, but for the names in `forget`: nothing of the user's is lost."""
     aside, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
     for stale in (aside, old):
         shutil.rmtree(stale, ignore_errors=True)
@@ -32,6 +34,10 @@ def folder_aside(path: Path) -> Iterator[Path]:
     if path.exists():
         path.rename(old)
     aside.rename(path)
+    if old.is_dir():
+        for other in old.iterdir():
+            if other.name not in forget and not (path / other.name).exists():
+                other.rename(path / other.name)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -44,8 +44,9 @@ def finetune(
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
-    rows = prompt.encode(records.train, "training", may_drop=True, keep=store / "tokens")
-    held = prompt.encode(records.holdout, "hold-out", keep=store / "tokens")
+    with accelerator.main_process_first():  # it keeps the tokens that the others then find
+        rows = prompt.encode(records.train, "training", may_drop=True, keep=store / "tokens")
+        held = prompt.encode(records.holdout, "hold-out", keep=store / "tokens")
     prompt.encode(records.dev, "dev")  # said now rather than after hours of training
     for name, encoded in (("training", rows), ("hold-out", held)):
         if encoded.truncated or encoded.dropped:

@@ -52,7 +52,7 @@ class Holdout:
         order = sorted(range(len(rows.suffixes)), key=lambda row: len(rows.suffixes[row]))  # equal lengths waste least
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
-        self.metric = LabelMetric(len(prompt.labels))
+        self.metric = LabelMetric(prompt.labels)
 
     def majority(self) -> float:
         """The accuracy of always giving the commonest label."""

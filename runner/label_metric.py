@@ -10,12 +10,13 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 
 class LabelMetric(evaluate.Metric):
-    """Label numbers in, three measures out. F1 is of the last label for two labels, the unweighted mean for more.
+    """Label numbers in, three measures out. F1 is of the alphabetically last of two labels, as
+    the grader takes it, and the unweighted mean for more.
 
     `evaluate.load("accuracy")` fetches a script from the hub; a subclass works offline on every version."""
 
-    def __init__(self, labels: int) -> None:
-        """`labels`: how many labels the task has."""
+    def __init__(self, labels: Sequence[str]) -> None:
+        """`labels`: the task's labels, in the order of their numbers."""
         self.labels = labels
         super().__init__(keep_in_memory=True)
 
@@ -29,8 +30,8 @@ class LabelMetric(evaluate.Metric):
         )
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        binary = self.labels == 2
-        f1 = f1_score(references, predictions, average="binary" if binary else "macro", pos_label=1, zero_division=0)
+        average, positive = ("binary" if len(self.labels) == 2 else "macro"), self.labels.index(max(self.labels))
+        f1 = f1_score(references, predictions, average=average, pos_label=positive, zero_division=0)
         return {
             "accuracy": float(accuracy_score(references, predictions)),
             "mcc": float(matthews_corrcoef(references, predictions)),

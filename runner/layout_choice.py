@@ -54,7 +54,7 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
         tolerance = TOLERANCES[scorer.model.dtype]
         if isinstance(apart, float) and apart <= tolerance:
             what = "losses and gradients" if rows.targets else "label logits"
-            words = f"{what} equal the padded layout's within {apart:.1g} on the {PROOF_ROWS} longest rows"
+            words = f"{what} equal the padded layout's within {apart:.1g} on the longest rows"
             return Choice(name, layout, words)
         found = apart if isinstance(apart, str) else f"{apart:.1g}, allowed {tolerance:g}"
         reasons.append(f"{name} is not exact for this model ({found})")

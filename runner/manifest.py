@@ -48,11 +48,24 @@ def finish(
     return manifest
 
 
-def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional[Manifest]:
-    """The manifest in `path` if it has these inputs and its outputs are unchanged on disk; None: run the stage."""
+def read_manifest(path: Path) -> Optional[Manifest]:
+    """The manifest in `path`; None where there is none that can be read: the stage has not finished."""
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-        unchanged = all(digest(workspace / name) == value for name, value in manifest.outputs.items())
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**tree)
     except (OSError, ValueError, TypeError):  # missing, cut short, or of another version: all mean the same
         return None
-    return manifest if unchanged and manifest.schema == SCHEMA and manifest.inputs == inputs else None
+    whole = isinstance(manifest.inputs, dict) and isinstance(manifest.outputs, dict) and manifest.schema == SCHEMA
+    return manifest if whole else None
+
+
+def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional[Manifest]:
+    """The manifest in `path` if it has these inputs and its outputs are unchanged on disk; None: run the stage."""
+    manifest = read_manifest(path)
+    if manifest is None or manifest.inputs != inputs:
+        return None
+    try:
+        unchanged = all(digest(workspace / name) == value for name, value in manifest.outputs.items())
+    except OSError:
+        return None
+    return manifest if unchanged else None

@@ -12,27 +12,34 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from grading import contract
-from runner import __version__
-from runner.base_model import Base, base_digest, find_base, load_base
+from runner.base_model import Base, Bases
 from runner.errors import UserError
 from runner.files import digest, folder_aside
-from runner.manifest import finish, finished
+from runner.manifest import Manifest, finish, finished, read_manifest
 from runner.prepare import prepare, read_records
-from runner.prompt import build_prompt
+from runner.prompt import Prompt, build_prompt
 from runner.recipe import Recipe
 from runner.recipe_file import LoadedRecipe
 from runner.recipe_rules import dev_forms
-from runner.run_record import write_run_record
+from runner.run_record import code_digest, library_versions, write_run_record
 from runner.table import open_table
 from runner.workspace import Workspace, locate_table
 
-STAGES = ("prepare", "finetune", "predict")
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "prepare": ("task", "instruction", "samples"),
+    "finetune": ("task.labels", "instruction", "prompt", "lora", "train"),
+    "predict": ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
+}
+"""The stages in their order, each with the keys of the recipe that it depends on."""
 
 ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, "prompt.json", "metrics.jsonl")
 """What fine-tuning leaves in the adapter's folder, its manifest and the run record aside."""
+
+OWN_RECORDS = ("manifest.json", "run.json")
+"""What a new adapter makes void in its folder; anything else that lies there stays."""
 
 Say = Callable[[str], None]
 
@@ -45,7 +52,7 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
     for loaded in recipes:
         started = time.perf_counter()
         work = Work(loaded.recipe, Workspace(root, loaded.recipe.task.name), bases, fresh)
-        for name, stage in (("prepare", work.prepare), ("finetune", work.finetune), ("predict", work.predict)):
+        for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
             if name in wanted:
                 stage()
         if is_main_process():
@@ -65,35 +72,6 @@ def wait_for_everyone() -> None:
         connect().wait_for_everyone()
 
 
-class Bases:
-    """The base models of one launch: each found once, digested once, and loaded once while recipes in a row share it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._folders: dict[str, Path] = {}
-        self._digests: dict[str, str] = {}
-        self._loaded: Optional[tuple[str, str, Base]] = None
-
-    def folder(self, name: str) -> Path:
-        """Where the base that a recipe names lies."""
-        if name not in self._folders:
-            self._folders[name] = find_base(name, self.root)
-        return self._folders[name]
-
-    def digest(self, name: str) -> str:
-        """SHA-256 of that base's files."""
-        if name not in self._digests:
-            self._digests[name] = base_digest(self.folder(name))
-        return self._digests[name]
-
-    def load(self, name: str, precision: str, device: Any) -> Base:
-        """That base on `device`. Only the last one is kept: two gemmas need not fit beside each other."""
-        if self._loaded is None or self._loaded[:2] != (name, precision):
-            self._loaded = None
-            self._loaded = (name, precision, load_base(self.folder(name), precision, device))
-        return self._loaded[2]
-
-
 class Work:
     """The stages of one recipe in one workspace. Each returns once its outputs and its manifest are on disk."""
 
@@ -106,10 +84,12 @@ class Work:
             return
         recipe, task, root = self.recipe, self.recipe.task, self.workspace.root
         forms = dev_forms(task.columns, task.label, task.dev_columns)
-        train = open_table(locate_table(task.train, root), task.train, (task.columns,), task.header, task.quoting)
-        dev = open_table(locate_table(task.dev, root), task.dev, forms, task.header, task.quoting)
+        train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
+        train = open_table(train_path, os.path.relpath(train_path, root), (task.columns,), task.header, task.quoting)
+        quoting = "csv" if task.quoting == "auto" and train.csv_quoted else task.quoting
+        dev = open_table(dev_path, os.path.relpath(dev_path, root), forms, task.header, quoting)
         inputs = {
-            "recipe": recipe.digest("task", "instruction", "samples"),
+            "recipe": recipe.digest(*STAGES["prepare"]),
             "train": digest(train.path),
             "dev": digest(dev.path),
         }
@@ -119,9 +99,11 @@ class Work:
     def finetune(self) -> None:
         """Records → adapter. Every process takes part."""
         wait_for_everyone()
+        self._require("prepare")
         inputs = {
-            "recipe": self.recipe.digest("task.labels", "instruction", "prompt", "lora", "train"),
+            "recipe": self.recipe.digest(*STAGES["finetune"]),
             "base": self.bases.digest(self.recipe.base),
+            **library_versions(),
             "train": self._digest(self.workspace.train),
             "holdout": self._digest(self.workspace.holdout),
         }
@@ -133,10 +115,19 @@ class Work:
         wait_for_everyone()
         if not is_main_process():
             return
+        self._require("prepare")
+        trained = self._require("finetune")
+        if trained.inputs["base"] != self.bases.digest(self.recipe.base):
+            raise UserError(
+                f"{self.workspace.adapter}: the adapter was trained on another base than {self.recipe.base}",
+                "name the base that it was trained on, or train it on this one: leave --stages out",
+            )
         inputs = {
-            "recipe": self.recipe.digest("task.labels", "instruction", "prompt", "decoding", "train.precision"),
+            "recipe": self.recipe.digest(*STAGES["predict"]),
             "base": self.bases.digest(self.recipe.base),
             "adapter": self._digest(f"{self.workspace.adapter}/{contract.ADAPTER_WEIGHTS}"),
+            "adapter_config": self._digest(f"{self.workspace.adapter}/{contract.ADAPTER_CONFIG}"),
+            **library_versions(),
             "dev": self._digest(self.workspace.dev),
         }
         self._stage("predict", inputs, (self.workspace.result, self.workspace.predictions), self._predict)
@@ -146,7 +137,7 @@ class Work:
     ) -> None:
         """Runs `work` unless the stage's manifest says that it has been done with these inputs; writes the manifest last."""
         path, root = self.workspace.manifest(stage), self.workspace.root
-        inputs = {**inputs, "version": __version__}
+        inputs = {**inputs, "code": code_digest()}
         if not self.fresh and finished(path, root, inputs):
             self._say(stage, "nothing changed")
             return
@@ -163,10 +154,10 @@ class Work:
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
         records = read_records(self.workspace, recipe.task.labels)
         # every process works on the folder's name, the main one makes it and moves it into place
-        with folder_aside(target) if is_main_process() else nullcontext(target) as folder:
+        with folder_aside(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
-            prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
+            prompt = self._prompt(base)
             return finetune(
                 recipe, base, prompt, records, accelerator, folder, self.workspace.at(self.workspace.store), say
             )
@@ -178,8 +169,28 @@ class Work:
         recipe = self.recipe
         records = read_records(self.workspace, recipe.task.labels)
         base = self.bases.load(recipe.base, recipe.train.precision, connect().device)
-        prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
+        prompt = self._prompt(base)
         return predict(recipe, base, prompt, records.dev, self.workspace, say)
+
+    def _prompt(self, base: Base) -> Prompt:
+        recipe, config = self.recipe, base.model.config
+        positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
+        return build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions)
+
+    def _require(self, stage: str) -> Manifest:
+        """The manifest of an earlier stage. Raises UserError where it has not finished, or not with this recipe."""
+        manifest = read_manifest(self.workspace.manifest(stage))
+        if manifest is None:
+            raise UserError(
+                f"{self.workspace.dataset}: the {stage} stage has not finished", "run it too: leave --stages out"
+            )
+        if manifest.inputs.get("recipe") != self.recipe.digest(*STAGES[stage]):
+            raise UserError(
+                f"{self.workspace.dataset}: the {stage} stage was run with another recipe: one of "
+                f"{', '.join(STAGES[stage])} has changed",
+                "run it again: leave --stages out",
+            )
+        return manifest
 
     def _digest(self, name: str) -> str:
         """Digest of an earlier stage's output. Raises UserError where that stage has not run."""

@@ -14,13 +14,14 @@ import torch
 from grading import contract
 from runner.adapter import saved_adapter
 from runner.base_model import Base
-from runner.decoding import DECODERS, UNPARSABLE, Prediction
+from runner.decoding import DECODERS, Prediction
 from runner.errors import UserError
 from runner.files import write_aside
 from runner.layouts import padded
 from runner.progress import progress
 from runner.prompt import Prompt
 from runner.recipe import Recipe
+from runner.recipe_rules import UNPARSABLE
 from runner.scorer import LabelScorer
 from runner.workspace import Workspace
 
@@ -78,8 +79,8 @@ def predict(
 def check_prompt(prompt: Prompt, folder: Path) -> None:
     """Raises UserError where the adapter in `folder` was trained with another prompt, showing both."""
     try:
-        trained = json.loads((folder / "prompt.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        trained = dict(json.loads((folder / "prompt.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder}: no prompt.json that says which prompt the adapter was trained with ({error})",
             "run the finetune stage: --stages finetune,predict",

@@ -117,7 +117,7 @@ class _Scan:
     labels: array[int]
     """Its label's number."""
     keys: array[int]
-    """Hash of its input columns, equal for equal inputs in this process."""
+    """Hash of its input, equal for equal inputs in this process."""
     bad: Counter[str]
     """Bad rows by what is wrong: the `row`, or its `label`."""
     examples: list[Row]
@@ -129,7 +129,7 @@ class _Scan:
 def _scan(recipe: Recipe, table: Table) -> _Scan:
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
-    inputs = _input_columns(recipe, table)
+    inputs, fill = _input_columns(recipe, table), _filler(recipe, table)
     lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
     examples: list[Row] = []
     empty = 0
@@ -142,11 +142,10 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
             if len(examples) < SHOWN_PROBLEMS:
                 examples.append(row._replace(problem=problem or wanted))
             continue
-        values = tuple([fields[index] for index in inputs])
-        empty += not all(values)
+        empty += not all(map(fields.__getitem__, inputs))
         lines.append(line)
         labels.append(label)
-        keys.append(hash(values))
+        keys.append(hash(fill(fields)))
     return _Scan(lines, labels, keys, bad, examples, empty)
 
 
@@ -177,13 +176,16 @@ def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan, say: Callable[[st
 
 def _dev_records(recipe: Recipe, table: Table) -> tuple[list[dict[str, str]], set[int], list[Row]]:
     limit = None if recipe.samples.dev == "all" else recipe.samples.dev
-    fill, inputs = _filler(recipe, table), _input_columns(recipe, table)
+    fill = _filler(recipe, table)
     records, keys, problems = [], set(), []
     for row in islice(table.rows(), limit):
-        records.append({"instruction": recipe.instruction, "input": fill(row.fields)})
-        keys.add(hash(tuple(row.fields[index] for index in inputs)))
+        text = fill(row.fields)
+        records.append({"instruction": recipe.instruction, "input": text})
+        keys.add(hash(text))
         if row.problem:
             problems.append(row)
+    if not records:
+        raise DataError(f"{table.shown}: expected rows to predict, found none", "check task.dev and task.header")
     if limit is not None and len(records) < limit:
         raise DataError(
             f"{table.shown}: expected {limit} rows (samples.dev), found {len(records)}",

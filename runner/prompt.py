@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import string
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Optional
 
 from runner.errors import DataError, UserError
 from runner.recipe import PromptShape
-from runner.tokens import encode_text, encode_texts, kept_texts
+from runner.tokens import encode_text, encode_texts, kept_texts, tokenizer_digest
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,21 @@ class Prompt:
     label_ids: tuple[int, ...]
     """For each label the id that the model should give next; they differ from each other."""
     max_length: int
-    """Most ids of one row."""
+    """Most ids of one row: the recipe's, or the model's positions where those are fewer."""
     too_long: str
     """What happens above it: `error`, `truncate` or `drop-from-train`."""
     tokenizer: Any
     """The base's tokenizer."""
+    tokenizer_digest: str
+    """SHA-256 of that tokenizer."""
 
     def digest(self) -> str:
-        """SHA-256 of all that shapes the ids: texts, fixed ids, and the length rule's limit."""
+        """SHA-256 of all that shapes the ids: texts, fixed ids, tokenizer, and the length rule's limit."""
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         """The prompt as plain values, to be saved with an adapter and shown where two differ."""
-        names = ("template", "instruction", "labels", "prefix", "tail", "label_ids", "max_length")
+        names = ("template", "instruction", "labels", "prefix", "tail", "label_ids", "max_length", "tokenizer_digest")
         values = {name: getattr(self, name) for name in names}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -105,8 +108,10 @@ class Prompt:
         return Encoded(suffixes, targets, len(too_long) - dropped, dropped)
 
 
-def build_prompt(shape: PromptShape, instruction: str, labels: Sequence[str], tokenizer: Any) -> Prompt:
-    """The prompt of a task for this tokenizer.
+def build_prompt(
+    shape: PromptShape, instruction: str, labels: Sequence[str], tokenizer: Any, positions: int = sys.maxsize
+) -> Prompt:
+    """The prompt of a task for this tokenizer, and for a model of that many positions, which no row may exceed.
 
     Raises UserError where the fixed words fill the prompt or the tokenizer cannot tell the labels apart."""
     before, after = _around_input(shape.template, instruction)
@@ -116,10 +121,12 @@ def build_prompt(shape: PromptShape, instruction: str, labels: Sequence[str], to
     # encode_text never yields a special token, so this fails only if a tokenizer does what no tokenizer should
     if bos and (prefix + tail).count(bos[0]) != 1:
         raise UserError(f"base: its tokenizer puts more than one BOS into the prompt {prefix + tail}")
-    fixed = len(prefix) + len(tail)
-    if fixed >= shape.max_length:
+    fixed, max_length = len(prefix) + len(tail), min(shape.max_length, positions)
+    if not tail:
+        raise UserError(f"the tokenizer makes nothing of {after!r} behind the input", "end prompt.template with a word")
+    if fixed >= max_length:
         raise UserError(
-            f"prompt.max_length = {shape.max_length} leaves no room for an input: the fixed words take {fixed} tokens",
+            f"prompt.max_length = {max_length} leaves no room for an input: the fixed words take {fixed} tokens",
             "raise prompt.max_length or shorten the instruction",
         )
     return Prompt(
@@ -129,9 +136,10 @@ def build_prompt(shape: PromptShape, instruction: str, labels: Sequence[str], to
         tuple(prefix),
         tuple(tail),
         label_ids,
-        shape.max_length,
+        max_length,
         shape.too_long,
         tokenizer,
+        tokenizer_digest(tokenizer),
     )
 
 

@@ -51,7 +51,7 @@ class Task:
     label: str = key()
     """The column that holds the label. It may not stand in `input`."""
     labels: tuple[str, ...] = key()
-    """The labels as the files write them, two or more; the last one counts as positive for F1."""
+    """The labels as the files write them, two or more; the last in alphabetical order counts as positive for F1."""
     dev_columns: tuple[tuple[str, ...], ...] = key(())
     """Forms that the dev file may have, each a list of columns, told apart by their number; default: `columns` without
     the label."""

@@ -20,7 +20,7 @@ from runner.yaml_tree import Entry, Node, Place, Problem, kind, parse
 
 COMMAND_LINE = "command line"
 
-_OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*=.*", re.DOTALL)
+_OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*=.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
     extends = own.pop("extends", None)
     if extends is None:
         return tree
-    if not isinstance(extends.node.value, str) or not extends.node.value:
+    if not isinstance(extends.node.value, str) or not extends.node.value or "\0" in extends.node.value:
         text = f"expected the path of a recipe, found {kind(extends.node.value)}"
         problems.append(Problem(extends.node.place, "extends", text))
         return Node(own, tree.place)

@@ -78,9 +78,11 @@ class RecipeReader:
         """One of several dataclasses, told apart by their `kind`."""
         rows = {typing.get_args(typing.get_type_hints(shape)["kind"])[0]: shape for shape in shapes}
         entry = node.value.get("kind") if isinstance(node.value, dict) else None
+        if entry is None and isinstance(node.value, dict):
+            return self.build(shapes[0], node, path)  # the first kind is the default
         named = entry.node.value if entry else None
         if not isinstance(named, str) or named not in rows:
-            found = kind(named) if entry else kind(node.value) if not isinstance(node.value, dict) else "none"
+            found = kind(named) if entry else kind(node.value)
             place = entry.node.place if entry else node.place
             self._report(place, _join(path, "kind"), f"expected {' or '.join(rows)}, found {found}")
             return None
@@ -123,9 +125,19 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
             return float(_ranged(value, rule, node.place))
         if member is int and isinstance(value, int) and not isinstance(value, bool):
             return _ranged(value, rule, node.place)
-        if member in (str, bool) and isinstance(value, member):
+        if member is str and isinstance(value, str):
+            return _readable(value, node.place)
+        if member is bool and isinstance(value, bool):
             return value
     raise _Mismatch(node.place, _expected(members, value))
+
+
+def _readable(text: str, place: Place) -> str:
+    """The text, if files and file names can hold it."""
+    odd = [mark for mark in text if mark == "\0" or "\ud800" <= mark <= "\udfff"]
+    if odd:
+        raise _Mismatch(place, f"holds the character U+{ord(odd[0]):04X}, which no file can hold as text")
+    return text
 
 
 def _item(hint: Any, rule: Mapping[str, float], node: Node, suffix: str) -> Any:

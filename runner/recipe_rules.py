@@ -13,6 +13,9 @@ from typing import Any, Callable, Optional, Union
 from grading import contract
 from runner.recipe_reader import suggestion
 
+UNPARSABLE = "?"
+"""What stands in the result file where the model's answer is no label: it holds the line's place and scores nothing."""
+
 Findings = Iterator[tuple[str, str]]
 Columns = tuple[str, ...]
 
@@ -81,6 +84,8 @@ def _repeated_column(columns: Columns, dev_columns: Sequence[Columns]) -> Findin
 def _labels(labels: tuple[str, ...]) -> Findings:
     if len(labels) < 2:
         yield "task.labels", f"expected two labels or more, found {len(labels)}"
+    if UNPARSABLE in labels:
+        yield "task.labels", f"{UNPARSABLE!r} stands for an answer that is no label; choose another"
     if len(set(labels)) < len(labels):
         yield "task.labels", "a label stands there twice"
     for label in labels:
@@ -132,12 +137,23 @@ def _template(template: str) -> Findings:
                 f"found {template!r}"
             ),
         )
+    elif template.endswith("{input}"):
+        yield "prompt.template", "ends with {input}: put a word or a newline behind it, where the model is to answer"
 
 
 @_rule("train.keep_trunk", "lora.layers_to_transform")
 def _trunk(keep: bool, layers: Optional[tuple[int, ...]]) -> Findings:
     if keep and not (layers and min(layers) > 0):
         yield "train.keep_trunk", "needs lora.layers_to_transform without layer 0: there is no frozen layer to keep"
+
+
+@_rule("lora.init_lora_weights")
+def _start(init: Union[bool, str]) -> Findings:
+    if init is False:
+        yield (
+            "lora.init_lora_weights",
+            "false starts B at random: the untuned model would not be the base; true or gaussian",
+        )
 
 
 @_rule("lora.target_modules", "lora.layers_to_transform")

@@ -6,13 +6,15 @@ import dataclasses
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
 
+from grading import contract
 from runner import __version__
-from runner.files import write_aside
+from runner.files import digest_folder, write_aside
+from runner.manifest import read_manifest
 from runner.recipe_file import LoadedRecipe
 from runner.workspace import Workspace
 
@@ -22,13 +24,28 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "evaluate
 """Packages whose version can change a result."""
 
 
-def write_run_record(loaded: LoadedRecipe, workspace: Workspace, stages: Sequence[str], seconds: float) -> None:
-    """Writes the record of a run from the manifests of `stages`, those of this workspace that have been done."""
+def write_run_record(
+    loaded: LoadedRecipe, workspace: Workspace, stages: Mapping[str, Sequence[str]], seconds: float
+) -> None:
+    """Writes the record of a run from the manifests in this workspace that are of this recipe and of each other's outputs.
+
+    `stages`: each stage's recipe keys, in order. Without an adapter of this recipe nothing is written: the record lies
+    beside the adapter and speaks of it."""
     manifests: dict[str, Any] = {}
-    for stage in stages:
-        path = workspace.manifest(stage)
-        if path.is_file():
-            manifests[stage] = json.loads(path.read_text(encoding="utf-8"))
+    made: dict[str, str] = {}
+    for stage, keys in stages.items():
+        manifest = read_manifest(workspace.manifest(stage))
+        if manifest is None or manifest.inputs.get("recipe") != loaded.recipe.digest(*keys):
+            continue
+        weights = f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"
+        for name, path in (("train", workspace.train), ("dev", workspace.dev), ("adapter", weights)):
+            if path in made and manifest.inputs.get(name, made[path]) != made[path]:
+                break  # of an earlier run: its inputs are not what lies there now
+        else:
+            manifests[stage] = dataclasses.asdict(manifest)
+            made.update(manifest.outputs)
+    if "finetune" not in manifests:
+        return
     record = {
         "schema": SCHEMA,
         "labeltune": __version__,
@@ -43,6 +60,16 @@ def write_run_record(loaded: LoadedRecipe, workspace: Workspace, stages: Sequenc
         "seconds": round(seconds, 3),
     }
     write_aside(workspace.run_record, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that a stage with a model depends on; another version is another result."""
+    return {name: _version(name) or "" for name in ("torch", "transformers", "peft")}
+
+
+def code_digest() -> str:
+    """SHA-256 over the runner's own modules: a stage done by other code is not done."""
+    return digest_folder(Path(__file__).resolve().parent, ("*.py",))
 
 
 def _version(package: str) -> Optional[str]:

@@ -3,6 +3,7 @@ in prediction, so the three cannot disagree."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -71,6 +72,11 @@ class LabelScorer(torch.nn.Module):
         self.train(training)
         error = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
         tolerance = HEAD_TOLERANCE if next(self.model.parameters()).dtype == torch.float32 else 50 * HEAD_TOLERANCE
+        if math.isnan(error):
+            raise UserError(
+                "the model's logits are no numbers (NaN): its weights or the adapter's are damaged, or too large",
+                "train again with a lower train.learning_rate, or check the base's files",
+            )
         if not error <= tolerance:
             raise UserError(
                 f"base: the output head of {type(self.model).__name__} does more than this scorer knows: its label logits "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 # transformers 5 has renamed what peft 0.21 asks for and what 4.38 alone knows: nothing that our user could mend.
 warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing\\w*` is deprecated", FutureWarning)
@@ -32,6 +32,8 @@ def load_model(folder: Path, dtype: torch.dtype) -> Any:
     model = AutoModelForCausalLM.from_pretrained(
         folder, config=config, torch_dtype=dtype, use_safetensors=True, local_files_only=True
     )
+    # generation_config.json may ask for beams, sampling or penalties, and fills in whatever a call leaves unsaid
+    model.generation_config = GenerationConfig()
     return model.eval()
 
 

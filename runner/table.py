@@ -88,7 +88,10 @@ def open_table(path: Path, shown: str, forms: Sequence[tuple[str, ...]], header:
     if not first:
         raise DataError(f"{shown}: expected rows, found an empty file")
     csv_quoted, notes = _quoting(path, forms) if quoting == "auto" else (quoting == "csv", [])
-    names = tuple(_split(first)) if not csv_quoted else tuple(next(csv.reader([_text(first)], delimiter="\t")))
+    try:
+        names = tuple(_split(first)) if not csv_quoted else tuple(next(csv.reader([_text(first)], delimiter="\t")))
+    except csv.Error as error:
+        raise _csv_error(shown, 1, error) from None
     if names in forms:
         if not header:
             notes.append("line 1 names the columns and is taken as the header")
@@ -109,7 +112,10 @@ def _form(table: Table, forms: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The form that most of the first rows have."""
     if table.csv_quoted:
         lines = csv.reader((_text(line) for line in _lines(table.path)), delimiter="\t")
-        sizes = Counter(len(fields) for fields in islice(lines, PROBE_ROWS))
+        try:
+            sizes = Counter(len(fields) for fields in islice(lines, PROBE_ROWS))
+        except csv.Error as error:
+            raise _csv_error(table.shown, lines.line_num, error) from None
     else:
         sizes = Counter(len(_split(line)) for line in islice(_lines(table.path), PROBE_ROWS))
     fitting = [form for form in forms if sizes[len(form)]]
@@ -151,6 +157,9 @@ def _plain_rows(table: Table, only: Optional[Container[int]]) -> Iterator[Row]:
         line = _strip_end(raw)
         if number == 1 and raw.startswith(codecs.BOM_UTF8):
             line = line[len(codecs.BOM_UTF8) :]
+        if not line:
+            yield Row(number, [""] * wanted, _BLANK)
+            continue
         try:
             fields, problem = line.decode("utf-8").split("\t"), ""
         except UnicodeDecodeError as error:
@@ -179,19 +188,25 @@ def _quoted_rows(table: Table, only: Optional[Container[int]]) -> Iterator[Row]:
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            raise DataError(
-                f"{table.shown}:{start}: expected a CSV-quoted row, found a quote that does not fit ({error})",
-                "mend the row, or set task.quoting: none if quotes are ordinary characters in this file",
-            ) from None
+            raise _csv_error(table.shown, start, error) from None
         if fields is None:
             return
         if only is not None and start not in only:
             continue
         problem = next((broken[n] for n in range(start, reader.line_num + 1) if n in broken), "")
+        if not any(fields) and len(fields) < 2:
+            fields, problem = [""] * wanted, _BLANK
         if len(fields) != wanted:
             problem = problem or _count_problem(table.columns, fields)
             fields = _fitted(fields, wanted)
         yield Row(start, fields, problem)
+
+
+def _csv_error(shown: str, line: int, error: csv.Error) -> DataError:
+    return DataError(
+        f"{shown}:{line}: expected a CSV-quoted row, found what cannot be read as one ({error})",
+        "mend the row, or set task.quoting: none if quotes are ordinary characters in this file",
+    )
 
 
 def _fitted(fields: list[str], wanted: int) -> list[str]:
@@ -205,8 +220,6 @@ def _not_utf8(byte: int, offset: int) -> str:
 
 
 def _count_problem(columns: Sequence[str], fields: Sequence[str]) -> str:
-    if len(fields) < 2 and not "".join(fields):
-        return _BLANK
     begin = "\t".join(fields)
     shown = repr(begin if len(begin) <= 80 else begin[:80] + "…")
     return f"expected {len(columns)} tab-separated fields ({', '.join(columns)}), found {len(fields)}: {shown}"
@@ -215,30 +228,37 @@ def _count_problem(columns: Sequence[str], fields: Sequence[str]) -> str:
 def _quoting(path: Path, forms: Sequence[tuple[str, ...]]) -> tuple[bool, list[str]]:
     """Whether the file is CSV-quoted, and a note where its quotes had to be judged.
 
-    In a CSV-quoted file every field that holds a quote begins with one and doubles those inside. One field that does
-    not is proof against; a field in that form with doubled quotes is evidence for."""
+    In a CSV-quoted file every field that holds a quote begins with one and doubles those inside, and only a line whose
+    last field is left open goes on in the next. One line that does not keep to this is proof against it. A field with
+    doubled quotes, or two lines that only together make a row, are evidence for it."""
     sizes = {len(form) for form in forms}
-    literal = doubled = 0
+    literal = evidence = 0
+    open_fields = 0  # fields of the line before, if its last one was left open
     for line in _lines(path):
+        fields = _strip_end(line).split(b"\t")
+        if open_fields:
+            joined = fields[0].endswith(b'"') and open_fields + len(fields) - 1 in sizes
+            evidence += joined and len(fields) not in sizes
+            literal += len(fields) in sizes and not joined  # a whole row where the open field should go on
+        continues, open_fields = open_fields, 0
         if b'"' not in line:
             continue
-        fields = _strip_end(line).split(b"\t")
         for index, field in enumerate(fields):
-            if b'"' not in field:
+            if b'"' not in field or (continues and index == 0):
                 continue
-            inside = field[1:-1] if field.endswith(b'"') and len(field) > 1 else field[1:]
-            lone = inside.replace(b'""', b"").count(b'"')
-            if not field.startswith(b'"'):
-                # the first field of a short line may be the end of a quoted row that began a line earlier
-                literal += index > 0 or len(fields) in sizes
-            elif lone:
+            closed = len(field) > 1 and field.endswith(b'"')
+            inside = field[1:-1] if closed else field[1:]
+            if not field.startswith(b'"') or b'"' in inside.replace(b'""', b""):
                 literal += 1
-            elif b'""' in inside and field.endswith(b'"'):
-                doubled += 1
+            elif closed:
+                evidence += b'""' in inside
+            elif index == len(fields) - 1:
+                open_fields = len(fields)
+            else:
+                literal += 1
+    literal += bool(open_fields)  # the file ends in an open field
     if literal:
-        return False, [f"quotes are ordinary characters here ({literal} fields could not be CSV-quoted)"]
-    if doubled:
-        return True, [
-            f"is CSV-quoted, as Quora's own file is ({doubled} fields double their quotes); one row may span lines"
-        ]
+        return False, [f"quotes are ordinary characters here ({literal} places could not be CSV-quoted)"]
+    if evidence:
+        return True, [f"is CSV-quoted, as Quora's own file is ({evidence} places say so); one row may span lines"]
     return False, []

@@ -21,10 +21,18 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The ids of each text, as `encode_text` gives them.
 
     Goes to the tokenizer's backend because transformers' own switch for special tokens in a text exists on the newest
-    stack only."""
+    stack only. A cut or a filling that tokenizer.json may ask for is turned off: one would lose words, the other would
+    make a row's ids depend on its neighbours."""
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
     return [list(encoding.ids) for encoding in backend.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """SHA-256 of a tokenizer: its vocabulary, merges and rules."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def kept_texts(tokenizer: Any, texts: Sequence[str], folder: Path) -> list[list[int]]:
@@ -33,14 +41,17 @@ def kept_texts(tokenizer: Any, texts: Sequence[str], folder: Path) -> list[list[
     A table that cannot be read is made anew."""
     import datasets
 
-    hasher = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    hasher = hashlib.sha256(tokenizer_digest(tokenizer).encode())
     hasher.update(json.dumps(list(texts)).encode())
     path = folder / hasher.hexdigest()[:32]
     if path.is_dir():
         try:
-            return list(datasets.load_from_disk(str(path))["ids"])
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(path)
+            kept = list(datasets.load_from_disk(str(path))["ids"])
+        except Exception:  # a damaged table raises what it likes; it is made again
+            kept = []
+        if len(kept) == len(texts):
+            return kept
+        shutil.rmtree(path)
     ids = encode_texts(tokenizer, texts)
     datasets.disable_progress_bars()  # a bar of its own for each table would break ours
     with folder_aside(path) as aside:

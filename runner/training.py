@@ -72,6 +72,10 @@ class TrainingLoop:
                 wrapped.train()
                 self._epoch(epoch, wrapped, parameters, optimizer, scheduler, bar)
                 evaluation = self.holdout.evaluate(scorer)
+                if not math.isfinite(evaluation.loss):
+                    raise UserError(
+                        f"the hold-out's loss became {evaluation.loss} in epoch {epoch}", "lower train.learning_rate"
+                    )
                 evaluations.append(evaluation)
                 if self.best is None or evaluation.better_than(self.best.evaluation):
                     self.best = Best(epoch, evaluation, adapter_state(model))
@@ -97,12 +101,7 @@ class TrainingLoop:
             seen += len(rows)
             bar.update(len(rows))
             if self.step % LOG_STEPS == 0:
-                loss = torch.stack(losses).mean().item()
-                if not math.isfinite(loss):
-                    raise UserError(
-                        f"the loss became {loss} by step {self.step}",
-                        "lower train.learning_rate, or set train.precision: fp32",
-                    )
+                loss = self._mean(losses)
                 now = time.perf_counter()
                 rate = {
                     "loss": loss,
@@ -112,6 +111,17 @@ class TrainingLoop:
                 self._log({"step": self.step, "epoch": epoch, **rate})
                 bar.set_postfix(self._postfix(loss), refresh=False)
                 losses, since, seen = [], now, 0
+        if losses:
+            self._mean(losses)
+
+    def _mean(self, losses: Sequence[torch.Tensor]) -> float:
+        """The mean of some steps' losses. Raises UserError where it is no number: what follows would be none either."""
+        loss = torch.stack(list(losses)).mean().item()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} by step {self.step}", "lower train.learning_rate, or set train.precision: fp32"
+            )
+        return loss
 
     def _steps(self, epoch: int) -> Iterator[list[int]]:
         """The rows of each optimizer step, every row once in an order of the seed and the epoch alone."""
@@ -151,6 +161,6 @@ class TrainingLoop:
     def _log(self, values: Mapping[str, Any]) -> None:
         if self.accelerator.is_main_process:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(values)) + "\n")
+                file.write(json.dumps(dict(values), allow_nan=False) + "\n")
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         self.accelerator.log(numbers, step=self.step)

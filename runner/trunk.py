@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
+import transformers
 
 from runner.base_model import Base
 from runner.errors import UserError
@@ -120,7 +121,8 @@ def open_trunk(
 
 def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> str:
     hasher = hashlib.sha256()
-    for part in (base.digest, base.precision, first, prompt.digest(), torch.__version__, list(map(list, suffixes))):
+    versions = (torch.__version__, transformers.__version__, base.model.device.type)
+    for part in (base.digest, base.precision, first, prompt.digest(), versions, list(map(list, suffixes))):
         hasher.update(json.dumps(part).encode())
     return hasher.hexdigest()[:32]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,9 +74,9 @@ class Workspace:
         )
 
 
-def locate_table(name: str, root: Path) -> Path:
-    """The data file that a recipe means, from the workspace or absolute. It may also lie one folder up, as in the flat
-    layout `questionBData/QQP_train.tsv`."""
-    path = root / Path(name).expanduser()
+def locate_table(name: str, root: Path, dataset: str) -> Path:
+    """The data file that a recipe means, from the workspace or absolute. Where a folder named like the dataset is missing,
+    the file may also lie one up: `questionBData/QQP_train.tsv`, the flat layout."""
+    path = root / os.path.expanduser(name)
     flat = path.parent.parent / path.name
-    return flat if not path.exists() and flat.exists() else path
+    return flat if path.parent.name == dataset and not path.exists() and flat.exists() else path

@@ -89,7 +89,7 @@ _CoreLoader.yaml_implicit_resolvers[""] = _CoreLoader.yaml_implicit_resolvers["\
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:null": lambda text: None,
-    "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
+    "tag:yaml.org,2002:bool": lambda text: (False, True)[("false", "true").index(text.lower())],
     "tag:yaml.org,2002:int": lambda text: int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
     "tag:yaml.org,2002:float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
     "tag:yaml.org,2002:str": str,

@@ -167,13 +167,54 @@ def test_rows_too_long_are_said_before_any_training(workspace: Path, tiny_base: 
         run(workspace, tiny_base)
 
 
-def test_a_learning_rate_that_diverges_leaves_no_adapter(workspace: Path, tiny_base: Path) -> None:
-    from runner import training
-
-    train = {"learning_rate": 1.0, "epochs": 10, "max_grad_norm": 1e30}
-    nan = torch.tensor(float("nan"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.TrainingLoop, "_accumulate", lambda loop, scorer, rows: nan)
-        with pytest.raises(UserError, match="the loss became nan by step 10"):
-            run(workspace, tiny_base, train=train)
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(workspace: Path, tiny_base: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"the loss became (nan|inf) by step 4"
+    ):  # an epoch's end, before the tenth step
+        run(workspace, tiny_base, train={"learning_rate": 1.0, "max_grad_norm": 1e30}, lora={"lora_alpha": 1e38})
     assert not (workspace / "saved_model/tiny").exists()
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"learning_rate": 0.02},
+    {"max_grad_norm": 1e-3},
+    {"weight_decay": 0.9},
+    {"warmup": 0.9},
+    {"schedule": "constant"},
+    {"accumulation": 2},
+    {"batch_size": 8},
+    {"epochs": 3},
+    {"loss": "labels"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_every_setting_of_the_loop_has_its_effect(workspace: Path, tiny_base: Path, change: dict[str, Any]) -> None:
+    run(workspace, tiny_base, train={"epochs": 2})
+    plain = weights(workspace)
+    run(workspace, tiny_base, train={"epochs": 2, **change})
+    assert largest_difference(plain, weights(workspace)) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"target_modules": ["q_proj", "v_porj"]}, r"lora\.target_modules: v_porj: meets no layer"),
+        ({"layers_to_transform": [1, 99]}, r"lora\.layers_to_transform: 99: meets no layer"),
+        ({"rank_pattern": {"q_prj": 8}, "alpha_pattern": {"[": 8}}, "lora"),
+        ({"rank_pattern": {"q_prj": 8}}, r"lora\.rank_pattern: q_prj: meets no layer"),
+    ],
+)
+def test_lora_keys_that_meet_no_layer_are_named(
+    workspace: Path, tiny_base: Path, lora: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(workspace, tiny_base, lora=lora)
+
+
+def test_what_the_user_keeps_beside_an_adapter_stays(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    mine = workspace / "saved_model/tiny/notes.txt"
+    mine.write_text("mine")
+    run(workspace, tiny_base, train={"seed": 5})
+    assert mine.read_text() == "mine"

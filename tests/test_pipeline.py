@@ -61,7 +61,9 @@ def test_stages_whose_inputs_have_not_changed_are_skipped(
     (workspace / "saved_model/tiny/adapter_model.safetensors").write_bytes(b"damaged")
     assert run("train.epochs=1", decoding={"kind": "generate"}) == ["prepare", "predict"]
     assert run("task.labels=['1', '0']", "train.epochs=1") == []
-    assert run("train.epochs=1", "--stages", "prepare,predict", "task.labels=['1', '0']") == ["prepare", "predict"]
+    config = workspace / "saved_model/tiny/adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": 4', '"lora_alpha": 5'))
+    assert run("task.labels=['1', '0']", "train.epochs=1", "--stages", "prepare,predict") == ["prepare"]
 
 
 def test_recipes_of_one_launch_load_their_base_once_and_do_not_touch_each_other(
@@ -74,7 +76,7 @@ def test_recipes_of_one_launch_load_their_base_once_and_do_not_touch_each_other(
         loads.append(folder)
         return real(folder, precision, device)
 
-    monkeypatch.setattr(pipeline, "load_base", counted)
+    monkeypatch.setattr(base_model, "load_base", counted)
     one = write_recipe(workspace, recipe_tree(tiny_base), "one.yaml")
     other = write_recipe(workspace, recipe_tree(tiny_base, task={"name": "other"}), "other.yaml")
     pipeline.run(load_recipes([one, other]), workspace)
@@ -96,7 +98,7 @@ def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, t
     assert record["versions"]["torch"].startswith(__import__("torch").__version__.split("+")[0])
     stages = record["stages"]
     assert list(stages) == ["prepare", "finetune", "predict"]
-    assert set(stages["prepare"]["inputs"]) == {"recipe", "train", "dev", "version"}
+    assert set(stages["prepare"]["inputs"]) == {"recipe", "train", "dev", "code"}
     assert stages["finetune"]["inputs"]["train"] == stages["prepare"]["outputs"]["pre_data/tiny/tiny_train.json"]
     assert (
         stages["predict"]["inputs"]["adapter"]
@@ -106,6 +108,25 @@ def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, t
     assert {"majority", "untuned", "tuned", "train_seconds"} <= set(stages["finetune"]["figures"])
     written = [path.stat().st_mtime_ns for path in workspace.rglob("*") if path.is_file()]
     assert (workspace / "saved_model/tiny/run.json").stat().st_mtime_ns == max(written)
+
+
+def test_the_run_record_never_speaks_of_another_run(workspace: Path, tiny_base: Path) -> None:
+    def record(*arguments: str) -> dict[str, object]:
+        assert main([str(path), "--workspace", str(workspace), *arguments]) == 0
+        return json.loads((workspace / "saved_model/tiny/run.json").read_text())
+
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert list(record()["stages"]) == ["prepare", "finetune", "predict"]
+    assert record("--stages", "prepare", "lora.r=7")["recipe"]["lora"]["r"] == 2
+    assert list(record("--stages", "finetune", "train.epochs=1")["stages"]) == ["prepare", "finetune"]
+    (workspace / "pre_data/tiny/manifest.json").write_text("[]")
+    assert main([str(path), "--workspace", str(workspace), "--stages", "finetune"]) == 2
+
+
+def test_files_in_the_way_are_named(workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "pre_data").write_text("in the way")
+    assert main([str(write_recipe(workspace, recipe_tree(tiny_base))), "--workspace", str(workspace)]) == 2
+    assert "pre_data" in capsys.readouterr().err
 
 
 def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: Path) -> None:

@@ -1,11 +1,13 @@
 """Predictions: one line per dev row, in order, by the saved adapter and the prompt it was trained with."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import DEV_ROWS, recipe_tree, write_recipe
+from safetensors.torch import load_file, save_file
 
 from runner import pipeline
 from runner.decoding import parse_answer
@@ -45,6 +47,12 @@ def test_a_row_is_answered_alike_wherever_it_stands(workspace: Path, tiny_base: 
 def test_another_prompt_than_the_trained_one_is_refused_with_both_shown(workspace: Path, tiny_base: Path) -> None:
     run(workspace, tiny_base)
     before = (workspace / "result/result_tiny.txt").read_bytes()
+    manifest = workspace / "saved_model/tiny/manifest.json"
+    tree = recipe_tree(tiny_base, train={"epochs": 1}, prompt={"template": "{instruction}\n{input}\nIs:"})
+    other = load_recipes([write_recipe(workspace, tree)])[0].recipe.digest(*pipeline.STAGES["finetune"])
+    changed = json.loads(manifest.read_text())
+    changed["inputs"]["recipe"] = other  # an adapter from elsewhere, say: the prompt beside it is what counts
+    manifest.write_text(json.dumps(changed))
     with pytest.raises(UserError) as error:
         run(workspace, tiny_base, ("predict",), prompt={"template": "{instruction}\n{input}\nIs:"})
     assert "template: trained with '{instruction}\\n{input}\\nAnswer:'" in str(error.value)
@@ -53,10 +61,62 @@ def test_another_prompt_than_the_trained_one_is_refused_with_both_shown(workspac
 
 
 def test_predicting_without_an_adapter_says_what_to_run(workspace: Path, tiny_base: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"(?s)saved_model/tiny/adapter_model\.safetensors: No such file.*run the earlier stages too"
-    ):
+    with pytest.raises(UserError, match="tiny: the finetune stage has not finished"):
         run(workspace, tiny_base, ("prepare", "predict"))
+
+
+def test_a_stage_is_not_run_over_what_another_recipe_left(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    with pytest.raises(
+        UserError, match="tiny: the prepare stage was run with another recipe: one of task, instruction, samples"
+    ):
+        run(workspace, tiny_base, ("finetune", "predict"), samples={"train": 8})
+    with pytest.raises(UserError, match="tiny: the finetune stage was run with another recipe"):
+        run(workspace, tiny_base, ("predict",), lora={"r": 7})
+
+
+def test_another_base_than_the_adapters_is_refused(workspace: Path, tiny_base: Path, tmp_path: Path) -> None:
+    run(workspace, tiny_base)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_base, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-3}))
+    with pytest.raises(UserError, match="the adapter was trained on another base than"):
+        run(workspace, other, ("predict",))
+
+
+@pytest.mark.parametrize("damage", ["renamed", "cut", "config"])
+def test_an_adapter_that_does_not_fit_is_refused(workspace: Path, tiny_base: Path, damage: str) -> None:
+    run(workspace, tiny_base)
+    path = workspace / "saved_model/tiny/adapter_model.safetensors"
+    if damage == "renamed":
+        save_file({name.replace("self_attn", "attn_self"): value for name, value in load_file(path).items()}, path)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        (workspace / "saved_model/tiny/adapter_config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"the adapter in .* does not (fit|load)"):
+        run(workspace, tiny_base, ("predict",))
+
+
+def test_a_generation_config_of_the_base_changes_nothing(workspace: Path, tiny_base: Path, tmp_path: Path) -> None:
+    found = []
+    for name, settings in (("plain", {}), ("beams", {"num_beams": 3, "repetition_penalty": 5.0, "do_sample": True})):
+        base = tmp_path / name
+        shutil.copytree(tiny_base, base)
+        (base / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, "bos_token_id": 2, **settings}))
+        run(workspace, base, decoding={"kind": "generate"})
+        found.append([{**one, "row": 0} for one in predictions(workspace)])
+    assert found[0] == found[1]
+
+
+def test_a_blank_field_is_answered_for_itself_in_bulk_too(workspace: Path, tiny_base: Path) -> None:
+    (workspace / "data/tiny_dev.tsv").write_text("0\tabc\n1\t\n2\txyz\n3\t\n4\tab\n")
+    run(workspace, tiny_base)
+    one = [one["probabilities"] for one in predictions(workspace)]
+    run(workspace, tiny_base, decoding={"kind": "label", "batch": 4})
+    for alone, together in zip(one, predictions(workspace)):
+        assert together["probabilities"] == pytest.approx(alone, abs=1e-5)
 
 
 def test_generated_answers_that_are_no_label_are_counted_shown_and_hold_their_line(

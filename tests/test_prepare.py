@@ -93,6 +93,26 @@ def test_repeated_and_contradictory_rows_are_reported_and_kept_out_of_the_holdou
         assert held.isdisjoint(record["input"] for name in ("train", "dev") for record in records(workspace, name))
 
 
+def test_inputs_that_only_look_alike_once_filled_in_are_the_same(workspace: Path) -> None:
+    train = [f"{n}\t{n % 2}\t{'a b' if n < 4 else f'w{n}'}\t{'c'}" for n in range(12)]
+    train += [f"{n}\t{n % 2}\ta\tb c" for n in range(12, 14)]
+    write_tables(workspace, train=train, dev=["0\tq\tr"] * 5)
+    figures = run(
+        workspace,
+        task={"columns": ["id", "label", "p", "q"], "input": "{p} {q}"},
+        samples={"train": "all", "holdout": 8},
+    )
+    assert figures["repeated_inputs"] == 1
+    held = {record["input"] for record in records(workspace, "holdout")}
+    assert held.isdisjoint(record["input"] for record in records(workspace, "train"))
+
+
+def test_a_dev_file_without_rows_is_an_error(workspace: Path) -> None:
+    write_tables(workspace, dev=["id\ttext"])
+    with pytest.raises(DataError, match=r"data/tiny_dev\.tsv: expected rows to predict, found none"):
+        run(workspace, samples={"dev": "all"})
+
+
 def test_the_flat_layout_is_found_too(workspace: Path) -> None:
     run(workspace, task={"train": "data/tiny/tiny_train.tsv", "dev": "data/tiny/tiny_dev.tsv"})
     assert len(records(workspace, "dev")) == 5

@@ -94,6 +94,25 @@ def test_long_inputs_are_an_error_by_default() -> None:
         prompt(PromptShape(max_length=32)).encode([SHORT, LONG], "dev")
 
 
+def test_a_row_of_exactly_the_limit_is_whole_and_one_more_token_is_not() -> None:
+    one = prompt(PromptShape(max_length=32, too_long="truncate"))
+    room = 32 - len(one.prefix) - len(one.tail)
+    assert one.encode([record("x" * room)], "dev").truncated == 0
+    assert one.encode([record("x" * (room + 1))], "dev").truncated == 1
+
+
+def test_a_model_with_fewer_positions_than_the_recipe_allows_sets_the_limit() -> None:
+    assert build_prompt(PromptShape(max_length=512), "Which?", ("0", "1"), TOKENIZER, positions=40).max_length == 40
+
+
+def test_a_cut_or_a_filling_in_the_tokenizers_file_is_not_obeyed() -> None:
+    tokenizer = tiny_tokenizer()
+    plain = encode_text(tokenizer, "a long text")
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=64)
+    assert encode_text(tokenizer, "a long text") == plain
+
+
 def test_a_prompt_without_room_for_an_input_is_refused() -> None:
     with pytest.raises(UserError, match=r"max_length = 16 leaves no room for an input: the fixed words take 16 tokens"):
         prompt(PromptShape(max_length=16))

@@ -119,7 +119,28 @@ CASES = [
         "decoding: {kind: beam}",
         "15:18: decoding.kind: expected label or generate, found the text 'beam'",
     ),
-    ("decoding: {kind: label}", "decoding: {}", "15:11: decoding.kind: expected label or generate, found none"),
+    (
+        "instruction: Same?",
+        'instruction: "a\\0b"',
+        "10:14: instruction: holds the character U+0000, which no file can hold as text",
+    ),
+    ("  header: true", "  header: !!bool yes", "5:11: task.header: 'yes' does not fit the tag tag:yaml.org,2002:bool"),
+    (
+        '  labels: ["0", "1"]',
+        '  labels: ["0", "?"]',
+        "9:11: task.labels: '?' stands for an answer that is no label; choose another",
+    ),
+    (
+        "lora: {r: 8}",
+        "lora: {init_lora_weights: false}",
+        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; true or gaussian",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {template: "{instruction} {input}"}',
+        "12:20: prompt.template: ends with {input}: put a word or a newline behind it, where the model is to answer",
+    ),
+    ("decoding: {kind: label}", "decoding: 3", "15:11: decoding.kind: expected label or generate, found the number 3"),
     (
         "decoding: {kind: label}",
         "decoding: {kind: label, max_new_tokens: 4}",
@@ -299,7 +320,7 @@ def test_paths_with_a_leading_dot_start_at_the_file_they_stand_in(
     assert load_recipes([Path("child.yaml")], ["base=./x"])[0].recipe.base == str(tmp_path / "sub/x")
 
 
-@pytest.mark.parametrize("argument", ["train.epochs=2", "base=/models/gemma-2b", "base=a=b"])
+@pytest.mark.parametrize("argument", ["train.epochs=2", "train.learning-rate=1", "base=/models/gemma-2b", "base=a=b"])
 def test_overrides_are_recognised(argument: str) -> None:
     assert is_override(argument)
 

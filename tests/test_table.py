@@ -159,7 +159,7 @@ def test_quoras_own_quoting_is_recognised_and_said(tmp_path: Path) -> None:
 def test_one_field_that_csv_would_have_quoted_proves_that_quotes_are_ordinary(tmp_path: Path) -> None:
     found = table(tmp_path, QUORA + b'4\tsay "no"\n', header=True)
     assert not found.csv_quoted
-    assert found.notes == ("quotes are ordinary characters here (1 fields could not be CSV-quoted)",)
+    assert found.notes == ("quotes are ordinary characters here (1 places could not be CSV-quoted)",)
     assert next(row.fields[1] for row in found.rows()) == '"say ""hello"" now"'
 
 
@@ -167,3 +167,25 @@ def test_the_recipe_can_say_which_quoting_it_is(tmp_path: Path) -> None:
     assert len(rows(tmp_path, QUORA, header=True, quoting="none")) == 4
     with pytest.raises(DataError, match=r"data/t\.tsv:6: expected a CSV-quoted row"):
         rows(tmp_path, QUORA + b'4\t"open\n', header=True, quoting="csv")
+
+
+def test_open_quotes_that_csv_would_merge_rows_over_are_ordinary(tmp_path: Path) -> None:
+    data = b'1\t"I said ""no"""\n2\t"hello\n3\tx\n4\t"\n5\tz\n'
+    assert [row.line for row in rows(tmp_path, data)] == [1, 2, 3, 4, 5]
+
+
+def test_two_lines_that_only_together_make_a_row_are_csv(tmp_path: Path) -> None:
+    found = rows(
+        tmp_path, b'id\ttext\tlabel\n1\t"two\nlines"\t0\n2\tplain\t1\n', forms=(("id", "text", "label"),), header=True
+    )
+    assert [row.fields for row in found] == [["1", "two\nlines", "0"], ["2", "plain", "1"]]
+
+
+def test_what_csv_cannot_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data/t\.tsv:1: expected a CSV-quoted row"):
+        rows(tmp_path, b"1\ta\rb\n", quoting="csv")
+
+
+def test_blank_lines_at_the_end_of_one_column_are_no_rows_either(tmp_path: Path) -> None:
+    found = rows(tmp_path, b"a\n\nb\n\n\n", forms=(("text",),))
+    assert [(row.fields, bool(row.problem)) for row in found] == [(["a"], False), ([""], True), (["b"], False)]
