@@ -235,14 +235,14 @@ def _quoting(path: Path, forms: Sequence[tuple[str, ...]]) -> tuple[bool, list[s
     literal = evidence = 0
     open_fields = 0  # fields of the line before, if its last one was left open
     for line in _lines(path):
+        if not open_fields and b'"' not in line:
+            continue
         fields = _strip_end(line).split(b"\t")
         if open_fields:
             joined = fields[0].endswith(b'"') and open_fields + len(fields) - 1 in sizes
             evidence += joined and len(fields) not in sizes
             literal += len(fields) in sizes and not joined  # a whole row where the open field should go on
         continues, open_fields = open_fields, 0
-        if b'"' not in line:
-            continue
         for index, field in enumerate(fields):
             if b'"' not in field or (continues and index == 0):
                 continue

@@ -122,7 +122,7 @@ def _chance(rng: random.Random, probability: float) -> bool:
 def _phrase(rng: random.Random, nouns: Sequence[str], determiners: Sequence[Tuple[str, str]]) -> Phrase:
     return Phrase(
         determiner=rng.choice(determiners),
-        adjective=rng.choice(ADJECTIVES) if _chance(rng, 0.35) else None,
+        adjective=rng.choice(ADJECTIVES) if _chance(rng, 0.3) else None,
         noun=rng.choice(nouns),
         plural=_chance(rng, 0.5),
     )
@@ -143,8 +143,14 @@ def _about(rng: random.Random, beings: Sequence[str]) -> Union[Place, Relative]:
     return Relative(rng.choice(TRANSITIVE).base, _tense(rng), other, _chance(rng, 0.5))
 
 
-def clause(rng: random.Random, asks: Sequence[str] = ("nothing", "whether"), transitive: float = 0.7) -> Clause:
-    """A random meaning. `asks` holds what it may ask, `transitive` is the share of verbs with an object.
+def clause(
+    rng: random.Random,
+    asks: Sequence[str] = ("nothing", "whether"),
+    transitive: float = 0.7,
+    extras: float = 1.0,
+) -> Clause:
+    """A random meaning. `asks` holds what it may ask, `transitive` is the share of verbs with an object, and `extras` scales the
+    shares of what a clause can do without: manner, time, relatives, places.
 
     No noun occurs twice, not even as a synonym: `the doctor greets the physician` would say nothing definite. At most
     one phrase is quantified, and none under a negation, where `every` and `not` would mean something else in the passive."""
@@ -166,9 +172,9 @@ def clause(rng: random.Random, asks: Sequence[str] = ("nothing", "whether"), tra
     agent = phrase("agent", beings[0])
     patient = phrase("patient", beings[1]) if has_object else None
     draw = rng.random()
-    if draw < 0.3:
+    if draw < 0.22 * extras:
         agent = replace(agent, about=_about(rng, beings[2:]))
-    elif draw < 0.4 and patient:
+    elif draw < 0.3 * extras and patient:
         patient = replace(patient, about=_about(rng, beings[2:]))
     return Clause(
         agent=agent,
@@ -176,8 +182,8 @@ def clause(rng: random.Random, asks: Sequence[str] = ("nothing", "whether"), tra
         patient=patient,
         tense=_tense(rng),
         negated=negated,
-        manner=rng.choice(MANNERS) if _chance(rng, 0.25) else None,
-        time=rng.choice(TIMES) if _chance(rng, 0.35) else None,
+        manner=rng.choice(MANNERS) if _chance(rng, 0.2 * extras) else None,
+        time=rng.choice(TIMES) if _chance(rng, 0.25 * extras) else None,
         asks=question,
     )
 
@@ -394,17 +400,17 @@ def _nouns(meaning: Clause) -> Words:
 Alteration = Callable[[random.Random, Clause], Optional[Clause]]
 
 ALTERATIONS: Tuple[Tuple[Alteration, int], ...] = (
-    (_swap_roles, 8),  # the same words: only their order tells
-    (_swap_nouns, 4),
-    (_move_adjective, 3),
-    (_turn_relative, 2),
-    (_exchange_noun, 4),
-    (_exchange_verb, 4),
-    (_exchange_adjective, 2),
-    (_exchange_number, 1),
-    (_exchange_time, 1),
-    (_exchange_tense, 1),
-    (_negate, 1),
+    (_swap_roles, 6),  # these four keep the very words: only their order tells
+    (_swap_nouns, 2),
+    (_move_adjective, 2),
+    (_turn_relative, 1),
+    (_exchange_noun, 5),
+    (_exchange_verb, 5),
+    (_exchange_adjective, 4),
+    (_exchange_number, 2),
+    (_exchange_time, 2),
+    (_exchange_tense, 2),
+    (_negate, 2),
 )
 """What changes a meaning, and how often it is tried."""
 

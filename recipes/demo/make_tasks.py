@@ -46,14 +46,14 @@ def acceptability_rows(rng: random.Random, count: int, seen: Set[str]) -> List[R
     """Sentences and broken sentences. What is broken is drawn like what is whole, so that length, words and topic tell
     as little as they can. `seen` is added to."""
     rows: List[Row] = []
-    while len(rows) < count:
-        meaning = grammar.clause(rng, ("nothing", "nothing", "whether", "agent", "patient"))
-        words = grammar.say(meaning, grammar.form(rng, meaning))
-        whole = rng.random() < ACCEPTABLE
-        sentence = grammar.text(words if whole else grammar.damaged(rng, words))
-        if sentence not in seen:
-            seen.add(sentence)
-            rows.append(Row("1" if whole else "0", (sentence,)))
+    for label in _labels(rng, count, ACCEPTABLE):
+        sentence = ""
+        while not sentence or sentence in seen:
+            meaning = grammar.clause(rng, ("nothing", "nothing", "whether", "agent", "patient"))
+            words = grammar.say(meaning, grammar.form(rng, meaning))
+            sentence = grammar.text(words if label == "1" else grammar.damaged(rng, words))
+        seen.add(sentence)
+        rows.append(Row(label, (sentence,)))
     return rows
 
 
@@ -61,17 +61,24 @@ def paraphrase_rows(rng: random.Random, count: int, seen: Set[str]) -> List[Row]
     """Pairs of questions: the second restates the first, or a meaning close to it, with the same choice of forms and
     synonyms either way. `seen` is added to."""
     rows: List[Row] = []
-    while len(rows) < count:
-        meaning = grammar.clause(rng, ("whether", "whether", "agent", "patient"), transitive=0.9)
-        way = grammar.form(rng, meaning)
-        same = rng.random() < DUPLICATES
-        other = meaning if same else grammar.altered(rng, meaning)
-        first = grammar.text(grammar.say(meaning, way))
-        second = grammar.text(grammar.say(*grammar.restated(rng, other, way)))
-        if first != second and first not in seen and second not in seen:
-            seen.update((first, second))
-            rows.append(Row("1" if same else "0", (first, second)))
+    for label in _labels(rng, count, DUPLICATES):
+        first = second = ""
+        while first == second or first in seen or second in seen:
+            meaning = grammar.clause(rng, ("whether", "whether", "agent", "patient"), transitive=0.9, extras=0.4)
+            way = grammar.form(rng, meaning)
+            other = meaning if label == "1" else grammar.altered(rng, meaning)
+            first = grammar.text(grammar.say(meaning, way))
+            second = grammar.text(grammar.say(*grammar.restated(rng, other, way)))
+        seen.update((first, second))
+        rows.append(Row(label, (first, second)))
     return rows
+
+
+def _labels(rng: random.Random, count: int, share: float) -> List[str]:
+    """`count` labels, exactly `share` of them `1`, in random order. Drawn before the sentences, so that drawing again
+    where a sentence is taken already does not move the balance."""
+    ones = round(count * share)
+    return rng.sample(["1"] * ones + ["0"] * (count - ones), count)
 
 
 def tasks() -> Dict[str, List[Row]]:
@@ -79,8 +86,8 @@ def tasks() -> Dict[str, List[Row]]:
     rng = random.Random(SEED)
     seen: Set[str] = set()
     return {
-        "acceptability": acceptability_rows(rng, TRAIN_ROWS + DEV_ROWS, seen),
-        "paraphrase": paraphrase_rows(rng, TRAIN_ROWS + DEV_ROWS, seen),
+        name: [row for count in (TRAIN_ROWS, KEY_ROWS, DEV_ROWS - KEY_ROWS) for row in make(rng, count, seen)]
+        for name, make in (("acceptability", acceptability_rows), ("paraphrase", paraphrase_rows))
     }
 
 
