@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 export TOKENIZERS_PARALLELISM := false
+# a thread that waits by spinning takes the core from whatever else runs
+export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test clean
 

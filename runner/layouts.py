@@ -5,6 +5,7 @@ A layout changes what a batch costs, never what it says: the scorer asks only wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -13,10 +14,10 @@ import torch
 
 from runner.masks import mask_argument
 from runner.prompt import Prompt
-from runner.stack import take_block_masks
+from runner.stack import body, take_block_masks
 
-PACK_TOKENS = 2048
-"""Most tokens of one packed line: beyond it attention over the whole line costs more than another prefix."""
+SHORTEST_LINE, LONGEST_LINE = 256, 4096
+"""Bounds of a packed line's tokens: below, what a line costs by itself counts; above, its mask takes 32 MB and more."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def packed(model: Any) -> Layout:
     """The prefix once, the suffixes behind it side by side: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
 
     Positions restart behind the prefix and a mask keeps the suffixes apart, so each row says what it says alone. The
-    prefix is computed once for all rows of a line: with LoRA dropout they share its one draw. A batch above `PACK_TOKENS`
+    prefix is computed once for all rows of a line: with LoRA dropout they share its one draw. A batch above `line_tokens`
     takes several lines of about equal length."""
     take_block_masks(model)
+    weights, width = layer_size(model)
     device, dtype, config = model.device, model.dtype, model.config
 
     def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
@@ -70,7 +72,7 @@ def packed(model: Any) -> Layout:
         places: list[list[int]] = []
         owners: list[list[int]] = []
         answers: dict[int, tuple[int, int]] = {}
-        for line, rows in enumerate(_spread(suffixes, PACK_TOKENS - head)):
+        for line, rows in enumerate(_spread(suffixes, line_tokens(weights, width, head) - head)):
             ids.append(list(prompt.prefix))
             places.append(list(range(head)))
             owners.append([0] * head)
@@ -89,6 +91,26 @@ def packed(model: Any) -> Layout:
         return Batch(inputs, found[:, 0], found[:, 1])
 
     return lay
+
+
+def line_tokens(weights: int, width: int, prefix: int) -> int:
+    """Tokens of the packed line that costs least for a prefix of this many tokens.
+
+    A token costs a layer's `weights` multiplications, and twice `width` (all heads together) for every token of its line,
+    seen or masked. A line of L tokens pays that for its prefix too, which is the fraction `prefix` / L of it. The sum is
+    least at L = √(prefix · weights / (2 · width)): about 900 for gemma-2b and a prefix of 29."""
+    best = math.isqrt(prefix * weights // (2 * width))
+    return min(max(best, SHORTEST_LINE, 2 * prefix), LONGEST_LINE)
+
+
+def layer_size(model: Any) -> tuple[int, int]:
+    """Weights of one decoder layer, without any adapter, and the width of its attention."""
+    config = model.config
+    named = body(model).named_parameters()
+    weights = sum(p.numel() for name, p in named if p.dim() == 2 and "embed" not in name and "lora_" not in name)
+    heads = config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    return weights // config.num_hidden_layers, width
 
 
 LAYOUTS: Mapping[str, Callable[[Any], Layout]] = {"packed": packed, "padded": padded}

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ SEEDS = range(40)
 
 
 @pytest.fixture(scope="module")
-def tasks() -> Dict[str, List[make_tasks.Row]]:
+def tasks() -> dict[str, list[make_tasks.Row]]:
     return make_tasks.tasks()
 
 
@@ -41,7 +41,7 @@ def tokenizer():
     return tokenizers.Tokenizer.from_file(str(BASE / "tokenizer.json"))
 
 
-def read_rows(name: str) -> List[List[str]]:
+def read_rows(name: str) -> list[list[str]]:
     return [line.split("\t") for line in (DEMO / "data" / name).read_bytes().decode("utf-8").split("\n")[:-1]]
 
 
@@ -174,7 +174,7 @@ _VERB = {form: (verb.base, "present") for verb in vocabulary.VERBS for form in (
 _VERB.update({verb.past: (verb.base, "past") for verb in vocabulary.VERBS})
 
 
-def read(question: str) -> Tuple[object, ...]:
+def read(question: str) -> tuple[object, ...]:
     """What a question means, as plain tuples: equal for two questions exactly if they ask the same thing."""
     words = [word for word in question.split() if word not in (",", "?")]
     time = next((time for time in vocabulary.TIMES if f" {' '.join(time)} " in f" {' '.join(words)} "), ())
@@ -201,12 +201,12 @@ def read(question: str) -> Tuple[object, ...]:
     return agent, one(verb), patient, _HELPERS[helper] if helper else tense, negated, manner, time
 
 
-def read_phrase(words: Sequence[str]) -> Tuple[Tuple[object, ...], List[str]]:
+def read_phrase(words: Sequence[str]) -> tuple[tuple[object, ...], list[str]]:
     """The noun phrase at the beginning, and the words behind it."""
     determiner, rest = words[0], list(words[1:])
     adjective = one(rest.pop(0)) if rest[0] in vocabulary.ADJECTIVES else None
     noun, plural = _NOUN[rest.pop(0)]
-    about: Tuple[object, ...] = ()
+    about: tuple[object, ...] = ()
     if rest and rest[0] in vocabulary.PREPOSITIONS:
         where, behind = read_phrase(rest[1:])
         about, rest = (rest[0], where), behind

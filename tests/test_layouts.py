@@ -115,7 +115,7 @@ def test_packed_rows_say_what_they_say_alone_in_any_company_and_any_budget(
     own = model("Gemma")
     scorer = LabelScorer(own, PROMPT.label_ids)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(layouts, "PACK_TOKENS", budget)
+        patch.setattr(layouts, "line_tokens", lambda weights, width, prefix: budget)
         together = scorer(LAYOUTS["packed"](own)(PROMPT, suffixes)).label_logits
         for row, suffix in enumerate(suffixes):
             alone = scorer(LAYOUTS["padded"](own)(PROMPT, [suffix])).label_logits[0]
@@ -138,3 +138,15 @@ def test_packed_is_exact_under_gradient_checkpointing_and_close_in_bf16() -> Non
     assert largest_difference(gradients(scorer, "packed"), plain) < 1e-5
     half = LabelScorer(model("Gemma").to(torch.bfloat16), PROMPT.label_ids)
     assert largest_difference(gradients(half, "packed"), gradients(half, "padded")) < TOLERANCES[torch.bfloat16]
+
+
+def test_the_length_of_a_packed_line_is_the_cheapest_one() -> None:
+    gemma_2b = (2 * 2048 * 2048 + 2 * 2048 * 256 + 3 * 2048 * 16384, 2048)
+    for prefix in (29, 150):
+        best = layouts.line_tokens(*gemma_2b, prefix)
+
+        def cost(length: int, prefix: int = prefix) -> float:
+            return (1 + prefix / (length - prefix)) * (gemma_2b[0] + 2 * gemma_2b[1] * length)
+
+        assert cost(best) < 1.02 * min(map(cost, range(prefix + 50, 4096)))
+    assert layouts.layer_size(model("Llama")) == (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64, 32)

@@ -34,6 +34,12 @@ def rows(request: pytest.FixtureRequest) -> benchmark.TaskRows:
     return found
 
 
+@pytest.fixture
+def one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch in one line, as on a model that is wide enough."""
+    monkeypatch.setattr(layouts, "line_tokens", lambda weights, width, prefix: 1 << 20)
+
+
 def computed(rows: benchmark.TaskRows, layout: str, batch: int) -> int:
     """Tokens of all batches."""
     lay = LAYOUTS[layout](own("Gemma"))
@@ -46,7 +52,7 @@ def useful(rows: benchmark.TaskRows, batch: int) -> int:
 
 
 @pytest.mark.parametrize("batch", [1, 8, 32])
-def test_packed_computes_the_useful_tokens_and_no_others(rows: benchmark.TaskRows, batch: int) -> None:
+def test_packed_computes_the_useful_tokens_and_no_others(rows: benchmark.TaskRows, batch: int, one_line: None) -> None:
     assert computed(rows, "packed", batch) == useful(rows, batch)
 
 
@@ -56,7 +62,7 @@ def test_padded_computes_several_times_as_many_and_more_in_larger_batches(rows: 
     assert LEAST[rows.task] < waste[1] < waste[2]
 
 
-def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchmark.TaskRows) -> None:
+def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchmark.TaskRows, one_line: None) -> None:
     task, demo = rows.task, rows.source.endswith("generated")
     short, long = (load_rows(task, None, tokens, 128, demo) for tokens in (15, 150))
     assert len(long.prompt.prefix) - len(short.prompt.prefix) == 135
@@ -67,7 +73,7 @@ def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchma
 def test_beyond_the_token_budget_only_prefixes_and_a_little_filling_are_added(
     rows: benchmark.TaskRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layouts, "PACK_TOKENS", 512)
+    monkeypatch.setattr(layouts, "line_tokens", lambda weights, width, prefix: 512)
     lay = LAYOUTS["packed"](own("Gemma"))
     batch = lay(rows.prompt, rows.suffixes)
     lines = batch.inputs["input_ids"].shape[0]

@@ -3,7 +3,8 @@
 A `Clause` is what is meant: who does what to whom, when, how. A `Form` is one way to say it: active or passive, the
 time first or last. From the two come the demo's tasks:
 
-* `damaged` breaks a sentence (agreement, word order, a missing or a stray word …); `recogniser` guarantees that the outcome is no sentence.
+* `damaged` breaks a sentence (agreement, word order, a missing or a stray word …); `recogniser` guarantees that the outcome
+  is no sentence.
 * `restated` says the same clause otherwise: another form, other words of the same meaning.
 * `altered` changes the meaning and keeps nearly all words: roles swapped, an adjective moved, a noun exchanged.
 
@@ -16,8 +17,10 @@ Standard library only. To see some of it:
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from itertools import accumulate
+from typing import Callable, Optional, Union
 
 from recogniser import is_sentence
 from vocabulary import (
@@ -40,7 +43,7 @@ from vocabulary import (
     VERBS,
 )
 
-Words = List[str]
+Words = list[str]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Place:
     """`near the garden`, said of a noun."""
 
     preposition: str
-    where: "Phrase"
+    where: Phrase
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Relative:
     """Base form."""
     tense: str
     """`present`, `past` or a modal."""
-    other: Optional["Phrase"]
+    other: Optional[Phrase]
     """The other one; None where the verb takes no object."""
     acts: bool
     """True: the noun is the one that acts."""
@@ -69,7 +72,7 @@ class Relative:
 class Phrase:
     """A noun phrase."""
 
-    determiner: Tuple[str, str]
+    determiner: tuple[str, str]
     """As (singular, plural)."""
     adjective: Optional[str]
     noun: str
@@ -93,7 +96,7 @@ class Clause:
     """`present`, `past` or a modal."""
     negated: bool
     manner: Optional[str]
-    time: Optional[Tuple[str, ...]]
+    time: Optional[tuple[str, ...]]
     asks: str
     """`nothing` (a statement), `whether` (yes or no), `agent` or `patient` (`which …`)."""
 
@@ -119,7 +122,7 @@ def _chance(rng: random.Random, probability: float) -> bool:
     return rng.random() < probability
 
 
-def _phrase(rng: random.Random, nouns: Sequence[str], determiners: Sequence[Tuple[str, str]]) -> Phrase:
+def _phrase(rng: random.Random, nouns: Sequence[str], determiners: Sequence[tuple[str, str]]) -> Phrase:
     return Phrase(
         determiner=rng.choice(determiners),
         adjective=rng.choice(ADJECTIVES) if _chance(rng, 0.3) else None,
@@ -143,18 +146,12 @@ def _about(rng: random.Random, beings: Sequence[str]) -> Union[Place, Relative]:
     return Relative(rng.choice(TRANSITIVE).base, _tense(rng), other, _chance(rng, 0.5))
 
 
-def clause(
-    rng: random.Random,
-    asks: Sequence[str] = ("nothing", "whether"),
-    transitive: float = 0.7,
-    extras: float = 1.0,
-) -> Clause:
-    """A random meaning. `asks` holds what it may ask, `transitive` is the share of verbs with an object, and `extras` scales the
-    shares of what a clause can do without: manner, time, relatives, places.
+def clause(rng: random.Random, asks: Sequence[str] = ("nothing", "whether"), transitive: float = 0.7) -> Clause:
+    """A random meaning. `asks` holds what it may ask, `transitive` is the share of verbs with an object.
 
     No noun occurs twice, not even as a synonym: `the doctor greets the physician` would say nothing definite. At most
     one phrase is quantified, and none under a negation, where `every` and `not` would mean something else in the passive."""
-    beings: List[str] = []
+    beings: list[str] = []
     for noun in rng.sample([noun.singular for noun in BEINGS], len(BEINGS)):
         if SYNONYM.get(noun) not in beings:
             beings.append(noun)
@@ -172,9 +169,9 @@ def clause(
     agent = phrase("agent", beings[0])
     patient = phrase("patient", beings[1]) if has_object else None
     draw = rng.random()
-    if draw < 0.22 * extras:
+    if draw < 0.22:
         agent = replace(agent, about=_about(rng, beings[2:]))
-    elif draw < 0.3 * extras and patient:
+    elif draw < 0.3 and patient:
         patient = replace(patient, about=_about(rng, beings[2:]))
     return Clause(
         agent=agent,
@@ -182,8 +179,8 @@ def clause(
         patient=patient,
         tense=_tense(rng),
         negated=negated,
-        manner=rng.choice(MANNERS) if _chance(rng, 0.2 * extras) else None,
-        time=rng.choice(TIMES) if _chance(rng, 0.25 * extras) else None,
+        manner=rng.choice(MANNERS) if _chance(rng, 0.2) else None,
+        time=rng.choice(TIMES) if _chance(rng, 0.25) else None,
         asks=question,
     )
 
@@ -223,7 +220,7 @@ def _say_verb(verb: str, tense: str, plural: bool) -> Words:
     return [forms.past] if tense == "past" else [tense, forms.base]
 
 
-def _split_verb(meaning: Clause, passive: bool, plural: bool, helped: bool) -> Tuple[Words, Words]:
+def _split_verb(meaning: Clause, passive: bool, plural: bool, helped: bool) -> tuple[Words, Words]:
     """The auxiliary, which questions move and `not` follows, and the rest of the verb. `helped`: use `do` if need be."""
     forms = VERB_OF[meaning.verb]
     if passive:
@@ -238,7 +235,7 @@ def _split_verb(meaning: Clause, passive: bool, plural: bool, helped: bool) -> T
     return [], _say_verb(meaning.verb, meaning.tense, plural)
 
 
-def say(meaning: Clause, way: Form = Form()) -> Words:  # noqa: B008 (frozen)
+def say(meaning: Clause, way: Form = Form()) -> Words:
     """The words of `meaning`, final mark included. Raises ValueError for a passive without anyone who undergoes it."""
     if way.passive and meaning.patient is None:
         raise ValueError(f"{meaning.verb!r} has no object, so there is no passive of it")
@@ -298,7 +295,7 @@ def _worded(meaning: Clause, reword: Callable[[str], str]) -> Clause:
     )
 
 
-def restated(rng: random.Random, meaning: Clause, way: Form, synonyms: float = 0.25) -> Tuple[Clause, Form]:
+def restated(rng: random.Random, meaning: Clause, way: Form, synonyms: float = 0.25) -> tuple[Clause, Form]:
     """The same meaning in another form: voice, place of the time and of the manner change at random, and each word that
     has a synonym is exchanged with probability `synonyms`. May come out as it went in where there is nothing to change."""
     other = Form(
@@ -399,7 +396,7 @@ def _nouns(meaning: Clause) -> Words:
 
 Alteration = Callable[[random.Random, Clause], Optional[Clause]]
 
-ALTERATIONS: Tuple[Tuple[Alteration, int], ...] = (
+ALTERATIONS: tuple[tuple[Alteration, int], ...] = (
     (_swap_roles, 6),  # these four keep the very words: only their order tells
     (_swap_nouns, 2),
     (_move_adjective, 2),
@@ -424,26 +421,27 @@ def altered(rng: random.Random, meaning: Clause) -> Clause:
             return other
 
 
-# Sentences broken. Each takes the words and a place, and returns the words with that place broken, or None where it does not apply.
+# Sentences broken. Each takes the words and a place, and returns the words with that place broken, or None where it does
+# not apply.
 
 _FIXED = frozenset([*MANNERS, *ADJECTIVES, *(word for time in TIMES for word in time), ",", ".", "?"])
 """Words that may stand at several places or repeat, so that moving or doubling them breaks nothing that is certain."""
 
-_PARTNERS: Dict[str, str] = {}
+_PARTNERS: dict[str, str] = {}
 for _one, _many in [(verb.third, verb.base) for verb in VERBS] + [("is", "are"), ("was", "were"), ("does", "do")]:
     _PARTNERS[_one], _PARTNERS[_many] = _many, _one
 
-_NUMBERS: Dict[str, str] = {"this": "these", "these": "this", "every": "many", "many": "every", "a": "some"}
+_NUMBERS: dict[str, str] = {"this": "these", "these": "this", "every": "many", "many": "every", "a": "some"}
 for _noun in NOUNS:
     _NUMBERS[_noun.singular], _NUMBERS[_noun.plural] = _noun.plural, _noun.singular
 
-_FORMS: Dict[str, Tuple[str, ...]] = {
+_FORMS: dict[str, tuple[str, ...]] = {
     form: tuple(other for other in (verb.base, verb.third, verb.past) if other != form)
     for verb in VERBS
     for form in (verb.base, verb.third, verb.past)
 }
 
-_OTHER_KIND: Dict[str, Tuple[str, ...]] = {}
+_OTHER_KIND: dict[str, tuple[str, ...]] = {}
 for _verbs, _others in ((TRANSITIVE, INTRANSITIVE), (INTRANSITIVE, TRANSITIVE)):
     for _verb in _verbs:
         for _field in ("base", "third", "past"):
@@ -497,7 +495,7 @@ def _put(words: Words, place: int, word: Optional[str]) -> Optional[Words]:
 
 Damage = Callable[[random.Random, Words, int], Optional[Words]]
 
-DAMAGES: Tuple[Tuple[Damage, int], ...] = (
+DAMAGES: tuple[tuple[Damage, int], ...] = (
     (_disagree, 6),  # the classic: nothing but the grammar tells, the words are all in order
     (_wrong_number, 2),
     (_wrong_form, 3),
@@ -522,13 +520,10 @@ def damaged(rng: random.Random, words: Sequence[str]) -> Words:
                 return broken
 
 
-def _weighted(rng: random.Random, table: Sequence[Tuple[Callable, int]]) -> Callable:  # type: ignore[type-arg]
+def _weighted(rng: random.Random, table: Sequence[tuple[Callable, int]]) -> Callable:  # type: ignore[type-arg]
     draw = rng.randrange(sum(weight for _, weight in table))
-    for row, weight in table:
-        draw -= weight
-        if draw < 0:
-            break
-    return row
+    reached = accumulate(weight for _, weight in table)
+    return next(row for (row, _), end in zip(table, reached) if draw < end)
 
 
 def text(words: Sequence[str]) -> str:

@@ -3,7 +3,9 @@
     python recipes/demo/make_tasks.py            a minute or less, standard library only
 
 `acceptability`: is a sentence one of the demo language? The others were broken by `grammar.damaged`.
-`paraphrase`: do two questions ask the same thing? The others had their meaning changed by `grammar.altered`.
+`paraphrase`: do two questions ask the same thing? Of the others one in five is a near miss, its meaning changed by
+`grammar.altered`, and four ask something else altogether. So counting shared words goes far here (a logistic regression on
+such counts gets about 91 %): the task shows that a fine-tune learns, not that it is needed.
 
 No sentence occurs twice in all of it: not within a file, not across files, not in the two columns of one row. So train,
 a hold-out drawn from it, and dev share none, and `sentences` tells the base's training text what to leave out.
@@ -13,9 +15,9 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
 
 import grammar
 
@@ -38,14 +40,14 @@ class Row:
 
     label: str
     """`1`: acceptable, or the same question; `0`: not."""
-    texts: Tuple[str, ...]
+    texts: tuple[str, ...]
     """The sentence, or the two questions."""
 
 
-def acceptability_rows(rng: random.Random, count: int, seen: Set[str]) -> List[Row]:
+def acceptability_rows(rng: random.Random, count: int, seen: set[str]) -> list[Row]:
     """Sentences and broken sentences. What is broken is drawn like what is whole, so that length, words and topic tell
     as little as they can. `seen` is added to."""
-    rows: List[Row] = []
+    rows: list[Row] = []
     for label in _labels(rng, count, ACCEPTABLE):
         sentence = ""
         while not sentence or sentence in seen:
@@ -57,46 +59,56 @@ def acceptability_rows(rng: random.Random, count: int, seen: Set[str]) -> List[R
     return rows
 
 
-def paraphrase_rows(rng: random.Random, count: int, seen: Set[str]) -> List[Row]:
+def paraphrase_rows(rng: random.Random, count: int, seen: set[str]) -> list[Row]:
     """Pairs of questions: the second restates the first, or a meaning close to it, with the same choice of forms and
     synonyms either way. `seen` is added to."""
-    rows: List[Row] = []
+    rows: list[Row] = []
     for label in _labels(rng, count, DUPLICATES):
         first = second = ""
         while first == second or first in seen or second in seen:
-            meaning = grammar.clause(rng, ("whether", "whether", "agent", "patient"), transitive=0.9, extras=0.4)
+            meaning = grammar.clause(rng, ("whether", "whether", "agent", "patient"), transitive=0.9)
             way = grammar.form(rng, meaning)
             other = meaning if label == "1" else grammar.altered(rng, meaning)
             first = grammar.text(grammar.say(meaning, way))
             second = grammar.text(grammar.say(*grammar.restated(rng, other, way)))
         seen.update((first, second))
         rows.append(Row(label, (first, second)))
-    return rows
+    return _repaired(rows)
 
 
-def _labels(rng: random.Random, count: int, share: float) -> List[str]:
+def _repaired(rows: Sequence[Row]) -> list[Row]:
+    """The same rows, but of the pairs that do not ask the same thing only every fifth stays a near miss; the others get the
+    second question of the one before, which asks something else altogether. Both kinds stand in the real QQP."""
+    moved = [i for n, i in enumerate(i for i, row in enumerate(rows) if row.label == "0") if n % 5]
+    found = list(rows)
+    for i, before in zip(moved, [moved[-1], *moved[:-1]]):
+        found[i] = Row("0", (rows[i].texts[0], rows[before].texts[1]))
+    return found
+
+
+def _labels(rng: random.Random, count: int, share: float) -> list[str]:
     """`count` labels, exactly `share` of them `1`, in random order. Drawn before the sentences, so that drawing again
     where a sentence is taken already does not move the balance."""
     ones = round(count * share)
     return rng.sample(["1"] * ones + ["0"] * (count - ones), count)
 
 
-def tasks() -> Dict[str, List[Row]]:
+def tasks() -> dict[str, list[Row]]:
     """All rows of each task, train first, then dev. The same in every process and every Python version."""
     rng = random.Random(SEED)
-    seen: Set[str] = set()
+    seen: set[str] = set()
     return {
         name: [row for count in (TRAIN_ROWS, KEY_ROWS, DEV_ROWS - KEY_ROWS) for row in make(rng, count, seen)]
         for name, make in (("acceptability", acceptability_rows), ("paraphrase", paraphrase_rows))
     }
 
 
-def sentences() -> FrozenSet[str]:
+def sentences() -> frozenset[str]:
     """Every text of every row."""
     return frozenset(text for rows in tasks().values() for row in rows for text in row.texts)
 
 
-def files() -> Dict[str, str]:
+def files() -> dict[str, str]:
     """Path below the data folder → content of each file."""
     rows = tasks()
     acceptability, paraphrase = rows["acceptability"], rows["paraphrase"]

@@ -12,8 +12,8 @@ Standard library only.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, List, Sequence, Set, Tuple
 
 from vocabulary import (
     ADJECTIVES,
@@ -28,7 +28,7 @@ from vocabulary import (
 
 # A symbol to its right-hand sides, one string each; a word that is no symbol stands for itself, `x?` may be missing, and
 # `x*` may repeat. Where `#` stands, the rule is written twice: for the singular and for the plural.
-_RULES: Dict[str, Sequence[str]] = {
+_RULES: dict[str, Sequence[str]] = {
     "TEXT": ("CLAUSE .", "CLAUSE ?"),
     "CLAUSE": ("FRONT? STATEMENT", "FRONT? QUESTION", "FRONT? COMMAND"),
     "FRONT": ("TIME ,?", "MANNER ,?", "PLACE ,?"),
@@ -125,7 +125,7 @@ class _Part:
     repeats: bool
 
 
-_Side = Tuple[_Part, ...]
+_Side = tuple[_Part, ...]
 
 
 def _part(text: str) -> _Part:
@@ -133,8 +133,8 @@ def _part(text: str) -> _Part:
     return _Part(symbol, optional=symbol != text, repeats=text.endswith("*"))
 
 
-def _expanded() -> Dict[str, Tuple[_Side, ...]]:
-    rules: Dict[str, List[_Side]] = {}
+def _expanded() -> dict[str, tuple[_Side, ...]]:
+    rules: dict[str, list[_Side]] = {}
     for symbol, sides in _RULES.items():
         for side in sides:
             for number in ("sg", "pl") if "#" in symbol + side else ("",):
@@ -146,9 +146,9 @@ def _expanded() -> Dict[str, Tuple[_Side, ...]]:
 RULES = _expanded()
 
 
-def _first_words() -> Dict[str, FrozenSet[str]]:
+def _first_words() -> dict[str, frozenset[str]]:
     """The words that each symbol can begin with, so that the search leaves out what cannot fit. No symbol is empty."""
-    first: Dict[str, FrozenSet[str]] = {symbol: frozenset() for symbol in RULES}
+    first: dict[str, frozenset[str]] = {symbol: frozenset() for symbol in RULES}
     while True:
         grown = {symbol: frozenset().union(*(_beginnings(side, first) for side in RULES[symbol])) for symbol in RULES}
         if grown == first:
@@ -156,8 +156,8 @@ def _first_words() -> Dict[str, FrozenSet[str]]:
         first = grown
 
 
-def _beginnings(side: _Side, first: Dict[str, FrozenSet[str]]) -> FrozenSet[str]:
-    found: FrozenSet[str] = frozenset()
+def _beginnings(side: _Side, first: dict[str, frozenset[str]]) -> frozenset[str]:
+    found: frozenset[str] = frozenset()
     for part in side:
         found |= first.get(part.symbol, frozenset((part.symbol,)))
         if not part.optional:
@@ -166,8 +166,10 @@ def _beginnings(side: _Side, first: Dict[str, FrozenSet[str]]) -> FrozenSet[str]
 
 
 _FIRST = _first_words()
-_BY_WORD: Dict[str, Dict[str, Tuple[_Side, ...]]] = {
-    symbol: {word: tuple(side for side in RULES[symbol] if word in _beginnings(side, _FIRST)) for word in _FIRST[symbol]}
+_BY_WORD: dict[str, dict[str, tuple[_Side, ...]]] = {
+    symbol: {
+        word: tuple(side for side in RULES[symbol] if word in _beginnings(side, _FIRST)) for word in _FIRST[symbol]
+    }
     for symbol in RULES
 }
 """From a symbol and the word at hand to the rules that can apply."""
@@ -177,9 +179,9 @@ def is_sentence(words: Sequence[str]) -> bool:
     """Whether `words`, final mark included, are a sentence of the language. Every rule consumes a word before it comes
     back to itself, so that the search ends; each symbol is searched once at each place."""
     line = [*words, ""]  # no rule begins with the empty word
-    known: Dict[Tuple[str, int], FrozenSet[int]] = {}
+    known: dict[tuple[str, int], frozenset[int]] = {}
 
-    def ends(symbol: str, start: int) -> FrozenSet[int]:
+    def ends(symbol: str, start: int) -> frozenset[int]:
         """The places where a `symbol` that begins at `start` can end."""
         if symbol not in RULES:
             return frozenset((start + 1,)) if line[start] == symbol else frozenset()
@@ -189,7 +191,7 @@ def is_sentence(words: Sequence[str]) -> bool:
             found = known[symbol, start] = frozenset(end for side in sides for end in behind(side, start))
         return found
 
-    def behind(side: _Side, start: int) -> Set[int]:
+    def behind(side: _Side, start: int) -> set[int]:
         places = {start}
         for part in side:
             reached = {end for place in places for end in ends(part.symbol, place)}

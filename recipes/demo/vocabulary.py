@@ -7,7 +7,6 @@ one token of the demo's tokenizer. Standard library only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Tuple
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Noun:
     """True: stands behind a preposition only. False: a person or an animal, which can do and undergo everything."""
 
 
-TRANSITIVE: Tuple[Verb, ...] = (
+TRANSITIVE: tuple[Verb, ...] = (
     Verb("greet", "greets", "greeted", True),
     Verb("thank", "thanks", "thanked", True),
     Verb("blame", "blames", "blamed", True),
@@ -49,7 +48,7 @@ TRANSITIVE: Tuple[Verb, ...] = (
     Verb("notice", "notices", "noticed", True),
 )
 
-INTRANSITIVE: Tuple[Verb, ...] = (
+INTRANSITIVE: tuple[Verb, ...] = (
     Verb("sleep", "sleeps", "slept", False),
     Verb("laugh", "laughs", "laughed", False),
     Verb("arrive", "arrives", "arrived", False),
@@ -58,9 +57,9 @@ INTRANSITIVE: Tuple[Verb, ...] = (
     Verb("disappear", "disappears", "disappeared", False),
 )
 
-VERBS: Tuple[Verb, ...] = TRANSITIVE + INTRANSITIVE
+VERBS: tuple[Verb, ...] = TRANSITIVE + INTRANSITIVE
 
-BEINGS: Tuple[Noun, ...] = (
+BEINGS: tuple[Noun, ...] = (
     Noun("doctor", "doctors"),
     Noun("physician", "physicians"),
     Noun("child", "children"),
@@ -76,7 +75,7 @@ BEINGS: Tuple[Noun, ...] = (
     Noun("horse", "horses"),
 )
 
-PLACES: Tuple[Noun, ...] = (
+PLACES: tuple[Noun, ...] = (
     Noun("house", "houses", True),
     Noun("river", "rivers", True),
     Noun("garden", "gardens", True),
@@ -84,11 +83,11 @@ PLACES: Tuple[Noun, ...] = (
     Noun("store", "stores", True),
 )
 
-NOUNS: Tuple[Noun, ...] = BEINGS + PLACES
+NOUNS: tuple[Noun, ...] = BEINGS + PLACES
 
-ADJECTIVES: Tuple[str, ...] = ("big", "large", "glad", "happy", "smart", "clever", "young", "tall", "poor", "strange")
-MANNERS: Tuple[str, ...] = ("quickly", "rapidly", "quietly", "silently", "gladly", "rarely")
-TIMES: Tuple[Tuple[str, ...], ...] = (
+ADJECTIVES: tuple[str, ...] = ("big", "large", "glad", "happy", "smart", "clever", "young", "tall", "poor", "strange")
+MANNERS: tuple[str, ...] = ("quickly", "rapidly", "quietly", "silently", "gladly", "rarely")
+TIMES: tuple[tuple[str, ...], ...] = (
     ("today",),
     ("at", "night"),
     ("in", "winter"),
@@ -96,18 +95,18 @@ TIMES: Tuple[Tuple[str, ...], ...] = (
     ("on", "sunday"),
     ("on", "monday"),
 )
-PREPOSITIONS: Tuple[str, ...] = ("near", "behind", "beside")
+PREPOSITIONS: tuple[str, ...] = ("near", "behind", "beside")
 
-DEFINITE: Tuple[Tuple[str, str], ...] = (("the", "the"), ("the", "the"), ("this", "these"))
+DEFINITE: tuple[tuple[str, str], ...] = (("the", "the"), ("the", "the"), ("this", "these"))
 """Determiners as (singular, plural); a repeated one is picked more often."""
 
-QUANTIFIED: Tuple[Tuple[str, str], ...] = (("a", "some"), ("every", "many"), ("some", "some"))
+QUANTIFIED: tuple[tuple[str, str], ...] = (("a", "some"), ("every", "many"), ("some", "some"))
 
-MODALS: Tuple[str, ...] = ("will", "can", "must")
-FUNCTION_WORDS: Tuple[str, ...] = ("do", "does", "did", "is", "are", "was", "were", "be", "not", "by", "that", "which")
-PUNCTUATION: Tuple[str, ...] = (",", ".", "?")
+MODALS: tuple[str, ...] = ("will", "can", "must")
+FUNCTION_WORDS: tuple[str, ...] = ("do", "does", "did", "is", "are", "was", "were", "be", "not", "by", "that", "which")
+PUNCTUATION: tuple[str, ...] = (",", ".", "?")
 
-SYNONYMS: Tuple[Tuple[str, str], ...] = (
+SYNONYMS: tuple[tuple[str, str], ...] = (
     ("chase", "pursue"),
     ("spot", "notice"),
     ("vanish", "disappear"),
@@ -123,7 +122,7 @@ SYNONYMS: Tuple[Tuple[str, str], ...] = (
 """Words of one meaning, by their dictionary form. The language knows no others: `tall` and `big` differ in meaning."""
 
 
-def _every_word() -> Tuple[str, ...]:
+def _every_word() -> tuple[str, ...]:
     words = [form for verb in VERBS for form in (verb.base, verb.third, verb.past)]
     words += [form for noun in NOUNS for form in (noun.singular, noun.plural)]
     words += [*ADJECTIVES, *MANNERS, *PREPOSITIONS, *MODALS, *FUNCTION_WORDS]
@@ -132,14 +131,14 @@ def _every_word() -> Tuple[str, ...]:
     return tuple(dict.fromkeys(words))  # each once, in this order: a set's order would change from run to run
 
 
-WORDS: Tuple[str, ...] = _every_word()
+WORDS: tuple[str, ...] = _every_word()
 """Every word of the language once, punctuation not counted."""
 
-SYNONYM: Dict[str, str] = {a: b for a, b in SYNONYMS} | {b: a for a, b in SYNONYMS}
+SYNONYM: dict[str, str] = dict(SYNONYMS) | {b: a for a, b in SYNONYMS}
 """From a word to the other word of its meaning."""
 
-CANONICAL: Dict[str, str] = {second: first for first, second in SYNONYMS}
+CANONICAL: dict[str, str] = {second: first for first, second in SYNONYMS}
 """From the second word of a synonym pair to the first, which stands for both where meanings are compared."""
 
-VERB_OF: Dict[str, Verb] = {verb.base: verb for verb in VERBS}
-NOUN_OF: Dict[str, Noun] = {noun.singular: noun for noun in NOUNS}
+VERB_OF: dict[str, Verb] = {verb.base: verb for verb in VERBS}
+NOUN_OF: dict[str, Noun] = {noun.singular: noun for noun in NOUNS}
