@@ -126,11 +126,12 @@ def _stretched(prompt: Prompt, instruction: str, wanted: int) -> tuple[int, ...]
 def toy_tokenizer(texts: Sequence[str], pieces: int = 6000) -> Any:
     """A BPE tokenizer with Gemma's id layout and about its granularity on these texts: digits and punctuation apart, the
     space with the word behind it. Trained once and kept in the temporary folder."""
+    import tokenizers
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    key = hashlib.sha256("\n".join([str(pieces), *texts]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join([tokenizers.__version__, str(pieces), *texts]).encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / "labeltune-benchmarks" / f"toy-{key}.json"
     if not path.is_file():
         made = Tokenizer(models.BPE(unk_token="<unk>"))
