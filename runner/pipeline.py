@@ -26,7 +26,7 @@ from runner.recipe_file import LoadedRecipe
 from runner.recipe_rules import dev_forms
 from runner.run_record import code_digest, library_versions, write_run_record
 from runner.table import open_table
-from runner.workspace import Workspace, locate_table
+from runner.workspace import Workspace, locate_table, shown
 
 STAGES: Mapping[str, tuple[str, ...]] = {
     "prepare": ("task", "instruction", "samples"),
@@ -85,9 +85,8 @@ class Work:
         recipe, task, root = self.recipe, self.recipe.task, self.workspace.root
         forms = dev_forms(task.columns, task.label, task.dev_columns)
         train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
-        train = open_table(train_path, os.path.relpath(train_path, root), (task.columns,), task.header, task.quoting)
-        quoting = "csv" if task.quoting == "auto" and train.csv_quoted else task.quoting
-        dev = open_table(dev_path, os.path.relpath(dev_path, root), forms, task.header, quoting)
+        train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
+        dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, train.csv_quoted)
         inputs = {
             "recipe": recipe.digest(*STAGES["prepare"]),
             "train": digest(train.path),

@@ -72,8 +72,11 @@ class Table:
 _BLANK = "expected a row, found a blank line"
 
 
-def open_table(path: Path, shown: str, forms: Sequence[tuple[str, ...]], header: bool, quoting: str) -> Table:
-    """The table in `path`, whose columns are one of `forms`; `quoting` is `auto`, `none` or `csv`.
+def open_table(
+    path: Path, shown: str, forms: Sequence[tuple[str, ...]], header: bool, quoting: str, like_csv: bool = False
+) -> Table:
+    """The table in `path`, whose columns are one of `forms`; `quoting` is `auto`, `none` or `csv`. Where `auto` finds
+    nothing that speaks for either, `like_csv` decides: a dev file is then read as its training file is.
 
     Raises DataError where the file is missing, is no UTF-8 text, lacks its header, or has none of the forms."""
     try:
@@ -88,6 +91,8 @@ def open_table(path: Path, shown: str, forms: Sequence[tuple[str, ...]], header:
     if not first:
         raise DataError(f"{shown}: expected rows, found an empty file")
     csv_quoted, notes = _quoting(path, forms) if quoting == "auto" else (quoting == "csv", [])
+    if quoting == "auto" and like_csv and not notes:
+        csv_quoted, notes = True, ["is read as CSV-quoted, like the training file"]
     try:
         names = tuple(_split(first)) if not csv_quoted else tuple(next(csv.reader([_text(first)], delimiter="\t")))
     except csv.Error as error:

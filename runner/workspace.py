@@ -80,3 +80,8 @@ def locate_table(name: str, root: Path, dataset: str) -> Path:
     path = root / os.path.expanduser(name)
     flat = path.parent.parent / path.name
     return flat if path.parent.name == dataset and not path.exists() and flat.exists() else path
+
+
+def shown(path: Path, root: Path) -> str:
+    """A file as messages name it: from the workspace where it lies in it."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

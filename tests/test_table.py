@@ -189,3 +189,14 @@ def test_what_csv_cannot_read_is_named(tmp_path: Path) -> None:
 def test_blank_lines_at_the_end_of_one_column_are_no_rows_either(tmp_path: Path) -> None:
     found = rows(tmp_path, b"a\n\nb\n\n\n", forms=(("text",),))
     assert [(row.fields, bool(row.problem)) for row in found] == [(["a"], False), ([""], True), (["b"], False)]
+
+
+def test_a_file_without_evidence_is_read_like_its_training_file_and_one_with_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(b'1\t"whole"\n')
+    assert not open_table(path, "t", (COLUMNS,), False, "auto").csv_quoted
+    found = open_table(path, "t", (COLUMNS,), False, "auto", like_csv=True)
+    assert found.csv_quoted
+    assert found.notes == ("is read as CSV-quoted, like the training file",)
+    path.write_bytes(b'1\tsay "no"\n')
+    assert not open_table(path, "t", (COLUMNS,), False, "auto", like_csv=True).csv_quoted
