@@ -14,8 +14,8 @@ from runner.layouts import LAYOUTS, Layout
 from runner.prompt import Encoded, Prompt
 from runner.scorer import LabelScorer
 
-PROOF_ROWS = 4
-"""Rows compared, the longest ones: a forgotten window shows only in rows that are longer than it."""
+LONGEST_ROWS, SHORTEST_ROWS = 2, 6
+"""Rows compared: a forgotten window shows only in rows that are longer than it, and short rows are those that share a line."""
 
 MODEL_REFUSALS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError)
 """What models raise when they are handed a mask, positions or a cache that they cannot take."""
@@ -54,7 +54,7 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
         tolerance = TOLERANCES[scorer.model.dtype]
         if isinstance(apart, float) and apart <= tolerance:
             what = "losses and gradients" if rows.targets else "label logits"
-            words = f"{what} equal the padded layout's within {apart:.1g} on the longest rows"
+            words = f"{what} equal the padded layout's within {apart:.1g} on the longest and shortest rows"
             return Choice(name, layout, words)
         found = apart if isinstance(apart, str) else f"{apart:.1g}, allowed {tolerance:g}"
         reasons.append(f"{name} is not exact for this model ({found})")
@@ -64,12 +64,13 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
 def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
     """The largest relative difference of two layouts in what they are used for, or the error of a model that refuses one."""
     measure = _losses_and_gradients if rows.targets else _label_logits
-    longest = sorted(range(len(rows.suffixes)), key=lambda row: -len(rows.suffixes[row]))[:PROOF_ROWS]
+    by_length = sorted(range(len(rows.suffixes)), key=lambda row: len(rows.suffixes[row]))
+    chosen = sorted({*by_length[:SHORTEST_ROWS], *by_length[-LONGEST_ROWS:]})
     try:
-        ours = measure(scorer, one, prompt, rows, longest)
+        ours = measure(scorer, one, prompt, rows, chosen)
     except MODEL_REFUSALS as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-    theirs = measure(scorer, other, prompt, rows, longest)
+    theirs = measure(scorer, other, prompt, rows, chosen)
     # each tensor against its own size, but not below a thousandth of the largest: noise about zero proves nothing
     floor = 1e-3 * max(tensor.norm().item() for tensor in theirs)
     return max((a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs))

@@ -146,8 +146,8 @@ class Train:
     """Type of the base's weights; `auto` is bf16 on a device that computes it and fp32 elsewhere. The adapter and the
     loss are always fp32. fp16 is not offered: Gemma overflows in it."""
     layout: Literal["auto", "packed", "padded"] = key("auto")
-    """How rows lie in a batch: `packed` computes the shared prefix once a batch and has no padding, `padded` is the ordinary
-    way; `auto` takes `packed` after it has given the padded losses and gradients on the longest rows, and says so."""
+    """How rows lie in a batch: `packed` computes the shared prefix once a line and has no padding, `padded` is the ordinary
+    way; `auto` takes `packed` once it has given the padded losses and gradients on the longest and shortest rows."""
     gradient_checkpointing: bool = key(False)
     """Compute activations again in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**32 - 1)

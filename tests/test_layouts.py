@@ -150,3 +150,21 @@ def test_the_length_of_a_packed_line_is_the_cheapest_one() -> None:
 
         assert cost(best) < 1.02 * min(map(cost, range(prefix + 50, 4096)))
     assert layouts.layer_size(model("Llama")) == (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64, 32)
+
+
+def test_the_rows_of_the_proof_share_a_line_even_where_the_longest_fill_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mask that lets suffixes see each other must be noticed, however long the longest rows are."""
+    monkeypatch.setattr(layouts, "line_tokens", lambda weights, width, prefix: 60)
+    suffixes = [[20 + n] * length for n, length in enumerate([90, 95, 3, 4, 5, 6, 7, 8, 40])]
+    rows = Encoded(suffixes, [n % 2 for n in range(len(suffixes))], 0, 0)
+    scorer = LabelScorer(model("Llama"), PROMPT.label_ids)
+    assert choose_layout("auto", scorer, PROMPT, rows).name == "packed"
+    real = layouts.mask_argument
+
+    def leaking(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
+        return real(config, owners.clamp(max=1), positions, dtype)
+
+    monkeypatch.setattr(layouts, "mask_argument", leaking)
+    assert choose_layout("auto", scorer, PROMPT, rows).name == "padded"
