@@ -83,7 +83,11 @@ class Prompt:
         targets: list[int] = []
         too_long: list[tuple[int, int]] = []
         texts = [record["input"] for record in records]
-        inputs = kept_texts(self.tokenizer, texts, keep) if keep else encode_texts(self.tokenizer, texts)
+        inputs = (
+            kept_texts(self.tokenizer, self.tokenizer_digest, texts, keep)
+            if keep
+            else encode_texts(self.tokenizer, texts)
+        )
         for number, (record, ids) in enumerate(zip(records, inputs), 1):
             if record["instruction"] != self.instruction:
                 raise DataError(

@@ -1,6 +1,6 @@
 """Reading: the label logits of rows to predict, one at a time behind the cached prefix, or many at once.
 
-Each way is used only where it gives what the padded rows give, on the first rows at hand.
+Each way is used only where it gives what the padded rows give, on rows at hand.
 """
 
 from __future__ import annotations

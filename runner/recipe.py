@@ -129,7 +129,7 @@ class Train:
     epochs: int = key(2, low=1)
     """Passes over the training rows. The best one by hold-out accuracy is kept."""
     batch_size: int = key(16, low=1)
-    """Rows computed at once, over all processes together."""
+    """Rows computed at once in training, over all processes together."""
     accumulation: int = key(1, low=1)
     """Batches per optimizer step: the effective batch is `batch_size × accumulation` rows."""
     learning_rate: float = key(2e-4, above=0, high=1)

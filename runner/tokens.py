@@ -35,13 +35,13 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
-def kept_texts(tokenizer: Any, texts: Sequence[str], folder: Path) -> list[list[int]]:
-    """The same, kept in `folder` as an Arrow table that the tokenizer's and the texts' contents name.
+def kept_texts(tokenizer: Any, digest: str, texts: Sequence[str], folder: Path) -> list[list[int]]:
+    """The same, kept in `folder` as an Arrow table that the tokenizer's `digest` and the texts' contents name.
 
     A table that cannot be read is made anew."""
     import datasets
 
-    hasher = hashlib.sha256(tokenizer_digest(tokenizer).encode())
+    hasher = hashlib.sha256(digest.encode())
     hasher.update(json.dumps(list(texts)).encode())
     path = folder / hasher.hexdigest()[:32]
     if path.is_dir():

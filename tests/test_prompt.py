@@ -12,9 +12,10 @@ from runner import tokens
 from runner.errors import DataError, UserError
 from runner.prompt import Prompt, build_prompt
 from runner.recipe import PromptShape
-from runner.tokens import encode_text, kept_texts
+from runner.tokens import encode_text, kept_texts, tokenizer_digest
 
 TOKENIZER = tiny_tokenizer()
+DIGEST = tokenizer_digest(TOKENIZER)
 
 
 DEFAULT = PromptShape()
@@ -135,14 +136,14 @@ def test_special_tokens_in_a_text_are_spelled_out() -> None:
 
 def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["a", "<bos>", "", "b c"]
-    first = kept_texts(TOKENIZER, texts, tmp_path)
+    first = kept_texts(TOKENIZER, DIGEST, texts, tmp_path)
     assert first == [encode_text(TOKENIZER, text) for text in texts]
     with monkeypatch.context() as patch:
         patch.setattr(tokens, "encode_texts", None)  # it would raise if it were called
-        assert kept_texts(TOKENIZER, texts, tmp_path) == first
-    assert kept_texts(TOKENIZER, [*texts, "new"], tmp_path)[:4] == first
+        assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path) == first
+    assert kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)[:4] == first
     kept = next(tmp_path.iterdir())
     for file in kept.iterdir():
         file.write_bytes(b"damaged")
-    assert kept_texts(TOKENIZER, texts, tmp_path) == first
-    assert kept_texts(TOKENIZER, [*texts, "new"], tmp_path)[:4] == first
+    assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path) == first
+    assert kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)[:4] == first
