@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from runner.prompt import Prompt
+from runner.pruning import answers_only
 from runner.scorer import LabelScorer
 from runner.stack import body
 
@@ -26,5 +27,7 @@ class PrefixCache:
         # a newer cache grows in place, and one with a window cannot be cut back: each row gets a copy of the prefix's
         past = self.past if isinstance(self.past, tuple) else copy.deepcopy(self.past)
         ids = torch.tensor([list(suffix)], device=self.device)
-        hidden = body(self.scorer.model)(input_ids=ids, past_key_values=past, use_cache=True)[0][0, -1]
-        return self.scorer.label_logits(hidden)
+        model, line, last = self.scorer.model, ids.new_tensor([0]), ids.new_tensor([len(suffix) - 1])
+        with answers_only(model, line, last):
+            hidden = body(model)(input_ids=ids, past_key_values=past, use_cache=True)[0][line, last]
+        return self.scorer.label_logits(hidden[0])

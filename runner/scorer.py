@@ -11,6 +11,7 @@ import torch
 
 from runner.errors import UserError
 from runner.layouts import Batch
+from runner.pruning import answers_only
 from runner.stack import body
 
 HEAD_TOLERANCE = 1e-3
@@ -42,7 +43,8 @@ class LabelScorer(torch.nn.Module):
 
     def forward(self, batch: Batch, targets: Optional[torch.Tensor] = None) -> Scores:
         """Scores of a batch; `targets`: (rows,) the number of the right label for each row."""
-        hidden = body(self.model)(**batch.inputs, use_cache=False)[0][batch.lines, batch.positions]
+        with answers_only(self.model, batch.lines, batch.positions):
+            hidden = body(self.model)(**batch.inputs, use_cache=False)[0][batch.lines, batch.positions]
         return Scores(self.label_logits(hidden), None) if targets is None else LOSSES[self.loss](self, hidden, targets)
 
     def label_logits(self, hidden: torch.Tensor) -> torch.Tensor:

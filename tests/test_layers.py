@@ -23,6 +23,7 @@ MODEL_SIDE = {
     "masks",
     "predict",
     "prefix_cache",
+    "pruning",
     "reading",
     "scorer",
     "stack",

@@ -13,6 +13,7 @@ from runner.prompt import Prompt, build_prompt
 from runner.reading import read
 from runner.recipe import PromptShape
 from runner.scorer import LabelScorer
+from runner.stack import body, enable_checkpointing
 
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text", "b c", ""]
@@ -84,6 +85,32 @@ def test_the_whole_head_is_applied_to_one_position_a_row_and_in_prediction_not_a
     assert seen == [(len(SUFFIXES), SHAPES["Gemma"]["vocab_size"])]
     assert scorer(padded(own)(PROMPT, SUFFIXES)).label_logits.shape == (len(SUFFIXES), 2)
     assert len(seen) == 1
+
+
+def test_the_last_feed_forward_is_computed_for_one_position_a_row_and_elsewhere_never() -> None:
+    own = model("Gemma")
+    seen: list[int] = []
+    for layer in body(own).layers:
+        layer.mlp.gate_proj.register_forward_hook(lambda module, inputs, output: seen.append(output[..., 0].numel()))
+    batch = padded(own)(PROMPT, SUFFIXES)
+    LabelScorer(own, PROMPT.label_ids)(batch)
+    assert seen == [batch.tokens, len(SUFFIXES)]
+    seen.clear()
+    own(**batch.inputs)
+    assert seen == [batch.tokens] * 2  # whoever else asks the model gets all of it
+
+
+def test_checkpointed_layers_are_left_whole_since_they_are_computed_again_later() -> None:
+    own = model("Gemma").train()
+    enable_checkpointing(own)
+    scorer = LabelScorer(own, PROMPT.label_ids)
+    scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)).losses.sum().backward()
+    checkpointed = [parameter.grad.clone() for parameter in own.parameters()]
+    own.zero_grad()
+    own.gradient_checkpointing_disable()
+    scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)).losses.sum().backward()
+    for one, other in zip(checkpointed, own.parameters()):
+        torch.testing.assert_close(one, other.grad)
 
 
 def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
