@@ -14,6 +14,7 @@ from typing import Any, Optional
 from runner import __version__, pipeline
 from runner.errors import UserError
 from runner.recipe_file import is_override, load_recipes
+from runner.stopping import Stopped
 
 EPILOG = """\
 examples:
@@ -57,6 +58,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise  # not about a file: ours to mend
         print(f"{error.filename}: {error.strerror}\n  next: see to that file or folder and run again", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        if pipeline.is_main_process():
+            print(stopped, file=sys.stderr)
+        return stopped.code
     except KeyboardInterrupt:
         print("interrupted; finished stages stay, the same command goes on behind them", file=sys.stderr)
         return 130

@@ -30,15 +30,15 @@ class Prediction:
 
 
 def by_label(
-    decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]]
+    decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
 ) -> Iterator[Prediction]:
     """The likelier label of each row."""
-    for logits in read(scorer, prompt, suffixes, decoding.batch):
+    for logits in read(scorer, prompt, suffixes, decoding.batch, start):
         yield Prediction(prompt.labels[int(logits.argmax())], _probabilities(prompt, logits), None)
 
 
 def by_generation(
-    decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]]
+    decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
 ) -> Iterator[Prediction]:
     """The label that the model's greedy continuation of each row begins with, if it begins with one."""
     greedy = GenerationConfig(
@@ -49,7 +49,7 @@ def by_generation(
         output_scores=True,
         return_dict_in_generate=True,
     )
-    for suffix in suffixes:
+    for suffix in suffixes[start:]:
         ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
@@ -69,7 +69,8 @@ def _probabilities(prompt: Prompt, logits: torch.Tensor) -> dict[str, float]:
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
-Decoder = Callable[[Any, LabelScorer, Prompt, Sequence[Sequence[int]]], Iterator[Prediction]]
+Decoder = Callable[[Any, LabelScorer, Prompt, Sequence[Sequence[int]], int], Iterator[Prediction]]
+"""From the recipe's decoding, a scorer, the prompt, all rows and the number of rows that need no answer any more."""
 
 DECODERS: Mapping[type, Decoder] = {
     LabelDecoding: by_label,

@@ -16,6 +16,7 @@ from datasets import Dataset
 
 from runner.adapter import new_adapter, save_adapter
 from runner.base_model import Base
+from runner.checkpoint import Checkpoints
 from runner.errors import UserError
 from runner.holdout import Holdout
 from runner.layout_choice import TOLERANCES, choose_layout, difference
@@ -37,10 +38,12 @@ def finetune(
     accelerator: Accelerator,
     folder: Path,
     store: Path,
+    checkpoints: Checkpoints,
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
     `store` keeps what other runs over the same rows can use again: token ids, and the trunk where the recipe says so.
+    `checkpoints` are what it goes on from.
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
@@ -70,10 +73,10 @@ def finetune(
             untuned = holdout.evaluate(scorer)
             if recipe.train.gradient_checkpointing:
                 enable_checkpointing(base.model)
-            started = time.perf_counter()
-            loop = TrainingLoop(recipe.train, dataset, prompt, layout, holdout, accelerator, folder / "metrics.jsonl")
+            loop = TrainingLoop(
+                recipe.train, dataset, prompt, layout, holdout, accelerator, folder / "metrics.jsonl", checkpoints, say
+            )
             epochs = loop.run(model, scorer)
-            seconds = time.perf_counter() - started
         if recipe.train.gradient_checkpointing:
             base.model.gradient_checkpointing_disable()
         best = loop.best
@@ -88,7 +91,7 @@ def finetune(
     say(
         f"hold-out accuracy: majority {holdout.majority():.1%}, untuned {untuned.accuracy:.1%}, "
         f"tuned {best.evaluation.accuracy:.1%} (epoch {best.epoch} of {recipe.train.epochs}; "
-        f"MCC {best.evaluation.mcc:.3f}, F1 {best.evaluation.f1:.3f}); {seconds:.1f} s"
+        f"MCC {best.evaluation.mcc:.3f}, F1 {best.evaluation.f1:.3f}); {loop.seconds:.1f} s"
     )
     return {
         "majority": holdout.majority(),
@@ -102,11 +105,13 @@ def finetune(
         "trainable_parameters": trainable,
         "precision": base.precision,
         "layout": choice.name,
+        "rows_at_once": loop.rows_at_once,
+        "skipped_steps": loop.skipped,
         "device": str(accelerator.device),
         "processes": accelerator.num_processes,
         "trunk_seconds": round(trunk_seconds, 3),
-        "train_seconds": round(seconds, 3),
-        "rows_per_second": round(len(dataset) * recipe.train.epochs / seconds, 2),
+        "train_seconds": round(loop.seconds, 3),
+        "rows_per_second": round(len(dataset) * recipe.train.epochs / loop.seconds, 2),
         "prompt_digest": prompt.digest(),
     }
 

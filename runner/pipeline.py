@@ -6,7 +6,10 @@ Only torch-free modules are imported here at the top; the stages that need a mod
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,7 +110,9 @@ class Work:
             "holdout": self._digest(self.workspace.holdout),
         }
         outputs = [f"{self.workspace.adapter}/{name}" for name in ADAPTER_FILES]
-        self._stage("finetune", inputs, outputs, self._finetune)
+        self._stage("finetune", inputs, outputs, lambda say: self._finetune(inputs, say))
+        if is_main_process():  # the adapter is in its place: there is nothing to go on with
+            shutil.rmtree(self.workspace.at(self.workspace.checkpoints), ignore_errors=True)
 
     def predict(self) -> None:
         """Adapter and dev records → result. One input at a time, so the main process alone."""
@@ -129,7 +134,9 @@ class Work:
             **library_versions(),
             "dev": self._digest(self.workspace.dev),
         }
-        self._stage("predict", inputs, (self.workspace.result, self.workspace.predictions), self._predict)
+        identity = hashlib.sha256(json.dumps({**inputs, "code": code_digest()}, sort_keys=True).encode()).hexdigest()
+        outputs = (self.workspace.result, self.workspace.predictions)
+        self._stage("predict", inputs, outputs, lambda say: self._predict(identity, say))
 
     def _stage(
         self, stage: str, inputs: Mapping[str, str], outputs: Sequence[str], work: Callable[[Say], Mapping[str, Any]]
@@ -146,8 +153,9 @@ class Work:
         if is_main_process():
             finish(path, root, stage, inputs, outputs, figures)
 
-    def _finetune(self, say: Say) -> Mapping[str, Any]:
+    def _finetune(self, inputs: Mapping[str, str], say: Say) -> Mapping[str, Any]:
         from runner.accelerator import accelerator_for
+        from runner.checkpoint import Checkpoints
         from runner.finetune import finetune
 
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
@@ -156,20 +164,30 @@ class Work:
         with folder_aside(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
-            prompt = self._prompt(base)
-            return finetune(
-                recipe, base, prompt, records, accelerator, folder, self.workspace.at(self.workspace.store), say
-            )
+            prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
+            identity = {
+                **recipe.flat(*STAGES["finetune"]),
+                **{name: value for name, value in inputs.items() if name != "recipe"},
+                "code": code_digest(),
+                "processes": accelerator.num_processes,
+            }
+            checkpoints = Checkpoints(self.workspace.at(self.workspace.checkpoints), identity, say)
+            if self.fresh and is_main_process():
+                checkpoints.clear()
+            accelerator.wait_for_everyone()
+            return finetune(recipe, base, prompt, records, accelerator, folder, store, checkpoints, say)
 
-    def _predict(self, say: Say) -> Mapping[str, Any]:
+    def _predict(self, identity: str, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import connect
         from runner.predict import predict
 
         recipe = self.recipe
+        if self.fresh:
+            self.workspace.at(self.workspace.unfinished_predictions).unlink(missing_ok=True)
         records = read_records(self.workspace, recipe.task.labels)
         base = self.bases.load(recipe.base, recipe.train.precision, connect().device)
         prompt = self._prompt(base)
-        return predict(recipe, base, prompt, records.dev, self.workspace, say)
+        return predict(recipe, base, prompt, records.dev, self.workspace, identity, say)
 
     def _prompt(self, base: Base) -> Prompt:
         recipe, config = self.recipe, base.model.config

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from runner.files import write_aside
 from runner.layouts import padded
 from runner.progress import progress
 from runner.prompt import Prompt
-from runner.recipe import Recipe
+from runner.recipe import LabelDecoding, Recipe
 from runner.recipe_rules import UNPARSABLE
 from runner.scorer import LabelScorer
 from runner.workspace import Workspace
@@ -35,9 +36,11 @@ def predict(
     prompt: Prompt,
     dev: Sequence[dict[str, str]],
     workspace: Workspace,
+    identity: str,
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Writes the result file and, beside it, each row's label probabilities as JSON lines. Returns the figures.
+    Rows that an unfinished prediction of the same `identity` has got through are not predicted again.
 
     Raises UserError where the adapter is missing, does not fit the base, or was trained with another prompt."""
     folder = workspace.at(workspace.adapter)
@@ -46,15 +49,25 @@ def predict(
     if rows.truncated:
         say(f"{rows.truncated} dev inputs cut to prompt.max_length")
     decode = DECODERS[type(recipe.decoding)]
+    unfinished = Unfinished(workspace.at(workspace.unfinished_predictions), identity)
     started = time.perf_counter()
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
         scorer.prove_head(padded(base.model)(prompt, rows.suffixes[:1]))
-        answers = decode(recipe.decoding, scorer, prompt, rows.suffixes)
-        predictions = list(progress(len(rows.suffixes), "predict", answers))
+        size = recipe.decoding.batch if isinstance(recipe.decoding, LabelDecoding) else 1
+        predictions = unfinished.read(size)  # whole batches: the same rows are computed together
+        done = len(predictions)
+        if done:
+            say(f"going on behind row {done} of {len(rows.suffixes)}")
+        answers = decode(recipe.decoding, scorer, prompt, rows.suffixes, done)
+        with unfinished.going_on(predictions) as keep:
+            for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
+                keep(_line(row, answer))
+                predictions.append(answer)
     seconds = time.perf_counter() - started
     write_aside(workspace.at(workspace.predictions), b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
     write_aside(workspace.at(workspace.result), contract.format_result(prediction.label for prediction in predictions))
+    unfinished.remove()
     unparsable = [
         (row, prediction.text) for row, prediction in enumerate(predictions, 1) if prediction.label == UNPARSABLE
     ]
@@ -72,7 +85,7 @@ def predict(
         "unparsable": len(unparsable),
         "truncated": rows.truncated,
         "predict_seconds": round(seconds, 3),
-        "rows_per_second": round(len(predictions) / seconds, 2),
+        "rows_per_second": round((len(predictions) - done) / seconds, 2),
     }
 
 
@@ -103,3 +116,35 @@ def _line(row: int, prediction: Prediction) -> bytes:
     if prediction.text is not None:
         tree["text"] = prediction.text
     return (json.dumps(tree, ensure_ascii=False) + "\n").encode()
+
+
+class Unfinished:
+    """The rows that a prediction has got through, a line each as soon as it is there, below a line that says whose."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        """`identity`: of all that the answers depend on."""
+        self.path, self.head = path, (json.dumps({"of": identity}) + "\n").encode()
+
+    def read(self, size: int) -> list[Prediction]:
+        """The first rows, as many as make whole batches of `size`; none where the file is another prediction's."""
+        try:
+            head, *lines = self.path.read_bytes().splitlines(keepends=True)
+        except (OSError, ValueError):
+            return []
+        if head != self.head:
+            return []
+        whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        rows = len(whole) // size * size
+        return [Prediction(tree["label"], tree["probabilities"], tree.get("text")) for tree in whole[:rows]]
+
+    @contextmanager
+    def going_on(self, predictions: Sequence[Prediction]) -> Iterator[Callable[[bytes], None]]:
+        """Starts the file anew with these rows, and gives what adds a line to it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(self.path, self.head + b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
+        with self.path.open("ab", buffering=0) as file:
+            yield file.write  # type: ignore[misc]
+
+    def remove(self) -> None:
+        """The predictions are finished."""
+        self.path.unlink()

@@ -11,7 +11,16 @@ LOG_SECONDS = 30
 """Seconds between two progress lines where they pile up in a file instead of replacing each other."""
 
 
-def progress(total: int, what: str, rows: Optional[Any] = None, shown: bool = True) -> Any:
-    """A tqdm bar over `rows`, or over `total` rows to be counted by `update`."""
+def progress(total: int, what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0) -> Any:
+    """A tqdm bar over `rows`, or over `total` rows to be counted by `update`; `done` of them were done before."""
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
-    return tqdm(rows, total=total, desc=what, unit="row", mininterval=seconds, dynamic_ncols=True, disable=not shown)
+    return tqdm(
+        rows,
+        total=total,
+        desc=what,
+        unit="row",
+        mininterval=seconds,
+        dynamic_ncols=True,
+        disable=not shown,
+        initial=done,
+    )

@@ -17,15 +17,24 @@ from runner.prompt import Encoded, Prompt
 from runner.scorer import LabelScorer
 
 
-def read(scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], size: int) -> Iterator[torch.Tensor]:
-    """(labels,) in fp32 for each row, in order; `size` rows are computed at once. Call it without gradient."""
-    return _one_by_one(scorer, prompt, suffixes) if size == 1 else _in_batches(scorer, prompt, suffixes, size)
+def read(
+    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], size: int, start: int = 0
+) -> Iterator[torch.Tensor]:
+    """(labels,) in fp32 for each row from number `start`, in order; `size` rows are computed at once. Call it without
+    gradient. The rows before `start` are proved on too, so that the way is the same wherever one goes on."""
+    return (
+        _one_by_one(scorer, prompt, suffixes, start)
+        if size == 1
+        else _in_batches(scorer, prompt, suffixes, size, start)
+    )
 
 
-def _one_by_one(scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+def _one_by_one(
+    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
+) -> Iterator[torch.Tensor]:
     layout = padded(scorer.model)
     cache = _exact_cache(scorer, prompt, max(suffixes, key=len))
-    for suffix in suffixes:
+    for suffix in suffixes[start:]:
         yield cache.label_logits(suffix) if cache else scorer(layout(prompt, [suffix])).label_logits[0]
 
 
@@ -42,8 +51,8 @@ def _exact_cache(scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> 
 
 
 def _in_batches(
-    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], size: int
+    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], size: int, first: int
 ) -> Iterator[torch.Tensor]:
     layout = choose_layout("auto", scorer, prompt, Encoded(list(map(list, suffixes)), [], 0, 0)).layout
-    for start in range(0, len(suffixes), size):
+    for start in range(first, len(suffixes), size):
         yield from scorer(layout(prompt, suffixes[start : start + size])).label_logits

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
 
@@ -158,6 +159,8 @@ class Train:
     keep_trunk: bool = key(False)
     """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/store/`: with
     `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""
+    checkpoint_minutes: float = key(10.0, above=0)
+    """Minutes between two checkpoints, from which the same command goes on after a crash; there is one after every epoch too."""
     trackers: tuple[str, ...] = key(())
     """Experiment trackers of Accelerate to log to, for instance `[tensorboard]`."""
 
@@ -205,6 +208,16 @@ class Recipe:
 
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it is done."""
+        return hashlib.sha256(json.dumps(self._chosen(keys), sort_keys=True).encode()).hexdigest()
+
+    def flat(self, *keys: str) -> dict[str, Any]:
+        """The values of some keys as plain values, one for each key that has none below it: `{"lora.r": 16, …}`."""
+        found: dict[str, Any] = {}
+        for name, value in self._chosen(keys).items():
+            below = value if isinstance(value, dict) else None
+            found.update({f"{name}.{key}": each for key, each in below.items()} if below else {name: value})
+        return found
+
+    def _chosen(self, keys: Sequence[str]) -> dict[str, Any]:
         tree = dataclasses.asdict(self)
-        chosen = {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys} if keys else tree
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+        return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys} if keys else tree

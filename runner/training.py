@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, Optional
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import get_scheduler
 
 from runner.adapter import adapter_state
+from runner.checkpoint import Checkpoints, random_state, set_random_state
 from runner.errors import UserError
 from runner.holdout import Evaluation, Holdout
 from runner.layouts import Layout
@@ -24,9 +27,14 @@ from runner.progress import progress
 from runner.prompt import Prompt
 from runner.recipe import Train
 from runner.scorer import LabelScorer
+from runner.stopping import Stopped, listening
 
 LOG_STEPS = 10
 """Optimizer steps between two lines of metrics.jsonl: reading the loss makes a device wait, so not every step."""
+
+
+MOST_SKIPPED = 5
+"""Steps in a row whose gradient is no number before the run is given up."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Best:
 
 
 class TrainingLoop:
-    """The training loop of one adapter."""
+    """The training loop of one adapter. Stopped anywhere, it goes on from its last checkpoint to the same bytes."""
 
     def __init__(
         self,
@@ -50,93 +58,214 @@ class TrainingLoop:
         holdout: Holdout,
         accelerator: Accelerator,
         metrics: Path,
+        checkpoints: Checkpoints,
+        say: Callable[[str], None],
     ) -> None:
         self.train, self.dataset, self.prompt, self.layout = train, dataset, prompt, layout
         self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
-        self.step = 0
+        self.checkpoints, self.say = checkpoints, say
+        self.size = train.batch_size * train.accumulation
+        self.rows_at_once = train.batch_size
+        """Rows computed at once: the recipe's batch, less where memory has run out."""
+        self.epoch, self.done, self.step = 1, 0, 0
+        """The epoch at hand, its steps that are done, and all steps that are."""
+        self.skipped, self.in_a_row = 0, 0
+        """Steps without a usable gradient, and how many of them came last."""
+        self.seconds = 0.0
+        self.evaluations: list[Evaluation] = []
         self.best: Optional[Best] = None
 
     def run(self, model: Any, scorer: LabelScorer) -> list[Evaluation]:
-        """All epochs. Returns the hold-out's evaluation after each and leaves the best one in `self.best`."""
+        """All epochs, or those that a checkpoint leaves. Returns the hold-out's evaluation after each and leaves the best
+        one in `self.best`. Raises Stopped, with a checkpoint behind it, when a signal asks for it."""
         train, accelerator = self.train, self.accelerator
-        parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
+        trained = {name: parameter for name, parameter in scorer.named_parameters() if parameter.requires_grad}
+        parameters = list(trained.values())
         optimizer = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
-        steps = train.epochs * math.ceil(len(self.dataset) / (train.batch_size * train.accumulation))
+        per_epoch = math.ceil(len(self.dataset) / self.size)
+        steps = train.epochs * per_epoch
         scheduler = get_scheduler(train.schedule, optimizer, math.ceil(train.warmup * steps), steps)
         wrapped, optimizer = accelerator.prepare(scorer, optimizer)
-        evaluations: list[Evaluation] = []
+        kept = self.checkpoints.load()
+        if kept is not None:
+            self._restore(kept, trained, optimizer, scheduler)
+            self.say(f"going on behind step {self.step} of {steps}, from a checkpoint")
         total = train.epochs * len(self.dataset)
-        with progress(total, "finetune", shown=accelerator.is_main_process) as bar:
+        started = time.perf_counter() - self.seconds
+        saved = time.perf_counter()
+        seen = (self.epoch - 1) * len(self.dataset) + min(self.done * self.size, len(self.dataset))
+        with progress(total, "finetune", shown=accelerator.is_main_process, done=seen) as bar, listening() as asked:
             bar.set_postfix(self._postfix(None))
-            for epoch in range(1, train.epochs + 1):
+
+            def keep() -> None:
+                self.seconds = time.perf_counter() - started
+                self._keep(trained, optimizer, scheduler)
+
+            while self.epoch <= train.epochs:
                 wrapped.train()
-                self._epoch(epoch, wrapped, parameters, optimizer, scheduler, bar)
-                evaluation = self.holdout.evaluate(scorer)
-                if not math.isfinite(evaluation.loss):
-                    raise UserError(
-                        f"the hold-out's loss became {evaluation.loss} in epoch {epoch}", "lower train.learning_rate"
-                    )
-                evaluations.append(evaluation)
-                if self.best is None or evaluation.better_than(self.best.evaluation):
-                    self.best = Best(epoch, evaluation, adapter_state(model))
-                self._log(
-                    {"epoch": epoch, **{f"holdout_{name}": value for name, value in evaluation.figures().items()}}
-                )
-                bar.set_postfix(self._postfix(None, evaluation), refresh=False)
+                for _ in self._epoch(wrapped, parameters, optimizer, scheduler, bar):
+                    stop, due = self._agree(asked.number, time.perf_counter() - saved > 60 * train.checkpoint_minutes)
+                    if stop or due:
+                        keep()
+                        saved = time.perf_counter()
+                    if stop:
+                        raise Stopped(stop, f"behind step {self.step} of {steps}")
+                self._judge(model, scorer, bar)
+                keep()
+                saved = time.perf_counter()
+        self.seconds = time.perf_counter() - started
         accelerator.free_memory()
-        return evaluations
+        return self.evaluations
+
+    def _judge(self, model: Any, scorer: LabelScorer, bar: Any) -> None:
+        """The end of an epoch: what it is worth, and whether it is the best."""
+        evaluation = self.holdout.evaluate(scorer)
+        if not math.isfinite(evaluation.loss):
+            raise UserError(
+                f"the hold-out's loss became {evaluation.loss} in epoch {self.epoch}", "lower train.learning_rate"
+            )
+        self.evaluations.append(evaluation)
+        if self.best is None or evaluation.better_than(self.best.evaluation):
+            self.best = Best(self.epoch, evaluation, adapter_state(model))
+        figures = {f"holdout_{name}": value for name, value in evaluation.figures().items()}
+        self._log({"epoch": self.epoch, **figures})
+        bar.set_postfix(self._postfix(None, evaluation), refresh=False)
+        self.epoch, self.done = self.epoch + 1, 0
 
     def _epoch(
-        self, epoch: int, scorer: Any, parameters: Sequence[Any], optimizer: Any, scheduler: Any, bar: Any
-    ) -> None:
+        self, scorer: Any, parameters: Sequence[Any], optimizer: Any, scheduler: Any, bar: Any
+    ) -> Iterator[None]:
+        """The steps of this epoch that are not done; yields after each."""
         losses: list[torch.Tensor] = []
         since, seen = time.perf_counter(), 0
-        for rows in self._steps(epoch):
-            losses.append(self._accumulate(scorer, rows))
-            self.accelerator.clip_grad_norm_(parameters, self.train.max_grad_norm)
-            optimizer.step()
+        for rows in itertools.islice(self._steps(self.epoch), self.done, None):
+            loss = self._gradient(scorer, rows, optimizer)
+            norm = self.accelerator.clip_grad_norm_(parameters, self.train.max_grad_norm)
+            if self._usable(norm, loss):
+                losses.append(loss)
+                optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
             self.step += 1
+            self.done += 1
             seen += len(rows)
             bar.update(len(rows))
-            if self.step % LOG_STEPS == 0:
-                loss = self._mean(losses)
+            if self.step % LOG_STEPS == 0 and losses:
+                mean = torch.stack(losses).mean().item()
                 now = time.perf_counter()
                 rate = {
-                    "loss": loss,
+                    "loss": mean,
                     "learning_rate": scheduler.get_last_lr()[0],
                     "rows_per_second": seen / (now - since),
                 }
-                self._log({"step": self.step, "epoch": epoch, **rate})
-                bar.set_postfix(self._postfix(loss), refresh=False)
+                self._log({"step": self.step, "epoch": self.epoch, **rate})
+                bar.set_postfix(self._postfix(mean), refresh=False)
                 losses, since, seen = [], now, 0
-        if losses:
-            self._mean(losses)
+            yield
 
-    def _mean(self, losses: Sequence[torch.Tensor]) -> float:
-        """The mean of some steps' losses. Raises UserError where it is no number: what follows would be none either."""
-        loss = torch.stack(list(losses)).mean().item()
-        if not math.isfinite(loss):
+    def _usable(self, norm: Any, loss: torch.Tensor) -> bool:
+        """Whether the loss and its gradient are numbers. A step whose are not is passed over and counted.
+
+        Raises UserError after `MOST_SKIPPED` of them in a row: what follows would be no better."""
+        if math.isfinite(float(norm) + loss.item()):
+            self.in_a_row = 0
+            return True
+        self.skipped += 1
+        self.in_a_row += 1
+        if self.in_a_row == MOST_SKIPPED:
             raise UserError(
-                f"the loss became {loss} by step {self.step}", "lower train.learning_rate, or set train.precision: fp32"
+                f"the loss or its gradient was no number (NaN or infinite) in {MOST_SKIPPED} steps in a row, up to step "
+                f"{self.step + 1}",
+                "lower train.learning_rate, or set train.precision: fp32",
             )
-        return loss
+        self.say(f"WARNING: step {self.step + 1} skipped: its loss or gradient is no number")
+        return False
+
+    def _gradient(self, scorer: Any, rows: Sequence[int], optimizer: Any) -> torch.Tensor:
+        """Adds up the gradient of the rows' mean loss, in smaller parts from where memory runs out: the parts are weighted
+        by their rows, so the gradient is the same. Raises UserError where one row does not fit."""
+        while True:
+            try:
+                return self._accumulate(scorer, rows)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                words = " ".join(str(error).split())[:160]
+            optimizer.zero_grad()  # behind the except: only now is what the failed pass held given back
+            if self.rows_at_once == 1 or self.accelerator.num_processes > 1:
+                raise UserError(
+                    f"out of memory with {self.rows_at_once} rows at once: {words}",
+                    "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, "
+                    "or lower prompt.max_length",
+                )
+            self.rows_at_once = -(-self.rows_at_once // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.say(
+                f"WARNING: out of memory at step {self.step + 1}; from here {self.rows_at_once} rows at once, the same "
+                f"{self.size} rows a step"
+            )
+
+    def _agree(self, number: Optional[int], due: bool) -> tuple[int, bool]:
+        """What any process was asked, the same on all: the signal to stop on (0: none), and whether to keep a checkpoint."""
+        if self.accelerator.num_processes == 1:
+            return number or 0, due
+        mine = torch.tensor([[number or 0, int(due)]], device=self.accelerator.device)
+        stop, any_due = self.accelerator.gather(mine).amax(0).tolist()
+        return int(stop), bool(any_due)
+
+    def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> None:
+        """Writes a checkpoint. Every process takes part, for its own random numbers."""
+        randoms = gather_object([random_state()])
+        if not self.accelerator.is_main_process:
+            return
+        best = None
+        if self.best is not None:
+            state = dict(self.best.state)
+            best = {"epoch": self.best.epoch, "evaluation": self.best.evaluation.figures(), "state": state}
+        self.checkpoints.save(
+            self.step,
+            {
+                "parameters": {name: parameter.detach().cpu() for name, parameter in trained.items()},
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "random": randoms,
+                "place": [self.epoch, self.done, self.step, self.rows_at_once, self.skipped, self.in_a_row],
+                "evaluations": [evaluation.figures() for evaluation in self.evaluations],
+                "best": best,
+                "seconds": self.seconds,
+                "metrics": self.metrics.read_text(encoding="utf-8") if self.metrics.exists() else "",
+            },
+        )
+
+    def _restore(self, kept: Mapping[str, Any], trained: Mapping[str, Any], optimizer: Any, scheduler: Any) -> None:
+        for name, parameter in trained.items():
+            parameter.data.copy_(kept["parameters"][name])
+        optimizer.load_state_dict(kept["optimizer"])
+        scheduler.load_state_dict(kept["scheduler"])
+        set_random_state(kept["random"][self.accelerator.process_index])
+        self.epoch, self.done, self.step, self.rows_at_once, self.skipped, self.in_a_row = kept["place"]
+        self.evaluations = [Evaluation(**figures) for figures in kept["evaluations"]]
+        if kept["best"] is not None:
+            best = kept["best"]
+            self.best = Best(best["epoch"], Evaluation(**best["evaluation"]), best["state"])
+        self.seconds = kept["seconds"]
+        if self.accelerator.is_main_process:
+            self.metrics.write_text(kept["metrics"], encoding="utf-8")
 
     def _steps(self, epoch: int) -> Iterator[list[int]]:
         """The rows of each optimizer step, every row once in an order of the seed and the epoch alone."""
         order = torch.randperm(
             len(self.dataset), generator=torch.Generator().manual_seed(self.train.seed * 1000 + epoch)
         ).tolist()
-        size = self.train.batch_size * self.train.accumulation
-        for start in range(0, len(order), size):
-            yield order[start : start + size]
+        for start in range(0, len(order), self.size):
+            yield order[start : start + self.size]
 
     def _accumulate(self, scorer: Any, rows: Sequence[int]) -> torch.Tensor:
-        """Adds up the gradient of the rows' mean loss and returns that mean, of this process's share.
+        """Adds up the gradient of the rows' mean loss and returns that mean, the same on every process.
 
         Weighting by rows keeps a short last batch from counting more than its rows, with any number of processes."""
-        accelerator, size = self.accelerator, self.train.batch_size
+        accelerator, size = self.accelerator, self.rows_at_once
         total = torch.zeros((), device=accelerator.device)
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
@@ -151,7 +280,8 @@ class TrainingLoop:
                 loss = scorer(batch, targets).losses.sum() * weight
                 accelerator.backward(loss)
             total += loss.detach()
-        return total
+        mean: torch.Tensor = accelerator.reduce(total, "mean")
+        return mean
 
     def _postfix(self, loss: Optional[float], evaluation: Optional[Evaluation] = None) -> dict[str, str]:
         shown = evaluation or (self.best.evaluation if self.best else None)
@@ -164,3 +294,9 @@ class TrainingLoop:
                 file.write(json.dumps(dict(values), allow_nan=False) + "\n")
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         self.accelerator.log(numbers, step=self.step)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host has no more memory: CUDA has an error of its own, the CPU's allocator a sentence."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)

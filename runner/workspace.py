@@ -48,6 +48,11 @@ class Workspace:
         return contract.adapter_folder(self.dataset)
 
     @property
+    def checkpoints(self) -> str:
+        """Folder of what an unfinished fine-tune goes on from."""
+        return f"saved_model/.checkpoints/{self.dataset}"
+
+    @property
     def result(self) -> str:
         """Predictions as the contract wants them."""
         return contract.result_path(self.dataset)
@@ -56,6 +61,11 @@ class Workspace:
     def predictions(self) -> str:
         """Predictions with their probabilities, a JSON object a line."""
         return f"result/predictions_{self.dataset}.jsonl"
+
+    @property
+    def unfinished_predictions(self) -> str:
+        """The rows that an unfinished prediction has got through."""
+        return f"result/.predictions_{self.dataset}.partial"
 
     @property
     def run_record(self) -> Path:

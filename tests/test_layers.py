@@ -14,6 +14,7 @@ HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "evaluate", 
 MODEL_SIDE = {
     "accelerator",
     "adapter",
+    "checkpoint",
     "decoding",
     "finetune",
     "holdout",

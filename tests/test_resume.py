@@ -1,0 +1,281 @@
+"""A run that was cut goes on to the same bytes, wherever it was cut; what would make it another run is refused."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import recipe_tree, write_recipe, write_tables
+
+from runner import checkpoint, pipeline, predict, training
+from runner.command import main
+from runner.errors import UserError
+from runner.recipe_file import load_recipes
+from runner.stopping import Stopped
+
+ADAPTER = "saved_model/tiny/adapter_model.safetensors"
+RESULTS = ("result/result_tiny.txt", "result/predictions_tiny.jsonl")
+OFTEN = {"lora": {"lora_dropout": 0.1}, "train": {"epochs": 3, "batch_size": 4, "checkpoint_minutes": 1e-9}}
+
+
+def run(workspace: Path, base: Path, fresh: bool = False, **changes: Any) -> None:
+    how = {name: {**OFTEN.get(name, {}), **changes.get(name, {})} for name in {*OFTEN, *changes}}
+    path = write_recipe(workspace, recipe_tree(base, **how))
+    pipeline.run(load_recipes([path]), workspace, fresh=fresh)
+
+
+def outputs(workspace: Path) -> list[bytes]:
+    return [(workspace / name).read_bytes() for name in (ADAPTER, *RESULTS)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> list[bytes]:
+    """What an uninterrupted run leaves."""
+    workspace = write_tables(tmp_path_factory.mktemp("whole"))
+    run(workspace, tiny_base)
+    return outputs(workspace)
+
+
+def cut_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, error: Any = KeyboardInterrupt) -> None:
+    """Makes the given call of `owner.name` end in an error."""
+    real, calls = getattr(owner, name), [0]
+
+    def cut(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, cut)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (training.TrainingLoop, "_accumulate", 1),
+        (training.TrainingLoop, "_accumulate", 7),
+        (training.TrainingLoop, "_judge", 2),
+        (checkpoint, "digest", 5),  # while a checkpoint is saved, before it has its name
+        (checkpoint.os, "fsync", 8),
+        (training.TrainingLoop, "_keep", 15),  # behind the last step
+        (predict, "_line", 3),
+    ],
+)
+def test_a_cut_run_goes_on_to_the_same_bytes(
+    workspace: Path,
+    tiny_base: Path,
+    whole: list[bytes],
+    owner: Any,
+    name: str,
+    call: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        cut_at(patch, owner, name, call)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    run(workspace, tiny_base)
+    assert outputs(workspace) == whole
+    assert not (workspace / "saved_model/.checkpoints/tiny").exists()
+
+
+def test_a_signal_ends_the_step_and_keeps_a_checkpoint(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real, steps = training.TrainingLoop._accumulate, []
+
+    def signalled(loop: Any, scorer: Any, rows: Any) -> Any:
+        steps.append(loop.step)
+        if len(steps) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(loop, scorer, rows)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingLoop, "_accumulate", signalled)
+        with pytest.raises(Stopped, match="stopped by SIGTERM behind step 6 of 12; the same command goes on") as caught:
+            run(workspace, tiny_base)
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert steps == list(range(6))
+    monkeypatch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: steps.append(rest[0].step) or real(*rest))
+    run(workspace, tiny_base)
+    assert steps == list(range(12))
+    assert "going on behind step 6 of 12" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+def test_the_command_says_how_it_was_stopped(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real = training.TrainingLoop._accumulate
+    monkeypatch.setattr(
+        training.TrainingLoop, "_accumulate", lambda *rest: os.kill(os.getpid(), signal.SIGINT) or real(*rest)
+    )
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(path), "--workspace", str(workspace)]) == 130
+    assert "stopped by SIGINT behind step 1 of 8; the same command goes on from there" in capsys.readouterr().err
+
+
+def stopped(workspace: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A run that was cut behind its third step; its checkpoints, oldest first."""
+    with monkeypatch.context() as patch:
+        cut_at(patch, training.TrainingLoop, "_accumulate", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, base)
+    return sorted((workspace / "saved_model/.checkpoints/tiny").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    workspace: Path, tiny_base: Path, whole: list[bytes], damage: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    kept = stopped(workspace, tiny_base, monkeypatch)
+    assert [path.name[:13] for path in kept] == ["step-00000002", "step-00000003"]
+    data = bytearray(kept[-1].read_bytes())
+    data[len(data) // 2] ^= 1
+    kept[-1].write_bytes(data[:-9] if damage == "cut" else data)
+    run(workspace, tiny_base)
+    out = capsys.readouterr().out
+    assert f"WARNING: {kept[-1]} is damaged, going on from the one before" in out
+    assert "going on behind step 2 of 12" in out
+    assert outputs(workspace) == whole
+
+
+def test_with_every_checkpoint_damaged_the_run_starts_over(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in stopped(workspace, tiny_base, monkeypatch):
+        path.write_bytes(b"")
+    run(workspace, tiny_base)
+    assert outputs(workspace) == whole
+
+
+def test_another_run_does_not_go_on_from_it(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(workspace, tiny_base, monkeypatch)
+    with pytest.raises(UserError, match=r"(?s)it was another one\n  train.learning_rate: then 0.01, now 0.02.*--fresh"):
+        run(workspace, tiny_base, train={"learning_rate": 0.02})
+    with pytest.raises(UserError, match=r"(?s)another one\n  holdout: then '.*', now '.*'\n  train: then"):
+        run(workspace, tiny_base, samples={"seed": 3})
+    run(workspace, tiny_base)
+    assert outputs(workspace) == whole
+
+
+def test_predictions_that_were_made_are_not_made_again(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    partial = workspace / "result/.predictions_tiny.partial"
+    with monkeypatch.context() as patch:
+        cut_at(patch, predict, "_line", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    assert len(partial.read_bytes().splitlines()) == 1 + 3
+    partial.write_bytes(partial.read_bytes()[:-5])  # the last line is torn
+    run(workspace, tiny_base)
+    assert "going on behind row 2 of 5" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+    assert not partial.exists()
+
+
+def test_predictions_of_another_run_are_made_again(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        cut_at(patch, predict, "_line", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base, train={"seed": 5})
+    run(workspace, tiny_base)
+    assert "going on behind row" not in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+def test_predictions_in_batches_go_on_with_whole_batches(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(workspace, tiny_base, decoding={"batch": 2})
+    expected = outputs(workspace)
+    (workspace / "result/manifest_tiny.json").unlink()
+    with monkeypatch.context() as patch:
+        cut_at(patch, predict, "_line", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base, decoding={"batch": 2})
+    run(workspace, tiny_base, decoding={"batch": 2})
+    assert "going on behind row 2 of 5" in capsys.readouterr().out
+    assert outputs(workspace) == expected
+
+
+def test_fresh_starts_over(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    stopped(workspace, tiny_base, monkeypatch)
+    run(workspace, tiny_base, fresh=True, train={"learning_rate": 0.02})
+    assert "going on" not in capsys.readouterr().out
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        cut_at(patch, checkpoint.torch, "save", 3, OSError(28, "No space left on device"))
+        run(workspace, tiny_base)
+    assert (
+        "WARNING: no checkpoint at step 3: [Errno 28] No space left on device; training goes on"
+        in capsys.readouterr().out
+    )
+    assert outputs(workspace) == whole
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 9 bytes"), MemoryError()],
+)
+def test_out_of_memory_halves_the_rows_at_once_and_nothing_else(
+    workspace: Path, tiny_base: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(workspace, tiny_base, lora={"lora_dropout": 0})
+    expected = outputs(workspace)[0]
+    with monkeypatch.context() as patch:
+        cut_at(patch, training.LabelScorer, "forward", 12, error)
+        run(workspace, tiny_base, fresh=True, lora={"lora_dropout": 0})
+    assert "from here 2 rows at once, the same 4 rows a step" in capsys.readouterr().out
+    one, other = (load(data) for data in (expected, outputs(workspace)[0]))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-6, rtol=1e-4)
+
+
+def load(data: bytes) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load as read
+
+    return dict(read(data))
+
+
+def test_out_of_memory_with_one_row_says_what_to_change(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(training.TrainingLoop, "_accumulate", full)
+    with pytest.raises(UserError, match=r"out of memory with 1 rows at once(?s:.*)lower train.batch_size"):
+        run(workspace, tiny_base)
+
+
+def test_a_step_whose_gradient_is_no_number_is_skipped_and_counted(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real, calls = training.TrainingLoop._accumulate, [0]
+
+    def sometimes(loop: Any, scorer: Any, rows: Any) -> Any:
+        calls[0] += 1
+        loss = real(loop, scorer, rows)
+        if calls[0] in (2, 3, 9):
+            next(p for p in scorer.parameters() if p.requires_grad).grad[0, 0] = float("inf")
+        return loss
+
+    monkeypatch.setattr(training.TrainingLoop, "_accumulate", sometimes)
+    run(workspace, tiny_base)
+    assert [f"step {n} skipped" in capsys.readouterr().out for n in (2,)] == [True]
+    manifest = (workspace / "saved_model/tiny/manifest.json").read_text()
+    assert '"skipped_steps": 3' in manifest
