@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from grading import contract
 from runner.base_model import Base
@@ -97,7 +97,7 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
 
 def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Writes the adapter's tensors and configuration into `folder`: the same adapter gives the same bytes."""
-    save_file(dict(state), str(folder / contract.ADAPTER_WEIGHTS), metadata={"format": "pt"})
+    (folder / contract.ADAPTER_WEIGHTS).write_bytes(save(dict(state), metadata={"format": "pt"}))
     model.peft_config["default"].save_pretrained(str(folder))
     path = folder / contract.ADAPTER_CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))

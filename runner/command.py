@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from runner import __version__, pipeline
 from runner.errors import UserError
+from runner.launcher import shortfall
 from runner.recipe_file import is_override, load_recipes
 from runner.stopping import Stopped
 
@@ -40,6 +41,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if not recipes:
             raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; they are YAML files")
         loaded = load_recipes(recipes, overrides)
+        fewer = shortfall()
+        if fewer and pipeline.is_main_process():
+            print(fewer, file=sys.stderr)
         if options.check:
             for one in loaded:
                 print(f"{one.path}: fine")
@@ -54,9 +58,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None:
-            raise  # not about a file: ours to mend
-        print(f"{error.filename}: {error.strerror}\n  next: see to that file or folder and run again", file=sys.stderr)
+        if error.errno is None:
+            raise  # not the system's word: ours to mend
+        where = error.filename or f"the disk of {options.workspace.resolve()}"
+        print(f"{where}: {error.strerror}\n  next: see to it and run again; what was finished stays", file=sys.stderr)
         return 2
     except Stopped as stopped:
         if pipeline.is_main_process():

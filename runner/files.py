@@ -25,15 +25,23 @@ def write_aside(path: Path, data: bytes) -> None:
 def folder_aside(path: Path, forget: Sequence[str] = ()) -> Iterator[Path]:
     """An empty folder beside `path` to fill; when the block ends without an error it takes `path`'s place.
 
-    Whatever else lay in `path` is carried over, but for the names in `forget`: nothing of the user's is lost."""
+    Whatever else lay in `path` is carried over, but for the names in `forget`: nothing of the user's is lost, not even
+    where the power fails between the two renames or the second of them does."""
     aside, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
+    if old.is_dir() and not path.exists():
+        old.rename(path)
     for stale in (aside, old):
         shutil.rmtree(stale, ignore_errors=True)
     aside.mkdir(parents=True)
     yield aside
     if path.exists():
         path.rename(old)
-    aside.rename(path)
+    try:
+        aside.rename(path)
+    except OSError:
+        if old.is_dir():
+            old.rename(path)
+        raise
     if old.is_dir():
         for other in old.iterdir():
             if other.name not in forget and not (path / other.name).exists():

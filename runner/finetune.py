@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import Dataset
 
-from runner.adapter import new_adapter, save_adapter
+from runner.adapter import adapter_state, new_adapter, save_adapter
 from runner.base_model import Base
 from runner.checkpoint import Checkpoints
 from runner.errors import UserError
@@ -60,6 +61,7 @@ def finetune(
     set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
     with new_adapter(base, recipe.lora) as model:
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
+        start = adapter_state(model)
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
         choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
@@ -81,9 +83,13 @@ def finetune(
             base.model.gradient_checkpointing_disable()
         best = loop.best
         assert best is not None  # epochs >= 1 is the recipe's rule
+        _require_finite(best.state)
+        moved = any(not torch.equal(best.state[name], tensor) for name, tensor in start.items())
         if accelerator.is_main_process:
             save_adapter(model, best.state, folder)
             (folder / "prompt.json").write_text(json.dumps(prompt.description(), indent=1) + "\n", encoding="utf-8")
+    if not moved:
+        say("WARNING: training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
     if len([count for count in best.evaluation.answers.values() if count]) == 1:
         say(
             "WARNING: the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
@@ -114,6 +120,16 @@ def finetune(
         "rows_per_second": round(len(dataset) * recipe.train.epochs / loop.seconds, 2),
         "prompt_digest": prompt.digest(),
     }
+
+
+def _require_finite(state: Mapping[str, torch.Tensor]) -> None:
+    """Raises UserError for a value that is no number: such an adapter is never written."""
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the adapter's {name} holds a value that is no number (NaN or infinite); nothing was written",
+                "lower train.learning_rate, and start over: --fresh",
+            )
 
 
 @contextmanager

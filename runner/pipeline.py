@@ -21,6 +21,7 @@ from grading import contract
 from runner.base_model import Base, Bases
 from runner.errors import UserError
 from runner.files import digest, folder_aside
+from runner.lock import locked
 from runner.manifest import Manifest, finish, finished, read_manifest
 from runner.prepare import prepare, read_records
 from runner.prompt import Prompt, build_prompt
@@ -54,12 +55,14 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
     bases, wanted = Bases(root), set(stages)
     for loaded in recipes:
         started = time.perf_counter()
-        work = Work(loaded.recipe, Workspace(root, loaded.recipe.task.name), bases, fresh)
-        for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
-            if name in wanted:
-                stage()
-        if is_main_process():
-            write_run_record(loaded, work.workspace, STAGES, time.perf_counter() - started)
+        workspace = Workspace(root, loaded.recipe.task.name)
+        work = Work(loaded.recipe, workspace, bases, fresh)
+        with locked(workspace.lock) if is_main_process() else nullcontext():
+            for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
+                if name in wanted:
+                    stage()
+            if is_main_process():
+                write_run_record(loaded, workspace, STAGES, time.perf_counter() - started)
 
 
 def is_main_process() -> bool:

@@ -114,7 +114,7 @@ def open_trunk(
                 "make room, or set train.keep_trunk: false",
             )
         say(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
-        _store(scorer, first, prompt, suffixes, layout, size, path, tokens)
+        _store(scorer, first, prompt, suffixes, layout, size, path, tokens, nbytes)
     stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
     return Trunk(first, prompt, suffixes, stored)
 
@@ -137,10 +137,14 @@ def _store(
     size: int,
     path: Path,
     tokens: int,
+    nbytes: int,
 ) -> None:
     """Writes the states aside and renames the file. Layers above the trunk are not run."""
     aside = path.with_name(f".{path.name}.partial")
     model, head = scorer.model, len(prompt.prefix)
+    with aside.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):  # a disk that fills up under a mapped file ends the process without a word
+            os.posix_fallocate(file.fileno(), 0, nbytes)
     stored = torch.from_file(str(aside), shared=True, size=tokens * model.config.hidden_size, dtype=model.dtype).view(
         tokens, -1
     )
@@ -157,7 +161,9 @@ def _store(
             stored[place : place + len(suffix)] = states[line, last + 1 - len(suffix) : last + 1]
             place += len(suffix)
     scorer.train(training)
-    del stored  # unmapped, hence written
+    del stored  # unmapped, hence the system's to write
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
     os.replace(aside, path)
 
 

@@ -68,6 +68,11 @@ class Workspace:
         return f"result/.predictions_{self.dataset}.partial"
 
     @property
+    def lock(self) -> Path:
+        """Held while a run works on this dataset."""
+        return self.root / f"saved_model/.{self.dataset}.lock"
+
+    @property
     def run_record(self) -> Path:
         """What was run, with what, and what came of it."""
         return self.root / self.adapter / "run.json"

@@ -1,0 +1,163 @@
+"""What goes wrong around a run: another run, a full or locked disk, a launcher that starts too few. One clear line each, and
+whatever was finished stays."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, recipe_tree, write_recipe
+
+from runner import adapter, files, finetune, training
+from runner.command import main
+from runner.errors import UserError
+from runner.launcher import shortfall
+from runner.lock import locked
+
+FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
+
+
+def start(workspace: Path, base: Path, *more: str, **changes: Any) -> int:
+    return main([str(write_recipe(workspace, recipe_tree(base, **changes))), "--workspace", str(workspace), *more])
+
+
+def test_two_runs_in_one_place(tmp_path: Path) -> None:
+    path = tmp_path / "saved_model/.tiny.lock"
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom runner.lock import locked\n"
+        f"with locked(Path({str(path)!r})):\n print('held', flush=True)\n input()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+    held = pytest.raises(UserError, match=rf"another run is at work here: process {other.pid} on \S+\n  next: wait")
+    with held, locked(path):
+        pass
+    other.kill()  # a dead one's lock is gone with it
+    other.wait()
+    with locked(path), pytest.raises(UserError, match=f"process {os.getpid()} on"), locked(path):
+        pass
+    with locked(path):
+        pass
+
+
+def test_a_second_run_is_refused_by_the_command(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    with locked(workspace / "saved_model/.tiny.lock"):
+        assert start(workspace, tiny_base) == 2
+    assert "another run is at work here" in capsys.readouterr().err
+
+
+def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch) -> list[int]:
+    """Makes the n-th call of `owner.name` end in a full disk; how many calls there were, in a list."""
+    real, calls = getattr(owner, name), [0]
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments, **named)
+
+    patch.setattr(owner, name, fails)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(files.os, "fsync"), (files.os, "replace"), (files.Path, "rename"), (adapter.Path, "write_bytes")],
+)
+def test_a_full_disk_is_one_line_and_costs_nothing_that_was_finished(
+    workspace: Path, tiny_base: Path, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """At the n-th write of each kind, for every n that a run has."""
+    assert start(workspace, tiny_base) == 0
+    before = [(workspace / each).read_bytes() for each in FINISHED]
+    codes = []
+    for nth in range(1, 40):
+        with monkeypatch.context() as patch:
+            calls = failing(owner, name, nth, patch)
+            codes.append(start(workspace, tiny_base, "--fresh"))
+        err = capsys.readouterr().err
+        if calls[0] < nth:
+            break
+        for each in FINISHED:
+            assert (workspace / each).exists(), (nth, each)
+        assert codes[-1] in (0, 2)
+        assert (os.strerror(errno.ENOSPC) in err) == (codes[-1] == 2)
+        assert "Traceback" not in err
+    assert codes.pop() == 0
+    assert 2 in codes
+    assert start(workspace, tiny_base) == 0
+    assert [(workspace / each).read_bytes() for each in FINISHED] == before
+
+
+def test_a_run_that_died_between_two_renames_has_lost_nothing(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(workspace, tiny_base) == 0
+    before = (workspace / FINISHED[0]).read_bytes()
+    (workspace / "saved_model/tiny").rename(workspace / "saved_model/.tiny.old")
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert start(workspace, tiny_base, "--fresh") == 130
+    assert (workspace / FINISHED[0]).read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    (workspace / "saved_model").mkdir()
+    (workspace / "saved_model").chmod(0o500)
+    assert start(workspace, tiny_base) == 2
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_by_a_file(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    (workspace / "saved_model").write_text("mine")
+    assert start(workspace, tiny_base) == 2
+    assert "saved_model" in capsys.readouterr().err
+    assert (workspace / "saved_model").read_text() == "mine"
+
+
+def test_an_adapter_with_a_value_that_is_no_number_is_never_written(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real = adapter.adapter_state
+
+    def damaged(model: Any) -> dict[str, torch.Tensor]:
+        state = real(model)
+        next(iter(state.values()))[0, 0] = float("nan")
+        return state
+
+    monkeypatch.setattr(training, "adapter_state", damaged)
+    assert start(workspace, tiny_base) == 2
+    assert "holds a value that is no number (NaN or infinite); nothing was written" in capsys.readouterr().err
+    assert not (workspace / "saved_model/tiny").exists()
+
+
+def test_an_adapter_that_has_not_moved_is_said(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    start_state: list[Any] = []
+    real = adapter.adapter_state
+    monkeypatch.setattr(finetune, "adapter_state", lambda model: start_state.append(real(model)) or start_state[0])
+    monkeypatch.setattr(training, "adapter_state", lambda model: start_state[0])
+    assert start(workspace, tiny_base) == 0
+    assert "WARNING: training has not changed the adapter" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "size", "said"),
+    [
+        (["python", "/bin/accelerate", "launch", "--cpu", "--num_processes", "2", "main.py"], "1", True),
+        (["accelerate", "launch", "--num-processes=4", "main.py"], "2", True),
+        (["accelerate", "launch", "--num_processes", "2", "main.py"], "2", False),
+        (["accelerate", "launch", "main.py"], "1", False),
+        (["bash", "--num_processes", "2"], "1", False),
+    ],
+)
+def test_a_launcher_that_starts_too_few(command: list[str], size: str, said: bool, monkeypatch: Any) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert bool(shortfall(command)) == said

@@ -1,0 +1,97 @@
+"""SIGKILL at random moments of a small real run: each run that goes on ends with the bytes of one that was never killed.
+
+    tox -e faults                          100 kills
+    LABELTUNE_KILLS=500 tox -e faults
+
+A run is a fork of this process, which has loaded the libraries, so that kills fall into its work and not into imports.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import recipe_tree, write_recipe, write_tables
+
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")]
+
+KILLS = int(os.environ.get("LABELTUNE_KILLS", "100"))
+MOST_IN_A_RUN = 6
+OUTPUTS = (
+    "pre_data/tiny/tiny_train.json",
+    "pre_data/tiny/tiny_holdout.json",
+    "pre_data/tiny/tiny_dev.json",
+    "saved_model/tiny/adapter_model.safetensors",
+    "saved_model/tiny/adapter_config.json",
+    "saved_model/tiny/prompt.json",
+    "result/result_tiny.txt",
+    "result/predictions_tiny.jsonl",
+)
+HOW = {
+    "lora": {"lora_dropout": 0.1, "target_modules": "all-linear"},
+    "train": {"epochs": 3, "batch_size": 4, "accumulation": 2, "checkpoint_minutes": 1e-9},
+}
+
+
+def forked(workspace: Path, recipe: Path) -> int:
+    """Starts the command in a process of its own; its number."""
+    child = os.fork()
+    if child == 0:
+        code = 99
+        with contextlib.suppress(BaseException), (workspace / "log").open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            from runner.command import main
+
+            code = main([str(recipe), "--workspace", str(workspace)])
+        os._exit(code)
+    return child
+
+
+def ended(child: int, seconds: float) -> bool:
+    """Whether the process came to its end, well, within that time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def outputs(workspace: Path) -> dict[str, bytes]:
+    return {name: (workspace / name).read_bytes() for name in OUTPUTS}
+
+
+def test_killed_runs_end_as_whole_ones(tiny_base: Path, tmp_path: Path) -> None:
+    import runner.finetune
+    import runner.predict  # noqa: F401
+
+    torch.set_num_threads(1)
+    workspace = write_tables(tmp_path / "whole")
+    recipe = write_recipe(tmp_path, recipe_tree(tiny_base, **HOW))
+    started = time.monotonic()
+    assert ended(forked(workspace, recipe), 300)
+    whole, seconds = outputs(workspace), time.monotonic() - started
+    draw, kills, runs, resumed = random.Random(0), 0, 0, 0
+    while kills < KILLS:
+        runs += 1
+        workspace = write_tables(tmp_path / f"run-{runs}")
+        for _ in range(MOST_IN_A_RUN):
+            child = forked(workspace, recipe)
+            if ended(child, draw.uniform(0, seconds)):
+                break
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            kills += 1
+        else:
+            assert ended(forked(workspace, recipe), 300), (workspace / "log").read_text()
+        assert outputs(workspace) == whole, workspace
+        resumed += (workspace / "log").read_text().count("going on behind")
+    print(f"{kills} kills in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction")
+    assert resumed > 0
