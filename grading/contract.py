@@ -18,6 +18,9 @@ DEV_KEYS = ("instruction", "input")
 LABELS = ("0", "1")
 """The exam's labels. A key that uses other labels brings its own set, see `label_set`."""
 
+INDEXED = "index\tprediction"
+"""Header of a result file that numbers its rows, as GLUE's test server takes them."""
+
 PREDICTED_ROWS = 150
 """Rows of the dev file that the exam wants predicted, counted from the first."""
 
@@ -134,8 +137,9 @@ def format_result(labels: Iterable[str]) -> bytes:
 def parse_result(data: bytes) -> list[str]:
     """The lines of a result file or an answer key, stripped of their line end only.
 
-    Tolerated: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline. Nothing else: a blank
-    or padded line stays as it is, so that line *i* is line *i*. Raises ContractError where the bytes are not UTF-8."""
+    Tolerated: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline, and GLUE's table: the header
+    `INDEXED`, then each label behind its row's number from 0 and a tab. Nothing else: a blank or padded line stays as it
+    is, so that line *i* is line *i*. Raises ContractError where the bytes are not UTF-8."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -145,7 +149,15 @@ def parse_result(data: bytes) -> list[str]:
     lines = text.split("\n")  # not splitlines(): U+2028 and form feeds are no line ends here
     if lines[-1] == "":
         lines.pop()
-    return [line[:-1] if line.endswith("\r") else line for line in lines]
+    lines = [line[:-1] if line.endswith("\r") else line for line in lines]
+    if lines[:1] != [INDEXED]:
+        return lines
+    return [_behind_index(row, line) for row, line in enumerate(lines[1:])]
+
+
+def _behind_index(row: int, line: str) -> str:
+    index = f"{row}\t"
+    return line[len(index) :] if line.startswith(index) else line  # another row's number: the line is no label
 
 
 # Strict JSON.

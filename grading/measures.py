@@ -30,6 +30,8 @@ class Measures:
     """F1 of the last label in sorted order ("1" of "0" and "1"); with more than two labels the mean over all."""
     majority: float
     """The accuracy of always giving the key's most frequent label, 0 to 1."""
+    confusion: tuple[tuple[int, ...], ...]
+    """A row for each label of the key, a column for each label predicted and a last one for what is no label: counts."""
 
     @property
     def accuracy(self) -> float:
@@ -46,6 +48,7 @@ def measure(answers: Sequence[str], predictions: Sequence[Optional[str]], labels
     def f1(label: str) -> float:
         return _quotient(2 * hits[label], answered[label] + predicted[label])
 
+    met = Counter(zip(answers, predictions))
     scored = labels if len(labels) > 2 else labels[-1:]
     return Measures(
         rows=len(answers),
@@ -54,6 +57,7 @@ def measure(answers: Sequence[str], predictions: Sequence[Optional[str]], labels
         mcc=_mcc(len(answers), correct, answered, predicted),
         f1=math.fsum(f1(label) for label in scored) / len(scored),
         majority=max(answered.values()) / len(answers),
+        confusion=tuple(tuple(met[answer, prediction] for prediction in (*labels, None)) for answer in labels),
     )
 
 

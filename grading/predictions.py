@@ -4,6 +4,9 @@ Line *i* answers dev row *i*. A line that is missing or holds no label of the ke
 key's are not read. What is said about it are counts and the number of the first such line, never an answer.
 """
 
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -16,6 +19,17 @@ from grading.submission import Submission
 
 RESULT_LIMIT = 4 << 20
 """Most bytes of a result file; the exam's has 300."""
+
+_NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
+    (lambda line, labels: not line.strip(), "a blank line"),
+    (lambda line, labels: line.strip() in labels, "with spaces beside the label"),
+    (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, "the label in other characters"),
+    (lambda line, labels: line.rstrip("0").rstrip(".") in labels, "a decimal number"),
+    (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
+    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with words beside the label"),
+)
+"""What a line that is no label may have been meant as, first match first. None of them counts: a grader that guesses what
+was meant can be led to guess right."""
 
 _PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
 
@@ -63,9 +77,11 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
         remarks.append(f"{', '.join(others)} is there too and not read")
     if None in labels:
         first = labels.index(None)
+        line = lines[first][:40]
+        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is no label")
         remarks.append(
             f"no label of {', '.join(key.labels)} on {labels.count(None):,} of its lines, which count as wrong, "
-            f"the first is line {first + 1:,}: {lines[first][:40]!a}"
+            f"the first is row {first + 1:,}: {line!a}, {kind}"
         )
     if len(lines) < rows:
         remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those without a line count as wrong")

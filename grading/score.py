@@ -1,111 +1,191 @@
-"""The command: grades one submission and says what it is worth, each point with its reason.
+"""The command: grades a hand-in, or a whole class, and says what each is worth, each point with its reason.
 
-    python -m grading.score [--submission DIR] [--answers DIR] [--datasets QQP,CoLA] [--json FILE] [--rubric]
+    python -m grading.score [--submission HANDIN] [--answers DIR] [--datasets QQP,CoLA] [--json FILE] [--gradescope FILE]
+    python -m grading.score --submissions DIR --answers DIR --out DIR [--jobs N] [--resume]
+    python -m grading.score --rubric
 
 Exit codes: 0 graded (whatever the points), 2 could not grade (the mistake is said in words), 1 the grader's own fault
-(with its traceback), 130 interrupted.
+(with its traceback), 130 interrupted. The files asked for are written in each of these cases but the last.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
-from fractions import Fraction
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
-from grading import contract, rubric
-from grading.adapter import check_adapter
-from grading.answers import AnswerKey, read_keys
-from grading.errors import CouldNotGrade
-from grading.predictions import check_predictions
-from grading.records import check_records
-from grading.report import DatasetGrade, PartGrade, Report, as_json, as_text
-from grading.submission import Submission
+from grading import contract, handin, report, rubric
+from grading.errors import CouldNotGrade, FileProblem
+from grading.exam import Exam
 
 OWN_ANSWERS = Path(__file__).resolve().parent.parent / contract.ANSWER_FOLDER
 """The keys of the grader's own checkout: never looked for in the submission, nor in the folder it is started from."""
 
 
-def grade(submission: Submission, keys: Sequence[AnswerKey]) -> Report:
-    """The report of a submission. Each of the `keys` (at least one) names a dataset and counts as much as any other."""
-    weight = Fraction(1, len(keys))
-    return Report(tuple(_grade_dataset(submission, key, weight) for key in keys))
-
-
-def _grade_dataset(submission: Submission, key: AnswerKey, weight: Fraction) -> DatasetGrade:
-    accuracy, measures = check_predictions(submission, key)
-    verdicts = {
-        rubric.PRE_DATA: check_records(submission, key),
-        rubric.SAVED_MODEL: check_adapter(submission, key.dataset),
-        rubric.RESULT: accuracy,
-    }
-    parts = tuple(PartGrade(key.dataset, part, weight, tuple(verdicts[part])) for part in rubric.parts())
-    return DatasetGrade(key, parts, measures)
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """The command line; the exit code. Raises what is the grader's own fault."""
-    options = _parser().parse_args(arguments)
-    if options.rubric:
-        _say(rubric.as_text())
-        return 0
+    """The command line; the exit code. What is the grader's own fault is printed with its traceback."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _require_together(parser, options)
     try:
-        keys = read_keys(options.answers, options.datasets)
-        report = grade(Submission(options.submission), keys)
-        if options.json == "-":
-            _say(_json_text(report))
+        if options.rubric:
+            _say(rubric.as_text())
             return 0
-        _say(as_text(report, colour=_wants_colour()))
-        if options.json is not None:
-            _write_json(Path(options.json), report)
+        exam = Exam(options.answers, options.datasets, options.base, options.data)
+        return _grade_one(exam, options) if options.submissions is None else _grade_class(exam, options)
     except CouldNotGrade as mistake:
         print(f"grading: could not grade: {ascii_safe(str(mistake), sys.stderr.encoding)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("grading: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the report has read enough of it: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
+    mistake: Optional[CouldNotGrade] = None
+    code = 0
+    try:
+        found, text, shown = _report(exam, options)
+    except CouldNotGrade as error:
+        mistake = error
+        reason, _, step = str(error).partition(". Next: ")
+        found = report.failure("examiner", reason, step)
+    except Exception as error:  # ours, whatever it is: there is to be a report that says so
+        traceback.print_exc()
+        code = 1
+        found = report.failure("grader", f"{type(error).__name__}: {error}", "send it in with the submission")
+    if found["problem"]:
+        text = shown = report.failure_text(found)
+    for path, value in ((options.json, found), (options.gradescope, report.as_gradescope(found, text))):
+        if path is not None and path != "-":
+            try:
+                _write_json(Path(path), value)
+            except CouldNotGrade as error:
+                mistake = mistake or error  # the report itself is still to be printed
+    if options.json == "-":
+        _say(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    elif found["problem"] is None or found["problem"]["fault"] == "submission":
+        _say(shown)
+    if mistake is not None:
+        raise mistake
+    return code
+
+
+def _report(exam: Exam, options: argparse.Namespace) -> tuple[Mapping[str, Any], str, str]:
+    """The report of the hand-in as JSON object, as text and as text for this terminal. Raises CouldNotGrade."""
+    opened = exam.open()
+    try:
+        with handin.opened(options.submission) as submission:
+            found = opened.grade(submission)
+            if options.rerun:
+                from grading.rerun import rerun  # its runner loads torch, in a process of its own
+
+                advice = rerun(submission, opened.keys, found.sound_adapters(), options.rerun, options.recipes)
+                found = dataclasses.replace(found, advice=(*found.advice, *advice))
+    except FileProblem as problem:
+        failed = report.failure("submission", problem.problem, problem.next_step)
+        return failed, "", ""
+    return report.as_json(found), report.as_text(found), report.as_text(found, colour=_wants_colour())
+
+
+def _grade_class(exam: Exam, options: argparse.Namespace) -> int:
+    from grading.classroom import grade_class  # what a single hand-in does not need
+
+    grade_class(exam, options.submissions, options.out, jobs=options.jobs, resume=options.resume, say=_say_line)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m grading.score",
-        description="Grade one submission: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons.",
+        description="Grade hand-ins: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons.",
         epilog="Start it from your own checkout, not inside a submission. Exit codes: 0 graded, 2 could not grade.",
     )
-    parser.add_argument(
+    one = parser.add_argument_group("one hand-in")
+    one.add_argument(
         "--submission",
         type=Path,
         default=Path("."),
-        metavar="DIR",
-        help="folder that holds pre_data, saved_model and result (default: the current folder)",
+        metavar="HANDIN",
+        help="folder that holds pre_data, saved_model and result, or a .zip or .tar.gz of it (default: the current folder)",
     )
-    parser.add_argument(
+    one.add_argument(
+        "--json", metavar="FILE", help="write the report as JSON too; -: to standard output, instead of the text"
+    )
+    one.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json too")
+    one.add_argument(
+        "--rerun",
+        type=_count,
+        metavar="N",
+        help="predict N rows again with the submitted adapter and compare; needs --recipes, and the runner's libraries",
+    )
+    one.add_argument(
+        "--recipes",
+        nargs="+",
+        metavar="RECIPE|key=value",
+        help="your recipes for --rerun, and changes to their keys, e.g. recipes/qqp.yaml base=/models/gemma-2b",
+    )
+    many = parser.add_argument_group("a whole class")
+    many.add_argument(
+        "--submissions", type=Path, metavar="DIR", help="folder of hand-ins: a folder or an archive each; needs --out"
+    )
+    many.add_argument("--out", type=Path, metavar="DIR", help="folder for the reports, class.csv and index.html")
+    many.add_argument(
+        "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="hand-ins at once (default: %(default)s)"
+    )
+    many.add_argument("--resume", action="store_true", help="go on with what is in --out")
+    both = parser.add_argument_group("the exam")
+    both.add_argument(
         "--answers",
         type=Path,
         default=OWN_ANSWERS,
         metavar="DIR",
         help=f"folder of the answer keys (default: {contract.ANSWER_FOLDER} beside grading/)",
     )
-    parser.add_argument(
+    both.add_argument(
         "--datasets",
         type=_datasets,
         metavar="NAMES",
         help="datasets to grade, e.g. QQP,CoLA (default: those that have an answer key)",
     )
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the report as JSON too; -: to standard output, instead of the text"
+    both.add_argument(
+        "--base", type=Path, metavar="PATH", help="base model's folder or config.json: adapters must have its shapes"
     )
-    parser.add_argument(
-        "--rubric", action="store_true", help="print who gets which of the 100 points for what, and stop"
+    both.add_argument(
+        "--data", type=Path, metavar="DIR", help="the exam's TSV files, to set records beside (no points)"
     )
+    both.add_argument("--rubric", action="store_true", help="print who gets which of the 100 points for what, and stop")
     return parser
 
 
-def _datasets(text: str) -> list[str]:
-    names = text.split(",")
+def _require_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the command where options are given that mean nothing together."""
+    if (options.submissions is None) != (options.out is None):
+        parser.error("--submissions and --out go together: hand-ins from there, reports to here")
+    if (options.rerun is None) != (options.recipes is None):
+        parser.error("--rerun and --recipes go together: how many rows, and how they are predicted")
+    for name in ("json", "gradescope", "rerun"):
+        if options.submissions is not None and getattr(options, name) is not None:
+            parser.error(f"--{name} is for one hand-in; a class has a report for each in --out")
+    if options.submissions is None and options.resume:
+        parser.error("--resume is for a class: --submissions DIR --out DIR")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text[:9]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!a}: expected a whole number > 0")
+    return int(text[:9])
+
+
+def _datasets(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
     for name in names:
         if not contract.is_dataset_name(name):
             raise argparse.ArgumentTypeError(f"{name!a} is no dataset's name; expected e.g. QQP,CoLA")
@@ -114,27 +194,23 @@ def _datasets(text: str) -> list[str]:
     return names
 
 
-def _json_text(report: Report) -> str:
-    return json.dumps(as_json(report), indent=2, allow_nan=False) + "\n"
-
-
-def _write_json(path: Path, report: Report) -> None:
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Written aside and renamed: a report that exists is whole."""
     if path.exists() and not path.is_file():  # renaming over /dev/stdout would replace the device
         raise CouldNotGrade(
-            f"{path}: the JSON report needs a regular file. Next: name one, or pass --json - for standard output"
+            f"{path}: the report needs a regular file. Next: name one, or pass --json - for standard output"
         )
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
-            aside.write_text(_json_text(report), encoding="ascii")
+            aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="ascii")
             os.replace(aside, path)
         finally:
             if aside.exists():
                 aside.unlink()
     except OSError as error:
         raise CouldNotGrade(
-            f"{path}: the JSON report cannot be written: {error.strerror}. Next: name a file in a folder that exists"
+            f"{path}: the report cannot be written: {error.strerror}. Next: name a file in a folder that exists"
         ) from None
 
 
@@ -144,6 +220,15 @@ def _wants_colour() -> bool:
 
 def _say(text: str) -> None:
     sys.stdout.write(ascii_safe(text, sys.stdout.encoding))
+
+
+def _say_line(text: str) -> None:
+    """A line of progress. That nobody reads it any more is no reason to leave a class half graded."""
+    try:
+        _say(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def ascii_safe(text: str, encoding: Optional[str]) -> str:

@@ -4,6 +4,7 @@ Every file is opened here and nowhere else: a regular file, inside the folder on
 once and without waiting, so that a named pipe or a device is a finding and never a hang.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,13 @@ _OPEN_FLAGS = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
+)
+
+_FOLDER_FLAGS = (
+    getattr(os, "O_PATH", os.O_RDONLY)  # a folder may be passed through that may not be listed
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
 )
 
 _KINDS = (
@@ -40,6 +48,7 @@ class SubmittedFile:
         self.size = size
         """Bytes when it was opened."""
         self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._state = self._now()
 
     def __enter__(self) -> "SubmittedFile":
         return self
@@ -48,6 +57,15 @@ class SubmittedFile:
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self._file.close()
+
+    def require_unchanged(self) -> None:
+        """Raises FileProblem if the file was written to since it was opened: what was read may be of two minds."""
+        if self._now() != self._state:
+            raise FileProblem(f"{self.path} changed while it was read", "submit a copy that nothing writes to")
+
+    def _now(self) -> tuple[int, int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def read(self, count: int) -> bytes:
         """Exactly the next `count` bytes. Raises FileProblem if the file has become shorter or cannot be read."""
@@ -86,7 +104,7 @@ class Submission:
             raise FileProblem(f"{path} is a link out of the submission", "put the file itself there")
         try:
             _require_regular(path, os.lstat(resolved))
-            descriptor = os.open(resolved, _OPEN_FLAGS)
+            descriptor = self._open_resolved(resolved)
         except (FileNotFoundError, NotADirectoryError):
             raise FileMissing(f"{path} is not there", "put the file there") from None
         except OSError as error:
@@ -99,6 +117,21 @@ class Submission:
             os.close(descriptor)
             raise
 
+    def _open_resolved(self, resolved: str) -> int:
+        """Opens a path that holds no link, folder by folder, so that none that is put there meanwhile is followed."""
+        if os.open not in os.supports_dir_fd:
+            return os.open(resolved, _OPEN_FLAGS)
+        *folders, name = os.path.relpath(resolved, self._root).split(os.sep)
+        inside = os.open(self._root, _FOLDER_FLAGS)
+        try:
+            for folder in folders:
+                deeper = os.open(folder, _FOLDER_FLAGS, dir_fd=inside)
+                os.close(inside)
+                inside = deeper
+            return os.open(name, _OPEN_FLAGS, dir_fd=inside)
+        finally:
+            os.close(inside)
+
     def read(self, path: str, most: int) -> bytes:
         """All bytes of the file at `path`. Raises what `open` raises, and FileProblem if there are more than `most`."""
         with self.open(path) as file:
@@ -106,7 +139,9 @@ class Submission:
                 raise FileProblem(
                     f"{path} has {file.size:,} bytes, more than the {most:,} that are read", "submit a smaller file"
                 )
-            return file.read(file.size)
+            data = file.read(file.size)
+            file.require_unchanged()
+            return data
 
     def has(self, path: str) -> bool:
         """Whether anything lies at `path`; it is not opened."""
@@ -121,6 +156,8 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def _unreadable(path: str, error: OSError) -> FileProblem:
+    if error.errno == errno.ELOOP:  # of a path that held no link a moment ago
+        return FileProblem(f"{path} changed into a link while it was opened", "submit a copy that nothing writes to")
     return FileProblem(
         f"{path} cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
     )

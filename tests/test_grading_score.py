@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,19 @@ QQP, answer key result_QQP_46.txt
     weights file                4 / 4      saved_model/QQP/adapter_model.safetensors is there
     weights size                4 / 4      664 bytes
     config format               4 / 4      saved_model/QQP/adapter_config.json describes a LoRA of rank 2
-    weights format              4 / 4      safetensors with 2 complete lora pairs of the config's rank
+    weights format              4 / 4      safetensors with 2 complete lora pairs of the config's rank and target modules
     weights trained             2 / 2      all values are finite, 2 of 2 lora_B are not zero
   result                       56 / 70
     accuracy                   56 / 70     result/result_QQP.txt: 8 of 10 rows are right
                                            next: try other settings, compared on a hold-out of the training records
   accuracy 8/10 = 80.0 % (95 % interval 49.0-94.3 %), MCC 0.52, F1 0.67; majority class would give 70.0 %
+    answer, predicted as       0       1  no label
+                     0         6       1         0
+                     1         1       2         0
+
+for the examiner to look at, no points
+  QQP dev inputs in training: not known: records cannot be read
+  QQP files and the run record: not known: saved_model/QQP/run.json is not there
 
 points: 82 / 100
 """
@@ -76,7 +84,7 @@ def test_the_json_report(folder, answers, tmp_path, capsys):
     assert run(folder, answers, "--json", str(tmp_path / "report.json")) == 0
     text = capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
-    assert set(report) == {"schema", "points", "max_points", "parts", "datasets"}
+    assert set(report) == {"schema", "points", "max_points", "problem", "parts", "datasets", "advice"}
     assert (report["schema"], report["points"], report["max_points"]) == (SCHEMA, 100, 100)
     for part in report["parts"]:
         assert set(part) == {"dataset", "part", "points", "max_points", "reasons", "checks"}
@@ -86,7 +94,9 @@ def test_the_json_report(folder, answers, tmp_path, capsys):
     assert report["parts"][2]["reasons"] == ["accuracy 70/70: result/result_QQP.txt: 10 of 10 rows are right"]
     (dataset,) = report["datasets"]
     assert set(dataset) == {"dataset", "answer_key", "labels", "rows", "measures"}
-    assert set(dataset["measures"]) == {"correct", "accuracy", "interval", "mcc", "f1", "majority"}
+    assert set(dataset["measures"]) == {
+        "correct", "accuracy", "interval", "mcc", "f1", "majority", "confusion",
+    }  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers", "report.json", "submission"]
     assert text.endswith("\npoints: 100 / 100\n")
     assert run(folder, answers, "--json", "-") == 0
@@ -242,7 +252,7 @@ def test_a_terminal_that_knows_only_ascii(folder, answers):
     assert (found.returncode, found.stderr) == (0, b"")
     assert b"\x1b" not in found.stdout
     assert rb"key '\xe9\u4e2d\x1b[2J' is not part of the record" in found.stdout
-    assert rb"the first is line 1: '\xe9\u4e2d\x1b[2J'" in found.stdout
+    assert rb"the first is row 1: '\xe9\u4e2d\x1b[2J'" in found.stdout
 
 
 def test_colour_is_for_terminals(folder, answers):
@@ -259,3 +269,123 @@ def test_colour_is_for_terminals(folder, answers):
     os.close(ends[0])
     assert b"\x1b[32m" in shown
     assert b"\x1b" not in command("--submission", folder, "--answers", answers).stdout
+
+
+def test_gradescopes_results(folder, answers, tmp_path, capsys):
+    (folder / "pre_data/QQP/QQP_dev.json").unlink()
+    assert run(folder, answers, "--gradescope", str(tmp_path / "results.json")) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results) == {"score", "output", "output_format", "visibility", "tests"}
+    assert results["score"] == 96
+    assert results["output"] == capsys.readouterr().out
+    assert sum(test["score"] for test in results["tests"]) == pytest.approx(96)
+    assert sum(test["max_score"] for test in results["tests"]) == pytest.approx(100)
+    assert results["tests"][2]["name"] == "QQP: pre_data: dev file"
+    assert "is not there" in results["tests"][2]["output"]
+
+
+def test_a_report_is_written_when_the_examiner_is_mistaken(folder, answers, tmp_path, capsys):
+    (answers / "result_QQP_46.txt").write_bytes(b"")
+    files = [tmp_path / "report.json", tmp_path / "results.json"]
+    assert run(folder, answers, "--json", str(files[0]), "--gradescope", str(files[1])) == 2
+    report, results = (json.loads(path.read_text()) for path in files)
+    assert (report["points"], report["parts"], report["datasets"], report["advice"]) == (0, [], [], [])
+    assert report["problem"]["fault"] == "examiner"
+    assert report["problem"]["reason"].endswith("result_QQP_46.txt: the answer key is empty")
+    assert report["problem"]["next_step"] == "write one label a line into it"
+    assert (results["score"], results["tests"]) == (0, [])
+    assert results["output"].startswith("not graded, the examiner's mistake: ")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_report_is_written_when_the_grader_breaks(folder, answers, tmp_path, capsys, monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("grading.exam.check_records", broken)
+    assert run(folder, answers, "--json", str(tmp_path / "report.json")) == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["problem"] == {
+        "fault": "grader", "reason": "ZeroDivisionError: oh", "next_step": "send it in with the submission",
+    }  # fmt: skip
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("ZeroDivisionError: oh\n")
+
+
+def test_an_archive_is_graded_like_its_folder(folder, answers, tmp_path, capsys):
+    run(folder, answers)
+    expected = capsys.readouterr().out
+    for name, root in (("plain.zip", folder), ("around.zip", folder.parent)):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for path in sorted(folder.rglob("*")):
+                archive.write(path, path.relative_to(root))
+        assert run(tmp_path / name, answers) == 0
+        assert capsys.readouterr().out == expected
+
+
+def test_a_broken_archive_scores_zero(answers, tmp_path, capsys):
+    submissions.write(tmp_path / "handin.zip", b"PK\3\4 and no more")
+    assert run(tmp_path / "handin.zip", answers, "--json", str(tmp_path / "report.json")) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("not graded, the submission's fault: ")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["points"], report["problem"]["fault"]) == (0, "submission")
+
+
+def test_the_base_models_shapes(folder, answers, tmp_path, capsys):
+    config = {
+        "model_type": "gemma", "num_hidden_layers": 1, "hidden_size": 3, "intermediate_size": 6,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 2, "vocab_size": 9,
+    }  # fmt: skip
+    submissions.write_json(tmp_path / "base/config.json", config)
+    assert run(folder, answers, "--base", str(tmp_path / "base")) == 0
+    assert "target modules and the base model's shapes" in capsys.readouterr().out
+    for change, words in (
+        ({"num_key_value_heads": 1}, "v_proj' takes 3 values to 4, in the base model 3 to 2"),
+        ({"hidden_size": 4}, "q_proj' takes 3 values to 4, in the base model 4 to 4"),
+    ):
+        submissions.write_json(tmp_path / "base/config.json", {**config, **change})
+        assert run(folder, answers, "--base", str(tmp_path / "base/config.json")) == 0
+        assert words in capsys.readouterr().out
+    tensors = {name.replace("layers.0", "layers.1"): value for name, value in submissions.adapter_tensors().items()}
+    submissions.write(folder / "saved_model/QQP/adapter_model.safetensors", submissions.safetensors(tensors))
+    submissions.write_json(tmp_path / "base/config.json", config)
+    run(folder, answers, "--base", str(tmp_path / "base"))
+    assert "the base model has 1 layers, counted from 0" in capsys.readouterr().out
+    for change, words in (
+        ({"model_type": "bert"}, "model_type is 'bert', shapes are known of gemma"),
+        ({"hidden_size": 0}, "hidden_size is 0, expected a whole number > 0"),
+    ):
+        submissions.write_json(tmp_path / "base/config.json", {**config, **change})
+        assert words in refusal(capsys, folder, answers, "--base", str(tmp_path / "base"))
+    assert "cannot be read" in refusal(capsys, folder, answers, "--base", str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--out", "x"], "--submissions and --out go together"),
+        (["--submissions", "x"], "--submissions and --out go together"),
+        (["--rerun", "3"], "--rerun and --recipes go together"),
+        (["--rerun", "0", "--recipes", "x"], "expected a whole number > 0"),
+        (["--submissions", "x", "--out", "y", "--json", "-"], "--json is for one hand-in"),
+        (["--resume"], "--resume is for a class"),
+    ],
+)
+def test_options_that_mean_nothing_together(options, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        score.main(options)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough(folder, answers):
+    read, write = os.pipe()
+    os.close(read)
+    found = subprocess.run(
+        [sys.executable, "-S", "-m", "grading.score", "--submission", str(folder), "--answers", str(answers)],
+        cwd=CHECKOUT, stdout=write, stderr=subprocess.PIPE, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(write)
+    assert (found.returncode, found.stderr) == (0, b"")

@@ -93,5 +93,7 @@ def test_killed_runs_end_as_whole_ones(tiny_base: Path, tmp_path: Path) -> None:
             assert ended(forked(workspace, recipe), 300), (workspace / "log").read_text()
         assert outputs(workspace) == whole, workspace
         resumed += (workspace / "log").read_text().count("going on behind")
-    print(f"{kills} kills in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction")
+    print(
+        f"{kills} kills in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction"
+    )
     assert resumed > 0

@@ -1,0 +1,69 @@
+"""The adapter's configuration: what the grader takes from `adapter_config.json`."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from grading import contract
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a sound `adapter_config.json` says."""
+
+    ranks: frozenset[int]
+    """Ranks that a pair may have: `r`, and the values of `rank_pattern`."""
+    init: Any
+    """`init_lora_weights`: True unless the file says otherwise."""
+    targets: Optional[tuple[str, ...]]
+    """`target_modules` where it is a list of names; None where it is a pattern, which is a stranger's and is not run."""
+    dora: bool
+    """`use_dora`: whether each pair has a magnitude vector beside it."""
+
+
+class ConfigError(ValueError):
+    """A configuration that is not a LoRA's. The message says what was expected and what was found."""
+
+
+def parse_config(data: bytes) -> Config:
+    """The configuration in `data`. Raises ConfigError."""
+    try:
+        value = contract.parse_json(data)
+    except contract.ContractError as error:
+        raise ConfigError(f"is no strict JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError("is not a JSON object")
+    if value.get("peft_type") != "LORA":
+        raise ConfigError(f"has peft_type {shown(value.get('peft_type'))}, expected 'LORA'")
+    if not _is_rank(value.get("r")):
+        raise ConfigError(f"has r {shown(value.get('r'))}, expected a whole number > 0")
+    targets = value.get("target_modules")
+    if not _is_targets(targets):
+        raise ConfigError(f"has target_modules {shown(targets)}, expected a list of names or a string")
+    pattern = value.get("rank_pattern") or {}
+    if not isinstance(pattern, dict) or not all(_is_rank(rank) for rank in pattern.values()):
+        raise ConfigError(f"has rank_pattern {shown(pattern)}, expected an object of whole numbers > 0")
+    dora = value.get("use_dora") or False
+    if not isinstance(dora, bool):
+        raise ConfigError(f"has use_dora {shown(dora)}, expected true or false")
+    return Config(
+        ranks=frozenset([value["r"], *pattern.values()]),
+        init=value.get("init_lora_weights", True),
+        targets=tuple(targets) if isinstance(targets, list) else None,
+        dora=dora,
+    )
+
+
+def shown(value: Any) -> str:
+    """A stranger's value as ASCII for a message, shortened."""
+    text = ascii(value)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _is_rank(value: Any) -> bool:
+    return type(value) is int and value > 0  # bool is no rank
+
+
+def _is_targets(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(name, str) and name for name in value)
+    return isinstance(value, str) and bool(value)

@@ -1,0 +1,153 @@
+"""The archive's file: opened once and read in bounded pieces, with what an archive may cost and what is said of one that is
+refused."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Optional
+
+from grading.errors import FileProblem
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may cost. Each is the most that is taken."""
+
+    entries: int = 5_000
+    """Entries of the archive, litter included, and files and folders made from them, folders above files included."""
+    expanded_bytes: int = 4 << 30
+    """Bytes of all entries, for a tar its headers included: the disk that an archive may fill."""
+    entry_bytes: int = 5 << 28
+    """Bytes of one entry, 1.25 GiB: an adapter a little beyond its 1 GiB is the verdict of the adapter's own check, as it
+    is in a folder; a whole model is refused. No more than the child process of a class may write to one file."""
+    path_bytes: int = 512
+    """Bytes of an entry's name in UTF-8. One part of it may have 255, as file systems have it."""
+    depth: int = 32
+    """Parts of an entry's name."""
+    archive_bytes: int = 4 << 30
+    """Bytes of the archive itself."""
+
+
+LIMITS = Limits()
+
+CHUNK = 1 << 16  # bytes that are read or expanded at once
+
+PACK_AGAIN = "pack the folder again with zip -r or tar -czf"
+COPY_AGAIN = f"copy or upload the archive again, or {PACK_AGAIN}"
+SMALLER = "hand in pre_data, saved_model and result alone, without the base model and checkpoints"
+SHORTER = f"rename it, then {PACK_AGAIN}"
+NO_LINKS = "put the file itself there and pack again with zip -r or tar -czhf --hard-dereference"
+
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for its writer for ever
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry, whatever the format. Its bytes must be taken before the next entry is asked for."""
+
+    path: str
+    """Relative, with forward slashes, without `.` and empty parts; empty for the top folder itself."""
+    is_folder: bool
+    pieces: Iterator[bytes]
+    """Its bytes, at most `CHUNK` at once. Raises FileProblem where they are not what the headers say."""
+
+
+class ArchiveFile:
+    """The archive, opened once. Use it in a `with`."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        try:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise FileProblem("is no regular file", "hand in the archive itself")
+            descriptor = os.open(path, _OPEN_FLAGS)
+        except OSError as error:
+            raise _unreadable(error) from None
+        status = os.fstat(descriptor)
+        self._file = os.fdopen(descriptor, "rb")
+        self.size = status.st_size
+        try:
+            if not stat.S_ISREG(status.st_mode):
+                raise FileProblem("is no regular file", "hand in the archive itself")
+            if self.size > limits.archive_bytes:
+                raise FileProblem(
+                    f"has {self.size:,} bytes, more than the {limits.archive_bytes:,} that are read", SMALLER
+                )
+        except FileProblem:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "ArchiveFile":
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._file.close()
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Exactly `count` bytes from `position` on. Raises FileProblem if they are not there."""
+        try:
+            self._file.seek(position)
+            data = self._file.read(count)
+        except OSError as error:
+            raise _unreadable(error) from None
+        if len(data) != count:
+            raise truncated()
+        return data
+
+    def pieces(self, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes from `begin` to before `end`."""
+        for position in range(begin, end, CHUNK):
+            yield self.read_at(position, min(CHUNK, end - position))
+
+
+def quoted(name: Any) -> str:
+    text = ascii(name[:80]).lstrip("b")
+    return text if len(name) <= 80 and len(text) <= 120 else f"{text[:117]}..."
+
+
+def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem:
+    return FileProblem(f"entry {quoted(name)} {problem}", next_step)
+
+
+def truncated() -> FileProblem:
+    return FileProblem("is cut short", COPY_AGAIN)
+
+
+def too_many(limits: Limits) -> FileProblem:
+    return FileProblem(f"holds more than {limits.entries:,} files and folders", SMALLER)
+
+
+def too_large(limits: Limits) -> FileProblem:
+    return FileProblem(f"expands to more than {limits.expanded_bytes:,} bytes", SMALLER)
+
+
+def too_large_entry(name: str, size: int, limits: Limits) -> FileProblem:
+    return refused(name, f"has {size:,} bytes, more than the {limits.entry_bytes:,} that are taken", SMALLER)
+
+
+def _unreadable(error: OSError) -> FileProblem:
+    return FileProblem(
+        f"cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
+    )
+
+
+def expanded(inflater: Any, piece: bytes) -> Iterator[bytes]:
+    """What `piece` expands to, never more than `CHUNK` in memory. Raises zlib.error."""
+    while True:
+        expanded = inflater.decompress(piece, CHUNK)
+        if expanded:
+            yield expanded
+        piece = inflater.unconsumed_tail
+        if inflater.eof or (not piece and len(expanded) < CHUNK):  # a full chunk: zlib may hold back more
+            return

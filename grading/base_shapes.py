@@ -1,0 +1,69 @@
+"""The base's shapes: what the examiner's `config.json` of the base model says of the modules that LoRA is put on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grading import contract
+from grading.errors import CouldNotGrade
+
+FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3")
+"""Values of `model_type` whose modules are named and sized as in `_modules`."""
+
+
+@dataclass(frozen=True)
+class BaseShapes:
+    """A base model's size, as far as adapters meet it."""
+
+    layers: int
+    """Decoder layers."""
+    modules: Mapping[str, tuple[int, int]]
+    """Last part of a module's name to the values it takes in and gives out."""
+
+
+def read_base_shapes(path: Path) -> BaseShapes:
+    """The shapes of the model whose folder or `config.json` is at `path`. Raises CouldNotGrade."""
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        value = contract.parse_json(file.read_bytes())
+        if not isinstance(value, dict):
+            raise contract.ContractError("expected a JSON object")
+        if value.get("model_type") not in FAMILIES:
+            raise contract.ContractError(
+                f"model_type is {value.get('model_type')!r}, shapes are known of {', '.join(FAMILIES)}"
+            )
+        return BaseShapes(_size(value, "num_hidden_layers"), _modules(value))
+    except OSError as error:
+        raise CouldNotGrade(
+            f"{file}: the base model's configuration cannot be read: {error.strerror}. Next: correct --base"
+        ) from None
+    except contract.ContractError as error:
+        raise CouldNotGrade(
+            f"{file}: bad configuration of a base model: {error}. Next: correct --base, or leave it out"
+        ) from None
+
+
+def _modules(value: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    width, inner, heads = (_size(value, key) for key in ("hidden_size", "intermediate_size", "num_attention_heads"))
+    head = _size(value, "head_dim") if value.get("head_dim") is not None else width // heads
+    keys = _size(value, "num_key_value_heads") if value.get("num_key_value_heads") is not None else heads
+    vocabulary = _size(value, "vocab_size")
+    return {
+        "q_proj": (width, heads * head),
+        "k_proj": (width, keys * head),
+        "v_proj": (width, keys * head),
+        "o_proj": (heads * head, width),
+        "gate_proj": (width, inner),
+        "up_proj": (width, inner),
+        "down_proj": (inner, width),
+        "embed_tokens": (vocabulary, width),
+        "lm_head": (width, vocabulary),
+    }
+
+
+def _size(value: Mapping[str, Any], key: str) -> int:
+    size = value.get(key)
+    if type(size) is not int or size < 1:
+        raise contract.ContractError(f"{key} is {size!r}, expected a whole number > 0")
+    return size

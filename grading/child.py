@@ -1,0 +1,331 @@
+"""The child: one hand-in graded in a process of its own, within limits, so that nothing in it can hold up a class.
+
+`start` is the parent's end, `main` the child's. A child gets an exam, a hand-in and its limits as a JSON object and writes
+a card. It loads the grader from the parent's checkout and nothing else: no site packages, no environment, no current folder.
+
+Whatever happens becomes a card. The limits are the kernel's where Python's `resource` module exists (Linux, macOS; macOS
+does not hold processes to their address space); elsewhere only the wall clock ends a child.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from grading import card, contract, handin
+from grading.adapter import WEIGHTS_LIMIT
+from grading.answers import AnswerKey
+from grading.card import Card
+from grading.errors import CouldNotGrade, FileProblem
+from grading.exam import Exam
+from grading.predictions import read_predictions
+from grading.report import as_json, as_text, failure, failure_text
+from grading.submission import Submission
+from grading.weights import WeightsError, read_header
+
+if TYPE_CHECKING:
+    import subprocess
+
+CARD_LIMIT = 32 << 20
+"""Most bytes of a card that the parent reads; one of two datasets with 150 rows has about 10 kB."""
+
+ERRORS_KEPT = 16 << 10
+"""Bytes of a child's error stream that are kept, from its end."""
+
+_PIECE = 1 << 20
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+_BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.child import main; main()"
+# Appended, so that no file of the checkout can stand in for a module of Python's.
+
+_TRACEBACK_KEPT = "the examiner sends the traceback in the class's errors folder to whoever maintains the grader"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use. An ordinary hand-in needs 0.2 s and 40 MB.
+
+    There is no limit on processes (`RLIMIT_NPROC`): it counts all that the user runs, not the child's, and a child, which
+    runs nothing of a submission, starts none."""
+
+    seconds: float = 60.0
+    """By the clock; the parent ends a child that takes longer."""
+    cpu_seconds: int = 60
+    """Of CPU; ends a child whose parent is gone, too."""
+    address_space: int = 2 << 30
+    """Bytes of memory that a child may ask for."""
+    file_bytes: int = 5 << 28
+    """Largest file that it may write, 1.25 GiB: the largest adapter, unpacked from its archive, and no more."""
+    open_files: int = 64
+    """Files that it may have open at once."""
+
+
+def start(path: Path, name: str, exam: Exam, limits: Limits, work: Path) -> "Child":
+    """Starts grading the hand-in at `path`. `work`: an empty folder for it alone; whoever made it removes it.
+
+    Raises OSError where no process can be started."""
+    import subprocess  # only the parent needs it
+
+    request = {
+        "exam": exam.as_json(),
+        "path": str(path),
+        "name": name,
+        "scratch": str(work),
+        "limits": asdict(limits),
+    }
+    (work / "request.json").write_text(json.dumps(request), encoding="ascii")
+    command = [sys.executable, "-I", "-S", "-B", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _BOOT, str(_CHECKOUT)]
+    with (
+        (work / "request.json").open("rb") as asked,
+        (work / "card.json").open("wb") as answer,
+        (work / "errors.txt").open("wb") as errors,
+    ):
+        process = subprocess.Popen(
+            command,
+            stdin=asked,
+            stdout=answer,
+            stderr=errors,
+            start_new_session=True,  # the terminal's Ctrl-C is the parent's; the group is what the parent ends
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+        )
+    return Child(name, work, process, limits)
+
+
+class Child:
+    """A running child, as its parent sees it."""
+
+    def __init__(self, name: str, work: Path, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
+        self.name = name
+        """The hand-in's name in its class."""
+        self.work = work
+        """The folder that it works in."""
+        self._process = process
+        self._limits = limits
+        self._started = time.monotonic()
+
+    def card(self) -> Optional[Card]:
+        """The card, once the child has ended or is over its time, which ends it; None while it runs."""
+        status = self._process.poll()
+        if status is None and time.monotonic() - self._started <= self._limits.seconds:
+            return None
+        if status is None:
+            self.end()
+            return self._refused(
+                "submission",
+                f"grading it takes longer than {self._limits.seconds:g} seconds",
+                "hand in the files that the exam asks for, in their usual size",
+            )
+        if status < 0:
+            return self._refused(*_of_signal(-status, self._limits))
+        if status > 0:
+            return self._refused("grader", f"the grading process failed with exit code {status}", _TRACEBACK_KEPT)
+        try:
+            return self._written()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return self._refused(
+                "grader", f"the grading process left no sound card: {type(error).__name__}", _TRACEBACK_KEPT
+            )
+
+    def end(self) -> None:
+        """Ends the child, whatever it does, and waits for that."""
+        if self._process.poll() is None:  # until it is waited for, its number is nobody else's
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            self._process.wait()
+
+    def errors(self) -> str:
+        """The end of what it wrote to its error stream."""
+        with (self.work / "errors.txt").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - ERRORS_KEPT))
+            return file.read(ERRORS_KEPT).decode("utf-8", "backslashreplace")
+
+    def _written(self) -> Card:
+        path = self.work / "card.json"
+        if path.stat().st_size > CARD_LIMIT:
+            raise ValueError(f"a card of more than {CARD_LIMIT:,} bytes")
+        found = card.from_json(json.loads(path.read_bytes()))
+        if found.name != self.name or not 0 <= found.points <= 100 or "problem" not in found.report:
+            raise ValueError("a card of something else")
+        return found
+
+    def _refused(self, fault: str, reason: str, next_step: str) -> Card:
+        return refused(self.name, fault, reason, next_step, time.monotonic() - self._started)
+
+
+def refused(name: str, fault: str, reason: str, next_step: str, seconds: float = 0.0) -> Card:
+    """The card of a hand-in that could not be graded. `fault`: a key of `grading.report.FAULTS`."""
+    report = failure(fault, reason, next_step)
+    return Card(name, report, failure_text(report), wrong={}, adapters={}, results={}, seconds=seconds)
+
+
+def grade(name: str, path: Path, exam: Exam, scratch: Path, limits: Limits) -> Card:
+    """The card of the hand-in at `path`, in this process. What goes wrong is on it; nothing is raised for it."""
+    started = time.perf_counter()
+    try:
+        return _graded(name, path, exam, scratch, started)
+    except Exception as error:  # one hand-in of many: whatever this is, it must not be lost
+        # The frames of a failed attempt hold what took the memory: keep the words and let them go.
+        fault, reason, next_step = _of_error(error, limits)
+        if fault == "grader":
+            _print_traceback(error)
+    return refused(name, fault, reason, next_step, time.perf_counter() - started)
+
+
+def main() -> None:
+    """The child: a request on standard input, a card on standard output."""
+    request = json.load(sys.stdin.buffer)
+    limits = Limits(**request["limits"])
+    limit_this_process(limits)
+    exam, path, scratch = Exam.from_json(request["exam"]), Path(request["path"]), Path(request["scratch"])
+    made = grade(request["name"], path, exam, scratch, limits)
+    sys.stdout.write(json.dumps(card.to_json(made), allow_nan=False))
+    sys.stdout.flush()
+
+
+def limit_this_process(limits: Limits) -> None:
+    """Sets what the kernel can hold this process to; a limit that the system does not know is left out."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for name, most in (
+        ("RLIMIT_CORE", 0),  # a core file would hold the answer keys
+        ("RLIMIT_CPU", limits.cpu_seconds),
+        ("RLIMIT_AS", limits.address_space),
+        ("RLIMIT_FSIZE", limits.file_bytes),
+        ("RLIMIT_NOFILE", limits.open_files),
+    ):
+        kind = getattr(resource, name, None)
+        if kind is None:
+            continue
+        _, hard = resource.getrlimit(kind)
+        ceiling = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(kind, (ceiling, hard))  # the hard one stays: at it SIGKILL would hide SIGXCPU
+        except (ValueError, OSError):  # macOS refuses some values
+            continue
+
+
+def _graded(name: str, path: Path, exam: Exam, scratch: Path, started: float) -> Card:
+    opened = exam.open()
+    with handin.opened(path, scratch) as submission:
+        report = opened.grade(submission)
+        wrong, results = {}, {}
+        for key in opened.keys:
+            try:
+                labels = read_predictions(submission, key).labels
+            except FileProblem:
+                continue
+            wrong[key.dataset] = _wrong_rows(key, labels)
+            lines = "\n".join(label or "" for label in labels)
+            results[key.dataset] = hashlib.sha256(lines.encode("ascii")).hexdigest()
+        digests = {key.dataset: _adapter_digest(submission, key.dataset) for key in opened.keys}
+    adapters = {dataset: digest for dataset, digest in digests.items() if digest is not None}
+    return Card(name, as_json(report), as_text(report), wrong, adapters, results, time.perf_counter() - started)
+
+
+def _wrong_rows(key: AnswerKey, labels: Sequence[Optional[str]]) -> Mapping[str, int]:
+    """The bits of `Card.wrong`. A row without a label gives none: nobody copies a missing line."""
+    digits = {label: bytearray(b"0" * len(labels)) for label in key.labels}  # one string of bits, read at once: linear
+    for row, (answer, label) in enumerate(zip(key.answers, labels), start=1):
+        if label is not None and label != answer:
+            digits[label][-row] = ord("1")
+    bits = {label: int(text, 2) for label, text in digits.items()}
+    return {label: rows for label, rows in bits.items() if rows}
+
+
+def _adapter_digest(submission: Submission, dataset: str) -> Optional[str]:
+    digest = hashlib.sha256()
+    try:
+        with submission.open(f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_WEIGHTS}") as file:
+            if file.size > WEIGHTS_LIMIT:
+                return None
+            header = read_header(file)  # tensors and values alone: other metadata does not make another adapter
+            digest.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
+            values = header.tensors[-1].end if header.tensors else 0
+            for begin in range(0, values, _PIECE):
+                digest.update(file.read(min(_PIECE, values - begin)))
+    except (FileProblem, WeightsError):
+        return None
+    return digest.hexdigest()
+
+
+def _of_signal(number: int, limits: Limits) -> tuple[str, str, str]:
+    """Fault, reason and next step where a signal ended a child."""
+    if number == getattr(signal, "SIGXCPU", None):
+        return (
+            "submission",
+            f"grading it takes more than {limits.cpu_seconds:,} seconds of CPU",
+            "hand in the files that the exam asks for, in their usual size",
+        )
+    if number == getattr(signal, "SIGKILL", None):
+        return (
+            "examiner",
+            "the grading process was killed, as systems do that run out of memory",
+            "the examiner lowers --jobs or ends other programs, and grades again with --resume",
+        )
+    return "grader", f"the grading process died of signal {number}", _TRACEBACK_KEPT
+
+
+def _of_error(error: Exception, limits: Limits) -> tuple[str, str, str]:
+    """Fault, reason and next step of what was raised instead of a card. A candidate may read them."""
+    if isinstance(error, FileProblem):
+        return "submission", error.problem, error.next_step
+    if isinstance(error, CouldNotGrade):
+        reason, _, step = str(error).partition(". Next: ")
+        return "examiner", reason, step or "the examiner corrects it and grades again with --resume"
+    if isinstance(error, MemoryError):
+        most = limits.address_space >> 20
+        return (
+            "submission",
+            f"grading it takes more than {most:,} MiB of memory",
+            "hand in the files that the exam asks for, in their usual size",
+        )
+    if isinstance(error, RecursionError):
+        return "submission", "it is nested deeper than the grader follows", "hand in plain files in plain folders"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in _OF_ERRNO:
+        return _OF_ERRNO[error.errno]
+    return "grader", f"{type(error).__name__}{_place(error)}", _TRACEBACK_KEPT
+
+
+_NO_SPACE = (
+    "examiner",
+    "no space is left to unpack it",
+    "the examiner makes room where --out lies, and grades again with --resume",
+)
+
+_OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
+    errno.ENOSPC: _NO_SPACE,
+    getattr(errno, "EDQUOT", errno.ENOSPC): _NO_SPACE,
+    errno.ENOMEM: ("examiner", "the system has no memory left", "the examiner lowers --jobs, and grades with --resume"),
+    errno.EFBIG: ("submission", "it unpacks to a file of more bytes than are taken", "hand in the adapter alone"),
+    errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),
+    errno.EACCES: ("submission", "it cannot be read: Permission denied", "make its files and folders readable"),
+}
+"""Fault, reason and next step of the errors of the system that come up outside the files that are graded."""
+
+
+def _place(error: Exception) -> str:
+    """Where in the grader an error was raised, without the error's own words: they could quote anything."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}"
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(type(error), error, error.__traceback__)

@@ -1,0 +1,487 @@
+"""A class: real folders and archives, each graded by a real child process, whatever is in them."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import submissions
+
+from grading import child, classroom, handin, report
+from grading.child import Limits
+from grading.classroom import grade_class, stems
+from grading.errors import CouldNotGrade, FileProblem
+from grading.exam import Exam
+from grading.submission import Submission
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+TRAP = b"import os\nos._exit(99)\n"
+
+
+@pytest.fixture
+def exam(tmp_path):
+    return Exam(submissions.write_answers(tmp_path / "answers"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of the hand-ins, with one in it that earns every point."""
+    submissions.write_submission(tmp_path / "class/good")
+    return tmp_path / "class"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def run(exam, folder, out, jobs=2, resume=False, **more):
+    """The cards by name, and the lines that were said."""
+    lines = []
+    cards = grade_class(exam, folder, out, jobs=jobs, resume=resume, say=lines.append, **more)
+    assert not (out / "work").exists()
+    assert not (out / "class.lock").exists()
+    assert (out / "class.csv").is_file()
+    assert (out / "index.html").is_file()
+    return {card.name: card for card in cards}, lines
+
+
+def files(path):
+    return sorted(each for each in path.rglob("*") if each.is_file())
+
+
+def zipped(folder, archive):
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in files(folder):
+            file.write(path, path.relative_to(folder))
+
+
+def large(folder, megabytes):
+    """A sound hand-in with an adapter so large that grading it takes a while, and next to no space on the disk."""
+    submissions.write_submission(folder)
+    size = megabytes << 20
+    tensors = {}
+    begin = 0
+    for side, shape in (("A", [submissions.RANK, size // 16]), ("B", [size // 16, submissions.RANK])):
+        name = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{side}.weight"
+        tensors[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, begin + size // 2]}
+        begin += size // 2
+    path = folder / "saved_model/QQP/adapter_model.safetensors"
+    header = submissions.framed(json.dumps(tensors).encode())
+    path.write_bytes(header)
+    os.truncate(path, len(header) + size)
+    return folder
+
+
+def hostile_names(folder):
+    names = ["a b\nc", "A", "a", "%s", "<b>&", "-rf", "x" * 200, "\u00fc", "grading.py", "b-0123456789abcdef"]
+    if sys.platform == "linux":
+        names.append(os.fsdecode(b"\xff\xfe"))
+    for name in names:
+        (folder / name).mkdir()
+    return names
+
+
+def test_a_mixed_class(exam, folder, out, tmp_path):
+    good = folder / "good"
+    broken = submissions.write_submission(folder / "broken")
+    weights = broken / "saved_model/QQP/adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    (folder / "empty").mkdir()
+    trapped = submissions.write_submission(folder / "trapped")
+    for name in ("json.py", "sitecustomize.py", "grading/__init__.py", "grading/child.py", "hashlib.py"):
+        submissions.write(trapped / name, TRAP)
+    piped = submissions.write_submission(folder / "piped")
+    (piped / "result/result_QQP.txt").unlink()
+    os.mkfifo(piped / "result/result_QQP.txt")
+    zipped(good, folder / "packed.zip")
+    with tarfile.open(folder / "packed.tar.gz", "w:gz") as file:
+        file.add(good, "somebody's folder")
+    with zipfile.ZipFile(folder / "climbs.zip", "w") as file:
+        file.writestr("../../escaped", b"x")
+    (folder / "cut.zip").write_bytes((folder / "packed.zip").read_bytes()[:-30])
+    (folder / "notes.txt").write_text("late: nobody")
+    (folder / ".hidden").mkdir()
+    (folder / "linked").symlink_to(good)
+    os.mkfifo(folder / "pipe")
+    hostile = hostile_names(folder)
+
+    cards, lines = run(exam, folder, out)
+
+    graded = {name: card.points for name, card in cards.items() if card.report["problem"] is None}
+    wanted = {"good": 100, "trapped": 100, "packed.zip": 100, "packed.tar.gz": 100, "piped": 30, "empty": 0}
+    assert {name: graded[name] for name in wanted} == wanted
+    assert 80 < graded["broken"] < 100
+    assert all(graded[name] == 0 for name in hostile)
+    faults = {name: card.report["problem"]["fault"] for name, card in cards.items() if name not in graded}
+    assert faults == {"climbs.zip": "submission", "cut.zip": "submission"}
+    assert list(cards) == sorted(cards)
+    assert "'linked': a link, which is not followed: not a hand-in" in lines
+    assert "'notes.txt': neither a folder nor an archive: not a hand-in" in lines
+    assert "'pipe': neither a folder nor an archive: not a hand-in" in lines
+    assert sum(line.startswith("[") for line in lines) == len(cards)
+    assert any(line.endswith("'good': 100 points") for line in lines)
+    assert 'href="reports/good.txt"' in (out / "index.html").read_text()
+    assert all(line.isascii() and "\n" not in line for line in lines)
+    assert not any("hidden" in line for line in lines)
+    assert not list(tmp_path.rglob("escaped"))
+    named = stems(cards)
+    for kind, suffixes in (("cards", [".json"]), ("reports", [".json", ".txt"]), ("errors", [])):
+        expected = sorted(f"{stem}{suffix}" for stem in named.values() for suffix in suffixes)
+        assert sorted(path.name for path in (out / kind).iterdir()) == expected
+    assert {path.name for path in out.iterdir()} == {
+        "cards", "reports", "errors", "class.csv", "class.json", "index.html",
+    }  # fmt: skip
+
+
+def test_a_child_says_what_this_process_says(exam, folder, out):
+    zipped(folder / "good", folder / "packed.zip")
+    (folder / "good/result/result_QQP.txt").write_text("1\n1\n\nx\n" + "0\n" * 7)
+    cards, _ = run(exam, folder, out)
+    found = exam.open().grade(Submission(folder / "good"))
+    assert cards["good"].report == report.as_json(found)
+    assert cards["good"].text == report.as_text(found)
+    assert json.loads((out / "reports/good.json").read_text()) == report.as_json(found)
+    assert (out / "reports/good.txt").read_text() == report.as_text(found)
+    # rows 2 and 4 of 1 0 0 1 0 0 1 0 0 0 are 1 and invalid, row 7 is 0
+    assert cards["good"].wrong == {"QQP": {"1": 0b10, "0": 0b1000000}}
+    assert cards["packed.zip"].wrong == {"QQP": {}}
+    assert cards["good"].adapters == cards["packed.zip"].adapters
+    assert cards["good"].results["QQP"] != cards["packed.zip"].results["QQP"]
+
+
+def test_one_at_a_time_or_four_give_the_same_bytes(exam, folder, tmp_path):
+    for number in range(4):
+        path = submissions.write_submission(folder / f"hand-in-{number}")
+        (path / "result/result_QQP.txt").write_text("1\n" * number + "0\n" * (10 - number))
+    (folder / "cut.zip").write_bytes(b"PK\x03\x04")
+    found = []
+    for jobs in (1, 4):
+        run(exam, folder, tmp_path / str(jobs), jobs=jobs)
+        reports = tmp_path / str(jobs) / "reports"
+        found.append({path.name: path.read_bytes() for path in reports.iterdir()})
+        found[-1]["class.json"] = (tmp_path / str(jobs) / "class.json").read_bytes()
+        found[-1]["cards"] = [without_time(path) for path in files(tmp_path / str(jobs) / "cards")]
+    assert found[0] == found[1]
+
+
+def without_time(path):
+    card = json.loads(path.read_text())
+    assert card.pop("seconds") >= 0
+    return card
+
+
+def write_nothing(folder):
+    return folder
+
+
+def write_large(folder):
+    return large(folder, 1000)
+
+
+def write_long_records(folder):
+    path = folder / "pre_data/QQP/QQP_train.json"
+    path.write_bytes(b"[" + b"[]," * (10 << 20) + b"[]]")
+
+
+def write_long_entry(folder):
+    submissions.write(folder / "result/large", bytes(2 << 20))
+    zipped(folder, folder.parent / "packed.zip")
+
+
+@pytest.mark.parametrize(
+    ("write", "limits", "name", "fault", "words"),
+    [
+        (write_large, Limits(seconds=0.3), "good", "submission", "takes longer than 0.3 seconds"),
+        (write_large, Limits(cpu_seconds=1), "good", "submission", "takes more than 1 seconds of CPU"),
+        (
+            write_long_records,
+            Limits(address_space=256 << 20),
+            "good",
+            "submission",
+            "grading it takes more than 256 MiB of memory",
+        ),
+        (write_long_entry, Limits(file_bytes=1 << 20), "packed.zip", "submission", "file of more bytes than are taken"),
+        (write_nothing, Limits(open_files=1), "good", "examiner", "Too many open files"),
+    ],
+)
+def test_limits(exam, folder, out, write, limits, name, fault, words):
+    pytest.importorskip("resource")
+    write(folder / "good")
+    submissions.write_submission(folder / "other")
+    cards, lines = run(exam, folder, out, limits=limits)
+    problem = cards[name].report["problem"]
+    assert (problem["fault"], cards[name].points) == (fault, 0)
+    assert words in problem["reason"]
+    assert any(words in line and f"({fault})" in line for line in lines)
+    assert words in (out / f"reports/{name}.txt").read_text()
+    assert not list((out / "errors").iterdir())
+    if fault == "submission":
+        assert cards["other"].points == 100
+
+
+@pytest.mark.parametrize(
+    ("boot", "fault", "words"),
+    [
+        ("import sys; sys.exit(3)", "grader", "failed with exit code 3"),
+        ("pass", "grader", "left no sound card: JSONDecodeError"),
+        ("print('{}')", "grader", "left no sound card: KeyError"),
+        ("print('[' * 100000)", "grader", "left no sound card: RecursionError"),
+        ("print('[]')", "grader", "left no sound card: TypeError"),
+        ("print('x' * (33 << 20))", "grader", "left no sound card: ValueError"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "examiner", "the grading process was killed"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "grader", "died of signal 11"),
+    ],
+)
+def test_a_child_that_fails(exam, folder, out, monkeypatch, boot, fault, words):
+    monkeypatch.setattr(child, "_BOOT", boot)
+    cards, _ = run(exam, folder, out)
+    problem = cards["good"].report["problem"]
+    assert problem["fault"] == fault
+    assert words in problem["reason"]
+
+
+def test_the_graders_own_fault_is_kept_for_the_examiner_and_made_good(exam, folder, out, monkeypatch):
+    monkeypatch.setattr(child, "_BOOT", "raise ValueError('why')")
+    run(exam, folder, out)
+    assert "ValueError: why" in (out / "errors/good.txt").read_text()
+    assert "why" not in (out / "reports/good.json").read_text() + (out / "reports/good.txt").read_text()
+    monkeypatch.undo()
+    cards, _ = run(exam, folder, out, resume=True)
+    assert cards["good"].points == 100
+    assert not (out / "errors/good.txt").exists()
+
+
+def test_an_error_stream_is_kept_up_to_a_bound(exam, folder, out, monkeypatch):
+    monkeypatch.setattr(child, "_BOOT", "import sys; sys.stderr.write('x' * (1 << 20) + 'end'); sys.exit(1)")
+    run(exam, folder, out)
+    text = (out / "errors/good.txt").read_text()
+    assert len(text) == child.ERRORS_KEPT
+    assert text.endswith("end")
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "words"),
+    [
+        (FileProblem("it is no archive", "pack it"), "submission", "it is no archive"),
+        (CouldNotGrade("table: gone. Next: put it back"), "examiner", "table: gone"),
+        (MemoryError(), "submission", "takes more than 2,048 MiB of memory"),
+        (RecursionError(), "submission", "nested deeper"),
+        (OSError(errno.ENOSPC, "No space", "/secret"), "examiner", "no space is left"),
+        (OSError(errno.EIO, "I/O error", "/secret"), "grader", "OSError in test_grading_classroom.py, line "),
+        (KeyError("secret"), "grader", "KeyError in test_grading_classroom.py, line "),
+    ],
+)
+def test_whose_fault_it_is(exam, folder, tmp_path, monkeypatch, capsys, error, fault, words):
+    def opened(path, scratch):
+        raise error
+
+    monkeypatch.setattr(handin, "opened", opened)
+    card = child.grade("name", folder / "good", exam, tmp_path, Limits())
+    problem = card.report["problem"]
+    assert problem["fault"] == fault
+    assert words in problem["reason"]
+    assert "secret" not in json.dumps(card.report)
+    assert problem["next_step"]
+    assert ("Traceback" in capsys.readouterr().err) == (fault == "grader")
+
+
+def test_resume_grades_what_is_new_or_changed(exam, folder, out):
+    for name in ("changed", "kept", "gone"):
+        submissions.write_submission(folder / name)
+    zipped(folder / "good", folder / "packed.zip")
+    (folder / "cut.zip").write_bytes(b"PK")
+    run(exam, folder, out)
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "cards").iterdir()}
+    (folder / "changed/result/result_QQP.txt").unlink()
+    for path in files(folder / "gone"):
+        path.unlink()
+    submissions.write_submission(folder / "new")
+    cards, lines = run(exam, folder, out, resume=True)
+    assert lines[0] == "3 of 7 hand-ins were graded before and have not changed"
+    done = {line.split("'")[1] for line in lines if line.startswith("[")}
+    assert done == {"changed", "gone", "new", "cut.zip"}
+    assert [cards[name].points for name in ("changed", "gone", "kept", "new", "packed.zip")] == [30, 0, 100, 100, 100]
+    for name in ("kept.json", "good.json", "packed.zip.json"):
+        assert (out / "cards" / name).stat().st_mtime_ns == before[name]
+
+
+def test_a_card_that_is_not_sound_is_made_again(exam, folder, out):
+    run(exam, folder, out)
+    whole = (out / "cards/good.json").read_bytes()
+    for bad in (b"", b"[]", whole[:-20], whole.replace(b"labeltune.card/", b"labeltune.card/9")):
+        (out / "cards/good.json").write_bytes(bad)
+        cards, lines = run(exam, folder, out, resume=True)
+        assert cards["good"].points == 100
+        assert len(lines) == 2
+
+
+def test_resume_with_something_else(exam, folder, out, tmp_path):
+    run(exam, folder, out)
+
+    def refusal(other=exam):
+        with pytest.raises(CouldNotGrade, match="Next: go on with what it was graded with") as caught:
+            run(other, folder, out, resume=True)
+        return str(caught.value).partition(" with ")[2].partition(". Next")[0]
+
+    moved = Exam(submissions.write_answers(tmp_path / "the same key elsewhere"))
+    cards, _ = run(moved, folder, out, resume=True)
+    assert cards["good"].points == 100
+    submissions.write_answers(tmp_path / "answers", ["1"] * 10)
+    assert refusal() == "other answer keys"
+    submissions.write_answers(tmp_path / "answers")
+    assert refusal(Exam(exam.answers, data=tmp_path)) == "another --data"
+    about = json.loads((out / "class.json").read_text())
+    (out / "class.json").write_text(json.dumps({**about, "grader": "0"}))
+    assert refusal() == "another version of the grader"
+    (out / "class.json").write_text("{}")
+    with pytest.raises(CouldNotGrade, match="cannot be read as what the class was graded with"):
+        run(exam, folder, out, resume=True)
+
+
+def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
+    def refusal(words, place=out, resume=False):
+        with pytest.raises(CouldNotGrade, match=words):
+            run(exam, folder, place, resume=resume)
+
+    out.mkdir()
+    (out / "notes.txt").touch()
+    refusal("is not empty. Next: go on with the class that is in it with --resume, or name another folder with --out")
+    refusal("holds no class.json", resume=True)
+    refusal("lies inside the hand-ins' folder", folder / "good/out")
+    refusal("lies inside the hand-ins' folder", tmp_path)
+    refusal("lies inside the hand-ins' folder", folder)
+    refusal("cannot be written: ", out / "notes.txt")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    (tmp_path / "nobody").mkdir()
+    with pytest.raises(CouldNotGrade, match="no hand-in, expected a folder or an archive for each"):
+        run(exam, tmp_path / "nobody", out)
+    with pytest.raises(CouldNotGrade, match="expected the folder of the hand-ins: No such file or directory"):
+        run(exam, tmp_path / "nowhere", out)
+
+
+def test_two_runs_in_one_folder(exam, folder, out):
+    out.mkdir()
+    (out / "class.lock").write_text(f"{os.getppid()}\n")
+    with pytest.raises(CouldNotGrade, match="another run grades into this folder"):
+        run(exam, folder, out)
+    gone = subprocess.Popen([sys.executable, "-S", "-c", "pass"])
+    gone.wait()
+    for stale in (gone.pid, os.getpid(), 10**30):  # our own: in a container the next run has the same number
+        (out / "class.lock").write_text(f"{stale}\n")
+        run(exam, folder, out, resume=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on(exam, folder, out, number):
+    for place in range(4):
+        large(folder / f"zlarge-{place}", 900)
+    arguments = [sys.executable, "-S", "-m", "grading.score", "--jobs", "2"]
+    arguments += ["--submissions", str(folder), "--answers", str(exam.answers), "--out", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": CHECKOUT}
+    process = subprocess.Popen(arguments, **pipes)
+    first = process.stdout.readline()
+    assert "'good': 100 points" in first
+    running = children_of(process.pid)
+    asked = time.monotonic()
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=20)
+    assert time.monotonic() - asked < 5
+    assert (process.returncode, errors) == (130, "grading: interrupted\n")
+    lines = rest.splitlines()
+    assert lines[-2:] == [
+        f"interrupted: {len(lines) - 1} of 5 hand-ins are graded and kept in {out}",
+        "next: the same command with --resume",
+    ]
+    assert not any(is_running(pid) for pid in running)
+    assert (out / "cards/good.json").is_file()
+    assert not (out / "work").exists()
+    assert "good" in (out / "class.csv").read_text()
+    assert (out / "index.html").is_file()
+    for place in range(4):
+        submissions.write_submission(folder / f"zlarge-{place}")
+    done = subprocess.run([*arguments, "--resume"], **pipes, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((out / "cards").iterdir())) == 5
+
+
+def children_of(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(number) for number in path.read_text().split()] if path.exists() else []
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_whoever_stops_reading_the_lines_loses_nothing(exam, folder, out):
+    for place in range(2):
+        large(folder / f"zlarge-{place}", 900)
+
+    def say(line):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        grade_class(exam, folder, out, jobs=3, resume=False, say=say)
+    assert {path.name for path in out.iterdir()} == {"cards", "reports", "errors", "class.json"}
+    assert [path.name for path in (out / "cards").iterdir()] == ["good.json"]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_terminals_interrupt_does_not_reach_children(exam, folder, tmp_path):
+    if not hasattr(os, "getsid"):
+        pytest.skip("no sessions here")
+    (tmp_path / "work").mkdir()
+    running = child.start(large(folder / "large", 900), "large", exam, Limits(), tmp_path / "work")
+    assert os.getsid(running._process.pid) == running._process.pid
+    running.end()
+    running.end()
+    assert running.card().report["problem"]["fault"] == "examiner"
+
+
+def test_stems():
+    names = ["plain-1.zip", "Case", "case", "a b", "..", "x" * 81, "\udcff", "", "-rf", ".hidden"]
+    found = stems(names)
+    assert found["plain-1.zip"] == "plain-1.zip"
+    assert found["a b"].startswith("a-b-")
+    assert len({stem.lower() for stem in found.values()}) == len(names)
+    assert all(len(stem) <= 80 and stem.isascii() and stem[0] not in ".-" for stem in found.values())
+    assert not any(character in stem for stem in found.values() for character in "/\\ \n:")
+    # whoever names a hand-in like somebody else's files does not get them
+    thief = found["a b"]
+    assert (
+        thief not in stems([*names, thief]).values() or stems([*names, thief])["a b"] != stems([*names, thief])[thief]
+    )
+
+
+def test_a_fingerprint_sees_what_a_candidate_may_change(folder):
+    path = folder / "good"
+    seen = {classroom.fingerprint(path)}
+    assert classroom.fingerprint(path) in seen
+    result = path / "result/result_QQP.txt"
+
+    def change(action):
+        action()
+        mark = classroom.fingerprint(path)
+        assert mark not in seen
+        seen.add(mark)
+
+    change(lambda: os.utime(result, (1, 1)))
+    change(lambda: result.write_text("1\n"))
+    change(lambda: result.chmod(0o600 if result.stat().st_mode & 0o77 else 0o644))
+    change(lambda: result.rename(path / "result_QQP.txt"))
+    change(lambda: (path / "link").symlink_to(folder))
+    assert classroom.fingerprint(path / "nothing") is None

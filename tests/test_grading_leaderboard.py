@@ -1,0 +1,252 @@
+"""The leaderboard: what an examiner sees of a class, and what a hostile name cannot make of it."""
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from grading import similarity
+from grading.card import Card
+from grading.leaderboard import as_csv, as_html, ranked, visible
+from grading.measures import wilson_interval
+from grading.similarity import Finding
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>'",
+    "</style></script><!--",
+    '=HYPERLINK("http://example.org","open")',
+    "@SUM(1)",
+    "-1+1",
+    "+1",
+    "\t=1",
+    "line\nbreak\r\n",
+    "\u202egnp.exe\u2066",
+    "zero\u200bwidth\u2028",
+    "back\\slash",
+    "\udc80\ud800",
+    "null\x00\x1b[2J",
+    "x" * 10_000,
+    "&amp;",
+    "שלום",
+)
+
+
+def card(name, correct=120, datasets=("CoLA", "QQP"), problem=None, seconds=0.25, rows=150):
+    """A card of a hand-in that earned everything but its wrong rows; `correct` of None: no result."""
+    parts, graded, points = [], [], 0.0
+    for dataset in datasets if problem is None else ():
+        share = 1 / len(datasets)
+        accuracy = 0.0 if correct is None else correct / rows
+        for part, earned, most in (("pre_data", 10, 10), ("saved_model", 20, 20), ("result", 70 * accuracy, 70)):
+            parts.append({"dataset": dataset, "part": part, "points": earned * share, "max_points": most * share})
+            points += earned * share
+        measures = None if correct is None else {
+            "correct": correct, "accuracy": accuracy, "interval": list(wilson_interval(correct, rows)),
+            "mcc": -0.125, "f1": 0.75, "majority": 0.5,
+        }  # fmt: skip
+        graded.append({"dataset": dataset, "rows": rows, "labels": ["0", "1"], "measures": measures})
+    report = {"points": points, "max_points": 100.0, "parts": parts, "datasets": graded, "problem": problem}
+    return Card(name, report, "", {}, {}, {}, seconds)
+
+
+BROKEN = {"fault": "submission", "reason": "=bad <archive>", "next_step": "send another"}
+
+
+class Page(HTMLParser):
+    """Checks that every tag is closed in order, and keeps what tests ask for."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.text, self.policy = [], [], {}, ""
+        self.rows = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(names) == len(set(names))
+        self.tags.append((tag, dict(attributes)))
+        if dict(attributes).get("http-equiv") == "Content-Security-Policy":
+            self.policy = dict(attributes)["content"]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        inside = self.open[-1] if self.open else ""
+        self.text[inside] = self.text.get(inside, "") + data
+        if "tr" in self.open:
+            self.rows[-1][-1] += data
+
+    def count(self, tag):
+        return sum(name == tag for name, _ in self.tags)
+
+
+def table(text):
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_the_csv_of_two():
+    assert as_csv([card("b", 120), card("a", 150, seconds=1)]) == (
+        "rank,name,points,"
+        "CoLA pre_data,CoLA saved_model,CoLA result,CoLA accuracy,CoLA accuracy from,CoLA accuracy to,CoLA MCC,CoLA F1,"
+        "QQP pre_data,QQP saved_model,QQP result,QQP accuracy,QQP accuracy from,QQP accuracy to,QQP MCC,QQP F1,"
+        "fault,problem,next step,seconds\n"
+        "1,a,100.00,5.00,10.00,35.00,1.0000,0.9750,1.0000,-0.1250,0.7500,"
+        "5.00,10.00,35.00,1.0000,0.9750,1.0000,-0.1250,0.7500,,,,1.00\n"
+        "2,b,86.00,5.00,10.00,28.00,0.8000,0.7289,0.8562,-0.1250,0.7500,"
+        "5.00,10.00,28.00,0.8000,0.7289,0.8562,-0.1250,0.7500,,,,0.25\n"
+    )
+
+
+def test_no_cards_at_all():
+    assert as_csv([]) == "rank,name,points,fault,problem,next step,seconds\n"
+    assert "0 hand-ins, 0 graded" in as_html([], ())
+    Page(as_html([], ()))
+
+
+def test_equal_points_share_a_rank_and_problems_have_none():
+    cards = [card("d", 100), card("a", 90), card("c", 100), card("b", 110), card("z", problem=BROKEN), card("e", None)]
+    assert [(row.rank, row.card.name) for row in ranked(cards)] == [
+        (1, "b"), (2, "c"), (2, "d"), (4, "a"), (5, "e"), (None, "z"),
+    ]  # fmt: skip
+    *_, without, last = table(as_csv(cards))
+    assert without[:7] == ["5", "e", "30.00", "5.00", "10.00", "0.00", ""]
+    assert last[:4] == ["", "z", "0.00", ""]
+    assert last[-4:] == ["submission", "'=bad <archive>", "send another", "0.25"]
+
+
+def test_points_are_rounded_down():
+    assert table(as_csv([card("a", 149)]))[1][2] == "99.53"
+    assert table(as_csv([card("a", 118, ("QQP",))]))[1][2] == "85.06"
+
+
+def test_who_is_not_distinguishable_from_the_first():
+    cards = [card("first", 140), card("near", 132), card("far", 110), card("none", None), card("z", problem=BROKEN)]
+    assert [(row.card.name, row.like_first) for row in ranked(cards)] == [
+        ("first", True), ("near", True), ("far", False), ("none", False), ("z", False),
+    ]  # fmt: skip
+    assert as_html(cards, ()).count('<abbr title="not distinguishable from the first">') == 1
+    assert not any(row.like_first for row in ranked([card("none", None), card("too", None)]))
+
+
+def test_the_csv_guards_a_spreadsheet():
+    text = as_csv([card(name) for name in HOSTILE])
+    text.encode("utf-8")
+    rows = table(text)
+    assert len(rows) == len(text.splitlines()) == len(HOSTILE) + 1
+    assert all(len(row) == len(rows[0]) for row in rows)
+    names = {row[1] for row in rows[1:]}
+    assert not any(name.startswith(("=", "+", "-", "@", "\t", "\r")) for name in names)
+    assert names >= {
+        "<script>alert(1)</script>", "'=HYPERLINK(\"http://example.org\",\"open\")", "'@SUM(1)", "'-1+1", "'+1",
+        "'\\x09=1", "line\\x0abreak\\x0d\\x0a", "\\u202egnp.exe\\u2066", "zero\\u200bwidth\\u2028", "back\\\\slash",
+        "\\udc80\\ud800", "null\\x00\\x1b[2J", "x" * 10_000, "&amp;", "שלום",
+    }  # fmt: skip
+    assert rows[1][9] == "-0.1250"  # a number that the grader made is a number
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("plain name.zip", "plain name.zip"), ("é中", "é中"), ("\x7f\x85", "\\x7f\\x85"), ("\U000e0001", "\\U000e0001")],
+)
+def test_visible(text, shown):
+    assert visible(text) == shown
+
+
+def test_hostile_names_stay_text():
+    findings = [Finding(HOSTILE, "QQP", similarity.SAME_RESULTS, 9, None, None, "<b>words</b>")]
+    cards = [card(name) for name in HOSTILE] + [card("<i>z", problem=BROKEN)]
+    reports = {name: f"{place} &\"'" for place, name in enumerate(HOSTILE)}
+    text = as_html(cards, findings, "<u>title\n", reports)
+    text.encode("utf-8")
+    assert not re.search("[\u200b\u202e\u2066\u2028\x00\x1b\r\ud800-\udfff]", text)
+    page = Page(text)
+    assert {"img", "i", "u"}.isdisjoint(tag for tag, _ in page.tags)
+    assert page.count("script") == page.count("style") == 1
+    assert page.count("b") == 1  # the page's own
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") or name in ("style", "src") for name in attributes)
+    names = page.text["bdi"]
+    assert "<script>alert(1)</script>" in names
+    assert "x" * 60 + "… (10,000 characters)" in names
+    assert "x" * 61 not in names
+    assert page.text["title"].startswith("<u>title\\x0a")
+
+
+def test_the_policy_lets_run_the_pages_own_script_and_style_only():
+    text = as_html([card("a")], ())
+    page = Page(text)
+    for tag in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.text[tag].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in page.policy
+    assert page.policy.startswith("default-src 'none'; ")
+    assert page.policy.endswith("base-uri 'none'; form-action 'none'")
+    assert "unsafe" not in page.policy
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+def test_the_rows_of_the_page():
+    cards = [card("hand-in-1", 150), card("hand-in-2", 120), card("hand-in-3", problem=BROKEN)]
+    page = Page(as_html(cards, (), reports={"hand-in-1": "hand in/1"}))
+    assert page.rows[0] == ["", "CoLA", "QQP", ""]
+    assert page.rows[1] == ["rank", "hand-in", "points", *["pre_data", "saved_model", "result", "accuracy", "MCC", "F1"] * 2, "seconds"]  # fmt: skip  # noqa: E501
+    assert page.rows[2][:8] == ["1", "hand-in-1", "100.00", "5.00", "10.00", "35.00", "100.0 97.5–100.0", "-0.12"]
+    assert page.rows[3][:3] == ["2", "hand-in-2", "86.00"]
+    assert page.rows[5] == ["hand-in-3", "the hand-in", "=bad <archive>", "send another"]
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["reports/hand%20in%2F1.txt"]
+    numbers = [attributes for tag, attributes in page.tags if tag == "td" and "data-value" in attributes]
+    assert len(numbers) == 2 * 15
+    heads = [attributes for tag, attributes in page.tags if tag == "th" and "data-sort" in attributes]
+    assert [head["data-sort"] for head in heads] == ["number", "text", *["number"] * 14]
+    assert [head.get("aria-sort") for head in heads] == ["ascending", *[None] * 15]
+
+
+def test_the_distribution():
+    text = as_html([card("a", 150), card("b", 150), card("c", 0), card("d", problem=BROKEN)], ())
+    page = Page(text)
+    assert page.text["desc"] == "Hand-ins by points: 30 to below 35: 1; 95 to 100: 2."
+    assert page.count("rect") == 20
+    assert "4 hand-ins, 3 graded; points from 30.00 to 100.00, median 100.00 of 100." in page.text["p"]
+
+
+def test_findings_by_kind_with_what_they_mean():
+    many = tuple(f"copy-{place}" for place in range(9))
+    findings = [
+        Finding(("a", "b"), "QQP", similarity.SHARED_ERRORS, 28, 14.25, 1e-12, "said of a and b"),
+        Finding(many, "QQP", similarity.SAME_ADAPTER, None, None, None, "said of many"),
+        Finding((), "CoLA", similarity.TOO_FEW, None, None, None, "said of the class"),
+    ]
+    page = Page(as_html([card("a"), card("b")], findings))
+    assert similarity.CAVEAT in page.text["p"]
+    assert page.text["h3"] == "Identical adaptersMore shared errors than the class explainsNot compared"
+    assert page.rows[-1] == ["", "CoLA", "–", "–", "said of the class"]
+    assert ["ab", "QQP", "28", "14.2", "said of a and b"] in page.rows
+    assert page.text["summary"] == "9 hand-ins"
+    alone = Page(as_html([card("a")], ()))
+    assert similarity.CAVEAT in alone.text["p"]
+    assert "That does not show that everybody worked alone." in alone.text["p"]
+
+
+def test_the_same_cards_give_the_same_bytes():
+    cards = [card(name, 100 + place % 3) for place, name in enumerate(HOSTILE)]
+    assert as_csv(cards) == as_csv(cards[::-1])
+    assert as_html(cards, ()) == as_html(cards[::-1], ())

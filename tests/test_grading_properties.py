@@ -1,0 +1,155 @@
+"""Whatever bytes lie where a submission's files are expected: a report from 0 to 100, soon, in little memory.
+
+LABELTUNE_CASES=20000 runs that many cases of each property instead of a hundred.
+"""
+
+import json
+import os
+import time
+import tracemalloc
+
+import pytest
+import submissions
+from submissions.defects import CONFIG, DEV, RESULT, TRAIN, WEIGHTS
+
+from grading.answers import read_keys
+from grading.exam import OpenExam
+from grading.report import as_gradescope, as_json, as_text
+from grading.submission import Submission
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+
+CASES = int(os.environ.get("LABELTUNE_CASES", "100"))
+MOST_SECONDS, MOST_BYTES = 2, 64 << 20
+PATHS = (TRAIN, DEV, CONFIG, WEIGHTS, RESULT)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Writes `data` at `path` of a submission that is otherwise right, and grades it."""
+    root = tmp_path_factory.mktemp("class")
+    folder = submissions.write_submission(root / "submission")
+    good = {path: (folder / path).read_bytes() for path in PATHS}
+    exam = OpenExam(tuple(read_keys(submissions.write_answers(root / "answers"))))
+
+    def grade(path, data):
+        (folder / path).write_bytes(data)
+        started = time.perf_counter()
+        tracemalloc.start()
+        try:
+            report = exam.grade(Submission(folder))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            (folder / path).write_bytes(good[path])
+        seconds = time.perf_counter() - started
+        assert seconds < MOST_SECONDS
+        assert peak < MOST_BYTES
+        assert 0 <= report.points <= 100
+        value, text = as_json(report), as_text(report)
+        assert 0 <= value["points"] <= 100
+        assert json.loads(json.dumps(value, allow_nan=False)) == value
+        assert json.dumps(as_gradescope(value, text), allow_nan=False)
+        assert text.replace("\n", "").isprintable()
+        return report
+
+    grade.good = good
+    return grade
+
+
+def settled(test):
+    return hypothesis.settings(max_examples=CASES, deadline=None, database=None)(test)
+
+
+def test_random_bytes(graded):
+    @settled
+    @hypothesis.given(st.sampled_from(PATHS), st.binary(max_size=400))
+    def check(path, data):
+        graded(path, data)
+
+    check()
+
+
+def test_cut_and_flipped_files(graded):
+    @settled
+    @hypothesis.given(st.sampled_from(PATHS), st.data())
+    def check(path, draw):
+        data = bytearray(graded.good[path])
+        flips = st.tuples(st.integers(0, len(data) - 1), st.integers(1, 255))
+        for place, bits in draw.draw(st.lists(flips, max_size=6)):
+            data[place] ^= bits
+        start, length = draw.draw(st.integers(0, 3)), draw.draw(st.integers(0, len(data)))
+        graded(path, bytes(data[start : start + length]))
+
+    check()
+
+
+def values():
+    """Any JSON value, odd ones among them."""
+    plain = st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=9),
+        st.sampled_from(["0", "1", "LORA", "input", 10**50, -1, "\ud800", "\x1b[2J"]),
+    )  # fmt: skip
+    keys = st.sampled_from(["instruction", "input", "output", "r", "peft_type", "target_modules", "rank_pattern", "x"])
+    return st.recursive(
+        plain,
+        lambda below: st.one_of(st.lists(below, max_size=4), st.dictionaries(keys, below, max_size=4)),
+        max_leaves=9,
+    )
+
+
+def mutated(draw, value):
+    """The value with one place in it replaced, removed or doubled."""
+    if not isinstance(value, (list, dict)) or not value or draw.draw(st.integers(0, 3)) == 0:
+        return draw.draw(values())
+    place = draw.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+    action = draw.draw(st.sampled_from(["deeper", "deeper", "remove", "double"]))
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    if action == "deeper":
+        changed[place] = mutated(draw, value[place])
+    elif action == "remove":
+        del changed[place]
+    elif isinstance(changed, list):
+        changed.append(changed[place])
+    else:
+        changed[f"{place}_"] = changed[place]
+    return changed
+
+
+def test_mutated_json(graded):
+    @settled
+    @hypothesis.given(st.sampled_from((TRAIN, DEV, CONFIG)), st.data())
+    def check(path, draw):
+        changed = mutated(draw, json.loads(graded.good[path]))
+        graded(path, json.dumps(changed, ensure_ascii=draw.draw(st.booleans())).encode("utf-8", "surrogatepass"))
+
+    check()
+
+
+def test_mutated_headers(graded):
+    size = int.from_bytes(graded.good[WEIGHTS][:8], "little")
+    header = json.loads(graded.good[WEIGHTS][8 : 8 + size])
+
+    @settled
+    @hypothesis.given(st.data())
+    def check(draw):
+        text = json.dumps(mutated(draw, header)).encode("utf-8", "surrogatepass")
+        graded(WEIGHTS, submissions.framed(text) + graded.good[WEIGHTS][8 + size :])
+
+    check()
+
+
+def test_mutated_results(graded):
+    """Points follow the lines that equal the key's, and nothing else that is on them."""
+    lines = st.sampled_from(["0", "1", "", " ", "2", "1.0", "\uff11", "label: 1", "1 ", "0\t1", "\u2028", "x" * 99])
+    ends = st.sampled_from(["\n", "\r\n"])
+
+    @settled
+    @hypothesis.given(st.lists(st.tuples(lines, ends), max_size=14))
+    def check(found):
+        report = graded(RESULT, "".join(line + end for line, end in found).encode())
+        right = sum(line == answer for (line, _), answer in zip(found, submissions.ANSWERS))
+        assert report.points == 30 + 70 * right / len(submissions.ANSWERS)
+
+    check()

@@ -1,0 +1,54 @@
+"""The rerun: rows predicted again with the submitted adapter, and set beside the result file."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import recipe_tree, write_recipe
+
+from grading import contract
+from grading.score import main as grade
+from runner.command import main
+
+
+def advice(workspace: Path, recipe: Path, report: Path, *more: str) -> tuple[str, str]:
+    arguments = ["--submission", str(workspace), "--answers", str(workspace / contract.ANSWER_FOLDER)]
+    assert grade([*arguments, "--json", str(report), "--rerun", "4", "--recipes", str(recipe), *more]) == 0
+    found = [each for each in json.loads(report.read_text())["advice"] if each["check"] == "predictions and a rerun"]
+    assert len(found) == 1
+    return found[0]["state"], found[0]["reason"]
+
+
+@pytest.fixture
+def handed_in(workspace: Path, tiny_base: Path) -> Path:
+    """The recipe of a finished run in `workspace`, which has answers too."""
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    folder = workspace / contract.ANSWER_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result_tiny_5.txt").write_text("1\n0\n1\n0\n1\n")
+    return path
+
+
+def test_a_rerun_agrees_with_an_honest_result_and_not_with_a_made_up_one(
+    workspace: Path, handed_in: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    assert advice(workspace, handed_in, report) == ("agrees", "4 of 4 drawn rows come out as submitted")
+    result = workspace / "result/result_tiny.txt"
+    result.write_text("".join("01"[line == "0"] + "\n" for line in result.read_text().split()))
+    assert advice(workspace, handed_in, report) == ("look here", "0 of 4 drawn rows come out as submitted")
+    assert json.loads(report.read_text())["points"] <= 100
+
+
+def test_what_cannot_be_rerun_says_why(workspace: Path, handed_in: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    state, reason = advice(workspace, handed_in, report, "instruction=Other?")
+    assert state == "not known"
+    assert "trained with another prompt" in reason
+    state, reason = advice(workspace, tmp_path / "nothing.yaml", report)
+    assert (state, "nothing.yaml" in reason) == ("not known", True)
+    (workspace / "saved_model/tiny/adapter_config.json").write_text("{}")
+    assert advice(workspace, handed_in, report) == (
+        "not known", "the adapter has not passed every check, so it is not loaded",
+    )  # fmt: skip
