@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from grading import contract
+from runner import network
 from runner.base_model import Base, Bases
 from runner.errors import UserError
 from runner.files import digest, folder_aside
@@ -53,6 +54,8 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
 
     `fresh` runs a stage even if nothing has changed. Raises UserError and its kin."""
     bases, wanted = Bases(root), set(stages)
+    if any(loaded.recipe.offline for loaded in recipes):  # one launch is one process
+        network.forbid()
     for loaded in recipes:
         started = time.perf_counter()
         workspace = Workspace(root, loaded.recipe.task.name)

@@ -205,6 +205,9 @@ class Recipe:
     """The run."""
     decoding: Union[LabelDecoding, GenerateDecoding] = key(LabelDecoding())
     """How a prediction is made."""
+    offline: bool = key(False)
+    """Whether the run may open no connection to another machine: a hub id as `base` is then found in the hub's cache or not
+    at all. Without it, nothing but a hub id is ever fetched."""
 
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it is done."""

@@ -6,6 +6,7 @@ Each rule is a row: it names the keys that it reads, is asked only when all of t
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional, Union
@@ -71,6 +72,17 @@ for _key in ("instruction", "base", "task.train", "task.dev"):
     def _filled(text: str, key: str = _key) -> Findings:
         if not text.strip():
             yield key, "is empty"
+
+
+for _key in ("base", "task.train", "task.dev"):
+
+    @_rule(_key)
+    def _inside(path: str, key: str = _key) -> Findings:
+        if not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
+            yield (
+                key,
+                f"{path!r} climbs out of a folder; write an absolute path, or ./ and ../ first: from the recipe's folder",
+            )
 
 
 @_rule("task.columns", "task.dev_columns")

@@ -35,7 +35,19 @@ CASES = [
     (
         "instruction: Same?",
         "instruction: Same?\ncolour: blue",
-        "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, extends",
+        "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, offline, extends",
+    ),
+    (
+        "  train: data/train.tsv",
+        "  train: data/../../train.tsv",
+        "3:10: task.train: 'data/../../train.tsv' climbs out of a folder; write an absolute path, or ./ and ../ first: from "
+        "the recipe's folder",
+    ),
+    (
+        "base: models/base",
+        "base: models/../../base",
+        "11:7: base: 'models/../../base' climbs out of a folder; write an absolute path, or ./ and ../ first: from the "
+        "recipe's folder",
     ),
     ("  header: true", "  header: no", "5:11: task.header: expected true or false, found the text 'no'; write false"),
     ("  header: true", "  header: Yes", "5:11: task.header: expected true or false, found the text 'Yes'; write true"),

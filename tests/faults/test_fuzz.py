@@ -1,0 +1,191 @@
+"""Recipes and tables with anything in them: a clear error or the right result, never a traceback, never a shifted row.
+
+LABELTUNE_CASES=10000 runs that many of each instead of a hundred.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, recipe_tree, write_recipe
+
+from runner import pipeline
+from runner.errors import DataError, RecipeError, UserError
+from runner.recipe_file import load_recipes
+
+hypothesis = pytest.importorskip("hypothesis")
+st = pytest.importorskip("hypothesis.strategies")
+
+CASES = int(os.environ.get("LABELTUNE_CASES", "100"))
+settled = hypothesis.settings(
+    max_examples=CASES, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+RECIPES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "recipes").glob("*.yaml"))]
+ODD = [
+    "~", "null", "true", "no", "1e9999", "-1", "0", "2e-4", "nan", "[]", "{}", "[1, [2, {a: b}]]", "''", "'{'", '"{x}"',
+    "&a [*a]", "!!python/object:os.system x", "*b", "? x", "- y", "\ttab", "<<: *c", "\u2028", "\x00", "\ud7ff", "é", "../..",
+    "99999999999999999999", "0x1f", "2026-11-22", "|\n  text", "# only", "%YAML 2", "---", "...", "@", "`", "extends: x.yaml",
+]  # fmt: skip
+
+
+@st.composite
+def recipes(draw: Any) -> str:
+    """A recipe of ours with some places changed."""
+    lines = draw(st.sampled_from(RECIPES)).splitlines()
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(lines) - 1))
+        action = draw(st.sampled_from(["drop", "double", "swap", "value", "word", "indent", "cut"]))
+        if action == "drop" and len(lines) > 1:
+            del lines[place]
+        elif action == "double":
+            lines.insert(place, lines[place])
+        elif action == "swap":
+            other = draw(st.integers(0, len(lines) - 1))
+            lines[place], lines[other] = lines[other], lines[place]
+        elif action == "value":
+            lines[place] = f"{lines[place].partition(':')[0]}: {draw(st.sampled_from(ODD))}"
+        elif action == "word":
+            lines[place] = draw(st.sampled_from(ODD))
+        elif action == "indent":
+            lines[place] = " " * draw(st.integers(0, 4)) + lines[place].lstrip()
+        else:
+            lines[place] = lines[place][: draw(st.integers(0, len(lines[place])))]
+    return "\n".join(lines)
+
+
+def test_recipes(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+
+    @settled
+    @hypothesis.given(st.one_of(recipes().map(str.encode), st.binary(max_size=200)))
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        said = [f"{path}: fine"]
+        try:
+            load_recipes([path])
+        except RecipeError as error:
+            said = str(error).splitlines()
+        assert all(line.startswith((str(path), "  ")) for line in said), said
+
+    check()
+
+
+def test_overrides() -> None:
+    path = ROOT / "recipes/qqp.yaml"
+    keys = st.sampled_from(
+        ["train.epochs", "lora.r", "base", "task.labels", "train", "x.y", "", ".", "decoding.kind", "a..b"]
+    )
+    values = st.one_of(st.sampled_from(ODD), st.text(max_size=20))
+
+    @settled
+    @hypothesis.given(st.lists(st.tuples(keys, values), max_size=3))
+    def check(overrides: list[tuple[str, str]]) -> None:
+        said = "fine"
+        try:
+            load_recipes([path], [f"{key}={value}" for key, value in overrides])
+        except RecipeError as error:
+            said = str(error)
+        assert said
+
+    check()
+
+
+PIECES = [
+    "r",
+    "\t",
+    "\n",
+    "\r",
+    "\r\n",
+    '"',
+    '""',
+    '\t"',
+    '"\t',
+    "\u2028",
+    "\x0c",
+    "\x00",
+    "\ufeff",
+    "é",
+    "\u0130",
+    "0",
+    "1",
+    " ",
+    "\\",
+]
+TOKEN = re.compile(r"r(\d+)e")
+
+
+@st.composite
+def tables(draw: Any) -> tuple[bytes, bytes]:
+    """A training and a dev file whose every row has a token of its own, with odd bytes put in at random places."""
+    found = []
+    for make, rows in (
+        (lambda n: f"{n}\t{n % 2}\ttext r{n}e of {n}\n", 24),
+        (lambda n: f"{n}\ttext r{n}e of {n}\n", 6),
+    ):
+        data = "".join(make(number) for number in range(rows)).encode()
+        for _ in range(draw(st.integers(0, 4))):
+            place = draw(st.integers(0, len(data)))
+            odd = draw(
+                st.one_of(st.sampled_from(PIECES).map(str.encode), st.sampled_from([b"\xff", b"\xc3", b"\xed\xa0\x80"]))
+            )
+            data = data[:place] + odd + data[place + draw(st.integers(0, 3)) :]
+        found.append(data)
+    return found[0], found[1]
+
+
+def rows_of(data: bytes, quoting: str) -> list[list[str]]:
+    """The rows by other means: lines at LF and fields at tabs, or Python's own CSV reader."""
+    if quoting == "csv":
+        text = data.decode("utf-8", "replace").lstrip("\ufeff")
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
+    else:
+        lines = [line[:-1] if line.endswith(b"\r") else line for line in data.split(b"\n")]
+        rows = [line.decode("utf-8", "replace").split("\t") for line in lines]
+    while rows and not any(rows[-1]):
+        rows.pop()
+    return rows
+
+
+def tokens(text: str) -> set[str]:
+    return set(TOKEN.findall(text))
+
+
+@pytest.mark.parametrize("quoting", ["none", "csv"])
+def test_tables(workspace: Path, tiny_base: Path, quoting: str) -> None:
+    tree = recipe_tree(tiny_base, samples={"train": "all", "holdout": 4, "dev": "all"})
+    tree["task"].update({"quoting": quoting, "bad_rows": "skip"})
+    recipe = load_recipes([write_recipe(workspace, tree)])
+
+    @settled
+    @hypothesis.given(tables())
+    def check(found: tuple[bytes, bytes]) -> None:
+        for name, data in zip(("train", "dev"), found):
+            (workspace / f"data/tiny_{name}.tsv").write_bytes(data)
+        refusal = None
+        try:
+            pipeline.run(recipe, workspace, ["prepare"])
+        except UserError as error:
+            refusal = error
+        if refusal is not None:
+            assert isinstance(refusal, DataError), refusal
+            assert refusal.next_step
+            return
+        train, dev = (rows_of(data, quoting) for data in found)
+        records = json.loads((workspace / "pre_data/tiny/tiny_dev.json").read_bytes())
+        assert len(records) == len(dev)
+        for record, row in zip(records, dev):
+            assert tokens(record["input"]) <= tokens("\t".join(row)), (record, row)
+            if len(row) == 2 and "\ufffd" not in row[1]:
+                assert record["input"] == row[1].strip() or record["input"] == row[1]
+        for name in ("train", "holdout"):
+            for record in json.loads((workspace / f"pre_data/tiny/tiny_{name}.json").read_bytes()):
+                assert any(
+                    row[1] == record["output"] and row[2] == record["input"] for row in train if len(row) == 3
+                ), record
+
+    check()
