@@ -125,7 +125,6 @@ def _forget_peak() -> int:
 def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layout: str) -> None:
     """The step of runner/finetune.py: lay, score, backward, clip, step."""
     import torch
-    from datasets import Dataset
     from transformers import get_scheduler
 
     from runner.accelerator import connect
@@ -135,13 +134,11 @@ def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layou
     base = model.get_base_model()
     scorer = LabelScorer(base, rows.prompt.label_ids)
     lay = LAYOUTS[layout](base)
-    dataset = Dataset.from_dict({"suffix": rows.suffixes, "target": rows.targets})
     scorer.train()
 
     def loss(first: int, count: int) -> Any:
-        examples = dataset[list(range(first, first + count))]
-        targets = torch.tensor(examples["target"])
-        return scorer(lay(rows.prompt, examples["suffix"]), targets).losses.sum() / count
+        targets = torch.tensor(rows.targets[first : first + count])
+        return scorer(lay(rows.prompt, rows.suffixes[first : first + count]), targets).losses.sum() / count
 
     parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
     shown = loss(0, PROOF_ROWS)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from datasets import Dataset
 
 from runner.adapter import adapter_state, new_adapter, save_adapter
 from runner.base_model import Base
@@ -35,7 +34,7 @@ def finetune(
     recipe: Recipe,
     base: Base,
     prompt: Prompt,
-    records: Records,
+    read: Callable[[], Records],
     accelerator: Accelerator,
     folder: Path,
     store: Path,
@@ -48,16 +47,12 @@ def finetune(
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
-    with accelerator.main_process_first():  # it keeps the tokens that the others then find
-        rows = prompt.encode(records.train, "training", may_drop=True, keep=store / "tokens")
-        held = prompt.encode(records.holdout, "hold-out", keep=store / "tokens")
-    prompt.encode(records.dev, "dev")  # said now rather than after hours of training
+    rows, held = _encode(prompt, read, accelerator, store / "tokens")
     for name, encoded in (("training", rows), ("hold-out", held)):
         if encoded.truncated or encoded.dropped:
             say(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
-    if not rows.suffixes:
+    if not len(rows.suffixes):
         raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
-    dataset = Dataset.from_dict({"suffix": rows.suffixes, "target": rows.targets})
     set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
     with new_adapter(base, recipe.lora) as model:
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
@@ -66,7 +61,9 @@ def finetune(
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
         choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        say(f"{len(dataset):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}")
+        say(
+            f"{len(rows.suffixes):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}"
+        )
         say(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
         with _trunk(recipe, base, scorer, prompt, rows, held, choice.layout, accelerator, store, say) as layout:
@@ -76,7 +73,7 @@ def finetune(
             if recipe.train.gradient_checkpointing:
                 enable_checkpointing(base.model)
             loop = TrainingLoop(
-                recipe.train, dataset, prompt, layout, holdout, accelerator, folder / "metrics.jsonl", checkpoints, say
+                recipe.train, rows, prompt, layout, holdout, accelerator, folder / "metrics.jsonl", checkpoints, say
             )
             epochs = loop.run(model, scorer)
         if recipe.train.gradient_checkpointing:
@@ -105,7 +102,7 @@ def finetune(
         "tuned": best.evaluation.figures(),
         "best_epoch": best.epoch,
         "epochs": [evaluation.figures() for evaluation in epochs],
-        "rows": len(dataset),
+        "rows": len(rows.suffixes),
         "truncated": rows.truncated,
         "dropped": rows.dropped,
         "trainable_parameters": trainable,
@@ -117,9 +114,21 @@ def finetune(
         "processes": accelerator.num_processes,
         "trunk_seconds": round(trunk_seconds, 3),
         "train_seconds": round(loop.seconds, 3),
-        "rows_per_second": round(len(dataset) * recipe.train.epochs / loop.seconds, 2),
+        "rows_per_second": round(len(rows.suffixes) * recipe.train.epochs / loop.seconds, 2),
         "prompt_digest": prompt.digest(),
     }
+
+
+def _encode(
+    prompt: Prompt, read: Callable[[], Records], accelerator: Accelerator, keep: Path
+) -> tuple[Encoded, Encoded]:
+    """The training and the held-out rows. The records themselves are let go: only their tokens, on disk, are needed."""
+    records = read()
+    with accelerator.main_process_first():  # it keeps the tokens that the others then find
+        rows = prompt.encode(records.train, "training", may_drop=True, keep=keep)
+        held = prompt.encode(records.holdout, "hold-out", keep=keep)
+    prompt.encode(records.dev, "dev")  # said now rather than after hours of training
+    return rows, held
 
 
 def _require_finite(state: Mapping[str, torch.Tensor]) -> None:

@@ -49,7 +49,8 @@ class Holdout:
         self, prompt: Prompt, rows: Encoded, layout: Layout, batch_size: int, accelerator: Accelerator
     ) -> None:
         self.prompt, self.rows, self.layout, self.accelerator = prompt, rows, layout, accelerator
-        order = sorted(range(len(rows.suffixes)), key=lambda row: len(rows.suffixes[row]))  # equal lengths waste least
+        lengths = rows.lengths()
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)  # equal lengths waste least
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
         self.metric = LabelMetric(prompt.labels)

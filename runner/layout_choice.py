@@ -64,7 +64,8 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
 def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
     """The largest relative difference of two layouts in what they are used for, or the error of a model that refuses one."""
     measure = _losses_and_gradients if rows.targets else _label_logits
-    by_length = sorted(range(len(rows.suffixes)), key=lambda row: len(rows.suffixes[row]))
+    lengths = rows.lengths()
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     chosen = sorted({*by_length[:SHORTEST_ROWS], *by_length[-LONGEST_ROWS:]})
     try:
         ours = measure(scorer, one, prompt, rows, chosen)

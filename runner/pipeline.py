@@ -6,6 +6,7 @@ Only torch-free modules are imported here at the top; the stages that need a mod
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -165,12 +166,12 @@ class Work:
         from runner.finetune import finetune
 
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
-        records = read_records(self.workspace, recipe.task.labels)
         # every process works on the folder's name, the main one makes it and moves it into place
         with folder_aside(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
             prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
+            read = functools.partial(read_records, self.workspace, recipe.task.labels)
             identity = {
                 **recipe.flat(*STAGES["finetune"]),
                 **{name: value for name, value in inputs.items() if name != "recipe"},
@@ -181,7 +182,7 @@ class Work:
             if self.fresh and is_main_process():
                 checkpoints.clear()
             accelerator.wait_for_everyone()
-            return finetune(recipe, base, prompt, records, accelerator, folder, store, checkpoints, say)
+            return finetune(recipe, base, prompt, read, accelerator, folder, store, checkpoints, say)
 
     def _predict(self, identity: str, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import connect

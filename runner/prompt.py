@@ -14,25 +14,59 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union, overload
 
 from runner.errors import DataError, UserError
 from runner.recipe import PromptShape
-from runner.tokens import encode_text, encode_texts, kept_texts, tokenizer_digest
+from runner.tokens import TokenRows, encode_text, encode_texts, kept_texts, tokenizer_digest
+
+
+class Suffixes(Sequence[list[int]]):
+    """The suffixes of some records: the ids of each input, cut to the room there is, and the fixed words behind it."""
+
+    def __init__(self, inputs: Sequence[list[int]], chosen: Sequence[int], room: int, tail: Sequence[int]) -> None:
+        """`chosen`: numbers of the inputs that are kept."""
+        self.inputs, self.chosen, self.room, self.tail = inputs, chosen, room, list(tail)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, place: Union[int, slice]) -> Any:
+        if isinstance(place, slice):
+            return [self[row] for row in range(*place.indices(len(self)))]
+        return self.inputs[self.chosen[place]][: self.room] + self.tail
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Records as token ids."""
 
-    suffixes: list[list[int]]
-    """One list of ids per record kept."""
+    suffixes: Sequence[list[int]]
+    """One list of ids per record kept; `Suffixes` read it when it is asked for."""
     targets: list[int]
     """Number of the right label per record kept; empty for records without answers."""
     truncated: int
     """Records whose input lost its end."""
     dropped: int
     """Training records left out because they were too long."""
+
+    def lengths(self) -> list[int]:
+        """The number of ids of each suffix; kept tokens are not read for it."""
+        kept = self.suffixes
+        if not isinstance(kept, Suffixes):
+            return [len(suffix) for suffix in kept]
+        sizes = _lengths(kept.inputs)
+        return [min(sizes[number], kept.room) + len(kept.tail) for number in kept.chosen]
+
+
+def _lengths(rows: Sequence[list[int]]) -> list[int]:
+    return rows.lengths() if isinstance(rows, TokenRows) else [len(row) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -79,26 +113,27 @@ class Prompt:
         Raises DataError where a record is too long and the recipe says `error`, or brings another instruction."""
         room = self.max_length - len(self.prefix) - len(self.tail)
         number_of = {label: number for number, label in enumerate(self.labels)}
-        suffixes: list[list[int]] = []
         targets: list[int] = []
+        chosen: list[int] = []
         too_long: list[tuple[int, int]] = []
         texts = [record["input"] for record in records]
-        inputs = (
+        inputs: Sequence[list[int]] = (
             kept_texts(self.tokenizer, self.tokenizer_digest, texts, keep)
             if keep
             else encode_texts(self.tokenizer, texts)
         )
-        for number, (record, ids) in enumerate(zip(records, inputs), 1):
+        for number, (record, length) in enumerate(zip(records, _lengths(inputs))):
             if record["instruction"] != self.instruction:
                 raise DataError(
-                    f"{what}: record {number}: expected the instruction {self.instruction!r}, found {record['instruction']!r}",
+                    f"{what}: record {number + 1}: expected the instruction {self.instruction!r}, "
+                    f"found {record['instruction']!r}",
                     "run the prepare stage again: --stages prepare --fresh",
                 )
-            if len(ids) > room:
-                too_long.append((number, len(ids) + self.max_length - room))
+            if length > room:
+                too_long.append((number + 1, length + self.max_length - room))
                 if may_drop and self.too_long == "drop-from-train":
                     continue
-            suffixes.append([*ids[:room], *self.tail])
+            chosen.append(number)
             if "output" in record:
                 targets.append(number_of[record["output"]])
         if too_long and self.too_long == "error":
@@ -108,8 +143,8 @@ class Prompt:
                 f"is record {number} with {length}",
                 f"raise prompt.max_length to {length}, or choose prompt.too_long: truncate or drop-from-train",
             )
-        dropped = len(records) - len(suffixes)
-        return Encoded(suffixes, targets, len(too_long) - dropped, dropped)
+        dropped = len(records) - len(chosen)
+        return Encoded(Suffixes(inputs, chosen, room, self.tail), targets, len(too_long) - dropped, dropped)
 
 
 def build_prompt(

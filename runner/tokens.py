@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
-import json
-import shutil
+import itertools
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, overload
 
-from runner.files import folder_aside
+ENCODED_AT_ONCE = 1000
+"""Texts tokenised between two writes: as many rows are in memory."""
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -35,25 +38,75 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
-def kept_texts(tokenizer: Any, digest: str, texts: Sequence[str], folder: Path) -> list[list[int]]:
-    """The same, kept in `folder` as an Arrow table that the tokenizer's `digest` and the texts' contents name.
+class TokenRows(Sequence[list[int]]):
+    """Rows of token ids in an Arrow file that is mapped into memory: a row is read when it is asked for, so all of QQP takes no
+    more memory than a few rows do."""
 
-    A table that cannot be read is made anew."""
-    import datasets
+    def __init__(self, path: Path) -> None:
+        """Raises an error of Arrow's own where the file is damaged."""
+        import datasets
 
+        self._kept = datasets.Dataset.from_file(str(path))  # holds the mapping
+        self._chunks = [
+            (chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in self._kept.data.column("ids").chunks
+        ]
+        self._starts = list(itertools.accumulate((len(offsets) - 1 for offsets, _ in self._chunks), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, place: Union[int, slice]) -> Any:
+        if isinstance(place, slice):
+            return [self[row] for row in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"row {place} of {len(self)}")
+        row = place % len(self)
+        number = bisect.bisect_right(self._starts, row) - 1
+        offsets, values = self._chunks[number]
+        row -= self._starts[number]
+        ids: list[int] = values[offsets[row] : offsets[row + 1]].tolist()
+        return ids
+
+    def lengths(self) -> list[int]:
+        """The number of ids of each row, without reading them."""
+        return [length for offsets, _ in self._chunks for length in (offsets[1:] - offsets[:-1]).tolist()]
+
+
+def kept_texts(tokenizer: Any, digest: str, texts: Sequence[str], folder: Path) -> TokenRows:
+    """The same, kept in `folder` as an Arrow file that the tokenizer's `digest` and the texts' contents name.
+
+    A file that cannot be read is made anew."""
     hasher = hashlib.sha256(digest.encode())
-    hasher.update(json.dumps(list(texts)).encode())
-    path = folder / hasher.hexdigest()[:32]
-    if path.is_dir():
-        try:
-            kept = list(datasets.load_from_disk(str(path))["ids"])
-        except Exception:  # a damaged table raises what it likes; it is made again
-            kept = []
-        if len(kept) == len(texts):
-            return kept
-        shutil.rmtree(path)
-    ids = encode_texts(tokenizer, texts)
-    datasets.disable_progress_bars()  # a bar of its own for each table would break ours
-    with folder_aside(path) as aside:
-        datasets.Dataset.from_dict({"ids": ids}).save_to_disk(str(aside))
-    return ids
+    for text in texts:
+        hasher.update(f"{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+    path = folder / f"{hasher.hexdigest()[:32]}.arrow"
+    if path.is_file():
+        with suppress(Exception):  # a damaged table raises what it likes; it is made again
+            kept = TokenRows(path)
+            if len(kept) == len(texts):
+                return kept
+    _store(tokenizer, texts, path)
+    return TokenRows(path)
+
+
+def _store(tokenizer: Any, texts: Sequence[str], path: Path) -> None:
+    """Writes the ids of the texts, some at a time, aside and renames the file."""
+    import pyarrow as pa  # type: ignore[import-untyped]  # datasets brings it and reads its files
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    schema = pa.schema([("ids", pa.list_(pa.int32()))])
+    with aside.open("wb") as file:
+        with pa.ipc.new_stream(file, schema) as stream:
+            for start in range(0, len(texts), ENCODED_AT_ONCE):
+                ids = encode_texts(tokenizer, texts[start : start + ENCODED_AT_ONCE])
+                stream.write_batch(pa.record_batch([pa.array(ids, schema.field("ids").type)], schema=schema))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)

@@ -15,7 +15,6 @@ from typing import Any, Optional
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from datasets import Dataset
 from transformers import get_scheduler
 
 from runner.adapter import adapter_state
@@ -24,7 +23,7 @@ from runner.errors import UserError
 from runner.holdout import Evaluation, Holdout
 from runner.layouts import Layout
 from runner.progress import progress
-from runner.prompt import Prompt
+from runner.prompt import Encoded, Prompt
 from runner.recipe import Train
 from runner.scorer import LabelScorer
 from runner.stopping import Stopped, listening
@@ -52,7 +51,7 @@ class TrainingLoop:
     def __init__(
         self,
         train: Train,
-        dataset: Dataset,
+        rows: Encoded,
         prompt: Prompt,
         layout: Layout,
         holdout: Holdout,
@@ -61,7 +60,7 @@ class TrainingLoop:
         checkpoints: Checkpoints,
         say: Callable[[str], None],
     ) -> None:
-        self.train, self.dataset, self.prompt, self.layout = train, dataset, prompt, layout
+        self.train, self.rows, self.prompt, self.layout = train, rows, prompt, layout
         self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
         self.checkpoints, self.say = checkpoints, say
         self.size = train.batch_size * train.accumulation
@@ -82,7 +81,7 @@ class TrainingLoop:
         trained = {name: parameter for name, parameter in scorer.named_parameters() if parameter.requires_grad}
         parameters = list(trained.values())
         optimizer = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
-        per_epoch = math.ceil(len(self.dataset) / self.size)
+        per_epoch = math.ceil(len(self.rows.suffixes) / self.size)
         steps = train.epochs * per_epoch
         scheduler = get_scheduler(train.schedule, optimizer, math.ceil(train.warmup * steps), steps)
         wrapped, optimizer = accelerator.prepare(scorer, optimizer)
@@ -90,10 +89,10 @@ class TrainingLoop:
         if kept is not None:
             self._restore(kept, trained, optimizer, scheduler)
             self.say(f"going on behind step {self.step} of {steps}, from a checkpoint")
-        total = train.epochs * len(self.dataset)
+        total = train.epochs * len(self.rows.suffixes)
         started = time.perf_counter() - self.seconds
         saved = time.perf_counter()
-        seen = (self.epoch - 1) * len(self.dataset) + min(self.done * self.size, len(self.dataset))
+        seen = (self.epoch - 1) * len(self.rows.suffixes) + min(self.done * self.size, len(self.rows.suffixes))
         with progress(total, "finetune", shown=accelerator.is_main_process, done=seen) as bar, listening() as asked:
             bar.set_postfix(self._postfix(None))
 
@@ -256,7 +255,7 @@ class TrainingLoop:
     def _steps(self, epoch: int) -> Iterator[list[int]]:
         """The rows of each optimizer step, every row once in an order of the seed and the epoch alone."""
         order = torch.randperm(
-            len(self.dataset), generator=torch.Generator().manual_seed(self.train.seed * 1000 + epoch)
+            len(self.rows.suffixes), generator=torch.Generator().manual_seed(self.train.seed * 1000 + epoch)
         ).tolist()
         for start in range(0, len(order), self.size):
             yield order[start : start + self.size]
@@ -272,9 +271,9 @@ class TrainingLoop:
             mine = chunk[accelerator.process_index :: accelerator.num_processes]
             # a process without a row of its own still takes part in the exchange of gradients, with weight 0
             weight = accelerator.num_processes / len(rows) if mine else 0.0
-            examples = self.dataset[list(mine or chunk[:1])]
-            batch = self.layout(self.prompt, examples["suffix"])
-            targets = torch.tensor(examples["target"], device=accelerator.device)
+            here = mine or chunk[:1]
+            batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in here])
+            targets = torch.tensor([self.rows.targets[row] for row in here], device=accelerator.device)
             last = start + size >= len(rows)
             with nullcontext() if last else accelerator.no_sync(scorer):
                 loss = scorer(batch, targets).losses.sum() * weight

@@ -122,7 +122,7 @@ def open_trunk(
 def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> str:
     hasher = hashlib.sha256()
     versions = (torch.__version__, transformers.__version__, base.model.device.type)
-    for part in (base.digest, base.precision, first, prompt.digest(), versions, list(map(list, suffixes))):
+    for part in (base.digest, base.precision, first, prompt.digest(), versions, [list(suffix) for suffix in suffixes]):
         hasher.update(json.dumps(part).encode())
     return hasher.hexdigest()[:32]
 

@@ -147,6 +147,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         "saved_model/tiny/metrics.jsonl",
         "saved_model/tiny/manifest.json",
         "saved_model/tiny/run.json",
+        "saved_model/.tiny.lock",
         "result/result_tiny.txt",
         "result/predictions_tiny.jsonl",
         "result/manifest_tiny.json",

@@ -139,10 +139,10 @@ def tables(draw: Any) -> tuple[bytes, bytes]:
 
 
 def rows_of(data: bytes, quoting: str) -> list[list[str]]:
-    """The rows by other means: lines at LF and fields at tabs, or Python's own CSV reader."""
+    """The rows by other means: lines at LF and fields at tabs, or Python's own CSV reader over lines at LF."""
     if quoting == "csv":
         text = data.decode("utf-8", "replace").lstrip("\ufeff")
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
+        rows = list(csv.reader(io.StringIO(text, newline="\n"), delimiter="\t"))
     else:
         lines = [line[:-1] if line.endswith(b"\r") else line for line in data.split(b"\n")]
         rows = [line.decode("utf-8", "replace").split("\t") for line in lines]
