@@ -6,7 +6,7 @@ from grading import contract, weights
 from grading.adapter_config import Config, ConfigError, parse_config, shown
 from grading.base_shapes import BaseShapes
 from grading.errors import FileMissing, FileProblem
-from grading.pairs import PairsError, find_pairs, lora_b_names, require_base, require_config
+from grading.pairs import PairsError, find_pairs, require_base, require_config, side_names
 from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission import Submission, SubmittedFile
 from grading.weights import Header, WeightsError
@@ -41,8 +41,7 @@ def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Opt
         config = parse_config(data)
     except ConfigError as error:
         return [present, lost("config format", f"{path} {error}", _SAVE_AGAIN)], None
-    ranks = " or ".join(str(rank) for rank in sorted(config.ranks))
-    return [present, earned("config format", f"{path} describes a LoRA of rank {ranks}")], config
+    return [present, earned("config format", f"{path} describes a LoRA of rank {config.ranks_text()}")], config
 
 
 def _check_weights(
@@ -104,28 +103,29 @@ def _check_pairs(path: str, header: Header, config: Optional[Config], base: Opti
             require_config(pairs, header.tensors, config)
             beside = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
         if base is not None:
-            require_base(pairs, base)
-            beside.append("and the base model's shapes")
+            known = require_base(pairs, base)
+            beside.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
     except PairsError as error:
         return lost("weights format", f"{path}: {error}", _SAVE_AGAIN)
     return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(beside)}")
 
 
 def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:
-    lora_b = lora_b_names(header.tensors)
-    if not lora_b:
+    sides = {side: side_names(header.tensors, side) for side in "AB"}
+    if not sides["B"]:
         return blocked("weights trained", "weights format")
-    moved = 0
+    moved = dict.fromkeys(sides, 0)
     for tensor, finite, nonzero in weights.read_values(file, header):
         if not finite:
             reason = f"{file.path}: tensor {shown(tensor.name)} holds an infinity or NaN"
             return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
-        moved += nonzero and tensor.name in lora_b
-    if not moved:
-        return lost(
-            "weights trained", f"{file.path}: every lora_B is zero, so the adapter changes nothing", _TRAIN_AGAIN
-        )
-    reason = f"all values are finite, {moved:,} of {len(lora_b):,} lora_B are not zero"
+        for side, names in sides.items():
+            moved[side] += nonzero and tensor.name in names
+    for side in "BA":
+        if sides[side] and not moved[side]:
+            reason = f"{file.path}: every lora_{side} is zero, so the adapter changes nothing"
+            return lost("weights trained", reason, _TRAIN_AGAIN)
+    reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
     if config is not None and config.init not in _ZERO_START:
         reason += f" (which proves no training under init_lora_weights {shown(config.init)})"
     return earned("weights trained", reason)

@@ -1,23 +1,45 @@
 """The adapter's configuration: what the grader takes from `adapter_config.json`."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from grading import contract
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.]{1,256}")
+
+_MOST_PATTERNS = 1_000
+"""Most entries of `rank_pattern`: each is looked at for each pair."""
 
 
 @dataclass(frozen=True)
 class Config:
     """What a sound `adapter_config.json` says."""
 
-    ranks: frozenset[int]
-    """Ranks that a pair may have: `r`, and the values of `rank_pattern`."""
+    rank: int
+    """`r`: the rank of every pair that no pattern names."""
+    patterns: tuple[tuple[str, int], ...]
+    """`rank_pattern`: names or patterns of modules, with their rank."""
     init: Any
     """`init_lora_weights`: True unless the file says otherwise."""
     targets: Optional[tuple[str, ...]]
     """`target_modules` where it is a list of names; None where it is a pattern, which is a stranger's and is not run."""
     dora: bool
     """`use_dora`: whether each pair has a magnitude vector beside it."""
+
+    def ranks_of(self, module: str) -> tuple[int, ...]:
+        """The ranks that the pair of a module may have: `r`, or that of the first plain name in `rank_pattern` that is the
+        module's or its ending, as in PEFT. A pattern that is more than a name is a stranger's and is not run: with one there any
+        of the file's ranks will do."""
+        if any(not _PLAIN.fullmatch(key) for key, _ in self.patterns):
+            return tuple(dict.fromkeys([self.rank, *(rank for _, rank in self.patterns)]))
+        meant = (rank for key, rank in self.patterns if module == key or module.endswith(f".{key}"))
+        return (next(meant, self.rank),)
+
+    def ranks_text(self) -> str:
+        """The rank in words, shortened where there are many."""
+        others = len({rank for _, rank in self.patterns} - {self.rank})
+        return f"{self.rank}" if not others else f"{self.rank} ({others:,} others in rank_pattern)"
 
 
 class ConfigError(ValueError):
@@ -42,11 +64,14 @@ def parse_config(data: bytes) -> Config:
     pattern = value.get("rank_pattern") or {}
     if not isinstance(pattern, dict) or not all(_is_rank(rank) for rank in pattern.values()):
         raise ConfigError(f"has rank_pattern {shown(pattern)}, expected an object of whole numbers > 0")
+    if len(pattern) > _MOST_PATTERNS:
+        raise ConfigError(f"has {len(pattern):,} entries in rank_pattern, more than {_MOST_PATTERNS:,}")
     dora = value.get("use_dora") or False
     if not isinstance(dora, bool):
         raise ConfigError(f"has use_dora {shown(dora)}, expected true or false")
     return Config(
-        ranks=frozenset([value["r"], *pattern.values()]),
+        rank=value["r"],
+        patterns=tuple(pattern.items()),
         init=value.get("init_lora_weights", True),
         targets=tuple(targets) if isinstance(targets, list) else None,
         dora=dora,

@@ -22,6 +22,9 @@ RUN_RECORD = "run.json"
 AGREES, LOOK, UNKNOWN = "agrees", "look here", "not known"
 """What a piece of advice can say."""
 
+FIRST_ROWS = 20_000
+"""Rows of the training table by which is told how records were made of it."""
+
 _RECORD_LIMIT = 1 << 20
 _PIECE = 1 << 20
 
@@ -70,7 +73,7 @@ def _of_the_tables(key: AnswerKey, train: Sequence[Any], dev: Sequence[Any], dat
         yield Advice(key.dataset, names[1], UNKNOWN, "how inputs are made of rows is not known")
         return
     source, template = learnt
-    same = [template.fill(row) == text.strip() for row, text in zip(source.rows, asked)]
+    same = [template.fill(row) == text.strip() for row, text in zip(source.rows(), asked)]
     words = f"{sum(same):,} of {len(asked):,} dev inputs are made of their row"
     if not all(same):
         words += f", the first that is not is record {same.index(False) + 1:,}"
@@ -81,19 +84,20 @@ def _of_the_tables(key: AnswerKey, train: Sequence[Any], dev: Sequence[Any], dat
 def _of_the_training_table(
     key: AnswerKey, train: Sequence[Any], data: Path, source: tables.Table, template: tables.Template, check: str
 ) -> Advice:
-    best = (-1, -1)
-    for target in tables.read_tables(_table(data, key.dataset, "train")):
-        for candidate in tables.moved(template, source, target):
-            known = tables.inputs_of(target, candidate, key.labels)
-            rows = [known.get(_input(record).strip()) for record in train]
-            met = sum(1 for labels in rows if labels is not None)
-            right = sum(1 for labels, record in zip(rows, train) if labels and _text(record, "output") in labels)
-            best = max(best, (met, right))
-            if met == len(train):
-                break
-        if best[0] == len(train):
-            break
-    met, right = best
+    wanted = {_input(record).strip() for record in train} - {""}
+    ways = [
+        (target, candidate)
+        for target in tables.read_tables(_table(data, key.dataset, "train"))
+        for candidate in tables.moved(template, source, target)
+    ]
+    if not ways or not wanted:
+        return Advice(key.dataset, check, UNKNOWN, "there is nothing to compare")
+    # the first rows tell which way it is, then all rows are gone through that way alone
+    target, candidate = max(ways, key=lambda way: len(tables.made(way[0], way[1], wanted, key.labels, FIRST_ROWS)))
+    known = tables.made(target, candidate, wanted, key.labels)
+    rows = [known.get(_input(record).strip()) for record in train]
+    met = sum(1 for labels in rows if labels is not None)
+    right = sum(1 for labels, record in zip(rows, train) if labels and _text(record, "output") in labels)
     words = f"{met:,} of {len(train):,} training inputs are made of a row, {right:,} with that row's label"
     return Advice(key.dataset, check, AGREES if met == right == len(train) > 0 else LOOK, words)
 
@@ -104,7 +108,7 @@ def _learn(path: Path, inputs: Sequence[str]) -> Optional[tuple[tables.Table, ta
     for table in tables.read_tables(path):
         template = tables.learn(table, inputs)
         if template is not None:
-            same = sum(template.fill(row) == text.strip() for row, text in zip(table.rows, inputs))
+            same = sum(template.fill(row) == text.strip() for row, text in zip(table.rows(), inputs))
             if same > most:
                 best, most = (table, template), same
     return best
@@ -127,6 +131,8 @@ def _of_the_run(submission: Submission, dataset: str) -> Advice:
         for name in (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
         if name in outputs
     ]
+    if not named:
+        return Advice(dataset, check, UNKNOWN, f"{path} names none of the files that count")
     changed = [name for name in named if _digest(submission, name) != outputs[name]]
     if changed:
         return Advice(dataset, check, LOOK, f"not as {path} says: {', '.join(changed)}")

@@ -79,7 +79,7 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
     for number, answer in enumerate(answers, start=1):
         if not contract.is_label(answer):
             raise CouldNotGrade(
-                f"{path}:{number}: bad answer key: expected one label of visible ASCII characters, "
-                f"found {answer[:40]!a}. Next: correct the line"
+                f"{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII characters, "
+                f"found {len(answer):,} characters. Next: correct the line"
             )
     return AnswerKey(dataset, path.name, tuple(answers), contract.label_set(answers))

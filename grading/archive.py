@@ -8,14 +8,14 @@ which of two entries a reader prefers. Nested archives are files like others.
 
 import errno
 import os
-import unicodedata
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from grading.archive_file import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, quoted, refused, too_many
-from grading.archive_names import is_litter
+from grading.archive_names import folded, is_litter
 from grading.errors import FileProblem
 from grading.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
 from grading.zip_reader import zip_entries
@@ -71,26 +71,26 @@ class _Tree:
             for _ in entry.pieces:
                 pass
             return
+        # One rule for all machines: these names are one file where the file system ignores case or normalises names.
+        keys = [folded(part) for part in parts]
         for depth in range(1, len(parts)):
-            self._folder("/".join(parts[:depth]))
+            self._folder("/".join(parts[:depth]), "/".join(keys[:depth]))
         if entry.is_folder:
-            self._folder(entry.path)
+            self._folder(entry.path, "/".join(keys))
             for _ in entry.pieces:
                 pass
             return
-        self._reserve(entry.path, is_folder=False)
+        self._reserve(entry.path, "/".join(keys), is_folder=False)
         with os.fdopen(self._make(entry.path, is_folder=False), "wb") as file:
             for piece in entry.pieces:
                 file.write(piece)
 
-    def _folder(self, path: str) -> None:
-        if self._reserve(path, is_folder=True):
+    def _folder(self, path: str, key: str) -> None:
+        if self._reserve(path, key, is_folder=True):
             self._make(path, is_folder=True)
 
-    def _reserve(self, path: str, is_folder: bool) -> bool:
-        """Whether `path` is still to be made. Raises FileProblem where it cannot lie beside what is there."""
-        # One rule for all machines: these names are one file where the file system ignores case or normalises names.
-        key = unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+    def _reserve(self, path: str, key: str, is_folder: bool) -> bool:
+        """Whether `path`, `key` when folded, is still to be made. Raises FileProblem where it cannot lie beside what is there."""
         there, there_is_folder = self._made.get(key, (None, False))
         if there is None:
             if len(self._made) >= self._limits.entries:
@@ -112,6 +112,9 @@ class _Tree:
                 os.mkdir(full, 0o700)
                 return -1
             return os.open(full, _CREATE_FLAGS, 0o600)
+        except UnicodeEncodeError:
+            problem = f"cannot be stored under its name: names here are {sys.getfilesystemencoding()}"
+            raise refused(path, problem, SHORTER) from None
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST):
                 raise  # a full disk is nobody's fault but ours

@@ -1,5 +1,6 @@
 """The names in an archive: only those that mean the same file inside the folder on every machine."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from typing import Any
 
 from grading.archive_file import SHORTER, Limits, quoted
 from grading.errors import FileProblem
+
+_UNICODE = unicodedata.ucd_3_2_0
 
 _PART_BYTES = 255  # of one name in one folder, on every file system that people use
 
@@ -39,6 +42,22 @@ def clean_name(name: str, limits: Limits) -> str:
     if any(len(part.encode("utf-8")) > _PART_BYTES for part in parts):
         raise FileProblem(f"the name of entry {quoted(name)} has a part of more than {_PART_BYTES} bytes", SHORTER)
     return "/".join(parts)
+
+
+def folded(part: str) -> str:
+    """One part of a path as file systems see it that ignore case or normalise names: equal for what is one file there.
+
+    The same for all Pythons, whose Unicode tables differ: of Unicode 3.2, which each of them has, and what it does not know
+    is compared as it is. Its `normalize` alone would not do, for that sorts newer marks by the newer tables."""
+    if part.isascii():
+        return part.lower()
+    runs = itertools.groupby(part, key=lambda char: _UNICODE.category(char) != "Cn")
+    return "".join(_folded_run("".join(chars)) if is_known else "".join(chars) for is_known, chars in runs)
+
+
+def _folded_run(text: str) -> str:
+    """Case folding of characters that a table knows never changes any more: Unicode's stability policy."""
+    return _UNICODE.normalize("NFD", _UNICODE.normalize("NFD", text).casefold())
 
 
 def is_litter(parts: list[str]) -> bool:

@@ -7,7 +7,6 @@ Whatever happens becomes a card. The limits are the kernel's where Python's `res
 does not hold processes to their address space); elsewhere only the wall clock ends a child.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -23,8 +22,9 @@ from grading import card, contract, handin
 from grading.adapter import WEIGHTS_LIMIT
 from grading.answers import AnswerKey
 from grading.card import Card
-from grading.errors import CouldNotGrade, FileProblem
+from grading.errors import FileProblem
 from grading.exam import Exam
+from grading.faults import TELL_US, fault_of
 from grading.predictions import read_predictions
 from grading.report import as_json, as_text, failure, failure_text
 from grading.submission import Submission
@@ -45,8 +45,6 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 _BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.child import main; main()"
 # Appended, so that no file of the checkout can stand in for a module of Python's.
-
-_TRACEBACK_KEPT = "the examiner sends the traceback in the class's errors folder to whoever maintains the grader"
 
 
 @dataclass(frozen=True)
@@ -126,13 +124,11 @@ class Child:
         if status < 0:
             return self._refused(*_of_signal(-status, self._limits))
         if status > 0:
-            return self._refused("grader", f"the grading process failed with exit code {status}", _TRACEBACK_KEPT)
+            return self._refused("grader", f"the grading process failed with exit code {status}", TELL_US)
         try:
             return self._written()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return self._refused(
-                "grader", f"the grading process left no sound card: {type(error).__name__}", _TRACEBACK_KEPT
-            )
+            return self._refused("grader", f"the grading process left no sound card: {type(error).__name__}", TELL_US)
 
     def end(self) -> None:
         """Ends the child, whatever it does, and waits for that."""
@@ -175,7 +171,7 @@ def grade(name: str, path: Path, exam: Exam, scratch: Path, limits: Limits) -> C
         return _graded(name, path, exam, scratch, started)
     except Exception as error:  # one hand-in of many: whatever this is, it must not be lost
         # The frames of a failed attempt hold what took the memory: keep the words and let them go.
-        fault, reason, next_step = _of_error(error, limits)
+        fault, reason, next_step = fault_of(error, limits.address_space >> 20)
         if fault == "grader":
             _print_traceback(error)
     return refused(name, fault, reason, next_step, time.perf_counter() - started)
@@ -274,55 +270,7 @@ def _of_signal(number: int, limits: Limits) -> tuple[str, str, str]:
             "the grading process was killed, as systems do that run out of memory",
             "the examiner lowers --jobs or ends other programs, and grades again with --resume",
         )
-    return "grader", f"the grading process died of signal {number}", _TRACEBACK_KEPT
-
-
-def _of_error(error: Exception, limits: Limits) -> tuple[str, str, str]:
-    """Fault, reason and next step of what was raised instead of a card. A candidate may read them."""
-    if isinstance(error, FileProblem):
-        return "submission", error.problem, error.next_step
-    if isinstance(error, CouldNotGrade):
-        reason, _, step = str(error).partition(". Next: ")
-        return "examiner", reason, step or "the examiner corrects it and grades again with --resume"
-    if isinstance(error, MemoryError):
-        most = limits.address_space >> 20
-        return (
-            "submission",
-            f"grading it takes more than {most:,} MiB of memory",
-            "hand in the files that the exam asks for, in their usual size",
-        )
-    if isinstance(error, RecursionError):
-        return "submission", "it is nested deeper than the grader follows", "hand in plain files in plain folders"
-    if isinstance(error, OSError) and error.errno is not None and error.errno in _OF_ERRNO:
-        return _OF_ERRNO[error.errno]
-    return "grader", f"{type(error).__name__}{_place(error)}", _TRACEBACK_KEPT
-
-
-_NO_SPACE = (
-    "examiner",
-    "no space is left to unpack it",
-    "the examiner makes room where --out lies, and grades again with --resume",
-)
-
-_OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
-    errno.ENOSPC: _NO_SPACE,
-    getattr(errno, "EDQUOT", errno.ENOSPC): _NO_SPACE,
-    errno.ENOMEM: ("examiner", "the system has no memory left", "the examiner lowers --jobs, and grades with --resume"),
-    errno.EFBIG: ("submission", "it unpacks to a file of more bytes than are taken", "hand in the adapter alone"),
-    errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),
-    errno.EACCES: ("submission", "it cannot be read: Permission denied", "make its files and folders readable"),
-}
-"""Fault, reason and next step of the errors of the system that come up outside the files that are graded."""
-
-
-def _place(error: Exception) -> str:
-    """Where in the grader an error was raised, without the error's own words: they could quote anything."""
-    trace = error.__traceback__
-    if trace is None:
-        return ""
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}"
+    return "grader", f"the grading process died of signal {number}", TELL_US
 
 
 def _print_traceback(error: Exception) -> None:

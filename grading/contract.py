@@ -107,14 +107,14 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
         return f"key {missing[0]!r} is missing"
     extra = [key for key in record if key not in keys]
     if extra:
-        return f"key {extra[0][:40]!r} is not part of the record"
+        return f"key {extra[0][:40]!a} is not part of the record"
     for key in keys:
         if not isinstance(record[key], str):
             return f"{key!r} is {_kind(record[key])}, expected a string"
     if not record["instruction"].strip():
         return "'instruction' is empty"
     if "output" in keys and record["output"] not in labels:
-        return f"'output' is {record['output'][:40]!r}, expected one of {', '.join(labels)}"
+        return f"'output' is {record['output'][:40]!a}, expected one of {', '.join(labels)}"
     return None
 
 
@@ -175,23 +175,38 @@ def parse_json(data: bytes) -> Any:
         ) from None
     if text.startswith("\ufeff"):
         raise ContractError("starts with a byte order mark; save it as UTF-8 without one")
+    _require_shallow(text)
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_real
         )
-    except json.JSONDecodeError as error:
-        raise ContractError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise ContractError(f"nested deeper than {JSON_DEPTH} levels") from None
+    except json.JSONDecodeError as error:  # its words and its column differ from one Python to the next
+        raise ContractError(f"line {error.lineno} cannot be read as JSON") from None
     _check_value(value)
     return value
+
+
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+# A string that is not closed runs to the end: were it no match, each quote in it would be tried as a beginning.
+
+
+def _require_shallow(text: str) -> None:
+    """Raises ContractError for text nested too deep, before a parser that would call itself that often."""
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth > JSON_DEPTH:
+                raise ContractError(f"nested deeper than {JSON_DEPTH} levels")
+        elif match[0] in "]}":
+            depth -= 1
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ContractError(f"key {key[:40]!r} is repeated in one object")
+            raise ContractError(f"key {key[:40]!a} is repeated in one object")
         found[key] = value
     return found
 
@@ -213,24 +228,19 @@ def _real(digits: str) -> float:
 
 
 def _check_value(value: Any) -> None:
-    level = [value]
-    for _ in range(JSON_DEPTH + 1):
-        if not level:
-            return
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below.extend(item)
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-            elif isinstance(item, str):
-                try:
-                    item.encode("utf-8")
-                except UnicodeEncodeError:
-                    raise ContractError(f"a string holds a bare surrogate: {item[:40]!a}") from None
-        level = below
-    raise ContractError(f"nested deeper than {JSON_DEPTH} levels")
+    """Raises ContractError for a string with a bare surrogate anywhere in a value."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ContractError(f"a string holds a bare surrogate: {value[:40]!a}") from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_value(key)
+            _check_value(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item)
 
 
 def _kind(value: Any) -> str:

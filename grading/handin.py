@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from grading.archive import is_archive, unpack
+from grading.errors import CouldNotGrade, FileProblem
 from grading.submission import Submission
 
 _PARTS = ("pre_data", "saved_model", "result")
@@ -23,8 +24,12 @@ _LITTER = ("__MACOSX", ".DS_Store")
 def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     """The submission in the folder or archive at `path`; an archive is unpacked below `scratch` and removed again.
 
-    Raises CouldNotGrade where nothing is at `path`, FileProblem where an archive is not taken."""
-    if not (path.is_file() and is_archive(path.name)):
+    Raises CouldNotGrade where nothing is at `path`, FileProblem where an archive is not taken or a folder not listed."""
+    try:
+        packed = path.is_file() and is_archive(path.name)
+    except OSError as error:  # a name of 300 characters, say
+        raise CouldNotGrade(f"{path}: {error.strerror}. Next: correct --submission") from None
+    if not packed:
         yield Submission(_root(path))
         return
     with tempfile.TemporaryDirectory(prefix="handin-", dir=scratch) as folder:
@@ -35,7 +40,12 @@ def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
 def _root(folder: Path) -> Path:
     if not folder.is_dir():
         return folder  # Submission says what is wrong
-    names = [entry.name for entry in folder.iterdir() if entry.name not in _LITTER]
+    try:
+        names = [entry.name for entry in folder.iterdir() if entry.name not in _LITTER]
+    except OSError as error:
+        raise FileProblem(
+            f"the folder cannot be listed: {error.strerror}", "make its files and folders readable"
+        ) from None
     if len(names) != 1 or any(name in _PARTS or name.startswith("result_") for name in names):
         return folder
     inner = folder / names[0]

@@ -8,13 +8,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 from grading import contract, weights
 from grading.adapter_config import Config, shown
 from grading.base_shapes import BaseShapes
 from grading.weights import Tensor
 
-_SIDE = re.compile(r"(?P<module>.+)\.lora_(?:embedding_)?(?P<side>[AB])(?:\.weight)?", re.DOTALL)
+_SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?", re.DOTALL)
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?", re.DOTALL)
 _PREFIX = "base_model.model."
 """What PEFT puts before a module's own name."""
@@ -43,19 +44,20 @@ class Pair:
     @property
     def name(self) -> str:
         """The module's name in its model."""
-        return self.module[len(_PREFIX) :] if self.module.startswith(_PREFIX) else self.module
+        return self.module[len(_PREFIX) :]
 
 
 def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
     """The pairs, in the file's order. Raises PairsError where one is not complete, or there is none."""
     sides: dict[tuple[str, str], Tensor] = {}
+    embeddings: dict[str, Optional[str]] = {}
     for tensor in tensors:
         match = _SIDE.fullmatch(tensor.name)
         if not match:
             continue
-        if tensor.dtype not in weights.FRACTION_BITS:
-            kinds = ", ".join(weights.FRACTION_BITS)
-            raise PairsError(f"tensor {shown(tensor.name)} is {tensor.dtype}, expected one of {kinds}")
+        if not tensor.name.startswith(_PREFIX):
+            raise PairsError(f"tensor {shown(tensor.name)} is not named as PEFT loads it, {_PREFIX}...")
+        _require_float(tensor)
         if len(tensor.shape) < 2 or 0 in tensor.shape:
             shape = list(tensor.shape)
             raise PairsError(f"tensor {shown(tensor.name)} has shape {shape}, expected two dimensions, each > 0")
@@ -63,6 +65,8 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if place in sides:
             raise PairsError(f"tensors {shown(sides[place].name)} and {shown(tensor.name)} are the same side of a pair")
         sides[place] = tensor
+        if embeddings.setdefault(match["module"], match["embedding"]) != match["embedding"]:
+            raise PairsError(f"{shown(match['module'])} has one side of a linear layer and one of an embedding")
     if not sides:
         raise PairsError("holds no lora_A or lora_B as PEFT names them (...q_proj.lora_A.weight)")
     pairs = []
@@ -77,11 +81,18 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
     return pairs
 
 
+def _require_float(tensor: Tensor) -> None:
+    if tensor.dtype not in weights.FRACTION_BITS:
+        kinds = ", ".join(weights.FRACTION_BITS)
+        raise PairsError(f"tensor {shown(tensor.name)} is {tensor.dtype}, expected one of {kinds}")
+
+
 def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> None:
     """Raises PairsError where ranks, target modules or magnitude vectors are not the configuration's."""
     for pair in pairs:
-        if pair.rank not in config.ranks:
-            stated = " or ".join(str(rank) for rank in sorted(config.ranks))
+        ranks = config.ranks_of(pair.name)
+        if pair.rank not in ranks:
+            stated = str(ranks[0]) if len(ranks) == 1 else config.ranks_text()
             raise PairsError(f"{shown(pair.module)} has rank {pair.rank}, {contract.ADAPTER_CONFIG} states {stated}")
     if config.targets is not None:
         _require_targets(pairs, config.targets)
@@ -90,6 +101,8 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
         vector = magnitudes.pop(pair.module, None)
         if config.dora and vector is None:
             raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, use_dora asks for one")
+        if vector is not None:
+            _require_float(vector)
         if config.dora and vector is not None and math.prod(vector.shape) != pair.b.shape[0]:
             found = f"has shape {list(vector.shape)}, expected {pair.b.shape[0]} values"
             raise PairsError(f"tensor {shown(vector.name)} {found}")
@@ -99,8 +112,11 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
         raise PairsError(f"tensor {shown(vector.name)} stands beside no pair")
 
 
-def require_base(pairs: Sequence[Pair], base: BaseShapes) -> None:
-    """Raises PairsError where a module whose shape in the base model is known has another one here."""
+def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
+    """How many pairs are on modules whose shape in the base model is known.
+
+    Raises PairsError where one has another shape or layer than there, or where none is known."""
+    known = 0
     for pair in pairs:
         layer = re.search(r"\.layers\.(\d{1,9})\.", f".{pair.name}")
         if layer and int(layer[1]) >= base.layers:
@@ -111,6 +127,10 @@ def require_base(pairs: Sequence[Pair], base: BaseShapes) -> None:
             raise PairsError(
                 f"{shown(pair.module)} takes {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
             )
+        known += expected is not None
+    if not known:
+        raise PairsError(f"{shown(pairs[0].module)} is no module of the base model, nor is any other")
+    return known
 
 
 def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
@@ -141,7 +161,7 @@ def _magnitudes(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def lora_b_names(tensors: Sequence[Tensor]) -> frozenset[str]:
-    """Names of the tensors that start as zero and move in training, whether their pairs are complete or not."""
+def side_names(tensors: Sequence[Tensor], side: str) -> frozenset[str]:
+    """Names of the tensors that are that side, `A` or `B`, of a pair, whether their pairs are complete or not."""
     matches = ((_SIDE.fullmatch(tensor.name), tensor.name) for tensor in tensors)
-    return frozenset(name for match, name in matches if match and match["side"] == "B")
+    return frozenset(name for match, name in matches if match and match["side"] == side)

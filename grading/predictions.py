@@ -17,14 +17,14 @@ from grading.measures import Measures, measure
 from grading.rubric import Verdict, lost, shared
 from grading.submission import Submission
 
-RESULT_LIMIT = 4 << 20
-"""Most bytes of a result file; the exam's has 300."""
+LINE_BYTES = 64
+"""Most bytes of a result file for each line of the key, but never less than 1 MiB in all; the exam's file has 2 a line."""
 
 _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
     (lambda line, labels: not line.strip(), "a blank line"),
     (lambda line, labels: line.strip() in labels, "with spaces beside the label"),
     (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, "the label in other characters"),
-    (lambda line, labels: line.rstrip("0").rstrip(".") in labels, "a decimal number"),
+    (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, "a decimal number"),
     (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
     (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with words beside the label"),
 )
@@ -64,7 +64,9 @@ def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verd
 
 def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
     """The predictions for the dataset of `key`. Raises FileProblem if there is no file of lines to read."""
-    path, data = _read_first(submission, contract.result_paths(key.dataset))
+    path, data = _read_first(
+        submission, contract.result_paths(key.dataset), max(1 << 20, LINE_BYTES * len(key.answers))
+    )
     try:
         lines = contract.parse_result(data)
     except contract.ContractError as error:
@@ -90,10 +92,10 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
 
 
-def _read_first(submission: Submission, paths: tuple[str, ...]) -> tuple[str, bytes]:
+def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tuple[str, bytes]:
     for path in paths:
         try:
-            return path, submission.read(path, RESULT_LIMIT)
+            return path, submission.read(path, most)
         except FileMissing:
             continue  # only where nothing is there: a broken file at the better place is not passed over
     raise FileMissing(f"{paths[0]} is not there, nor is {paths[1]}", _PREDICT)

@@ -21,6 +21,7 @@ from typing import Any, Optional
 from grading import contract, handin, report, rubric
 from grading.errors import CouldNotGrade, FileProblem
 from grading.exam import Exam
+from grading.faults import fault_of
 
 OWN_ANSWERS = Path(__file__).resolve().parent.parent / contract.ANSWER_FOLDER
 """The keys of the grader's own checkout: never looked for in the submission, nor in the folder it is started from."""
@@ -55,16 +56,18 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
         found, text, shown = _report(exam, options)
     except CouldNotGrade as error:
         mistake = error
-        reason, _, step = str(error).partition(". Next: ")
-        found = report.failure("examiner", reason, step)
-    except Exception as error:  # ours, whatever it is: there is to be a report that says so
-        traceback.print_exc()
-        code = 1
-        found = report.failure("grader", f"{type(error).__name__}: {error}", "send it in with the submission")
+        # what is wrong with a key can show a line of it: that is for standard error, and not for a report
+        found = report.failure("examiner", "the examiner's own files cannot be used", "ask the examiner to mend them")
+    except Exception as error:  # whatever it is: there is to be a report that says so
+        fault, reason, step = fault_of(error)
+        found = report.failure(fault, reason, step)
+        if fault == "grader":
+            traceback.print_exc()
+            code = 1
     if found["problem"]:
         text = shown = report.failure_text(found)
     for path, value in ((options.json, found), (options.gradescope, report.as_gradescope(found, text))):
-        if path is not None and path != "-":
+        if path is not None and not (path == "-" and value is found):
             try:
                 _write_json(Path(path), value)
             except CouldNotGrade as error:
@@ -196,12 +199,12 @@ def _datasets(text: str) -> tuple[str, ...]:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Written aside and renamed: a report that exists is whole."""
-    if path.exists() and not path.is_file():  # renaming over /dev/stdout would replace the device
-        raise CouldNotGrade(
-            f"{path}: the report needs a regular file. Next: name one, or pass --json - for standard output"
-        )
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        if path.exists() and not path.is_file():  # renaming over /dev/stdout would replace the device
+            raise CouldNotGrade(
+                f"{path}: the report needs a regular file. Next: name one, or pass --json - for standard output"
+            )
         try:
             aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="ascii")
             os.replace(aside, path)

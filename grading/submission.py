@@ -7,11 +7,18 @@ once and without waiting, so that a named pipe or a device is a finding and neve
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
 
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
+
+MOST_LINKS = 40
+"""Links on the way to one file; Linux itself follows no more."""
+
+MOST_PARTS = 200
+"""Names on the way to one file, those of links included."""
 
 _OPEN_FLAGS = (
     os.O_RDONLY
@@ -31,7 +38,7 @@ _FOLDER_FLAGS = (
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
-    (stat.S_ISLNK, "a link that leads back to itself"),
+    (stat.S_ISLNK, "a link"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
@@ -99,12 +106,10 @@ class Submission:
 
     def open(self, path: str) -> SubmittedFile:
         """The file at `path`. Raises FileMissing if nothing is there, FileProblem unless it is regular and readable."""
-        resolved = os.path.realpath(os.path.join(self._root, *path.split("/")))
-        if os.path.commonpath([self._root, resolved]) != self._root:
-            raise FileProblem(f"{path} is a link out of the submission", "put the file itself there")
         try:
-            _require_regular(path, os.lstat(resolved))
-            descriptor = self._open_resolved(resolved)
+            parts = self._resolve(path)
+            _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
+            descriptor = self._open_resolved(parts)
         except (FileNotFoundError, NotADirectoryError):
             raise FileMissing(f"{path} is not there", "put the file there") from None
         except OSError as error:
@@ -117,11 +122,43 @@ class Submission:
             os.close(descriptor)
             raise
 
-    def _open_resolved(self, resolved: str) -> int:
+    def _resolve(self, path: str) -> list[str]:
+        """The parts of `path` below the root once its links are followed: each looked at once, a bounded number of them, the
+        same on every Python. Raises FileProblem for a link out and for too many, OSError for what is not there."""
+        waiting, links = path.split("/")[::-1], 0
+        done: list[str] = []
+        while waiting:
+            part = waiting.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                if not done:
+                    raise _link_out(path)
+                done.pop()
+                continue
+            here = os.path.join(self._root, *done, part)
+            if not stat.S_ISLNK(os.lstat(here).st_mode):
+                done.append(part)
+                continue
+            links += 1
+            target = os.readlink(here)
+            if os.path.isabs(target):
+                if target != self._root and not target.startswith(self._root + os.sep):
+                    raise _link_out(path)
+                target, done = target[len(self._root) :], []
+            waiting += target.replace(os.sep, "/").split("/")[::-1]
+            if links > MOST_LINKS or len(waiting) + len(done) > MOST_PARTS:
+                raise FileProblem(
+                    f"{path} is a link that leads back to itself, or on through more than {MOST_LINKS} others",
+                    "put the file itself there",
+                )
+        return done
+
+    def _open_resolved(self, parts: Sequence[str]) -> int:
         """Opens a path that holds no link, folder by folder, so that none that is put there meanwhile is followed."""
-        if os.open not in os.supports_dir_fd:
-            return os.open(resolved, _OPEN_FLAGS)
-        *folders, name = os.path.relpath(resolved, self._root).split(os.sep)
+        if os.open not in os.supports_dir_fd or not parts:
+            return os.open(os.path.join(self._root, *parts), _OPEN_FLAGS)
+        *folders, name = parts
         inside = os.open(self._root, _FOLDER_FLAGS)
         try:
             for folder in folders:
@@ -146,6 +183,10 @@ class Submission:
     def has(self, path: str) -> bool:
         """Whether anything lies at `path`; it is not opened."""
         return os.path.lexists(os.path.join(self._root, *path.split("/")))
+
+
+def _link_out(path: str) -> FileProblem:
+    return FileProblem(f"{path} is a link out of the submission", "put the file itself there")
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:

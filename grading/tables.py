@@ -5,9 +5,8 @@ i. The words around the columns must then be the same in all records.
 """
 
 import csv
-import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -17,10 +16,13 @@ from grading.errors import CouldNotGrade
 LEARNT_FROM = 20
 """Dev records that must agree on how an input is made of a row."""
 
+LABELS_SEEN_IN = 2_000
+"""Rows by which the column of labels is told."""
+
+_WIDEST = 6  # columns of a table without names whose every order is tried
+
 _MOST_COLUMNS = 3
 """Columns of one input that are looked for: every order of them is tried."""
-
-Rows = list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -42,34 +44,45 @@ class Template:
 
 @dataclass(frozen=True)
 class Table:
-    """One reading of a TSV file."""
+    """One reading of a TSV file. Rows are read from the file each time: all of QQP is never in memory."""
 
+    path: Path
+    csv_quoted: bool
+    """Whether quotes are CSV's, or ordinary characters."""
     head: Optional[tuple[str, ...]]
     """The first row where it is taken for the columns' names."""
-    rows: Rows
+
+    def rows(self) -> Iterator[list[str]]:
+        """The rows below the head, blank ones aside."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
+            split = (line.rstrip("\r\n").split("\t") for line in lines if line.strip())
+            rows: Iterator[list[str]] = csv.reader(lines, delimiter="\t") if self.csv_quoted else split
+            yield from itertools.islice((row for row in rows if row), 1 if self.head else 0, None)
 
 
-def read_tables(path: Path) -> Iterator[Table]:
+def read_tables(path: Path) -> list[Table]:
     """Every way to read a TSV file: with and without a head, quotes as ordinary characters and as CSV's.
 
-    Raises CouldNotGrade: the file is the examiner's."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CouldNotGrade(f"{path}: the exam's table cannot be read: {error}. Next: correct --data") from None
-    plain = [line.rstrip("\r").split("\t") for line in text.split("\n") if line.strip()]
-    readings = [plain]
-    if '"' in text:
-        readings.append([row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t") if row])
-    for rows in readings:
-        if rows:
-            yield Table(tuple(rows[0]), rows[1:])
-            yield Table(None, rows)
+    Raises CouldNotGrade where it cannot be read: the file is the examiner's."""
+    tables = []
+    for csv_quoted in (False, True):
+        headless = Table(path, csv_quoted, None)
+        try:
+            first = next(headless.rows(), None)
+        except OSError as error:
+            raise CouldNotGrade(
+                f"{path}: the exam's table cannot be read: {error.strerror}. Next: correct --data"
+            ) from None
+        except csv.Error:
+            continue
+        if first:
+            tables += [Table(path, csv_quoted, tuple(first)), headless]
+    return tables
 
 
 def learn(table: Table, inputs: Sequence[str]) -> Optional[Template]:
     """The template of which input i is made of row i, for the first inputs at least; None where there is none."""
-    pairs = list(zip(table.rows, inputs))[:LEARNT_FROM]
+    pairs = list(itertools.islice(zip(table.rows(), inputs), LEARNT_FROM))
     if not pairs:
         return None
     width = min(len(row) for row, _ in pairs)
@@ -103,27 +116,29 @@ def moved(template: Template, source: Table, target: Table) -> Iterator[Template
     if source.head and target.head and all(source.head[column] in target.head for column in template.columns):
         yield Template(tuple(target.head.index(source.head[column]) for column in template.columns), template.pieces)
         return
-    width = max((len(row) for row in target.rows[:LEARNT_FROM]), default=0)
-    for columns in itertools.permutations(range(min(width, 8)), len(template.columns)):
+    width = max((len(row) for row in itertools.islice(target.rows(), LEARNT_FROM)), default=0)
+    for columns in itertools.permutations(range(min(width, _WIDEST)), len(template.columns)):
         yield Template(columns, template.pieces)
 
 
-def label_column(table: Table, labels: Sequence[str]) -> Optional[int]:
+def made(
+    table: Table, template: Template, inputs: Collection[str], labels: Sequence[str], most: Optional[int] = None
+) -> Mapping[str, set[str]]:
+    """Those of the `inputs` that a row makes, each with the labels that its rows give it; of the first `most` rows."""
+    column = _label_column(table, labels)
+    found: dict[str, set[str]] = {}
+    for row in itertools.islice(table.rows(), most):
+        text = template.fill(row)
+        if text is not None and text in inputs:
+            found.setdefault(text, set()).update([] if column is None else [row[column].strip()])
+    return found
+
+
+def _label_column(table: Table, labels: Sequence[str]) -> Optional[int]:
     """The last column that holds labels and nothing else, and more than one of them."""
-    width = min((len(row) for row in table.rows), default=0)
-    for column in reversed(range(width)):
-        values = {row[column].strip() for row in table.rows}
+    rows = list(itertools.islice(table.rows(), LABELS_SEEN_IN))
+    for column in reversed(range(min((len(row) for row in rows), default=0))):
+        values = {row[column].strip() for row in rows}
         if len(values) > 1 and values <= set(labels):
             return column
     return None
-
-
-def inputs_of(table: Table, template: Template, labels: Sequence[str]) -> Mapping[str, set[str]]:
-    """Each input that the table's rows make, with the labels that they give it (none where no column holds labels)."""
-    column = label_column(table, labels)
-    found: dict[str, set[str]] = {}
-    for row in table.rows:
-        text = template.fill(row)
-        if text is not None:
-            found.setdefault(text, set()).update([] if column is None else [row[column].strip()])
-    return found

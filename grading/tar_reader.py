@@ -31,6 +31,12 @@ _ZEROS = bytes(BLOCK)
 _EXTENDED_BYTES = 1 << 16
 """Most bytes of an extended header, which says a long name or what macOS knows of a file: 1 kB."""
 
+_ALL_EXTENDED_BYTES = 4 << 20
+"""Most bytes of all extended headers together: a gzipped tar packs 300 MB of them into one."""
+
+_PAX_RECORDS = 64
+"""Most records of a pax header; packers write under ten. Smallest ones, 5 bytes each, take minutes to read by the million."""
+
 _GZIP_MEMBERS = 1_000
 """Most gzip streams behind one another in a file. Packers write one; millions of empty ones take hours."""
 
@@ -57,6 +63,7 @@ _OTHER_KINDS = {
 }
 
 _NO_SPARSE = "pack the folder again with tar -czf, without --sparse"
+_NO_ATTRIBUTES = f"{PACK_AGAIN}, without extended attributes"
 
 
 class _Stream:
@@ -126,7 +133,7 @@ def _gunzipped(file: ArchiveFile) -> Iterator[bytes]:
 
 
 def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
-    count = 0
+    count = extended_bytes = 0
     extended: dict[bytes, bytes] = {}
     while True:
         begin = stream.position
@@ -142,7 +149,12 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
                 raise FileProblem(
                     f"has an extended tar header of {size:,} bytes at byte {begin:,}, "
                     f"more than the {_EXTENDED_BYTES:,} that are read",
-                    f"{PACK_AGAIN}, without extended attributes",
+                    _NO_ATTRIBUTES,
+                )
+            extended_bytes += size
+            if extended_bytes > _ALL_EXTENDED_BYTES:
+                raise FileProblem(
+                    f"has more than {_ALL_EXTENDED_BYTES:,} bytes of extended tar headers", _NO_ATTRIBUTES
                 )
             if kind in extended:
                 raise FileProblem(f"has two extended tar headers of one kind at byte {begin:,}", PACK_AGAIN)
@@ -230,8 +242,11 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
 
     A record is `length key=value` and a newline, the length counting itself."""
     records = {}
-    position = 0
+    position = count = 0
     while position < len(data):
+        count += 1
+        if count > _PAX_RECORDS:
+            raise FileProblem(f"has more than {_PAX_RECORDS} records in one extended tar header", _NO_ATTRIBUTES)
         space = data.find(b" ", position, position + 8)
         length = int(data[position:space]) if space >= 0 and _DECIMAL.fullmatch(data, position, space) else 0
         record = data[space + 1 : position + length]

@@ -16,6 +16,9 @@ from grading.submission import SubmittedFile
 HEADER_LIMIT = 2 << 20
 """Most header bytes that are parsed. A LoRA on every linear layer of an 80-layer model needs some 200 kB."""
 
+NAME_LIMIT = 512
+"""Most characters of a tensor's name; PEFT's on gemma-2b have some 70."""
+
 DIMENSION_LIMIT = 8
 """Most dimensions of a tensor; without a limit the product of a hostile shape takes minutes."""
 
@@ -126,6 +129,8 @@ def _masks(dtype: str, size: int) -> tuple[int, int, int]:
 
 def _tensor(name: str, entry: Any) -> Tensor:
     where = f"tensor {_quoted(name)}"
+    if len(name) > NAME_LIMIT:
+        raise WeightsError(f"{where}: a name of {len(name):,} characters, no module has one of more than {NAME_LIMIT}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(f"{where}: expected an object of dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -155,6 +160,8 @@ def _quoted(value: Any) -> str:
 _OTHER_FORMATS: dict[bytes, str] = {
     b"PK\x03\x04": "a zip archive, as torch.save writes it",
     b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x05": "a pickle",
     b"\x80\x04": "a pickle",
     b"version ": "a Git LFS pointer instead of the file",
     b"\x89HDF": "an HDF5 file",

@@ -41,6 +41,11 @@ _STORED, _DEFLATED = 0, 8
 _METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 98: "PPMd"}
 """Methods that packers offer and the grader does not read."""
 
+_EXTRA_BYTES = 1 << 12
+"""Most bytes of an entry's extra field, where packers write times and owners: under 100."""
+_EXTRA_RECORDS = 64
+"""Most records in it."""
+
 _ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13
 _PATCHED = 1 << 5
 _SIZES_BEHIND = 1 << 3
@@ -134,6 +139,7 @@ def _directory64(
 
 def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterator[_Member]:
     position = directory.begin
+    headers: set[int] = set()
     for _ in range(directory.count):
         if position + _CENTRAL.size > directory.end:
             raise FileProblem("has fewer entries than its zip directory says", COPY_AGAIN)
@@ -143,15 +149,22 @@ def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterat
         if fields[0] != b"PK\x01\x02" or behind > directory.end:
             raise FileProblem(f"has a damaged zip directory at byte {position:,}", COPY_AGAIN)
         names = file.read_at(position + _CENTRAL.size, name_size + extra_size)
-        yield _member(file, directory, fields, names[:name_size], names[name_size:], limits)
+        yield _member(file, directory, fields, names[:name_size], names[name_size:], headers, limits)
         position = behind
     if position != directory.end:
         raise FileProblem("has more entries than its zip directory says", COPY_AGAIN)
 
 
 def _member(
-    file: ArchiveFile, directory: _Directory, fields: tuple[Any, ...], raw: bytes, extra: bytes, limits: Limits
+    file: ArchiveFile,
+    directory: _Directory,
+    fields: tuple[Any, ...],
+    raw: bytes,
+    extra: bytes,
+    headers: set[int],
+    limits: Limits,
 ) -> _Member:
+    """The entry of one record of the directory. `headers`: where those before it start; its own joins them."""
     _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = fields
     name = _zip_name(raw, flags)
     path = clean_name(name, limits)
@@ -163,7 +176,11 @@ def _member(
     kind = stat.S_IFMT(attributes >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise refused(name, f"is {_UNIX_KINDS.get(kind, 'no ordinary file')}", NO_LINKS)
+    _require_small(name, len(extra))
     size, packed, header = _with_zip64(name, extra, [size, packed, header])
+    if header in headers:  # before it is read: reading one header 5,000 times is how a small file costs minutes
+        raise refused(name, "has its header where another entry has it", COPY_AGAIN)
+    headers.add(header)
     is_folder = name.endswith("/")
     if is_folder and size:
         raise refused(name, "is a folder with bytes of its own")
@@ -199,8 +216,11 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
     """`values`, those of them that 32 bits cannot hold taken from the extra field of zip64."""
     if _IN_ZIP64 not in values:
         return values
-    position = 0
+    position = count = 0
     while position + 4 <= len(extra):
+        count += 1
+        if count > _EXTRA_RECORDS:
+            raise refused(name, f"has more than {_EXTRA_RECORDS} records in its extra field")
         kind, length = struct.unpack_from("<HH", extra, position)
         position += 4
         if kind == 1:
@@ -212,6 +232,12 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
             return [found.get(place, value) for place, value in enumerate(values)]
         position += length
     raise refused(name, "has a damaged zip64 field", COPY_AGAIN)
+
+
+def _require_small(name: str, extra_size: int) -> None:
+    if extra_size > _EXTRA_BYTES:
+        problem = f"has an extra field of {extra_size:,} bytes, more than the {_EXTRA_BYTES:,} that are read"
+        raise refused(name, problem)
 
 
 def _packed_begin(
@@ -229,7 +255,9 @@ def _packed_begin(
     if begin + name_size + extra_size > directory.begin:
         raise refused(name, "lies outside the archive", COPY_AGAIN)
     said_flags, said_method, *said_values = said
-    same = method == said_method and file.read_at(begin, name_size) == raw and not (flags ^ said_flags) & _ENCRYPTED
+    same = method == said_method and name_size == len(raw) and not (flags ^ said_flags) & _ENCRYPTED
+    same = same and file.read_at(begin, name_size) == raw
+    _require_small(name, extra_size)
     if not flags & _SIZES_BEHIND:
         extra = file.read_at(begin + name_size, extra_size)
         same = same and said_values == [crc, *reversed(_with_zip64(name, extra, [size, packed]))]

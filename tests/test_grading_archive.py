@@ -5,6 +5,7 @@ Hostile archives are built here header by header, for the library would not writ
 
 import contextlib
 import gzip
+import hashlib
 import io
 import itertools
 import os
@@ -14,7 +15,9 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import tracemalloc
+import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -25,6 +28,7 @@ import pytest
 
 from grading import archive
 from grading.archive import Limits, is_archive, unpack
+from grading.archive_names import folded
 from grading.errors import FileProblem
 
 SMALL = Limits(entries=8, expanded_bytes=20_000, entry_bytes=10_000, path_bytes=40, depth=4, archive_bytes=100_000)
@@ -90,6 +94,13 @@ def made_zip(*entries, count=None, begin=None, disk=0, behind=b"", here=None):
         0,
     )
     return body + directory + b"PK\x05\x06" + end + behind
+
+
+def with_local_extra(extra):
+    """An archive of `a`, whose own header alone has an extra field."""
+    data = made_zip(Entry(b"a", b"1"))
+    end = struct.pack("<LH", len(data) - 22 - 47 + len(extra), 0)
+    return data[:28] + struct.pack("<H", len(extra)) + data[30:31] + extra + data[31:-6] + end
 
 
 def header(name, size=0, kind=b"0", magic=b"ustar\x0000", prefix=b"", size_field=None):
@@ -286,6 +297,14 @@ GOOD = {
     "git.tar": (made_tar(pax(record(b"comment", b"0" * 40), b"g"), member(b"a", b"1")), {"a": b"1"}),
     "mac.tar": (made_tar(pax(record(b"SCHILY.xattr.a", b"\xff\n=\0")), member(b"a", b"1")), {"a": b"1"}),
     "MZ.tar": (made_tar(member(b"MZ", b"1")), {"MZ": b"1"}),
+    "sixty-four-records.tar": (made_tar(pax(b"5 a=\n" * 64), member(b"a", b"1")), {"a": b"1"}),
+    "sixty-four-extras.zip": (
+        made_zip(
+            Entry(b"a", b"1", size=0xFFFFFFFF, flags=8, extra=b"\x99\x99\0\0" * 63 + struct.pack("<HHQ", 1, 8, 1))
+        ),
+        {"a": b"1"},
+    ),
+    "local-extra.zip": (with_local_extra(bytes(4096)), {"a": b"1"}),
     "one-zero-block.tar": (member(b"a", b"1") + bytes(512), {"a": b"1"}),
     "streams.tgz": (
         gzip.compress(made_tar(member(b"a", b"1"))[:700])
@@ -467,7 +486,27 @@ BAD = {
     ),
     "one-body.zip": (
         made_zip(A, replace(A, packed=b"", packed_size=3, offset=0)),
-        "entry 'a' overlaps the entry before it",
+        "entry 'a' has its header where another entry has it",
+    ),
+    "one-header.zip": (
+        made_zip(A, replace(B, packed=b"", offset=0)),
+        "entry 'b' has its header where another entry has it",
+    ),
+    "one-header-in-zip64.zip": (
+        made_zip(A, replace(A, packed=b"", packed_size=3, offset=0xFFFFFFFF, extra=struct.pack("<HHQ", 1, 8, 0))),
+        "entry 'a' has its header where another entry has it",
+    ),
+    "long-extra.zip": (
+        zip_with(extra=struct.pack("<HH", 0x9999, 4093) + bytes(4093)),
+        "entry 'a' has an extra field of 4,097 bytes, more than the 4,096 that are read",
+    ),
+    "long-local-extra.zip": (
+        with_local_extra(bytes(4097)),
+        "entry 'a' has an extra field of 4,097 bytes, more than the 4,096 that are read",
+    ),
+    "many-extras.zip": (
+        zip_with(size=0xFFFFFFFF, extra=b"\x99\x99\0\0" * 64 + struct.pack("<HHQ", 1, 8, 1)),
+        "entry 'a' has more than 64 records in its extra field",
     ),
     "outside.zip": (zip_with(offset=1 << 30), "entry 'a' lies outside the archive"),
     "beyond.zip": (zip_with(packed_size=1000), "entry 'a' lies outside the archive"),
@@ -564,6 +603,14 @@ BAD = {
     "huge-name.tar": (
         made_tar(member(b"a"), header(b"p", 500 << 20, b"L")),
         "has an extended tar header of 524,288,000 bytes at byte 512, more than the 65,536 that are read",
+    ),
+    "many-records.tar": (
+        made_tar(pax(b"5 a=\n" * 65), member(b"a")),
+        "has more than 64 records in one extended tar header",
+    ),
+    "many-records-for-all.tar": (
+        made_tar(pax(b"5 a=\n" * 65, b"g"), member(b"a")),
+        "has more than 64 records in one extended tar header",
     ),
     "damaged-pax.tar": (made_tar(pax(b"9 path=abc\n"), member(b"a")), "has a damaged extended tar header"),
     "endless-pax.tar": (made_tar(pax(record(b"a", b"b") + b"x"), member(b"a")), "has a damaged extended tar header"),
@@ -666,6 +713,124 @@ def test_memory_is_bounded(tmp_path, name):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 8 << 20
+
+
+def test_extended_headers_are_bounded_over_all_entries(tmp_path):
+    """A gzipped tar packs 5,000 headers of 64 KiB into a few hundred kilobytes; packers write 1 kB of them in all."""
+    longest = pax(record(b"comment", b"x" * 65_500))
+    data = gzip.compress(made_tar(*(longest + member(b"%d" % row) for row in range(65))))
+    assert len(data) < 20_000
+    expected = "has more than 4,194,304 bytes of extended tar headers"
+    assert problem(tmp_path, "a.tgz", data, replace(archive.LIMITS, expanded_bytes=5 << 20)) == expected
+
+
+def one_header_often():
+    """5,000 records of a directory that name one header, and in that 16,000 records of an extra field."""
+    extra = b"\x99\x99\0\0" * 16_000 + struct.pack("<HHQQ", 1, 16, 0, 0)
+    local = b"PK\x03\x04" + struct.pack("<HHHLLLLHH", 20, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 1, len(extra))
+    central = b"PK\x01\x02" + struct.pack("<HHHHLLLLHHHHHLL", 20, 20, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    begin = len(local) + 1 + len(extra)
+    end = b"PK\x05\x06" + struct.pack("<HHHHLLH", 0, 0, 5_000, 5_000, 5_000 * len(central), begin, 0)
+    return local + b"a" + extra + central * 5_000 + end
+
+
+SLOW = {
+    "records.tgz": lambda: gzip.compress(
+        made_tar(*(pax(b"5 a=\n" * 13_000) + member(b"%d" % row) for row in range(1_000))), 1
+    ),
+    "one-header.zip": one_header_often,
+    "deep.tgz": lambda: gzip.compress(
+        made_tar(
+            *(
+                member(b"L", ("\u2c2f\u00e9\u00c9\u2c2f\u00e9/" * 31 + str(row)).encode(), b"L") + member(b"x")
+                for row in range(4_000)
+            )
+        ),
+        1,
+    ),
+}
+"""What costs most of a reader's time for its bytes."""
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_time_is_bounded(tmp_path, name):
+    (tmp_path / name).write_bytes(SLOW[name]())
+    (tmp_path / "into").mkdir()
+    started = time.process_time()
+    with contextlib.suppress(FileProblem):
+        unpack(tmp_path / name, tmp_path / "into")
+    assert time.process_time() - started < 2
+
+
+SAME_PLACE = {
+    ("a", "A"): True,
+    ("\u00e9", "E\u0301"): True,
+    ("stra\u00dfe", "STRASSE"): True,
+    ("\u212a", "k"): True,  # the sign of the kelvin
+    ("\u03c3", "\u03c2"): True,
+    ("\uac00", "\u1100\u1161"): True,
+    ("a\u0323\u0301", "a\u0301\u0323"): True,  # two marks, in either order
+    ("\u10a0", "\u2d00"): True,  # the small letter came later than the large one
+    ("\u2126", "\u03c9"): True,
+    ("a", "b"): False,
+    ("i", "\u0131"): False,
+    ("\u2c2f", "\u2c5f"): False,  # letters of Unicode 14: Python 3.9 does not know that they are one
+    ("\ua7c0", "\ua7c1"): False,
+    ("\U00010570", "\U00010597"): False,
+    ("a\u1dfa\u0301", "a\u0301\u1dfa"): False,  # a mark of Unicode 14
+    ("\u2c2fA", "\u2c2fa"): True,
+    ("\u023a", "\u2c65"): False,  # of Unicode 4.1 and 5.0, in every Python's own tables
+    ("\u13a0", "\uab70"): False,
+}
+"""Two names, and whether they are one wherever case or Unicode form does not count."""
+
+
+@pytest.mark.parametrize("names", SAME_PLACE, ids=ascii)
+@pytest.mark.parametrize("as_folders", [False, True])
+def test_names_that_are_one_are_so_for_every_python(tmp_path, names, as_folders):
+    one, other = (name.encode() for name in names)
+    data = made_tar(member(one + b"/1" * as_folders, b"1"), member(other + b"/2" * as_folders, b"2"))
+    if SAME_PLACE[names]:
+        assert problem(tmp_path, "a.tar", data).endswith("differ only in case or Unicode form")
+    else:
+        assert sorted(unpacked(tmp_path, "a.tar", data).values()) == [b"1", b"2"]
+
+
+FOLDED = "0ee89d94d2d915eae3faada36f600606b4c9c357d19021e1cd1869bcab471446"
+MARKS_FOLDED = "f68263e7b7c85a0863170d56071ee03bb1bb0c6a3e52073b9cfd851cfb7d1037"
+
+
+def test_every_python_folds_every_character_alike():
+    """The same digests on 3.9, which knows Unicode 13, and on 3.13, which knows 15.1."""
+    digest = hashlib.sha256()
+    for point in range(0x110000):
+        if not 0xD800 <= point < 0xE000:
+            digest.update(folded(chr(point)).encode())
+    assert digest.hexdigest() == FOLDED
+    marks = [chr(point) for point in range(0x110000) if unicodedata.ucd_3_2_0.combining(chr(point))]
+    digest.update(folded("".join(f"a{mark}\u0301{mark}\u1dfa{mark}" for mark in marks)).encode())
+    assert digest.hexdigest() == MARKS_FOLDED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of files are UTF-8 here")
+def test_a_name_that_the_file_system_cannot_write(tmp_path):
+    (tmp_path / "a.tar").write_bytes(made_tar(member("d\u00e9/a".encode(), b"1")))
+    (tmp_path / "b.zip").write_bytes(made_zip(Entry("\u00e9".encode(), b"1", flags=1 << 11)))
+    (tmp_path / "into").mkdir()
+    check = (
+        "import sys; from pathlib import Path; from grading.archive import unpack; from grading.errors import FileProblem\n"
+        "for name in sys.argv[2:]:\n"
+        "    try: unpack(Path(name), Path(sys.argv[1]))\n"
+        "    except FileProblem as problem: print(problem.problem)\n"
+    )
+    command = [sys.executable, "-S", "-c", check, *(str(tmp_path / name) for name in ("into", "a.tar", "b.zip"))]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, env=environment, cwd=root, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "'a.tar': entry 'd\\xe9' cannot be stored under its name: names here are ascii",
+        "'b.zip': entry '\\xe9' cannot be stored under its name: names here are ascii",
+    ]
 
 
 def test_nothing_but_zlib_is_imported():

@@ -59,7 +59,7 @@ def test_what_is_no_regular_file(tmp_path):
     submissions.write(tmp_path / "plain", b"")
     assert problem(tmp_path, "plain/file") == "plain/file is not there"
     (tmp_path / "loop").symlink_to("loop")
-    assert problem(tmp_path, "loop") == "loop is a link that leads back to itself"
+    assert problem(tmp_path, "loop") == "loop is a link that leads back to itself, or on through more than 40 others"
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(FileMissing):
         Submission(tmp_path).read("dangling", 1)
@@ -124,3 +124,25 @@ def test_a_file_that_is_written_to_while_it_is_read(tmp_path):
         file.read(2)
         with pytest.raises(FileProblem, match="file changed while it was read"):
             file.require_unchanged()
+
+
+@pytest.mark.parametrize(("links", "found"), [(40, True), (41, False), (1200, False)])
+def test_a_chain_of_links_has_an_end(tmp_path, links, found):
+    """The same on every Python, and at once: resolving a thousand links by recursion ends some of them in a traceback."""
+    submissions.write(tmp_path / "file", b"bytes")
+    for number in range(links):
+        (tmp_path / f"l{number}").symlink_to("file" if number == 0 else f"l{number - 1}")
+    if found:
+        assert Submission(tmp_path).read(f"l{links - 1}", 9) == b"bytes"
+    else:
+        assert problem(tmp_path, f"l{links - 1}").endswith("or on through more than 40 others")
+
+
+def test_links_climb_within_the_submission_only(tmp_path):
+    submissions.write(tmp_path / "in/a/b/file", b"bytes")
+    (tmp_path / "in/c").symlink_to("a/b/../../a/./b//")
+    (tmp_path / "in/d").symlink_to(tmp_path / "in/a")
+    (tmp_path / "in/e").symlink_to("a/../../in/a")
+    for path in ("c/file", "d/b/file"):
+        assert Submission(tmp_path / "in").read(path, 9) == b"bytes"
+    assert problem(tmp_path / "in", "e/b/file") == "e/b/file is a link out of the submission"

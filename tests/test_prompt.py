@@ -136,14 +136,25 @@ def test_special_tokens_in_a_text_are_spelled_out() -> None:
 
 def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["a", "<bos>", "", "b c"]
+    expected = [encode_text(TOKENIZER, text) for text in texts]
+    monkeypatch.setattr(tokens, "ENCODED_AT_ONCE", 3)  # two writes
     first = kept_texts(TOKENIZER, DIGEST, texts, tmp_path)
-    assert first == [encode_text(TOKENIZER, text) for text in texts]
+    assert (list(first), first[:], first[-1], first.lengths()) == (
+        expected,
+        expected,
+        expected[-1],
+        list(map(len, expected)),
+    )
+    with pytest.raises(IndexError, match="row 4 of 4"):
+        first[4]
     with monkeypatch.context() as patch:
         patch.setattr(tokens, "encode_texts", None)  # it would raise if it were called
-        assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path) == first
-    assert kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)[:4] == first
-    kept = next(tmp_path.iterdir())
-    for file in kept.iterdir():
-        file.write_bytes(b"damaged")
-    assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path) == first
-    assert kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)[:4] == first
+        assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
+    more = kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)
+    assert more[:4] == expected
+    for file in tmp_path.iterdir():
+        data = file.read_bytes()
+        file.unlink()  # the mapping of the file that is read above stays as it is
+        file.write_bytes(data[: len(data) // 2])
+    assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
+    assert kept_texts(TOKENIZER, DIGEST, [], tmp_path)[:] == []

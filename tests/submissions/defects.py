@@ -17,6 +17,7 @@ DEV = "pre_data/QQP/QQP_dev.json"
 CONFIG = "saved_model/QQP/adapter_config.json"
 WEIGHTS = "saved_model/QQP/adapter_model.safetensors"
 RESULT = "result/result_QQP.txt"
+PEFT = "base_model.model."
 STEM = "base_model.model.model.layers.0.self_attn.q_proj"
 A, B = f"{STEM}.lora_A.weight", f"{STEM}.lora_B.weight"
 
@@ -153,7 +154,7 @@ DEFECTS = [
     ("train file linked out", linked_out(TRAIN), "train file", 1, f"{TRAIN} is a link out of the submission",
      "put the file itself there", ["train records"]),
     ("train file is JSON lines", replaced(TRAIN, b"{}\n{}\n"), "train file", 1,
-     f"{TRAIN} is no strict JSON: line 2, column 1: Extra data", PREPARE, ["train records"]),
+     f"{TRAIN} is no strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
     ("train file is an object", replaced(TRAIN, b"{}"), "train file", 1, f"{TRAIN} is not a JSON array", PREPARE,
      ["train records"]),
     ("no train records", replaced(TRAIN, b"[]"), "train records", 1,
@@ -279,7 +280,8 @@ DEFECTS = [
      f"{WEIGHTS} is a link out of the submission", "put the file itself there",
      ["weights size", "weights format", "weights trained"]),
     ("config a link to itself", linked_to(CONFIG, "adapter_config.json"), "config file", 1,
-     f"{CONFIG} is a link that leads back to itself", "put a regular file there", ["config format"]),
+     f"{CONFIG} is a link that leads back to itself, or on through more than 40 others",
+     "put the file itself there", ["config format"]),
     ("result a named pipe", piped(RESULT), "accuracy", 1, f"{RESULT} is a named pipe", "put a regular file there", []),
     ("result a link to the key", linked_to(RESULT, "../../answers/result_QQP_46.txt"), "accuracy", 1,
      f"{RESULT} is a link out of the submission", "put the file itself there", []),
@@ -294,8 +296,8 @@ DEFECTS = [
         {f"{STEM}.lora_magnitude_vector": submissions.floats([4], [1.0] * 4)})), "weights format", 1,
      f"{WEIGHTS}: tensor '{STEM}.lora_magnitude_vector' is DoRA's, adapter_config.json does not say use_dora", SAVE, []),
     ("magnitude beside no pair", with_tensors(lambda tensors: tensors.update(
-        {"x.lora_magnitude_vector": submissions.floats([4], [1.0] * 4)})), "weights format", 1,
-     f"{WEIGHTS}: tensor 'x.lora_magnitude_vector' stands beside no pair", SAVE, []),
+        {f"{PEFT}x.lora_magnitude_vector": submissions.floats([4], [1.0] * 4)})), "weights format", 1,
+     f"{WEIGHTS}: tensor '{PEFT}x.lora_magnitude_vector' stands beside no pair", SAVE, []),
     ("one side twice", with_tensors(lambda tensors: tensors.update(
         {A[: -len(".weight")]: submissions.floats([2, 3], [1.0] * 6)})), "weights format", 1,
      f"{WEIGHTS}: tensors '{A}' and '{A[: -len('.weight')]}' are the same side of a pair", SAVE, []),
@@ -331,4 +333,26 @@ DEFECTS = [
     ("result as JSON", replaced(RESULT, b"[1, 0]\n"), "accuracy", 1,
      f"{RESULT}: 0 of 10 rows are right; no label of 0, 1 on 1 of its lines, which count as wrong, the first is row 1: "
      "'[1, 0]', with words beside the label; it has 1 lines for 10 rows, those without a line count as wrong", WRITE, []),
+    ("adapter without PEFT's prefix", with_tensors(lambda tensors: [tensors.update({name.replace(PEFT, ""):
+     tensors.pop(name)}) for name in list(tensors)]), "weights format", 1,
+     f"{WEIGHTS}: tensor '{A.replace(PEFT, '')}' is not named as PEFT loads it, base_model.model....", SAVE, []),
+    ("one side of an embedding", with_tensors(lambda tensors: tensors.update(
+        {A.replace("lora_A", "lora_embedding_A").replace(".weight", ""): tensors.pop(A)})), "weights format", 1,
+     f"{WEIGHTS}: '{STEM}' has one side of a linear layer and one of an embedding", SAVE, []),
+    ("rank of another module's pattern", chained(with_config(rank_pattern={"v_proj": 7})), "weights format", 1,
+     f"{WEIGHTS}: '{STEM.replace('q_proj', 'v_proj')}' has rank 2, adapter_config.json states 7", SAVE, []),
+    ("magnitude of booleans", chained(with_config(use_dora=True), with_tensors(lambda tensors: tensors.update(
+        {f"{STEM}.lora_magnitude_vector": ("BOOL", [4], bytes(4))}))), "weights format", 1,
+     f"{WEIGHTS}: tensor '{STEM}.lora_magnitude_vector' is BOOL, expected one of F64, F32, F16, BF16", SAVE, []),
+    ("every lora_A zero", with_tensors(lambda tensors: tensors.update(
+        {name: submissions.floats([2, 3], [0.0] * 6) for name in tensors if "lora_A" in name})), "weights trained", 1,
+     f"{WEIGHTS}: every lora_A is zero, so the adapter changes nothing", FINETUNE, []),
+    ("pickle of another protocol", replaced(WEIGHTS, b"\x80\x05" + b"x" * 20), "weights format", 1,
+     f"{WEIGHTS}: expected a header of at most 14 bytes, found a pickle", SAVE, ["weights trained"]),
+    ("tensor with an endless name", with_tensors(lambda tensors: tensors.update({"x" * 600: ("I8", [], b"1")})),
+     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 117}...': a name of 600 characters, no module has one of more than 512",
+     SAVE, ["weights trained"]),
+    ("labels 10 and 100", replaced(RESULT, b"10\n100\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
+     f"{RESULT}: 8 of 10 rows are right; no label of 0, 1 on 2 of its lines, which count as wrong, "
+     "the first is row 1: '10', which is no label", WRITE, []),
 ]  # fmt: skip
