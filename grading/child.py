@@ -46,6 +46,9 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 _BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.child import main; main()"
 # Appended, so that no file of the checkout can stand in for a module of Python's.
 
+GONE = ("submission", "it is not there any more", "hand it in again")
+"""Fault, reason and next step of a hand-in that was removed while its class was graded."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -167,13 +170,18 @@ def refused(name: str, fault: str, reason: str, next_step: str, seconds: float =
 def grade(name: str, path: Path, exam: Exam, scratch: Path, limits: Limits) -> Card:
     """The card of the hand-in at `path`, in this process. What goes wrong is on it; nothing is raised for it."""
     started = time.perf_counter()
+    made = None
     try:
-        return _graded(name, path, exam, scratch, started)
+        made = _graded(name, path, exam, scratch, started)
     except Exception as error:  # one hand-in of many: whatever this is, it must not be lost
         # The frames of a failed attempt hold what took the memory: keep the words and let them go.
         fault, reason, next_step = fault_of(error, limits.address_space >> 20)
-        if fault == "grader":
+        if fault == "grader" and os.path.lexists(path):
             _print_traceback(error)
+    if not os.path.lexists(path):  # whatever was found of it: half of it may have been gone by then
+        fault, reason, next_step = GONE
+    elif made is not None:
+        return made
     return refused(name, fault, reason, next_step, time.perf_counter() - started)
 
 

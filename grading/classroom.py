@@ -2,11 +2,13 @@
 
     python -m grading.score --submissions DIR --answers DIR --out OUT [--jobs N] [--resume]
 
-A hand-in is a folder or an archive directly in the submissions' folder; links are not followed and nothing that starts
-with a dot is looked at. What is in OUT afterwards:
+A hand-in is a folder or an archive directly in the submissions' folder. Every entry there gets a card but those that begin
+with a dot, which are not looked at: what is neither folder nor archive (a `.7z`, a link, a named pipe) is refused with 0
+points, so that nobody is missing. What is in OUT afterwards:
 
     class.csv, index.html    the class, for the examiner: points, measures, and who resembles whom
-    reports/STEM.json, .txt  one hand-in's report, which a candidate may be shown
+    reports/STEM.json, .txt  one hand-in's report, which a candidate may be shown: of a mistake of the examiner's it says
+                             no more than that
     cards/STEM.json          what the examiner keeps of it, which rows are wrong included: not for candidates
     errors/STEM.txt          what the grader wrote when it was the grader that failed
     class.json               what the class was graded with
@@ -37,9 +39,10 @@ from grading import card as cards_on_disk
 from grading import leaderboard, similarity
 from grading.archive import is_archive
 from grading.card import Card
-from grading.child import Child, Limits, refused, start
+from grading.child import GONE, Child, Limits, refused, start
 from grading.errors import CouldNotGrade
 from grading.exam import Exam
+from grading.report import failure, failure_text
 
 SCHEMA = "labeltune.class/1"
 """Version of `class.json`."""
@@ -82,7 +85,7 @@ def grade_class(
     SIGTERM: then what is finished is kept, and the table and the page are made of it."""
     _require_apart(submissions, out)
     about = _about(exam, limits)
-    hand_ins = list(_hand_ins(submissions, say))
+    hand_ins = list(_hand_ins(submissions))
     with _locked(out, resume):
         _require_same(out, about, resume)
         _remove(out / _WORK)  # a child of a run that was killed may still write into it
@@ -166,6 +169,10 @@ class _Run:
             self._say(f"{len(self.done)} of {len(self._hand_ins)} hand-ins were graded before and have not changed")
 
     def _start(self, hand_in: HandIn) -> None:
+        refusal = _refusal(hand_in.path)
+        if refusal is not None:
+            self._finish(hand_in, refused(hand_in.name, *refusal), None)
+            return
         work = self._out / _WORK / hand_in.stem
         _make_folder(work)
         mark = fingerprint(hand_in.path)
@@ -194,13 +201,51 @@ class _Run:
 
     def _finish(self, hand_in: HandIn, made: Card, mark: Optional[str]) -> None:
         reports = self._out / "reports"
-        _write(reports / f"{hand_in.stem}.json", json.dumps(made.report, indent=2, allow_nan=False) + "\n")
-        _write(reports / f"{hand_in.stem}.txt", made.text)
+        report, text = _for_candidates(made)
+        _write(reports / f"{hand_in.stem}.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+        _write(reports / f"{hand_in.stem}.txt", text)
         kept = {**cards_on_disk.to_json(made), "fingerprint": mark}
         _write(self._out / "cards" / f"{hand_in.stem}.json", json.dumps(kept, allow_nan=False) + "\n")
         self.done[hand_in.name] = made
         width = len(str(len(self._hand_ins)))
         self._say(f"[{len(self.done):>{width}}/{len(self._hand_ins)}] {hand_in.name!a}: {_verdict(made)}")
+
+
+def _for_candidates(made: Card) -> tuple[Mapping[str, Any], str]:
+    """The report and its text without what went wrong on the examiner's side: that is full of the examiner's paths."""
+    problem = made.report["problem"]
+    if problem is None or problem["fault"] != "examiner":
+        return made.report, made.text
+    report = failure(
+        "examiner",
+        "it could not be graded, for a reason that does not lie in the hand-in",
+        "the examiner mends that and grades again; there is nothing to hand in anew",
+    )
+    return report, failure_text(report)
+
+
+def _refusal(path: Path) -> Optional[tuple[str, str, str]]:
+    """Fault, reason and next step where the entry of the class's folder is no hand-in that can be opened."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return GONE
+    except OSError as error:
+        words = f"it cannot be looked at: {error.strerror or type(error).__name__}"
+        return "examiner", words, "the examiner makes it readable, and grades again with --resume"
+    if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and is_archive(path.name)):
+        return None
+    words = next((words for is_kind, words in _KINDS if is_kind(mode)), "neither a folder nor an archive that is read")
+    return "submission", f"it is {words}", "hand in the folder itself, or a .zip or .tar.gz of it"
+
+
+_KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
+    (stat.S_ISLNK, "a link, which is not followed"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def fingerprint(path: Path) -> Optional[str]:
@@ -237,23 +282,13 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _hand_ins(submissions: Path, say: Callable[[str], None]) -> Iterator[HandIn]:
+def _hand_ins(submissions: Path) -> Iterator[HandIn]:
     try:
-        entries = sorted(os.scandir(submissions), key=lambda entry: entry.name)
+        taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:
         raise CouldNotGrade(
             f"{submissions}: expected the folder of the hand-ins: {error.strerror}. Next: pass it with --submissions DIR"
         ) from None
-    taken = []
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_symlink():
-            say(f"{entry.name!a}: a link, which is not followed: not a hand-in")
-        elif entry.is_dir(follow_symlinks=False) or (entry.is_file(follow_symlinks=False) and is_archive(entry.name)):
-            taken.append(entry.name)
-        else:
-            say(f"{entry.name!a}: neither a folder nor an archive: not a hand-in")
     if not taken:
         raise CouldNotGrade(
             f"{submissions}: no hand-in, expected a folder or an archive for each. Next: pass --submissions DIR"
@@ -276,11 +311,17 @@ def _kept(out: Path, hand_in: HandIn) -> Optional[Card]:
 
 
 def _about(exam: Exam, limits: Limits) -> dict[str, Any]:
-    """What a class is graded with. Raises CouldNotGrade where the exam cannot be opened."""
+    """What a class is graded with, the exam's files by their contents. Raises CouldNotGrade where they cannot be read."""
     opened = exam.open()
     named = exam.as_json()
     keys = [exam.answers / key.file_name for key in opened.keys]
-    named.update(answers=_digest(keys), datasets=[key.dataset for key in opened.keys])
+    datasets = [key.dataset for key in opened.keys]
+    named.update(answers=_digest(keys), datasets=datasets)
+    if exam.base is not None:
+        named["base"] = _digest([exam.base / "config.json" if exam.base.is_dir() else exam.base])
+    if exam.data is not None:
+        tables = [exam.data / each / f"{each}_{part}.tsv" for each in datasets for part in ("train", "dev")]
+        named["data"] = _digest(tables)
     grader = sorted(Path(__file__).resolve().parent.glob("*.py"))
     return {"schema": SCHEMA, "exam": named, "grader": _digest(grader), "limits": asdict(limits)}
 
@@ -423,10 +464,17 @@ def _verdict(made: Card) -> str:
     return f"{math.floor(made.points * 100 + 1e-6) / 100:g} points"
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def _digest(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:  # a table that no hand-in's grading may ask for
+            digest.update(f"{path.name} is not there\n".encode("utf-8", "surrogateescape"))
+            continue
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise CouldNotGrade(f"{path}: cannot be read: {reason}. Next: make it readable") from None
         digest.update(f"{path.name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
 

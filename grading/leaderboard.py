@@ -1,13 +1,13 @@
 """The leaderboard: a class at a glance, as a table for programs (CSV) and as one page for the examiner (HTML).
 
-Both are made of cards alone: no date, no machine, no answer of the key, and the same cards give the same bytes. The page
-is one file that loads nothing. Its Content-Security-Policy lets run only its own style and script, by their digests, so
-that what slipped through escaping would be inert.
+Both are made of cards alone: no date, no machine, no answer of the key, not how long it took, so the same hand-ins give the
+same bytes. The page is one file that loads nothing. Its Content-Security-Policy lets run only its own style and script, by
+their digests, so that what slipped through escaping would be inert.
 
 How somebody else's text is written (`visible`): a backslash doubled; control and format characters (newlines, bidirectional
 overrides, zero-width ones), line separators and lone surrogates as `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`; all else as it is.
 In the CSV such text gets a leading apostrophe where it starts with one of = + - @ (half or full width), tab or carriage
-return: a spreadsheet would compute it.
+return: a spreadsheet would compute it. See `as_csv` for what that guards.
 
 Hand-ins with equal points share a rank; those that could not be graded have none. Points are rounded down to hundredths,
 as in reports. A hand-in whose 95 % interval of the accuracy overlaps the first one's on every dataset is marked as not
@@ -81,14 +81,19 @@ def _visible(character: str) -> str:
 
 
 def as_csv(cards: Sequence[Card]) -> str:
-    """One line a hand-in below a header, fields as in RFC 4180 with plain newlines; write it as UTF-8."""
+    """One line a hand-in below a header, fields as in RFC 4180 with plain newlines; write it as UTF-8.
+
+    Whoever splits it at commas, semicolons or tabs gets no cell that starts as a formula does, numbers of the grader's own
+    (-0.1250) apart. Semicolons of a text are written `\\x3b`: quotes would not do, for where a line is split at semicolons
+    they count only at its begin. Not guarded: a program that splits at something else (spaces, a character of the reader's
+    choice), drops a leading apostrophe, or computes a text that it was told to take as text."""
     datasets, parts = _datasets(cards), _parts(cards)
     header = ["rank", "name", "points"]
     for dataset in datasets:
         header += [f"{dataset} {column}" for column in (*parts, *_MEASURES)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*header, "fault", "problem", "next step", "seconds"])
+    writer.writerow([*header, "fault", "problem", "next step"])
     for row in ranked(cards):
         problem = _problem(row.card) or {}
         cells: list[Cell] = [row.rank, _csv_text(row.card.name), _hundredths(row.card.points)]
@@ -96,12 +101,12 @@ def as_csv(cards: Sequence[Card]) -> str:
             cells += [_part_points(row.card, dataset, part) for part in parts]
             cells += _measures(row.card, dataset)
         cells += [_csv_text(str(problem.get(key, ""))) for key in ("fault", "reason", "next_step")]
-        writer.writerow([*cells, f"{row.card.seconds:.2f}"])
+        writer.writerow(cells)
     return file.getvalue()
 
 
 def _csv_text(text: str) -> str:
-    return ("'" if text.startswith(_FORMULA) else "") + visible(text)
+    return ("'" if text.startswith(_FORMULA) else "") + visible(text).replace(";", "\\x3b")
 
 
 _MEASURES = ("accuracy", "accuracy from", "accuracy to", "MCC", "F1")
@@ -224,7 +229,7 @@ class _Page:
         columns = (*parts, "accuracy", "MCC", "F1")
         groups = "".join(f'<th colspan="{len(columns)}" scope="colgroup">{_text(each)}</th>' for each in datasets)
         heads = [("number", "rank"), ("text", "hand-in"), ("number", "points")]
-        heads += [("number", column) for _ in datasets for column in columns] + [("number", "seconds")]
+        heads += [("number", column) for _ in datasets for column in columns]
         head = "".join(f'<th scope="col" data-sort="{sort}">{name}</th>' for sort, name in heads)
         head = head.replace(">rank<", ' aria-sort="ascending">rank<', 1)
         body = "".join(self._row(row, datasets, parts) for row in self._graded)
@@ -233,7 +238,7 @@ class _Page:
             "distinguishable from the first</b>: the intervals overlap on every dataset, another sample of rows could "
             "turn the order round.</p>\n"
             f'<div class="wide" tabindex="0" role="region" aria-label="Leaderboard">\n<table class="sortable">\n<thead>\n'
-            f'<tr><td colspan="3"></td>{groups}<td></td></tr>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n'
+            f'<tr><td colspan="3"></td>{groups}</tr>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n'
             "</table>\n</div>\n</section>\n"
         )
 
@@ -250,7 +255,7 @@ class _Page:
                 cells += [_number(f"{found[key]:.2f}") for key in ("mcc", "f1")]
             else:
                 cells += [_number(None)] * 3
-        return f"<tr>{''.join(cells)}{_number(f'{row.card.seconds:.2f}')}</tr>\n"
+        return f"<tr>{''.join(cells)}</tr>\n"
 
     def problems(self) -> str:
         """The hand-ins without a grade, and whose fault that is."""

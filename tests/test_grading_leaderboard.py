@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import hashlib
 import io
 import re
@@ -108,16 +109,16 @@ def test_the_csv_of_two():
         "rank,name,points,"
         "CoLA pre_data,CoLA saved_model,CoLA result,CoLA accuracy,CoLA accuracy from,CoLA accuracy to,CoLA MCC,CoLA F1,"
         "QQP pre_data,QQP saved_model,QQP result,QQP accuracy,QQP accuracy from,QQP accuracy to,QQP MCC,QQP F1,"
-        "fault,problem,next step,seconds\n"
+        "fault,problem,next step\n"
         "1,a,100.00,5.00,10.00,35.00,1.0000,0.9750,1.0000,-0.1250,0.7500,"
-        "5.00,10.00,35.00,1.0000,0.9750,1.0000,-0.1250,0.7500,,,,1.00\n"
+        "5.00,10.00,35.00,1.0000,0.9750,1.0000,-0.1250,0.7500,,,\n"
         "2,b,86.00,5.00,10.00,28.00,0.8000,0.7289,0.8562,-0.1250,0.7500,"
-        "5.00,10.00,28.00,0.8000,0.7289,0.8562,-0.1250,0.7500,,,,0.25\n"
+        "5.00,10.00,28.00,0.8000,0.7289,0.8562,-0.1250,0.7500,,,\n"
     )
 
 
 def test_no_cards_at_all():
-    assert as_csv([]) == "rank,name,points,fault,problem,next step,seconds\n"
+    assert as_csv([]) == "rank,name,points,fault,problem,next step\n"
     assert "0 hand-ins, 0 graded" in as_html([], ())
     Page(as_html([], ()))
 
@@ -130,7 +131,7 @@ def test_equal_points_share_a_rank_and_problems_have_none():
     *_, without, last = table(as_csv(cards))
     assert without[:7] == ["5", "e", "30.00", "5.00", "10.00", "0.00", ""]
     assert last[:4] == ["", "z", "0.00", ""]
-    assert last[-4:] == ["submission", "'=bad <archive>", "send another", "0.25"]
+    assert last[-3:] == ["submission", "'=bad <archive>", "send another"]
 
 
 def test_points_are_rounded_down():
@@ -158,9 +159,42 @@ def test_the_csv_guards_a_spreadsheet():
     assert names >= {
         "<script>alert(1)</script>", "'=HYPERLINK(\"http://example.org\",\"open\")", "'@SUM(1)", "'-1+1", "'+1",
         "'\\x09=1", "line\\x0abreak\\x0d\\x0a", "\\u202egnp.exe\\u2066", "zero\\u200bwidth\\u2028", "back\\\\slash",
-        "\\udc80\\ud800", "null\\x00\\x1b[2J", "x" * 10_000, "&amp;", "שלום",
+        "\\udc80\\ud800", "null\\x00\\x1b[2J", "x" * 10_000, "&amp\\x3b", "שלום",
     }  # fmt: skip
     assert rows[1][9] == "-0.1250"  # a number that the grader made is a number
+
+
+SPLIT = (
+    "x;=1+1;",
+    '";=1+1',
+    'x";"=1+1',
+    'x;"=1+1";',
+    ';"=1+1"',
+    "x\t=1+1",
+    "x,=1+1",
+    'x","=1+1',
+    "x;\n=1+1",
+    "\n=1+1;",
+)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "quoting"),
+    [(",", csv.QUOTE_MINIMAL), (";", csv.QUOTE_MINIMAL), (";", csv.QUOTE_NONE), ("\t", csv.QUOTE_MINIMAL)],
+)
+def test_no_cell_of_the_csv_is_a_formula_wherever_it_is_split(delimiter, quoting):
+    problems = [{"fault": "submission", "reason": name, "next_step": name} for name in (*SPLIT, *HOSTILE)]
+    cards = [card(name) for name in (*SPLIT, *HOSTILE)]
+    cards += [card(f"{name} too", problem=problem) for name, problem in zip((*SPLIT, *HOSTILE), problems)]
+    text = as_csv(cards)
+    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting))
+    assert len(rows) == len(cards) + 1
+    cells = [cell for row in rows for cell in row if cell != "-0.1250"]
+    assert not [cell for cell in cells if cell.lstrip(' "').startswith(tuple("=+-@"))]
+    if delimiter == ",":
+        assert {row[1] for row in rows} >= {"x\\x3b=1+1\\x3b", "x,=1+1", 'x","=1+1'}
+    else:
+        assert all(len(row) == 1 for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -207,17 +241,17 @@ def test_the_policy_lets_run_the_pages_own_script_and_style_only():
 def test_the_rows_of_the_page():
     cards = [card("hand-in-1", 150), card("hand-in-2", 120), card("hand-in-3", problem=BROKEN)]
     page = Page(as_html(cards, (), reports={"hand-in-1": "hand in/1"}))
-    assert page.rows[0] == ["", "CoLA", "QQP", ""]
-    assert page.rows[1] == ["rank", "hand-in", "points", *["pre_data", "saved_model", "result", "accuracy", "MCC", "F1"] * 2, "seconds"]  # fmt: skip  # noqa: E501
+    assert page.rows[0] == ["", "CoLA", "QQP"]
+    assert page.rows[1] == ["rank", "hand-in", "points", *["pre_data", "saved_model", "result", "accuracy", "MCC", "F1"] * 2]  # fmt: skip
     assert page.rows[2][:8] == ["1", "hand-in-1", "100.00", "5.00", "10.00", "35.00", "100.0 97.5–100.0", "-0.12"]
     assert page.rows[3][:3] == ["2", "hand-in-2", "86.00"]
     assert page.rows[5] == ["hand-in-3", "the hand-in", "=bad <archive>", "send another"]
     assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["reports/hand%20in%2F1.txt"]
     numbers = [attributes for tag, attributes in page.tags if tag == "td" and "data-value" in attributes]
-    assert len(numbers) == 2 * 15
+    assert len(numbers) == 2 * 14
     heads = [attributes for tag, attributes in page.tags if tag == "th" and "data-sort" in attributes]
-    assert [head["data-sort"] for head in heads] == ["number", "text", *["number"] * 14]
-    assert [head.get("aria-sort") for head in heads] == ["ascending", *[None] * 15]
+    assert [head["data-sort"] for head in heads] == ["number", "text", *["number"] * 13]
+    assert [head.get("aria-sort") for head in heads] == ["ascending", *[None] * 14]
 
 
 def test_the_distribution():
@@ -250,3 +284,6 @@ def test_the_same_cards_give_the_same_bytes():
     cards = [card(name, 100 + place % 3) for place, name in enumerate(HOSTILE)]
     assert as_csv(cards) == as_csv(cards[::-1])
     assert as_html(cards, ()) == as_html(cards[::-1], ())
+    slower = [dataclasses.replace(each, seconds=9.0) for each in cards]
+    assert as_csv(cards) == as_csv(slower)
+    assert as_html(cards, ()) == as_html(slower, ())

@@ -1,8 +1,12 @@
 """The command as users start it: through accelerate, from any folder, in one process or two."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,3 +108,90 @@ def test_a_termination_ends_with_143(finished: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 143
     assert "terminated; finished stages stay" in done.stderr
+
+
+def test_the_configuration_for_two_processes_on_a_cpu(finished: Path) -> None:
+    config = str(ROOT / "recipes/accelerate/cpu.yaml")
+    done = launch(finished, "--config_file", config, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh")
+    assert done.returncode == 0, done.stderr
+    assert '"processes": 2' in (finished / "saved_model/tiny/manifest.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["ddp", "multi-node"])
+def test_the_other_configurations_are_accelerates_own(name: str) -> None:
+    """Their GPUs are not here; that Accelerate knows every key is what can be asked."""
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(ROOT / f"recipes/accelerate/{name}.yaml"))
+    assert (config.distributed_type.value, config.mixed_precision) == ("MULTI_GPU", "no")
+
+
+def test_a_launcher_that_splits_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedType
+
+    from runner.accelerator import connect
+    from runner.errors import UserError
+
+    connect()
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(UserError, match="asks for FSDP, which splits the model over processes"):
+        connect()
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes through /proc")
+def test_one_process_that_dies_ends_all_of_them(tmp_path: Path, tiny_base: Path) -> None:
+    from conftest import write_tables
+
+    write_tables(tmp_path)
+    write_recipe(tmp_path, recipe_tree(tiny_base, train={"epochs": 100_000}))
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "accelerate.commands.launch", *TWO, str(ROOT / "runner/main.py"), "tiny.yaml"]
+    with (tmp_path / "log").open("wb") as log:
+        launcher = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        metrics = tmp_path / "saved_model/.tiny.partial/metrics.jsonl"
+        wait_for(metrics.exists, 120)
+        second = [pid for pid in workers(tmp_path) if b"\0RANK=1\0" in environment_of(pid)]
+        assert len(second) == 1
+        os.kill(second[0], signal.SIGKILL)
+        started = time.monotonic()
+        assert launcher.wait(60) != 0
+        assert time.monotonic() - started < 60
+        wait_for(lambda: not workers(tmp_path), 10)
+    finally:
+        launcher.kill()
+        launcher.wait()
+        for pid in workers(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+    assert "Signal 9 (SIGKILL)" in (tmp_path / "log").read_text()
+    assert not (tmp_path / "saved_model/tiny").exists()
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.1)
+
+
+def environment_of(pid: int) -> bytes:
+    try:
+        return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def workers(folder: Path) -> list[int]:
+    """The runner's processes that work in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            mine = process.joinpath("cwd").resolve() == folder.resolve()
+            if (
+                mine
+                and b"RANK=" in environment_of(int(process.name))
+                and b"main.py" in (process / "cmdline").read_bytes()
+            ):
+                found.append(int(process.name))
+    return found
