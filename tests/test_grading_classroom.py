@@ -1,9 +1,13 @@
 """A class: real folders and archives, each graded by a real child process, whatever is in them."""
 
+import contextlib
+import csv
 import errno
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -121,12 +125,10 @@ def test_a_mixed_class(exam, folder, out, tmp_path):
     assert {name: graded[name] for name in wanted} == wanted
     assert 80 < graded["broken"] < 100
     assert all(graded[name] == 0 for name in hostile)
-    faults = {name: card.report["problem"]["fault"] for name, card in cards.items() if name not in graded}
-    assert faults == {"climbs.zip": "submission", "cut.zip": "submission"}
+    problems = {name: card.report["problem"] for name, card in cards.items() if name not in graded}
+    assert {each["fault"] for each in problems.values()} == {"submission"}
+    assert set(problems) == {"climbs.zip", "cut.zip", "linked", "notes.txt", "pipe"}
     assert list(cards) == sorted(cards)
-    assert "'linked': a link, which is not followed: not a hand-in" in lines
-    assert "'notes.txt': neither a folder nor an archive: not a hand-in" in lines
-    assert "'pipe': neither a folder nor an archive: not a hand-in" in lines
     assert sum(line.startswith("[") for line in lines) == len(cards)
     assert any(line.endswith("'good': 100 points") for line in lines)
     assert 'href="reports/good.txt"' in (out / "index.html").read_text()
@@ -140,6 +142,108 @@ def test_a_mixed_class(exam, folder, out, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         "cards", "reports", "errors", "class.csv", "class.json", "index.html",
     }  # fmt: skip
+
+
+def test_what_is_neither_folder_nor_archive_is_refused_and_shown(exam, folder, out):
+    """Everybody who handed something in is in the table: whoever is not would be taken for somebody who did not."""
+    zipped(folder / "good", folder / "packed.zip")
+    (folder / "late.7z").write_bytes(b"7z")
+    (folder / "other.rar").write_bytes(b"Rar!")
+    (folder / "link").symlink_to(folder / "good")
+    (folder / "link.zip").symlink_to(folder / "packed.zip")
+    (folder / "nowhere.tgz").symlink_to("nothing")
+    os.mkfifo(folder / "f.zip")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(os.path.relpath(folder / "s.zip"))  # such a path may have 107 bytes
+    (folder / ".hidden.7z").write_bytes(b"7z")
+    (folder / ".DS_Store").write_bytes(b"")
+    cards, lines = run(exam, folder, out)
+    wanted = {
+        "f.zip": "it is a named pipe",
+        "late.7z": "it is neither a folder nor an archive that is read",
+        "link": "it is a link, which is not followed",
+        "link.zip": "it is a link, which is not followed",
+        "nowhere.tgz": "it is a link, which is not followed",
+        "other.rar": "it is neither a folder nor an archive that is read",
+        "s.zip": "it is a socket",
+    }
+    refused = {name: card.report["problem"] for name, card in cards.items() if card.report["problem"]}
+    assert {name: problem["reason"] for name, problem in refused.items()} == wanted
+    step = "hand in the folder itself, or a .zip or .tar.gz of it"
+    assert {(each["fault"], each["next_step"]) for each in refused.values()} == {("submission", step)}
+    assert all(cards[name].points == 0 for name in wanted)
+    rows = {row["name"]: row["problem"] for row in csv.DictReader((out / "class.csv").open(encoding="utf-8"))}
+    assert rows == {"good": "", "packed.zip": "", **wanted}
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="reports/{stem}.txt"' in page for stem in stems(cards).values())
+    assert lines[-1].startswith("9 hand-ins: ")
+    (folder / "late.7z").unlink()
+    submissions.write_submission(folder / "late.7z")
+    cards, _ = run(exam, folder, out, resume=True)
+    assert cards["late.7z"].points == 100
+
+
+@pytest.mark.parametrize("what", ["folder", "archive"])
+def test_a_hand_in_that_is_removed_meanwhile(exam, folder, out, monkeypatch, what):
+    """Whether the child comes too late, or the parent, or it goes while it is read: one verdict, and nobody else's fault."""
+    zipped(folder / "good", folder / "packed.zip")
+    path = folder / ("good" if what == "folder" else "packed.zip")
+    begin = classroom.start
+
+    def late(where, *more):
+        if where == path:
+            path.rename(folder / ".away")
+        return begin(where, *more)
+
+    monkeypatch.setattr(classroom, "start", late)
+    cards, lines = run(exam, folder, out)
+    gone = {"fault": "submission", "reason": "it is not there any more", "next_step": "hand it in again"}
+    assert cards[path.name].report["problem"] == gone
+    assert not list((out / "errors").iterdir())
+    assert f"'{path.name}': not graded (submission): it is not there any more" in lines[-2] + lines[-3]
+    (folder / ".away").rename(path)
+    monkeypatch.undo()
+    assert run(exam, folder, out, resume=True)[0][path.name].points == 100
+
+    submission = handin.opened
+
+    @contextlib.contextmanager
+    def opened(where, scratch):
+        with submission(where, scratch) as found:
+            path.rename(folder / ".away")
+            yield found
+
+    monkeypatch.setattr(handin, "opened", opened)
+    card = child.grade(path.name, path, exam, out, Limits())
+    assert (card.points, card.report["problem"]) == (0, gone)
+
+
+def test_a_hand_in_that_is_removed_before_its_turn(exam, folder, out):
+    submissions.write_submission(folder / "zlast")
+
+    def say(line):
+        if (folder / "zlast").exists():
+            (folder / "zlast").rename(folder / ".away")
+
+    cards = {card.name: card for card in grade_class(exam, folder, out, jobs=1, resume=False, say=say)}
+    assert cards["zlast"].report["problem"]["reason"] == "it is not there any more"
+    assert cards["good"].points == 100
+
+
+def test_no_report_shows_what_is_the_examiners(exam, folder, out, tmp_path):
+    """A mistake on the examiner's side is told with its paths to the examiner alone."""
+    tables = Exam(exam.answers, data=tmp_path / "the examiner's secret folder")
+    cards, lines = run(tables, folder, out)
+    problem = cards["good"].report["problem"]
+    assert problem["fault"] == "examiner"
+    assert str(tables.data) in problem["reason"]
+    assert any(str(tables.data) in line for line in lines)
+    assert "secret" in (out / "cards/good.json").read_text()
+    shown = (out / "reports/good.json").read_text() + (out / "reports/good.txt").read_text()
+    assert "secret" not in shown
+    assert str(tmp_path) not in shown
+    assert "not graded, the examiner's mistake: it could not be graded" in shown
+    assert json.loads((out / "reports/good.json").read_text())["problem"]["fault"] == "examiner"
 
 
 def test_a_child_says_what_this_process_says(exam, folder, out):
@@ -168,7 +272,8 @@ def test_one_at_a_time_or_four_give_the_same_bytes(exam, folder, tmp_path):
         run(exam, folder, tmp_path / str(jobs), jobs=jobs)
         reports = tmp_path / str(jobs) / "reports"
         found.append({path.name: path.read_bytes() for path in reports.iterdir()})
-        found[-1]["class.json"] = (tmp_path / str(jobs) / "class.json").read_bytes()
+        for name in ("class.json", "class.csv", "index.html"):
+            found[-1][name] = (tmp_path / str(jobs) / name).read_bytes()
         found[-1]["cards"] = [without_time(path) for path in files(tmp_path / str(jobs) / "cards")]
     assert found[0] == found[1]
 
@@ -222,7 +327,10 @@ def test_limits(exam, folder, out, write, limits, name, fault, words):
     assert (problem["fault"], cards[name].points) == (fault, 0)
     assert words in problem["reason"]
     assert any(words in line and f"({fault})" in line for line in lines)
-    assert words in (out / f"reports/{name}.txt").read_text()
+    shown = (out / f"reports/{name}.txt").read_text()
+    assert (words in shown) == (fault == "submission")
+    assert f"({fault})" in "".join(lines)
+    assert ("the examiner's mistake" in shown) == (fault == "examiner")
     assert not list((out / "errors").iterdir())
     if fault == "submission":
         assert cards["other"].points == 100
@@ -339,12 +447,59 @@ def test_resume_with_something_else(exam, folder, out, tmp_path):
     assert refusal() == "other answer keys"
     submissions.write_answers(tmp_path / "answers")
     assert refusal(Exam(exam.answers, data=tmp_path)) == "another --data"
+    assert refusal(Exam(exam.answers, base=base(tmp_path / "base"))) == "another --base"
     about = json.loads((out / "class.json").read_text())
     (out / "class.json").write_text(json.dumps({**about, "grader": "0"}))
     assert refusal() == "another version of the grader"
     (out / "class.json").write_text("{}")
     with pytest.raises(CouldNotGrade, match="cannot be read as what the class was graded with"):
         run(exam, folder, out, resume=True)
+
+
+def base(folder, layers=1):
+    """The folder of a base model's configuration."""
+    sizes = {"hidden_size": 3, "intermediate_size": 8, "num_attention_heads": 1, "head_dim": 4, "vocab_size": 9}
+    submissions.write_json(folder / "config.json", {"model_type": "llama", "num_hidden_layers": layers, **sizes})
+    return folder
+
+
+def test_resume_with_other_contents_of_the_exams_files(exam, folder, out, tmp_path):
+    data = tmp_path / "data"
+    for part, labels in (("train", ["1"] * 4), ("dev", [None] * 10)):
+        rows = [
+            [str(row), *(["a {0}", "b {0}", label] if label else ["c {0}", "d {0}"])]
+            for row, label in enumerate(labels)
+        ]
+        text = "".join("\t".join(row).format(place) + "\n" for place, row in enumerate(rows))
+        submissions.write(data / f"QQP/QQP_{part}.tsv", text.encode())
+    given = Exam(exam.answers, base=base(tmp_path / "base"), data=data)
+    cards, _ = run(given, folder, out)
+    assert cards["good"].points == 100
+    shutil.copytree(data, tmp_path / "moved/data")
+    same = Exam(exam.answers, base=base(tmp_path / "moved/base") / "config.json", data=tmp_path / "moved/data")
+    assert run(same, folder, out, resume=True)[1][0] == "1 of 1 hand-ins were graded before and have not changed"
+
+    def refusal():
+        with pytest.raises(CouldNotGrade, match="Next: go on with what it was graded with") as caught:
+            run(given, folder, out, resume=True)
+        return str(caught.value).partition(" with ")[2].partition(". Next")[0]
+
+    base(tmp_path / "base", layers=2)
+    assert refusal() == "another --base"
+    for part in ("train", "dev"):
+        path = data / f"QQP/QQP_{part}.tsv"
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n")
+        assert refusal() == "another --base, another --data"
+        path.unlink()
+        assert refusal() == "another --base, another --data"
+        path.write_bytes(before)
+    base(tmp_path / "base")
+    run(given, folder, out, resume=True)
+    (data / "QQP/QQP_dev.tsv").unlink()
+    (data / "QQP/QQP_dev.tsv").mkdir()
+    with pytest.raises(CouldNotGrade, match=r"QQP_dev\.tsv: cannot be read: Is a directory\. Next: make it readable"):
+        run(given, folder, out, resume=True)
 
 
 def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
