@@ -1,8 +1,9 @@
 # make demo: set up .venv, fine-tune the two demo tasks, grade.    make test: set up, run tox.
 PYTHON ?= python3
 VENV := .venv
-# for the grader's tests: a Python 3.9 that pyenv has put where nothing else looks
-PYTHON39 := $(lastword $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.9.*/bin/python3.9))
+# for the grader's tests: Pythons that pyenv has put where nothing else looks
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions
+PYTHONS := $(foreach version,3.9 3.13,$(lastword $(wildcard $(PYENV)/$(version).*/bin/python$(version))))
 BIN := $(VENV)/bin
 
 export TOKENIZERS_PARALLELISM := false
@@ -17,7 +18,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m grading.score --answers recipes/demo/data/questionBAnswer
 
 test: $(VENV)/.test
-	$(BIN)/tox run --skip-missing-interpreters true $(if $(PYTHON39),--discover $(PYTHON39))
+	$(BIN)/tox run --skip-missing-interpreters true $(if $(strip $(PYTHONS)),--discover $(PYTHONS))
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -138,15 +138,3 @@ def test_broken_bytes_are_a_finding(tmp_path):
         assert message.isprintable()
 
     check()
-
-
-@pytest.mark.parametrize("dtype", ["F32", "BF16"])
-def test_sixteen_megabytes_take_half_a_second_at_most(tmp_path, dtype):
-    width = weights.DTYPE_BYTES[dtype]
-    values = struct.pack("<f", 0.1)[-width:] * ((1 << 16) // width)
-    tensors = {f"m{number}.lora_B.weight": (dtype, [64, (1 << 10) // width], values) for number in range(256)}
-    data = submissions.safetensors(tensors)
-    looked_at(tmp_path, data)
-    started = time.perf_counter()
-    assert set(looked_at(tmp_path, data).values()) == {(True, True)}
-    assert time.perf_counter() - started < 0.5
