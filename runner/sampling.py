@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from runner.errors import DataError
 from runner.recipe import Samples
@@ -43,9 +43,16 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
             "lower samples.train or samples.holdout, or set samples.train: all",
         )
     holdout: list[int] = []
-    for rows, quota, name in zip(by_label, _shares(counts, samples.holdout), names):
-        shuffle.shuffle(rows)
-        chosen = [row for row in rows if unique[row]][:quota]
+    drawn = [_drawn(rows, shuffle) for rows in by_label]
+    passed: list[list[int]] = []  # drawn, but not for the hold-out: the first to train on
+    for rows, of_label, quota, name in zip(by_label, drawn, _shares(counts, samples.holdout), names):
+        chosen: list[int] = []
+        passed.append([])
+        while len(chosen) < quota:
+            candidate = next(of_label, None)
+            if candidate is None:
+                break
+            (chosen if unique[candidate] else passed[-1]).append(candidate)
         if len(chosen) < quota or quota == len(rows):
             raise DataError(
                 f"samples.holdout wants {quota} rows of label {name!r} that stand nowhere else in the files, found "
@@ -53,17 +60,24 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
                 "lower samples.holdout",
             )
         holdout.extend(chosen)
-    held = set(holdout)
     counts = [count - share for count, share in zip(counts, _shares(counts, samples.holdout))]
     train: list[int] = []
-    for rows, count, quota, name in zip(by_label, counts, _quotas(counts, samples), names):
+    for first, of_label, count, quota, name in zip(passed, drawn, counts, _quotas(counts, samples), names):
         if quota > count:
             raise DataError(
                 f"samples asks for {quota} training rows of label {name!r}, found {count}",
                 "lower samples.train, or set samples.balance: none",
             )
-        train.extend(islice((row for row in rows if row not in held), quota))
+        train.extend(islice(chain(first, of_label), quota))
     return Draw(sorted(train), sorted(holdout))
+
+
+def _drawn(rows: MutableSequence[int], random_numbers: random.Random) -> Iterator[int]:
+    """The rows in a random order, which is made as far as it is asked for (R. A. Fisher and F. Yates, from the front)."""
+    for place in range(len(rows)):
+        other = random_numbers.randrange(place, len(rows))
+        rows[place], rows[other] = rows[other], rows[place]
+        yield rows[place]
 
 
 def _quotas(counts: Sequence[int], samples: Samples) -> list[int]:
