@@ -223,13 +223,13 @@ def _wants_colour() -> bool:
 
 def _say(text: str) -> None:
     sys.stdout.write(ascii_safe(text, sys.stdout.encoding))
+    sys.stdout.flush()  # here, where a reader that has gone away is met with an answer, and not at the interpreter's end
 
 
 def _say_line(text: str) -> None:
     """A line of progress. That nobody reads it any more is no reason to leave a class half graded."""
     try:
         _say(f"{text}\n")
-        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
