@@ -97,7 +97,7 @@ def kept_texts(tokenizer: Any, digest: str, texts: Sequence[str], folder: Path) 
 
 def _store(tokenizer: Any, texts: Sequence[str], path: Path) -> None:
     """Writes the ids of the texts, some at a time, aside and renames the file."""
-    import pyarrow as pa  # type: ignore[import-untyped]  # datasets brings it and reads its files
+    import pyarrow as pa  # datasets brings it and reads its files
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
