@@ -227,18 +227,20 @@ def give_both_labels(model: Any, rows: common.TaskRows) -> None:
 
 
 def _fresh_row(head: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Gives the head of a single row a copy of it. The last position cut out of a prompt keeps the prompt's stride, on which
+    """Gives the head a copy of rows cut out of longer ones. The last position of a prompt keeps the prompt's stride, on which
     torch's bf16 product takes 11 s instead of 0.1 on a CPU: `generate` would be punished for what no GPU does."""
     import torch
 
     (hidden,) = inputs
-    if hidden.numel() != hidden.shape[-1]:
+    if hidden.dim() != 3 or hidden.shape[1] != 1:
         return inputs
     return (torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device).copy_(hidden),)
 
 
-def measure(shape: str, task: str, layers: int, precision: str, few: int, rounds: int) -> dict[str, Result]:
-    """Every way's result, the ways taking turns."""
+def measure(
+    shape: str, task: str, layers: int, precision: str, few: int, rounds: int, chosen: Sequence[str]
+) -> dict[str, Result]:
+    """The chosen ways' results, the ways taking turns."""
     import torch
 
     from runner.scorer import LabelScorer
@@ -253,7 +255,8 @@ def measure(shape: str, task: str, layers: int, precision: str, few: int, rounds
     by_length = sorted(range(BULK_ROWS), key=lambda row: len(rows.suffixes[row]))
     step = BULK_ROWS // few
     some = by_length[step // 2 :: step]
-    ways = {name: way for name, way in WAYS.items() if way.work is not _harness or _has_harness()}
+    ways = {name: way for name, way in WAYS.items() if name in chosen}
+    ways = {name: way for name, way in ways.items() if way.work is not _harness or _has_harness()}
     for way in ways.values():  # the first call of each imports and allocates
         way.work(Work(model, scorer, rows, some[:1]), **way.options)()
     results: dict[str, Result] = {}
@@ -317,6 +320,7 @@ def main() -> None:
     parser.add_argument(
         "--layers", nargs="+", type=int, default=[2, 4], help="layers of the slices; two are extrapolated"
     )
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
     options = parser.parse_args()
@@ -342,7 +346,7 @@ def main() -> None:
             for layers in options.layers if random else [common.SHAPES[shape].layers]:
                 precision = "bf16" if options.full else "fp32"
                 few = 4 if options.quick and random else 8
-                slices[layers] = measure(shape, task, layers, precision, few, options.rounds)
+                slices[layers] = measure(shape, task, layers, precision, few, options.rounds, options.ways)
                 setting = f"{shape}/{task}/{layers} layers/{precision}"
                 unequal += show(setting, slices[layers], ratios, details)
             if random and len(slices) == 2:
