@@ -14,14 +14,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union, overload
+from typing import Any, Optional
 
 from runner.errors import DataError, UserError
 from runner.recipe import PromptShape
-from runner.tokens import TokenRows, encode_text, encode_texts, kept_texts, tokenizer_digest
+from runner.tokens import Rows, TokenRows, encode_text, encode_texts, kept_texts, tokenizer_digest
 
 
-class Suffixes(Sequence[list[int]]):
+class Suffixes(Rows):
     """The suffixes of some records: the ids of each input, cut to the room there is, and the fixed words behind it."""
 
     def __init__(self, inputs: Sequence[list[int]], chosen: Sequence[int], room: int, tail: Sequence[int]) -> None:
@@ -31,16 +31,9 @@ class Suffixes(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    @overload
-    def __getitem__(self, place: int) -> list[int]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[list[int]]: ...
-
-    def __getitem__(self, place: Union[int, slice]) -> Any:
-        if isinstance(place, slice):
-            return [self[row] for row in range(*place.indices(len(self)))]
-        return self.inputs[self.chosen[place]][: self.room] + self.tail
+    def row(self, number: int) -> list[int]:
+        """The suffix of one record."""
+        return self.inputs[self.chosen[number]][: self.room] + self.tail
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import itertools
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,9 +39,29 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
-class TokenRows(Sequence[list[int]]):
-    """Rows of token ids in an Arrow file that is mapped into memory: a row is read when it is asked for, so all of QQP takes no
-    more memory than a few rows do."""
+class Rows(Sequence[list[int]]):
+    """Rows of token ids that are read when they are asked for."""
+
+    @abstractmethod
+    def row(self, number: int) -> list[int]:
+        """The row of that number, from 0 to before the end."""
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, place: Union[int, slice]) -> Any:
+        if isinstance(place, slice):
+            return [self.row(number) for number in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"row {place} of {len(self)}")
+        return self.row(place % len(self))
+
+
+class TokenRows(Rows):
+    """Rows of an Arrow file that is mapped into memory, so all of QQP takes no more memory than a few rows do."""
 
     def __init__(self, path: Path) -> None:
         """Raises an error of Arrow's own where the file is damaged."""
@@ -55,22 +76,12 @@ class TokenRows(Sequence[list[int]]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, place: int) -> list[int]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[list[int]]: ...
-
-    def __getitem__(self, place: Union[int, slice]) -> Any:
-        if isinstance(place, slice):
-            return [self[row] for row in range(*place.indices(len(self)))]
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"row {place} of {len(self)}")
-        row = place % len(self)
-        number = bisect.bisect_right(self._starts, row) - 1
-        offsets, values = self._chunks[number]
-        row -= self._starts[number]
-        ids: list[int] = values[offsets[row] : offsets[row + 1]].tolist()
+    def row(self, number: int) -> list[int]:
+        """The ids of one text."""
+        chunk = bisect.bisect_right(self._starts, number) - 1
+        offsets, values = self._chunks[chunk]
+        place = number - self._starts[chunk]
+        ids: list[int] = values[offsets[place] : offsets[place + 1]].tolist()
         return ids
 
     def lengths(self) -> list[int]:
