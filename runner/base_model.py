@@ -71,8 +71,9 @@ def base_digest(folder: Path) -> str:
     return digest_folder(folder, CONTENT)
 
 
-def load_base(folder: Path, precision: str, device: Any) -> Base:
-    """Loads the base in `folder` onto `device`; `precision` is `auto`, `bf16` or `fp32`.
+def load_base(folder: Path, precision: str, device: Any, on_host: bool = False) -> Base:
+    """Loads the base in `folder` onto `device`; `precision` is `auto`, `bf16` or `fp32`. `on_host`: it is to compute on
+    `device`, but stays in the host's memory, from where it is split.
 
     Raises UserError where the folder cannot be loaded."""
     import torch
@@ -97,7 +98,7 @@ def load_base(folder: Path, precision: str, device: Any) -> Base:
     # beside bf16 weights only the adapter computes in fp32: TF32 is finer than what surrounds it, and much faster
     tf32 = precision == "bf16" and device.type == "cuda"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    return Base(folder, precision, model.requires_grad_(False).to(device), tokenizer)
+    return Base(folder, precision, model.requires_grad_(False).to("cpu" if on_host else device), tokenizer)
 
 
 class Bases:
@@ -124,6 +125,15 @@ class Bases:
     def load(self, name: str, precision: str, device: Any) -> Base:
         """That base on `device`. Only the last one is kept: two gemmas need not fit beside each other."""
         if self._loaded is None or self._loaded[:2] != (name, precision):
-            self._loaded = None
+            self.forget()
             self._loaded = (name, precision, load_base(self.folder(name), precision, device))
         return self._loaded[2]
+
+    def load_to_split(self, name: str, precision: str, device: Any) -> Base:
+        """That base, in the host's memory and the caller's own: what is split is whole no more."""
+        self.forget()
+        return load_base(self.folder(name), precision, device, on_host=True)
+
+    def forget(self) -> None:
+        """Lets the loaded base go."""
+        self._loaded = None

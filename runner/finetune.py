@@ -25,6 +25,7 @@ from runner.prepare import Records
 from runner.prompt import Encoded, Prompt
 from runner.recipe import Recipe
 from runner.scorer import LabelScorer
+from runner.split import split
 from runner.stack import enable_checkpointing
 from runner.training import TrainingLoop
 from runner.trunk import open_trunk
@@ -58,6 +59,7 @@ def finetune(
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
         start = adapter_state(model)
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
+        split(scorer, accelerator, say)
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
         choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)

@@ -53,6 +53,9 @@ class Holdout:
         order = sorted(range(len(lengths)), key=lengths.__getitem__)  # equal lengths waste least
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
+        rounds = -(-len(batches) // accelerator.num_processes)
+        self.fillers = batches[:1] * (rounds - len(self.batches))
+        """Computed for nothing where others have one batch more: a split base needs every process to compute."""
         self.metric = LabelMetric(prompt.labels)
 
     def majority(self) -> float:
@@ -65,6 +68,8 @@ class Holdout:
         training = scorer.training
         scorer.eval()
         found = [scored for rows in self.batches for scored in self._score(scorer, rows)]
+        for rows in self.fillers:
+            self._score(scorer, rows)
         scorer.train(training)
         found = sorted(gather_object(found))
         answers = [answer for _, answer, _ in found]

@@ -14,7 +14,7 @@ import torch
 
 from runner.masks import mask_argument
 from runner.prompt import Prompt
-from runner.stack import body, take_block_masks
+from runner.stack import body, take_block_masks, weight_shape
 
 SHORTEST_LINE, LONGEST_LINE = 256, 4096
 """Bounds of a packed line's tokens: below, what a line costs by itself counts; above, its mask takes 32 MB and more."""
@@ -106,8 +106,10 @@ def line_tokens(weights: int, width: int, prefix: int) -> int:
 def layer_size(model: Any) -> tuple[int, int]:
     """Weights of one decoder layer, without any adapter, and the width of its attention."""
     config = model.config
-    named = body(model).named_parameters()
-    weights = sum(p.numel() for name, p in named if p.dim() == 2 and "embed" not in name and "lora_" not in name)
+    named = ((name, weight_shape(weight)) for name, weight in body(model).named_parameters())
+    weights = sum(
+        shape.numel() for name, shape in named if len(shape) == 2 and "embed" not in name and "lora_" not in name
+    )
     heads = config.num_attention_heads
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
     return weights // config.num_hidden_layers, width

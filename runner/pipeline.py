@@ -164,12 +164,20 @@ class Work:
         from runner.accelerator import accelerator_for
         from runner.checkpoint import Checkpoints
         from runner.finetune import finetune
+        from runner.split import split_asked_for
 
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
         # every process works on the folder's name, the main one makes it and moves it into place
         with folder_aside(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
-            base = self.bases.load(recipe.base, recipe.train.precision, accelerator.device)
+            kind = split_asked_for(accelerator)
+            if kind and recipe.train.keep_trunk:
+                raise UserError(
+                    f"train.keep_trunk: the main process computes the trunk alone, and {kind} splits the base",
+                    "set train.keep_trunk: false, or let each process hold the whole base: recipes/accelerate/ddp.yaml",
+                )
+            load = self.bases.load_to_split if kind else self.bases.load
+            base = load(recipe.base, recipe.train.precision, accelerator.device)
             prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
             read = functools.partial(read_records, self.workspace, recipe.task.labels)
             identity = {

@@ -42,6 +42,20 @@ def body(model: Any) -> Any:
     return getattr(model, model.base_model_prefix)
 
 
+def decoder_layers(model: Any) -> Any:
+    """The decoder's layers in their order, whatever the model's family calls them. Raises LookupError."""
+    for module in body(model).modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
+    raise LookupError(f"cannot find the layers of {type(model).__name__}")
+
+
+def weight_shape(weight: Any) -> torch.Size:
+    """The shape of a whole weight: DeepSpeed empties those that it has spread, and leaves their shape beside them."""
+    shape: torch.Size = getattr(weight, "ds_shape", weight.shape)
+    return shape
+
+
 def enable_checkpointing(model: Any) -> None:
     """Turns gradient checkpointing on, in the form that works with frozen inputs on both ends."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -20,12 +19,14 @@ from transformers import get_scheduler
 from runner.adapter import adapter_state
 from runner.checkpoint import Checkpoints, random_state, set_random_state
 from runner.errors import UserError
+from runner.exchange import add_up, agree, share
 from runner.holdout import Evaluation, Holdout
 from runner.layouts import Layout
 from runner.progress import progress
 from runner.prompt import Encoded, Prompt
 from runner.recipe import Train
 from runner.scorer import LabelScorer
+from runner.split import split_asked_for
 from runner.stopping import Stopped, listening
 
 LOG_STEPS = 10
@@ -64,8 +65,8 @@ class TrainingLoop:
         self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
         self.checkpoints, self.say = checkpoints, say
         self.size = train.batch_size * train.accumulation
-        self.rows_at_once = train.batch_size
-        """Rows computed at once: the recipe's batch, less where memory has run out."""
+        self.rows_at_once = -(-train.batch_size // accelerator.num_processes)
+        """Rows that a process computes at once: its part of the recipe's batch, less where memory has run out."""
         self.epoch, self.done, self.step = 1, 0, 0
         """The epoch at hand, its steps that are done, and all steps that are."""
         self.skipped, self.in_a_row = 0, 0
@@ -84,7 +85,7 @@ class TrainingLoop:
         per_epoch = math.ceil(len(self.rows.suffixes) / self.size)
         steps = train.epochs * per_epoch
         scheduler = get_scheduler(train.schedule, optimizer, math.ceil(train.warmup * steps), steps)
-        wrapped, optimizer = accelerator.prepare(scorer, optimizer)
+        share(accelerator, parameters)
         kept = self.checkpoints.load()
         if kept is not None:
             self._restore(kept, trained, optimizer, scheduler)
@@ -101,9 +102,10 @@ class TrainingLoop:
                 self._keep(trained, optimizer, scheduler)
 
             while self.epoch <= train.epochs:
-                wrapped.train()
-                for _ in self._epoch(wrapped, parameters, optimizer, scheduler, bar):
-                    stop, due = self._agree(asked.number, time.perf_counter() - saved > 60 * train.checkpoint_minutes)
+                scorer.train()
+                for _ in self._epoch(scorer, parameters, optimizer, scheduler, bar):
+                    overdue = time.perf_counter() - saved > 60 * train.checkpoint_minutes
+                    stop, due = self._agree(asked.number or 0, overdue)
                     if stop or due:
                         keep()
                         saved = time.perf_counter()
@@ -113,7 +115,6 @@ class TrainingLoop:
                 keep()
                 saved = time.perf_counter()
         self.seconds = time.perf_counter() - started
-        accelerator.free_memory()
         return self.evaluations
 
     def _judge(self, model: Any, scorer: LabelScorer, bar: Any) -> None:
@@ -138,8 +139,9 @@ class TrainingLoop:
         losses: list[torch.Tensor] = []
         since, seen = time.perf_counter(), 0
         for rows in itertools.islice(self._steps(self.epoch), self.done, None):
-            loss = self._gradient(scorer, rows, optimizer)
-            norm = self.accelerator.clip_grad_norm_(parameters, self.train.max_grad_norm)
+            loss = self.accelerator.reduce(self._gradient(scorer, rows, optimizer), "sum")
+            add_up(self.accelerator, parameters)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.train.max_grad_norm)
             if self._usable(norm, loss):
                 losses.append(loss)
                 optimizer.step()
@@ -191,27 +193,31 @@ class TrainingLoop:
                     raise
                 words = " ".join(str(error).split())[:160]
             optimizer.zero_grad()  # behind the except: only now is what the failed pass held given back
-            if self.rows_at_once == 1 or self.accelerator.num_processes > 1:
+            # with a split base all processes compute together: one cannot do smaller parts than the others
+            if self.rows_at_once == 1 or split_asked_for(self.accelerator):
                 raise UserError(
                     f"out of memory with {self.rows_at_once} rows at once: {words}",
                     "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, "
                     "or lower prompt.max_length",
                 )
-            self.rows_at_once = -(-self.rows_at_once // 2)
+            self._compute_at_once(-(-self.rows_at_once // 2))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self.say(
-                f"WARNING: out of memory at step {self.step + 1}; from here {self.rows_at_once} rows at once, the same "
-                f"{self.size} rows a step"
-            )
 
-    def _agree(self, number: Optional[int], due: bool) -> tuple[int, bool]:
-        """What any process was asked, the same on all: the signal to stop on (0: none), and whether to keep a checkpoint."""
-        if self.accelerator.num_processes == 1:
-            return number or 0, due
-        mine = torch.tensor([[number or 0, int(due)]], device=self.accelerator.device)
-        stop, any_due = self.accelerator.gather(mine).amax(0).tolist()
-        return int(stop), bool(any_due)
+    def _compute_at_once(self, rows: int) -> None:
+        self.rows_at_once = rows
+        self.say(
+            f"WARNING: out of memory behind step {self.step}; from here {rows} rows at once, the same "
+            f"{self.size} rows a step"
+        )
+
+    def _agree(self, stop: int, overdue: bool) -> tuple[int, bool]:
+        """The signal to stop on (0: none) and whether a checkpoint is due, the same on every process; where one has run out
+        of memory, the others follow."""
+        stop, due, rows = agree(self.accelerator, [stop, int(overdue), -self.rows_at_once])
+        if -rows < self.rows_at_once:
+            self._compute_at_once(-rows)
+        return stop, bool(due)
 
     def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> None:
         """Writes a checkpoint. Every process takes part, for its own random numbers."""
@@ -261,26 +267,22 @@ class TrainingLoop:
             yield order[start : start + self.size]
 
     def _accumulate(self, scorer: Any, rows: Sequence[int]) -> torch.Tensor:
-        """Adds up the gradient of the rows' mean loss and returns that mean, the same on every process.
+        """Adds up this process's part of the gradient of the rows' mean loss, and returns that part of the mean.
 
         Weighting by rows keeps a short last batch from counting more than its rows, with any number of processes."""
-        accelerator, size = self.accelerator, self.rows_at_once
+        accelerator = self.accelerator
+        mine = rows[accelerator.process_index :: accelerator.num_processes]
+        most, size = -(-len(rows) // accelerator.num_processes), self.rows_at_once
         total = torch.zeros((), device=accelerator.device)
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            mine = chunk[accelerator.process_index :: accelerator.num_processes]
-            # a process without a row of its own still takes part in the exchange of gradients, with weight 0
-            weight = accelerator.num_processes / len(rows) if mine else 0.0
-            here = mine or chunk[:1]
-            batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in here])
-            targets = torch.tensor([self.rows.targets[row] for row in here], device=accelerator.device)
-            last = start + size >= len(rows)
-            with nullcontext() if last else accelerator.no_sync(scorer):
-                loss = scorer(batch, targets).losses.sum() * weight
-                accelerator.backward(loss)
+        for start in range(0, most, size):
+            # a process without a row of its own computes one with weight 0: a split base needs all of them to
+            part, weight = mine[start : start + size] or rows[:1], float(start < len(mine)) / len(rows)
+            batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in part])
+            targets = torch.tensor([self.rows.targets[row] for row in part], device=accelerator.device)
+            loss = scorer(batch, targets).losses.sum() * weight
+            loss.backward()
             total += loss.detach()
-        mean: torch.Tensor = accelerator.reduce(total, "mean")
-        return mean
+        return total
 
     def _postfix(self, loss: Optional[float], evaluation: Optional[Evaluation] = None) -> dict[str, str]:
         shown = evaluation or (self.best.evaluation if self.best else None)

@@ -2,22 +2,32 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import ROOT, recipe_tree, write_recipe
 from safetensors.torch import load_file
 
 
+def free_port() -> str:
+    """A port that nobody uses: a launch beside ours would hold Accelerate's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def launch(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", **variables}
     environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-m", "accelerate.commands.launch", *arguments]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", free_port(), *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
@@ -37,13 +47,17 @@ TWO = (
 )
 
 
+ONE_EPOCH = {"samples": {"train": 13}, "train": {"epochs": 1}}
+"""The last step has one row: with two processes one of them has none."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     """A workspace in which `accelerate launch …/runner/main.py tiny.yaml` has been run from that folder."""
     from conftest import write_tables
 
     folder = write_tables(tmp_path_factory.mktemp("launched"))
-    write_recipe(folder, recipe_tree(tiny_base, train={"epochs": 1}))
+    write_recipe(folder, recipe_tree(tiny_base, **ONE_EPOCH))
     done = launch(folder, *ONE, str(ROOT / "runner/main.py"), "tiny.yaml")
     assert done.returncode == 0, done.stderr
     return folder
@@ -63,10 +77,10 @@ def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, t
     from conftest import write_tables
 
     write_tables(tmp_path)
-    write_recipe(tmp_path, recipe_tree(tiny_base, train={"epochs": 1}))
+    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
     done = launch(tmp_path, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("tiny finetune: 16 rows") == 1, "only the main process speaks"
+    assert done.stdout.count("tiny finetune: 13 rows") == 1, "only the main process speaks"
     name = "saved_model/tiny/adapter_model.safetensors"
     one, two = load_file(finished / name), load_file(tmp_path / name)
     assert one.keys() == two.keys()
@@ -126,17 +140,81 @@ def test_the_other_configurations_are_accelerates_own(name: str) -> None:
     assert (config.distributed_type.value, config.mixed_precision) == ("MULTI_GPU", "no")
 
 
-def test_a_launcher_that_splits_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accelerate import Accelerator
+@pytest.mark.parametrize(
+    ("name", "library", "oldest"),
+    [("fsdp", "torch", (2, 7)), pytest.param("zero3", "deepspeed", (0, 16), marks=pytest.mark.faults)],
+)
+def test_a_split_base_gives_the_adapter_of_a_whole_one(
+    finished: Path, tmp_path: Path, tiny_base: Path, name: str, library: str, oldest: tuple[int, int]
+) -> None:
+    """The configurations that users have, here on a CPU, over gloo."""
+    found = pytest.importorskip(library).__version__
+    if tuple(int(part) for part in found.split(".")[:2]) < oldest:
+        pytest.skip(f"{library} {found}")
+    from conftest import write_tables
+
+    write_tables(tmp_path)
+    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
+    config = str(ROOT / f"recipes/accelerate/{name}.yaml")
+    done = launch(tmp_path, "--config_file", config, str(ROOT / "runner/main.py"), "tiny.yaml", DS_ACCELERATOR="cpu")
+    assert done.returncode == 0, done.stderr
+    assert "the base is split over 2 processes" in done.stdout
+    weights = "saved_model/tiny/adapter_model.safetensors"
+    whole, split = load_file(finished / weights), load_file(tmp_path / weights)
+    assert max((whole[key] - split[key]).abs().max().item() for key in whole) < 1e-5
+    assert (finished / "result/result_tiny.txt").read_bytes() == (tmp_path / "result/result_tiny.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("DEEPSPEED", {"deepspeed_plugin": SimpleNamespace(zero_stage=2)}, "ZeRO stage 2, which splits the optimizer"),
+        ("FSDP", {"fsdp_plugin": SimpleNamespace(fsdp_version=1)}, "asks for FSDP"),
+        ("MEGATRON_LM", {}, "asks for MEGATRON_LM"),
+    ],
+)
+def test_a_split_that_is_not_ours_is_refused(kind: str, settings: dict[str, Any], said: str) -> None:
     from accelerate.utils import DistributedType
 
-    from runner.accelerator import connect
     from runner.errors import UserError
+    from runner.split import split_asked_for
 
-    connect()
-    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
-    with pytest.raises(UserError, match="asks for FSDP, which splits the model over processes"):
-        connect()
+    launched: Any = SimpleNamespace(
+        distributed_type=DistributedType(kind), num_processes=2, state=SimpleNamespace(**settings)
+    )
+    with pytest.raises(UserError, match=said):
+        split_asked_for(launched)
+
+
+FULL_ON_ONE = """
+import os, sys
+sys.path.insert(0, {root!r})
+from runner import command
+from runner.scorer import LabelScorer
+whole = LabelScorer.forward
+def forward(scorer, batch, targets=None):
+    if scorer.training and os.environ["RANK"] == "1" and len(batch.lines) > 1:
+        raise RuntimeError("CUDA out of memory")
+    return whole(scorer, batch, targets)
+LabelScorer.forward = forward
+sys.exit(command.main())
+"""
+
+
+def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(
+    finished: Path, tmp_path: Path, tiny_base: Path
+) -> None:
+    from conftest import write_tables
+
+    write_tables(tmp_path)
+    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
+    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT)))
+    done = launch(tmp_path, *TWO, "full.py", "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("out of memory behind step 1; from here 1 rows at once, the same 4 rows a step") == 1
+    name = "saved_model/tiny/adapter_model.safetensors"
+    one, two = load_file(finished / name), load_file(tmp_path / name)
+    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes through /proc")
@@ -146,7 +224,8 @@ def test_one_process_that_dies_ends_all_of_them(tmp_path: Path, tiny_base: Path)
     write_tables(tmp_path)
     write_recipe(tmp_path, recipe_tree(tiny_base, train={"epochs": 100_000}))
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "accelerate.commands.launch", *TWO, str(ROOT / "runner/main.py"), "tiny.yaml"]
+    launching = ["-m", "accelerate.commands.launch", "--main_process_port", free_port()]
+    command = [sys.executable, *launching, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml"]
     with (tmp_path / "log").open("wb") as log:
         launcher = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
