@@ -12,7 +12,7 @@ from typing import Any, Optional
 from runner.errors import UserError
 from runner.files import digest_folder
 
-CONTENT = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+CONTENT = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 """The files that can make a base what it is: its digest covers them and a download brings them."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

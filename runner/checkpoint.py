@@ -1,14 +1,13 @@
 """The checkpoint: all that a fine-tune needs to go on as if it had never been stopped.
 
-A file is written aside, flushed to disk and renamed to a name that holds its own digest, so that one that is there is
-whole or is known not to be. The last two are kept: where the newest is damaged, the one before it is used.
+Written aside, flushed to disk and sealed: one that is there is whole or is known not to be. The last two are kept: where the
+newest is damaged, the one before it is used.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
@@ -17,9 +16,10 @@ import numpy as np
 import torch
 
 from runner.errors import UserError
-from runner.files import digest
+from runner.files import intact, seal
+from runner.unfinished import CHECKPOINTS
 
-SCHEMA = "labeltune.checkpoint/1"
+SCHEMA = "labeltune.checkpoint/2"
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
@@ -28,59 +28,64 @@ KEPT = 2
 class Checkpoints:
     """The checkpoints of one fine-tune, in a folder of their own."""
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], say: Callable[[str], None]) -> None:
-        """`identity`: everything that the adapter depends on, by name. Only a run with the same one can go on."""
-        self.folder, self.identity, self.say = folder, dict(identity), say
+    def __init__(self, folder: Path, computed: Mapping[str, str], say: Callable[[str], None]) -> None:
+        """`computed`: how this run computes (device, precision, layout), which the recipe may leave to the machine."""
+        self.folder, self.computed, self.say = folder, dict(computed), say
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Keeps `state`, tensors and plain values, as the checkpoint of that step. A full disk is said and passed over:
-        training goes on, and whatever was kept before stays."""
-        aside = self.folder / ".partial"
+        training goes on, and the newest one that was kept before stays."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                torch.save({"schema": SCHEMA, "identity": self.identity, "state": dict(state)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, self.folder / f"step-{step:08d}-{digest(aside)[:32]}.checkpoint")
-            for old in self._files()[KEPT:]:
-                old.unlink()
-        except (OSError, RuntimeError) as error:  # torch wraps what the disk says
+            try:
+                self._write(step, state)
+            except (OSError, RuntimeError):  # torch wraps what the disk says
+                self._prune(1)  # the room of an older one may do
+                self._write(step, state)
+            self._prune(KEPT)
+        except (OSError, RuntimeError) as error:
             self.say(f"WARNING: no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
 
     def load(self) -> Optional[dict[str, Any]]:
         """The newest state that is whole; None where there is none.
 
-        Raises UserError, with the difference, where it is another run's."""
+        Raises UserError where it was computed otherwise than this run computes."""
         for path in self._files():
-            if digest(path)[:32] != path.stem.rpartition("-")[2]:
-                self.say(f"WARNING: {path} is damaged, going on from the one before")
+            try:
+                found = torch.load(path, map_location="cpu", weights_only=True) if intact(path) else {}
+                reason = "" if found.get("schema") == SCHEMA else "it does not hold what was written"
+            except Exception as error:  # what a file that is none raises is as varied as what it holds
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+            if reason:
+                self.say(f"WARNING: {path} is damaged ({reason}), going on from the one before")
                 continue
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            self._require_same(path, found)
+            if found["computed"] != self.computed:
+                raise UserError(
+                    f"{path}: was computed with {_listed(found['computed'])}; now it would be {_listed(self.computed)}",
+                    "go on where it was begun, or start over: --fresh",
+                )
             state: dict[str, Any] = found["state"]
             return state
         return None
 
-    def clear(self) -> None:
-        """Removes all of them: the adapter is finished, or the user wants to start over."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _write(self, step: int, state: Mapping[str, Any]) -> None:
+        aside = self.folder / ".partial"
+        try:
+            with aside.open("wb") as file:
+                torch.save({"schema": SCHEMA, "computed": self.computed, "state": dict(state)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            seal(aside, f"step-{step:08d}", ".checkpoint")
+        except BaseException:
+            aside.unlink(missing_ok=True)  # half of one takes room that the adapter may need
+            raise
+
+    def _prune(self, kept: int) -> None:
+        for old in self._files()[kept:]:
+            old.unlink()
 
     def _files(self) -> list[Path]:
         """Newest first."""
-        return sorted(self.folder.glob("step-*.checkpoint"), reverse=True)
-
-    def _require_same(self, path: Path, found: Mapping[str, Any]) -> None:
-        then = found["identity"] if found["schema"] == SCHEMA else {}
-        changed = sorted(name for name in {*then, *self.identity} if then.get(name) != self.identity.get(name))
-        if changed:
-            shown = "\n".join(
-                f"  {name}: then {_short(then.get(name))}, now {_short(self.identity.get(name))}" for name in changed
-            )
-            raise UserError(
-                f"{path}: an unfinished run was stopped here, and it was another one\n{shown}",
-                "undo the change to go on with it, or start over: --fresh",
-            )
+        return sorted((path for path in self.folder.glob(CHECKPOINTS) if path.is_file()), reverse=True)
 
 
 def random_state() -> dict[str, Any]:
@@ -107,6 +112,5 @@ def set_random_state(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

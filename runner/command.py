@@ -1,21 +1,20 @@
 """The command: arguments in, exit code out. 0: done; 2: the user's mistake, said in words; 1: our fault, with its
-traceback; 130 and 143: interrupted. (`accelerate launch` turns every code but 0 into 1.)"""
+traceback; 130, 143 and the like: stopped by a signal. (`accelerate launch` turns every code but 0 into 1.)"""
 
 from __future__ import annotations
 
 import argparse
-import io
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from runner import __version__, pipeline
 from runner.errors import UserError
 from runner.launcher import shortfall
 from runner.recipe_file import is_override, load_recipes
 from runner.stopping import Stopped
+from runner.streams import patient_streams
 
 EPILOG = """\
 examples:
@@ -33,10 +32,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
     overrides = [argument for argument in options.arguments if is_override(argument)]
-    signal.signal(signal.SIGTERM, _terminated)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without an arrow is no reason to stop
+    with patient_streams():
+        return _run(options, recipes, overrides)
+
+
+def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequence[str]) -> int:
     try:
         if not recipes:
             raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; they are YAML files")
@@ -68,7 +68,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
-        print("interrupted; finished stages stay, the same command goes on behind them", file=sys.stderr)
+        print("interrupted before anything was begun", file=sys.stderr)
         return 130
     return 0
 
@@ -111,8 +111,3 @@ def _stages(text: str) -> tuple[str, ...]:
             f"{text!r}: expected some of {', '.join(pipeline.STAGES)}, with commas between"
         )
     return names
-
-
-def _terminated(number: int, frame: Any) -> None:
-    print("terminated; finished stages stay, the same command goes on behind them", file=sys.stderr)
-    raise SystemExit(128 + number)

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Optional
 
 
 def write_aside(path: Path, data: bytes) -> None:
     """Writes `path` whole or not at all: beside it under another name, flushed to disk, then renamed over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    aside = aside_of(path)
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(aside, path)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink()  # what did not fit would take the room that was missing
+        raise
+
+
+def aside_of(path: Path) -> Path:
+    """Where `path` is written before it is finished."""
+    return path.with_name(f".{path.name.lstrip('.')}.partial")
+
+
+def seal(aside: Path, stem: str, suffix: str) -> Path:
+    """Renames a finished file to `stem`, the digest of its content and `suffix`; returns where it is now. One that is
+    there is whole, or can be known not to be."""
+    path = aside.with_name(f"{stem}-{digest(aside)[:32]}{suffix}")
+    _replace(aside, path)
+    return path
+
+
+def sealed(folder: Path, stem: str, suffix: str) -> Optional[Path]:
+    """The file that `seal` made of that name; None where there is none."""
+    return next((path for path in sorted(folder.glob(f"{stem}-*{suffix}")) if path.is_file()), None)
+
+
+def intact(path: Path) -> bool:
+    """Whether a sealed file holds what its name says. Raises OSError where it cannot be read."""
+    return digest(path)[:32] == path.stem.rpartition("-")[2]
+
+
+def settle(path: Path, forget: Sequence[str] = ()) -> None:
+    """Finishes what a process that died in `folder_aside` had begun, so that `path` holds all that it should."""
+    path = path.resolve()  # a link to a larger disk stays one
+    old = path.with_name(f".{path.name}.old")
+    if not old.is_dir():
+        return
+    if not path.exists():
+        old.rename(path)
+        return
+    for other in old.iterdir():
+        if other.name not in forget and not (path / other.name).exists():
+            other.rename(path / other.name)
+    shutil.rmtree(old)
 
 
 @contextmanager
@@ -26,14 +71,17 @@ def folder_aside(path: Path, forget: Sequence[str] = ()) -> Iterator[Path]:
     """An empty folder beside `path` to fill; when the block ends without an error it takes `path`'s place.
 
     Whatever else lay in `path` is carried over, but for the names in `forget`: nothing of the user's is lost, not even
-    where the power fails between the two renames or the second of them does."""
+    where the power fails between the two renames or the second of them does. Then `settle` is what remains to do."""
+    settle(path, forget)
+    path = path.resolve()
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path))
     aside, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
-    if old.is_dir() and not path.exists():
-        old.rename(path)
-    for stale in (aside, old):
-        shutil.rmtree(stale, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     yield aside
+    for made in [*aside.iterdir(), aside]:
+        _flush_path(made)
     if path.exists():
         path.rename(old)
     try:
@@ -42,11 +90,9 @@ def folder_aside(path: Path, forget: Sequence[str] = ()) -> Iterator[Path]:
         if old.is_dir():
             old.rename(path)
         raise
-    if old.is_dir():
-        for other in old.iterdir():
-            if other.name not in forget and not (path / other.name).exists():
-                other.rename(path / other.name)
-    shutil.rmtree(old, ignore_errors=True)
+    _flush_path(path.parent)
+    with suppress(OSError):  # the new one is in its place; what is left to carry over, the next run does
+        settle(path, forget)
 
 
 def digest(path: Path) -> str:
@@ -64,3 +110,19 @@ def digest_folder(path: Path, patterns: tuple[str, ...]) -> str:
     for file in sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()}):
         hasher.update(f"{file.name}\0{digest(file)}\n".encode())
     return hasher.hexdigest()
+
+
+def _replace(aside: Path, path: Path) -> None:
+    os.replace(aside, path)
+    _flush_path(path.parent)
+
+
+def _flush_path(path: Path) -> None:
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -39,12 +39,12 @@ def finetune(
     accelerator: Accelerator,
     folder: Path,
     store: Path,
-    checkpoints: Checkpoints,
+    unfinished: Path,
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
     `store` keeps what other runs over the same rows can use again: token ids, and the trunk where the recipe says so.
-    `checkpoints` are what it goes on from.
+    `unfinished` is the folder of the checkpoints that it keeps and goes on from.
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
@@ -74,6 +74,12 @@ def finetune(
             untuned = holdout.evaluate(scorer)
             if recipe.train.gradient_checkpointing:
                 enable_checkpointing(base.model)
+            computed = {
+                "device": accelerator.device.type,
+                "precision": base.precision,
+                "layout": choice.name,
+            }
+            checkpoints = Checkpoints(unfinished, computed, say)
             loop = TrainingLoop(
                 recipe.train, rows, prompt, layout, holdout, accelerator, folder / "metrics.jsonl", checkpoints, say
             )

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
+from runner.exchange import gathered
 from runner.label_metric import LabelMetric
 from runner.layouts import Layout
 from runner.prompt import Encoded, Prompt
@@ -71,7 +71,7 @@ class Holdout:
         for rows in self.fillers:
             self._score(scorer, rows)
         scorer.train(training)
-        found = sorted(gather_object(found))
+        found = sorted(gathered(self.accelerator, found))
         answers = [answer for _, answer, _ in found]
         measures = self.metric.compute(predictions=answers, references=self.rows.targets)
         loss = sum(loss for _, _, loss in found) / len(found)

@@ -10,6 +10,11 @@ from typing import Optional
 _OPTIONS = ("--num_processes", "--num-processes")
 
 
+def launcher_process() -> Optional[int]:
+    """The number of the `accelerate launch` that started this process; None where it was not one, or cannot be seen."""
+    return os.getppid() if any("accelerate" in word for word in _parent()) else None
+
+
 def shortfall(command: Optional[Sequence[str]] = None) -> Optional[str]:
     """What to say where fewer processes were started than `accelerate launch` was asked for; None where all is well, or
     where the launcher's command line cannot be seen. `command`: that line, of the process above this one by default.

@@ -10,11 +10,10 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,18 @@ from grading import contract
 from runner import network
 from runner.base_model import Base, Bases
 from runner.errors import UserError
-from runner.files import digest, folder_aside
+from runner.files import digest, folder_aside, settle
 from runner.lock import locked
 from runner.manifest import Manifest, finish, finished, read_manifest
-from runner.prepare import prepare, read_records
+from runner.prepare import prepare, read_records, table_changed
 from runner.prompt import Prompt, build_prompt
 from runner.recipe import Recipe
 from runner.recipe_file import LoadedRecipe
 from runner.recipe_rules import dev_forms
 from runner.run_record import code_digest, library_versions, write_run_record
+from runner.stopping import listening, raise_if_asked
 from runner.table import open_table
+from runner.unfinished import Unfinished
 from runner.workspace import Workspace, locate_table, shown
 
 STAGES: Mapping[str, tuple[str, ...]] = {
@@ -53,20 +54,22 @@ Say = Callable[[str], None]
 def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGES, fresh: bool = False) -> None:
     """Runs the stages for each recipe in the workspace `root`; recipes with the same base share one loaded copy.
 
-    `fresh` runs a stage even if nothing has changed. Raises UserError and its kin."""
+    `fresh` runs a stage even if nothing has changed. Raises UserError and its kin, and Stopped when a signal asks for it."""
     bases, wanted = Bases(root), set(stages)
     if any(loaded.recipe.offline for loaded in recipes):  # one launch is one process
         network.forbid()
-    for loaded in recipes:
-        started = time.perf_counter()
-        workspace = Workspace(root, loaded.recipe.task.name)
-        work = Work(loaded.recipe, workspace, bases, fresh)
-        with locked(workspace.lock) if is_main_process() else nullcontext():
-            for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
-                if name in wanted:
-                    stage()
-            if is_main_process():
-                write_run_record(loaded, workspace, STAGES, time.perf_counter() - started)
+    with listening():
+        for loaded in recipes:
+            started = time.perf_counter()
+            workspace = Workspace(root, loaded.recipe.task.name)
+            work = Work(loaded.recipe, workspace, bases, fresh)
+            with work.alone():
+                for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
+                    if name in wanted:
+                        stage()
+                        raise_if_asked()
+                if is_main_process():
+                    write_run_record(loaded, workspace, STAGES, time.perf_counter() - started)
 
 
 def is_main_process() -> bool:
@@ -88,6 +91,17 @@ class Work:
     def __init__(self, recipe: Recipe, workspace: Workspace, bases: Bases, fresh: bool) -> None:
         self.recipe, self.workspace, self.bases, self.fresh = recipe, workspace, bases, fresh
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs out of this dataset for the length of the block, after what a dead one left is settled."""
+        if not is_main_process():
+            yield
+            return
+        self.workspace.make_folders()
+        with locked(self.workspace.lock):
+            settle(self.workspace.at(self.workspace.adapter), OWN_RECORDS)
+            yield
+
     def prepare(self) -> None:
         """TSV files → records. The main process alone; the others wait at the next stage for what it writes."""
         if not is_main_process():
@@ -103,31 +117,49 @@ class Work:
             "dev": digest(dev.path),
         }
         outputs = (self.workspace.train, self.workspace.holdout, self.workspace.dev)
-        self._stage("prepare", inputs, outputs, lambda say: prepare(recipe, train, dev, self.workspace, say))
+
+        def work(say: Say) -> Mapping[str, Any]:
+            figures = prepare(recipe, train, dev, self.workspace, say)
+            for table, before in ((train, inputs["train"]), (dev, inputs["dev"])):
+                if digest(table.path) != before:  # its rows were read one by one, some before the change
+                    raise table_changed(table)
+            return figures
+
+        self._stage("prepare", inputs, outputs, work)
 
     def finetune(self) -> None:
         """Records → adapter. Every process takes part."""
         wait_for_everyone()
-        self._require("prepare")
+        prepared = self._require("prepare").outputs
         inputs = {
             "recipe": self.recipe.digest(*STAGES["finetune"]),
             "base": self.bases.digest(self.recipe.base),
             **library_versions(),
-            "train": self._digest(self.workspace.train),
-            "holdout": self._digest(self.workspace.holdout),
+            "train": prepared[self.workspace.train],
+            "holdout": prepared[self.workspace.holdout],
         }
+        identity = {
+            **self.recipe.flat(*STAGES["finetune"]),
+            **{name: value for name, value in inputs.items() if name != "recipe"},
+            "code": code_digest(),
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        }
+        unfinished = Unfinished(self.workspace.at(self.workspace.checkpoints), identity)
         outputs = [f"{self.workspace.adapter}/{name}" for name in ADAPTER_FILES]
-        self._stage("finetune", inputs, outputs, lambda say: self._finetune(inputs, say))
-        if is_main_process():  # the adapter is in its place: there is nothing to go on with
-            shutil.rmtree(self.workspace.at(self.workspace.checkpoints), ignore_errors=True)
+        ran = self._stage(
+            "finetune", inputs, outputs, lambda say: self._finetune(unfinished, say), anyway=unfinished.there()
+        )
+        if ran and is_main_process():  # the adapter is in its place: there is nothing to go on with
+            unfinished.end()
+        elif unfinished.others():
+            self._say("finetune", f"kept: {unfinished.others()[0]}, another run's; its command goes on with it")
 
     def predict(self) -> None:
         """Adapter and dev records → result. One input at a time, so the main process alone."""
         wait_for_everyone()
         if not is_main_process():
             return
-        self._require("prepare")
-        trained = self._require("finetune")
+        prepared, trained = self._require("prepare"), self._require("finetune")
         if trained.inputs["base"] != self.bases.digest(self.recipe.base):
             raise UserError(
                 f"{self.workspace.adapter}: the adapter was trained on another base than {self.recipe.base}",
@@ -136,37 +168,48 @@ class Work:
         inputs = {
             "recipe": self.recipe.digest(*STAGES["predict"]),
             "base": self.bases.digest(self.recipe.base),
-            "adapter": self._digest(f"{self.workspace.adapter}/{contract.ADAPTER_WEIGHTS}"),
-            "adapter_config": self._digest(f"{self.workspace.adapter}/{contract.ADAPTER_CONFIG}"),
+            "adapter": trained.outputs[f"{self.workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
+            "adapter_config": trained.outputs[f"{self.workspace.adapter}/{contract.ADAPTER_CONFIG}"],
             **library_versions(),
-            "dev": self._digest(self.workspace.dev),
+            "dev": prepared.outputs[self.workspace.dev],
         }
         identity = hashlib.sha256(json.dumps({**inputs, "code": code_digest()}, sort_keys=True).encode()).hexdigest()
         outputs = (self.workspace.result, self.workspace.predictions)
         self._stage("predict", inputs, outputs, lambda say: self._predict(identity, say))
 
     def _stage(
-        self, stage: str, inputs: Mapping[str, str], outputs: Sequence[str], work: Callable[[Say], Mapping[str, Any]]
-    ) -> None:
-        """Runs `work` unless the stage's manifest says that it has been done with these inputs; writes the manifest last."""
+        self,
+        stage: str,
+        inputs: Mapping[str, str],
+        outputs: Sequence[str],
+        work: Callable[[Say], Mapping[str, Any]],
+        anyway: bool = False,
+    ) -> bool:
+        """Runs `work` unless the stage's manifest says that it has been done with these inputs; writes the manifest last.
+        `anyway`: whatever it says. Returns whether it ran."""
         path, root = self.workspace.manifest(stage), self.workspace.root
         inputs = {**inputs, "code": code_digest()}
-        if not self.fresh and finished(path, root, inputs):
+        if not self.fresh and not anyway and finished(path, root, inputs):
             self._say(stage, "nothing changed")
-            return
+            return False
         if stage != "prepare" and "torch" not in sys.modules:
             self._say(stage, "loading torch, transformers and peft")
         figures = work(lambda text: self._say(stage, text))
         if is_main_process():
             finish(path, root, stage, inputs, outputs, figures)
+        return True
 
-    def _finetune(self, inputs: Mapping[str, str], say: Say) -> Mapping[str, Any]:
+    def _finetune(self, unfinished: Unfinished, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import accelerator_for
-        from runner.checkpoint import Checkpoints
         from runner.finetune import finetune
         from runner.split import split_asked_for
 
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
+        if is_main_process():
+            if self.fresh:
+                unfinished.clear()
+            unfinished.require_no_other()
+            unfinished.begin()
         # every process works on the folder's name, the main one makes it and moves it into place
         with folder_aside(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
@@ -180,17 +223,7 @@ class Work:
             base = load(recipe.base, recipe.train.precision, accelerator.device)
             prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
             read = functools.partial(read_records, self.workspace, recipe.task.labels)
-            identity = {
-                **recipe.flat(*STAGES["finetune"]),
-                **{name: value for name, value in inputs.items() if name != "recipe"},
-                "code": code_digest(),
-                "processes": accelerator.num_processes,
-            }
-            checkpoints = Checkpoints(self.workspace.at(self.workspace.checkpoints), identity, say)
-            if self.fresh and is_main_process():
-                checkpoints.clear()
-            accelerator.wait_for_everyone()
-            return finetune(recipe, base, prompt, read, accelerator, folder, store, checkpoints, say)
+            return finetune(recipe, base, prompt, read, accelerator, folder, store, unfinished.folder, say)
 
     def _predict(self, identity: str, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import connect
@@ -210,7 +243,8 @@ class Work:
         return build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions)
 
     def _require(self, stage: str) -> Manifest:
-        """The manifest of an earlier stage. Raises UserError where it has not finished, or not with this recipe."""
+        """The manifest of an earlier stage. Raises UserError where it has not finished, not with this recipe, or where its
+        outputs are not what it wrote."""
         manifest = read_manifest(self.workspace.manifest(stage))
         if manifest is None:
             raise UserError(
@@ -222,14 +256,15 @@ class Work:
                 f"{', '.join(STAGES[stage])} has changed",
                 "run it again: leave --stages out",
             )
+        for name, written in manifest.outputs.items():
+            try:
+                if digest(self.workspace.at(name)) == written:
+                    continue
+                found = f"is not what the {stage} stage wrote"
+            except OSError as error:
+                found = str(error.strerror)
+            raise UserError(f"{name}: {found}", f"run the {stage} stage again: leave --stages out")
         return manifest
-
-    def _digest(self, name: str) -> str:
-        """Digest of an earlier stage's output. Raises UserError where that stage has not run."""
-        try:
-            return digest(self.workspace.at(name))
-        except OSError as error:
-            raise UserError(f"{name}: {error.strerror}", "run the earlier stages too: leave --stages out") from None
 
     def _say(self, stage: str, text: str) -> None:
         if is_main_process():

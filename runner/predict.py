@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from runner.prompt import Prompt
 from runner.recipe import LabelDecoding, Recipe
 from runner.recipe_rules import UNPARSABLE
 from runner.scorer import LabelScorer
+from runner.stopping import raise_if_asked
 from runner.workspace import Workspace
 
 SHOWN_ANSWERS = 5
@@ -62,8 +64,9 @@ def predict(
         answers = decode(recipe.decoding, scorer, prompt, rows.suffixes, done)
         with unfinished.going_on(predictions) as keep:
             for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
-                keep(_line(row, answer))
+                keep(row, _line(row, answer))
                 predictions.append(answer)
+                raise_if_asked()
     seconds = time.perf_counter() - started
     write_aside(workspace.at(workspace.predictions), b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
     write_aside(workspace.at(workspace.result), contract.format_result(prediction.label for prediction in predictions))
@@ -119,32 +122,47 @@ def _line(row: int, prediction: Prediction) -> bytes:
 
 
 class Unfinished:
-    """The rows that a prediction has got through, a line each as soon as it is there, below a line that says whose."""
+    """The rows that a prediction has got through, a line each as soon as it is there, below a line that says whose.
+
+    Each line begins with a check sum: a line that is torn, changed, lost or doubled ends what is believed."""
 
     def __init__(self, path: Path, identity: str) -> None:
         """`identity`: of all that the answers depend on."""
-        self.path, self.head = path, (json.dumps({"of": identity}) + "\n").encode()
+        self.path, self.identity = path, identity
 
     def read(self, size: int) -> list[Prediction]:
         """The first rows, as many as make whole batches of `size`; none where the file is another prediction's."""
         try:
-            head, *lines = self.path.read_bytes().splitlines(keepends=True)
-        except (OSError, ValueError):
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except OSError:
             return []
-        if head != self.head:
-            return []
-        whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        rows = len(whole) // size * size
-        return [Prediction(tree["label"], tree["probabilities"], tree.get("text")) for tree in whole[:rows]]
+        good: list[Prediction] = []
+        for row, line in enumerate(lines):
+            text = line.partition(b" ")[2]
+            if line != self._checked(row, text):
+                break
+            if row:
+                tree = json.loads(text)
+                good.append(Prediction(tree["label"], tree["probabilities"], tree.get("text")))
+        return good[: len(good) // size * size]
 
     @contextmanager
-    def going_on(self, predictions: Sequence[Prediction]) -> Iterator[Callable[[bytes], None]]:
-        """Starts the file anew with these rows, and gives what adds a line to it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(self.path, self.head + b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
-        with self.path.open("ab", buffering=0) as file:
-            yield file.write  # type: ignore[misc]
+    def going_on(self, predictions: Sequence[Prediction]) -> Iterator[Callable[[int, bytes], None]]:
+        """Starts the file anew with these rows, and gives what adds the line of a row to it."""
+        head = (json.dumps({"of": self.identity}) + "\n").encode()
+        lines = [head, *map(_line, range(1, len(predictions) + 1), predictions)]
+        write_aside(self.path, b"".join(map(self._checked, range(len(lines)), lines)))
+        with self.path.open("ab") as file:
+
+            def keep(row: int, line: bytes) -> None:
+                file.write(self._checked(row, line))
+                file.flush()
+
+            yield keep
 
     def remove(self) -> None:
         """The predictions are finished."""
         self.path.unlink()
+
+    def _checked(self, row: int, line: bytes) -> bytes:
+        return b"%08x %b" % (zlib.crc32(b"%b %d %b" % (self.identity.encode(), row, line)), line)

@@ -207,10 +207,18 @@ def _dev_records(recipe: Recipe, table: Table) -> tuple[list[dict[str, str]], se
 def _train_records(recipe: Recipe, table: Table, lines: Sequence[int]) -> dict[int, dict[str, str]]:
     """The records of the good rows that begin on these lines, by line."""
     label_at, fill = table.columns.index(recipe.task.label), _filler(recipe, table)
-    return {
+    made = {
         line: {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
         for line, fields, _ in table.rows(only=frozenset(lines))
     }
+    if len(made) < len(set(lines)):
+        raise table_changed(table)
+    return made
+
+
+def table_changed(table: Table) -> DataError:
+    """The error of a table that somebody writes while it is read."""
+    return DataError(f"{table.shown}: changed while it was read", "run again when it is finished")
 
 
 def _input_columns(recipe: Recipe, table: Table) -> list[int]:

@@ -185,6 +185,10 @@ class GenerateDecoding:
     """Tokens to generate per row."""
 
 
+WITHOUT_EFFECT = ("checkpoint_minutes", "trackers")
+"""Keys of `train` that no result depends on: with another value a finished stage is finished, and a stopped one goes on."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One fine-tune, whole."""
@@ -223,4 +227,8 @@ class Recipe:
 
     def _chosen(self, keys: Sequence[str]) -> dict[str, Any]:
         tree = dataclasses.asdict(self)
-        return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys} if keys else tree
+        if not keys:
+            return tree
+        for name in WITHOUT_EFFECT:
+            del tree["train"][name]
+        return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys}

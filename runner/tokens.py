@@ -8,9 +8,10 @@ import itertools
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Union, overload
+
+from runner.files import intact, seal, sealed
 
 ENCODED_AT_ONCE = 1000
 """Texts tokenised between two writes: as many rows are in memory."""
@@ -64,7 +65,6 @@ class TokenRows(Rows):
     """Rows of an Arrow file that is mapped into memory, so all of QQP takes no more memory than a few rows do."""
 
     def __init__(self, path: Path) -> None:
-        """Raises an error of Arrow's own where the file is damaged."""
         import datasets
 
         self._kept = datasets.Dataset.from_file(str(path))  # holds the mapping
@@ -92,26 +92,24 @@ class TokenRows(Rows):
 def kept_texts(tokenizer: Any, digest: str, texts: Sequence[str], folder: Path) -> TokenRows:
     """The same, kept in `folder` as an Arrow file that the tokenizer's `digest` and the texts' contents name.
 
-    A file that cannot be read is made anew."""
+    One that is damaged is made anew."""
     hasher = hashlib.sha256(digest.encode())
     for text in texts:
         hasher.update(f"{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
-    path = folder / f"{hasher.hexdigest()[:32]}.arrow"
-    if path.is_file():
-        with suppress(Exception):  # a damaged table raises what it likes; it is made again
-            kept = TokenRows(path)
-            if len(kept) == len(texts):
-                return kept
-    _store(tokenizer, texts, path)
-    return TokenRows(path)
+    key = hasher.hexdigest()[:32]
+    kept = sealed(folder, key, ".arrow")
+    if kept is not None and not intact(kept):
+        kept.unlink()
+        kept = None
+    return TokenRows(kept or _store(tokenizer, texts, folder, key))
 
 
-def _store(tokenizer: Any, texts: Sequence[str], path: Path) -> None:
-    """Writes the ids of the texts, some at a time, aside and renames the file."""
+def _store(tokenizer: Any, texts: Sequence[str], folder: Path, key: str) -> Path:
+    """Writes the ids of the texts, some at a time, aside and seals the file."""
     import pyarrow as pa  # datasets brings it and reads its files
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{key}.partial"
     schema = pa.schema([("ids", pa.list_(pa.int32()))])
     with aside.open("wb") as file:
         with pa.ipc.new_stream(file, schema) as stream:
@@ -120,4 +118,4 @@ def _store(tokenizer: Any, texts: Sequence[str], path: Path) -> None:
                 stream.write_batch(pa.record_batch([pa.array(ids, schema.field("ids").type)], schema=schema))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    return seal(aside, key, ".arrow")

@@ -7,19 +7,19 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from transformers import get_scheduler
 
 from runner.adapter import adapter_state
 from runner.checkpoint import Checkpoints, random_state, set_random_state
 from runner.errors import UserError
-from runner.exchange import add_up, agree, share
+from runner.exchange import add_up, agree, gathered, share
 from runner.holdout import Evaluation, Holdout
 from runner.layouts import Layout
 from runner.progress import progress
@@ -27,7 +27,7 @@ from runner.prompt import Encoded, Prompt
 from runner.recipe import Train
 from runner.scorer import LabelScorer
 from runner.split import split_asked_for
-from runner.stopping import Stopped, listening
+from runner.stopping import Stopped, StopRequest, finishing
 
 LOG_STEPS = 10
 """Optimizer steps between two lines of metrics.jsonl: reading the loss makes a device wait, so not every step."""
@@ -92,28 +92,29 @@ class TrainingLoop:
             self.say(f"going on behind step {self.step} of {steps}, from a checkpoint")
         total = train.epochs * len(self.rows.suffixes)
         started = time.perf_counter() - self.seconds
-        saved = time.perf_counter()
         seen = (self.epoch - 1) * len(self.rows.suffixes) + min(self.done * self.size, len(self.rows.suffixes))
-        with progress(total, "finetune", shown=accelerator.is_main_process, done=seen) as bar, listening() as asked:
+        with progress(total, "finetune", shown=accelerator.is_main_process, done=seen) as bar, finishing() as asked:
             bar.set_postfix(self._postfix(None))
+            saved = time.perf_counter()
 
-            def keep() -> None:
-                self.seconds = time.perf_counter() - started
-                self._keep(trained, optimizer, scheduler)
+            def rest(epoch_ended: bool = False) -> None:
+                """Between two steps: keeps a checkpoint where one is due, and ends where somebody asks for it."""
+                nonlocal saved
+                now = time.perf_counter()
+                stop, due = self._agree(asked, epoch_ended or now - saved > 60 * train.checkpoint_minutes)
+                if stop or due:
+                    self.seconds = now - started
+                    self._keep(trained, optimizer, scheduler)
+                    saved = time.perf_counter()
+                if stop:
+                    raise Stopped(stop, f"behind step {self.step} of {steps}")
 
             while self.epoch <= train.epochs:
                 scorer.train()
                 for _ in self._epoch(scorer, parameters, optimizer, scheduler, bar):
-                    overdue = time.perf_counter() - saved > 60 * train.checkpoint_minutes
-                    stop, due = self._agree(asked.number or 0, overdue)
-                    if stop or due:
-                        keep()
-                        saved = time.perf_counter()
-                    if stop:
-                        raise Stopped(stop, f"behind step {self.step} of {steps}")
+                    rest()
                 self._judge(model, scorer, bar)
-                keep()
-                saved = time.perf_counter()
+                rest(epoch_ended=True)
         self.seconds = time.perf_counter() - started
         return self.evaluations
 
@@ -139,8 +140,7 @@ class TrainingLoop:
         losses: list[torch.Tensor] = []
         since, seen = time.perf_counter(), 0
         for rows in itertools.islice(self._steps(self.epoch), self.done, None):
-            loss = self.accelerator.reduce(self._gradient(scorer, rows, optimizer), "sum")
-            add_up(self.accelerator, parameters)
+            loss = add_up(self.accelerator, parameters, self._gradient(scorer, rows, optimizer))
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.train.max_grad_norm)
             if self._usable(norm, loss):
                 losses.append(loss)
@@ -211,17 +211,17 @@ class TrainingLoop:
             f"{self.size} rows a step"
         )
 
-    def _agree(self, stop: int, overdue: bool) -> tuple[int, bool]:
+    def _agree(self, asked: StopRequest, overdue: bool) -> tuple[int, bool]:
         """The signal to stop on (0: none) and whether a checkpoint is due, the same on every process; where one has run out
         of memory, the others follow."""
-        stop, due, rows = agree(self.accelerator, [stop, int(overdue), -self.rows_at_once])
+        stop, due, rows = agree(self.accelerator, [asked.number, int(overdue), -self.rows_at_once])
         if -rows < self.rows_at_once:
             self._compute_at_once(-rows)
         return stop, bool(due)
 
     def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> None:
         """Writes a checkpoint. Every process takes part, for its own random numbers."""
-        randoms = gather_object([random_state()])
+        randoms = gathered(self.accelerator, [random_state()])
         if not self.accelerator.is_main_process:
             return
         best = None
@@ -291,7 +291,10 @@ class TrainingLoop:
 
     def _log(self, values: Mapping[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            with self.metrics.open("a", encoding="utf-8") as file:
+            with (
+                suppress(OSError),
+                self.metrics.open("a", encoding="utf-8") as file,
+            ):  # a full disk: training matters more
                 file.write(json.dumps(dict(values), allow_nan=False) + "\n")
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         self.accelerator.log(numbers, step=self.step)

@@ -24,6 +24,7 @@ import transformers
 
 from runner.base_model import Base
 from runner.errors import UserError
+from runner.files import intact, seal, sealed
 from runner.layouts import Batch, Layout
 from runner.prompt import Prompt
 from runner.scorer import LabelScorer
@@ -101,9 +102,14 @@ def open_trunk(
         )
     tokens = len(prompt.prefix) + sum(map(len, suffixes))
     width, dtype = base.model.config.hidden_size, base.model.dtype
-    path = folder / f"{_key(base, first, prompt, suffixes)}.states"
+    key = _key(base, first, prompt, suffixes)
     nbytes = tokens * width * torch.finfo(dtype).bits // 8
-    if path.is_file() and path.stat().st_size == nbytes:
+    path = sealed(folder, key, ".states")
+    if path is not None and not intact(path):
+        say(f"WARNING: {path} is damaged, storing it again")
+        path.unlink()
+        path = None
+    if path is not None:
         say(f"trunk: layers 0 to {first - 1} are stored, {nbytes / 1e6:,.1f} MB")
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +120,7 @@ def open_trunk(
                 "make room, or set train.keep_trunk: false",
             )
         say(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
-        _store(scorer, first, prompt, suffixes, layout, size, path, tokens, nbytes)
+        path = _store(scorer, first, prompt, suffixes, layout, size, folder / f".{key}.partial", tokens, nbytes)
     stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
     return Trunk(first, prompt, suffixes, stored)
 
@@ -135,12 +141,11 @@ def _store(
     suffixes: Sequence[Sequence[int]],
     layout: Layout,
     size: int,
-    path: Path,
+    aside: Path,
     tokens: int,
     nbytes: int,
-) -> None:
-    """Writes the states aside and renames the file. Layers above the trunk are not run."""
-    aside = path.with_name(f".{path.name}.partial")
+) -> Path:
+    """Writes the states aside and seals the file; returns where it is. Layers above the trunk are not run."""
     model, head = scorer.model, len(prompt.prefix)
     with aside.open("wb") as file:
         if hasattr(os, "posix_fallocate"):  # a disk that fills up under a mapped file ends the process without a word
@@ -164,7 +169,7 @@ def _store(
     del stored  # unmapped, hence the system's to write
     with aside.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    return seal(aside, aside.stem.lstrip("."), ".states")
 
 
 class _Reached(Exception):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grading import contract
+from runner.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Workspace:
 
     @property
     def checkpoints(self) -> str:
-        """Folder of what an unfinished fine-tune goes on from."""
+        """Folder of what unfinished fine-tunes go on from, one folder for each."""
         return f"saved_model/.checkpoints/{self.dataset}"
 
     @property
@@ -76,6 +77,24 @@ class Workspace:
     def run_record(self) -> Path:
         """What was run, with what, and what came of it."""
         return self.root / self.adapter / "run.json"
+
+    def make_folders(self) -> None:
+        """Makes the folders that a run writes into: what is in the way is better known now than after the training.
+
+        Raises UserError where a file is, or where nothing can be written."""
+        for name in (f"pre_data/{self.dataset}", "saved_model", "result"):
+            folder = self.root / name
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise UserError(
+                    f"{folder}: expected a folder, found a file or a link to nothing", "move it away"
+                ) from None
+            if not os.access(folder, os.W_OK):
+                raise UserError(f"{folder}: Permission denied: cannot write here", "change its mode, or its owner")
+        adapter = self.root / self.adapter
+        if adapter.exists() and not adapter.is_dir():
+            raise UserError(f"{adapter}: expected a folder, found a file", "move it away")
 
     def manifest(self, stage: str) -> Path:
         """Where a stage says that it is done."""

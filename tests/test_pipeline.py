@@ -63,7 +63,10 @@ def test_stages_whose_inputs_have_not_changed_are_skipped(
     assert run("task.labels=['1', '0']", "train.epochs=1") == []
     config = workspace / "saved_model/tiny/adapter_config.json"
     config.write_text(config.read_text().replace('"lora_alpha": 4', '"lora_alpha": 5'))
-    assert run("task.labels=['1', '0']", "train.epochs=1", "--stages", "prepare,predict") == ["prepare"]
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    changed = [str(path), "--workspace", str(workspace), "task.labels=['1', '0']", "train.epochs=1"]
+    assert main([*changed, "--stages", "prepare,predict"]) == 2
+    assert "adapter_config.json: is not what the finetune stage wrote" in capsys.readouterr().err
 
 
 def test_recipes_of_one_launch_load_their_base_once_and_do_not_touch_each_other(

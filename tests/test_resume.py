@@ -2,18 +2,20 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import recipe_tree, write_recipe, write_tables
+from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import checkpoint, pipeline, predict, training
+from runner import checkpoint, files, finetune, layout_choice, pipeline, predict, training
 from runner.command import main
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
-from runner.stopping import Stopped
+from runner.stopping import SIGNALS, Stopped
 
 ADAPTER = "saved_model/tiny/adapter_model.safetensors"
 RESULTS = ("result/result_tiny.txt", "result/predictions_tiny.jsonl")
@@ -57,7 +59,7 @@ def cut_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, er
         (training.TrainingLoop, "_accumulate", 1),
         (training.TrainingLoop, "_accumulate", 7),
         (training.TrainingLoop, "_judge", 2),
-        (checkpoint, "digest", 5),  # while a checkpoint is saved, before it has its name
+        (checkpoint, "seal", 5),  # while a checkpoint is saved, before it has its name
         (checkpoint.os, "fsync", 8),
         (training.TrainingLoop, "_keep", 15),  # behind the last step
         (predict, "_line", 3),
@@ -95,7 +97,9 @@ def test_a_signal_ends_the_step_and_keeps_a_checkpoint(
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(training.TrainingLoop, "_accumulate", signalled)
-        with pytest.raises(Stopped, match="stopped by SIGTERM behind step 6 of 12; the same command goes on") as caught:
+        with pytest.raises(
+            Stopped, match=r"stopped by SIGTERM behind step 6 of 12; the same command .without --fresh. goes on"
+        ) as caught:
             run(workspace, tiny_base)
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
@@ -116,7 +120,80 @@ def test_the_command_says_how_it_was_stopped(
     )
     path = write_recipe(workspace, recipe_tree(tiny_base))
     assert main([str(path), "--workspace", str(workspace)]) == 130
-    assert "stopped by SIGINT behind step 1 of 8; the same command goes on from there" in capsys.readouterr().err
+    assert (
+        "stopped by SIGINT behind step 1 of 8; the same command (without --fresh) goes on from there"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "number"),
+    [
+        (pipeline, "prepare", 1, signal.SIGTERM),
+        (finetune, "choose_layout", 1, signal.SIGTERM),
+        *((training.TrainingLoop, "_judge", 3, number) for number in SIGNALS),
+        (training.Checkpoints, "save", 12, signal.SIGTERM),
+        (predict, "_line", 3, signal.SIGTERM),
+    ],
+)
+def test_a_signal_anywhere_ends_the_run_in_words_and_it_goes_on(
+    workspace: Path,
+    tiny_base: Path,
+    whole: list[bytes],
+    owner: Any,
+    name: str,
+    call: int,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    real, calls = getattr(owner, name), [0]
+
+    def signalled(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), number)
+        return real(*arguments, **named)
+
+    path = write_recipe(workspace, recipe_tree(tiny_base, **OFTEN))
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, signalled)
+        assert main([str(path), "--workspace", str(workspace)]) == 128 + number
+    assert f"stopped by {number.name}" in capsys.readouterr().err
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    assert outputs(workspace) == whole
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_a_destructor_swallows_ends_the_run_all_the_same(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Swallowing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    real = pipeline.read_records
+    monkeypatch.setattr(pipeline, "read_records", lambda *rest: (Swallowing(), real(*rest))[1])
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(path), "--workspace", str(workspace)]) == 143
+
+
+def test_a_second_signal_stops_at_once(workspace: Path, tiny_base: Path) -> None:
+    """In a process of its own: it ends by the signal."""
+    code = (
+        "import os, signal, sys, time; sys.path[:0] = [sys.argv[1]]\n"
+        "from runner import command, training\n"
+        "def endless(*rest):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(1.2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n"
+        "training.TrainingLoop._accumulate = endless\n"
+        "command.main(sys.argv[2:])"
+    )
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    command = [sys.executable, "-c", code, str(ROOT), str(path), "--workspace", str(workspace)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGTERM
+    assert "once more to stop at once" in done.stderr
+    assert "stopped at once" in done.stderr
 
 
 def stopped(workspace: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -125,7 +202,7 @@ def stopped(workspace: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> lis
         cut_at(patch, training.TrainingLoop, "_accumulate", 4)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, base)
-    return sorted((workspace / "saved_model/.checkpoints/tiny").iterdir())
+    return sorted((workspace / "saved_model/.checkpoints/tiny").glob("*/step-*"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
@@ -139,7 +216,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     kept[-1].write_bytes(data[:-9] if damage == "cut" else data)
     run(workspace, tiny_base)
     out = capsys.readouterr().out
-    assert f"WARNING: {kept[-1]} is damaged, going on from the one before" in out
+    assert f"WARNING: {kept[-1]} is damaged (it does not hold what was written), going on from the one before" in out
     assert "going on behind step 2 of 12" in out
     assert outputs(workspace) == whole
 
@@ -165,6 +242,85 @@ def test_another_run_does_not_go_on_from_it(
     assert outputs(workspace) == whole
 
 
+@pytest.mark.parametrize("what", ["folder", "zip of nothing", "another schema"])
+def test_what_is_no_checkpoint_is_passed_over(
+    workspace: Path, tiny_base: Path, whole: list[bytes], what: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Its name is right all the same."""
+    folder = stopped(workspace, tiny_base, monkeypatch)[0].parent
+    if what == "folder":
+        (folder / "step-00000099-aa.checkpoint").mkdir()
+    elif what == "another schema":
+        torch.save({"schema": "mine"}, folder / "x")
+        files.seal(folder / "x", "step-00000099", ".checkpoint")
+    else:
+        (folder / "x").write_bytes(b"PK\x05\x06" + bytes(18))
+        files.seal(folder / "x", "step-00000099", ".checkpoint")
+    run(workspace, tiny_base)
+    out = capsys.readouterr().out
+    assert ("is damaged" in out) == (what != "folder")
+    assert "going on behind step 3 of 12" in out
+    assert outputs(workspace) == whole
+
+
+def test_a_run_computed_otherwise_is_refused(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(workspace, tiny_base, monkeypatch)
+    monkeypatch.setattr(finetune, "choose_layout", lambda *rest: layout_choice.choose_layout("padded", *rest[1:]))
+    with pytest.raises(UserError, match=r"precision fp32, layout packed; now it would be device cpu.*layout padded"):
+        run(workspace, tiny_base)
+
+
+def test_an_unfinished_run_is_kept_while_another_is_asked_for(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(workspace, tiny_base, train={"learning_rate": 0.02})
+    stopped(workspace, tiny_base, monkeypatch)
+    run(workspace, tiny_base, train={"learning_rate": 0.02})
+    assert "another run's; its command goes on with it" in capsys.readouterr().out
+    run(workspace, tiny_base)
+    assert "going on behind step 3 of 12" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+def test_a_fresh_run_that_was_stopped_goes_on(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(workspace, tiny_base)
+    with monkeypatch.context() as patch:
+        cut_at(patch, training.TrainingLoop, "_accumulate", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base, fresh=True)
+    run(workspace, tiny_base)
+    assert "going on behind step 3 of 12" in capsys.readouterr().out
+    run(workspace, tiny_base)
+    assert "finetune: nothing changed" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+def test_what_no_result_depends_on_may_change(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    stopped(workspace, tiny_base, monkeypatch)
+    run(workspace, tiny_base, train={"checkpoint_minutes": 5})
+    assert "going on behind step 3 of 12" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+    (tiny_base / "notes.txt").write_text("a note beside the base")
+    run(workspace, tiny_base, train={"checkpoint_minutes": 7})
+    (tiny_base / "notes.txt").unlink()
+    assert capsys.readouterr().out.count("nothing changed") == 3
+
+
+def test_outputs_that_somebody_has_changed_are_not_built_upon(workspace: Path, tiny_base: Path) -> None:
+    run(workspace, tiny_base)
+    recipe = load_recipes([workspace / "tiny.yaml"])
+    for name, stages in (("pre_data/tiny/tiny_holdout.json", ("finetune",)), (ADAPTER, ("predict",))):
+        data = (workspace / name).read_bytes()
+        (workspace / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(UserError, match=f"{name}: is not what the .* stage wrote"):
+            pipeline.run(recipe, workspace, stages)
+        (workspace / name).write_bytes(data)
+
+
 def test_predictions_that_were_made_are_not_made_again(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -174,11 +330,24 @@ def test_predictions_that_were_made_are_not_made_again(
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base)
     assert len(partial.read_bytes().splitlines()) == 1 + 3
-    partial.write_bytes(partial.read_bytes()[:-5])  # the last line is torn
-    run(workspace, tiny_base)
-    assert "going on behind row 2 of 5" in capsys.readouterr().out
-    assert outputs(workspace) == whole
-    assert not partial.exists()
+    data = partial.read_bytes()
+    head, *lines = data.splitlines(keepends=True)
+    damaged = {
+        data[:-5]: 2,
+        data + b"3\n": 3,
+        head + lines[0] + lines[0] + lines[1]: 1,
+        head + lines[1]: 0,
+        data.replace(b'"label": "0"', b'"label": "7"', 1): 0,
+        data.replace(lines[1], bytes(len(lines[1]))): 1,
+        b"": 0,
+    }
+    for content, rows in damaged.items():
+        (workspace / "result/manifest_tiny.json").unlink(missing_ok=True)
+        partial.write_bytes(content)
+        run(workspace, tiny_base)
+        assert (f"going on behind row {rows} of 5" in capsys.readouterr().out) == (rows > 0)
+        assert outputs(workspace) == whole
+        assert not partial.exists()
 
 
 def test_predictions_of_another_run_are_made_again(
@@ -217,13 +386,15 @@ def test_fresh_starts_over(workspace: Path, tiny_base: Path, monkeypatch: pytest
 def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
+    """The second time the room of the older checkpoint is enough, the third time it is not."""
+    full = OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
-        cut_at(patch, checkpoint.torch, "save", 3, OSError(28, "No space left on device"))
+        for call in (3, 6, 7):
+            cut_at(patch, checkpoint.torch, "save", call, full)
         run(workspace, tiny_base)
-    assert (
-        "WARNING: no checkpoint at step 3: [Errno 28] No space left on device; training goes on"
-        in capsys.readouterr().out
-    )
+    out = capsys.readouterr().out
+    assert out.count("WARNING: no checkpoint at step") == 1
+    assert "WARNING: no checkpoint at step 4: [Errno 28] No space left on device; training goes on" in out
     assert outputs(workspace) == whole
 
 
