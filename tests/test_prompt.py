@@ -152,9 +152,13 @@ def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatc
         assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
     more = kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)
     assert more[:4] == expected
-    for file in tmp_path.iterdir():
-        data = file.read_bytes()
-        file.unlink()  # the mapping of the file that is read above stays as it is
-        file.write_bytes(data[: len(data) // 2])
-    assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
+    kept = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for place in (None, *range(0, 1000, 40)):
+        for file, data in kept.items():
+            damaged = bytearray(data) if place is not None else data[: len(data) // 2]
+            if place is not None:
+                damaged[place % len(data)] ^= 1  # type: ignore[index]
+            file.unlink()  # the mapping of the file that is read above stays as it is
+            file.write_bytes(damaged)
+        assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
     assert kept_texts(TOKENIZER, DIGEST, [], tmp_path)[:] == []

@@ -69,6 +69,20 @@ def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Pat
     assert ran == [0, 1, 1, 0, 1], "the layers are as they were"
 
 
+def test_stored_states_that_are_damaged_are_stored_again(tiny_base: Path, tmp_path: Path, capsys: Any) -> None:
+    own = model("Llama")
+    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
+    scorer, base = LabelScorer(own, prompt.label_ids), Base(tiny_base, "fp32", own, tiny_tokenizer())
+    for damaged in (False, True):
+        trunk.open_trunk(base, scorer, 1, prompt, [[7, 8, 9]], LAYOUTS["packed"](own), 2, tmp_path, print)
+        assert ("is damaged, storing it again" in capsys.readouterr().out) == damaged
+        (path,) = tmp_path.iterdir()
+        data = path.read_bytes()
+        if not damaged:
+            path.unlink()
+            path.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+
+
 @pytest.mark.parametrize("name", [name for name in BLOCK_MASKS if name not in ("GPT2", "OPT")])
 def test_the_trunk_is_exact_on_every_architecture(name: str, tiny_base: Path, tmp_path: Path) -> None:
     own = model(name)

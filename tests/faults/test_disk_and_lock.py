@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe
 
-from runner import adapter, files, finetune, training
+from runner import adapter, files, finetune, prepare, training
 from runner.command import main
 from runner.errors import UserError
 from runner.launcher import shortfall
@@ -51,14 +52,15 @@ def test_a_second_run_is_refused_by_the_command(workspace: Path, tiny_base: Path
     assert "another run is at work here" in capsys.readouterr().err
 
 
-def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch) -> list[int]:
+def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch, code: int) -> list[int]:
     """Makes the n-th call of `owner.name` end in a full disk; how many calls there were, in a list."""
     real, calls = getattr(owner, name), [0]
 
     def fails(*arguments: Any, **named: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == nth:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reads = name == "open" and not set("wa") & set(str(named.get("mode", arguments[1] if arguments[1:] else "r")))
+        calls[0] += not reads
+        if calls[0] == nth and not reads:
+            raise OSError(code, os.strerror(code))
         return real(*arguments, **named)
 
     patch.setattr(owner, name, fails)
@@ -66,27 +68,34 @@ def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch) -> list[
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"),
-    [(files.os, "fsync"), (files.os, "replace"), (files.Path, "rename"), (adapter.Path, "write_bytes")],
+    ("owner", "name", "code"),
+    [
+        (files.os, "fsync", errno.EIO),
+        (files.os, "replace", errno.ENOSPC),
+        (files.Path, "rename", errno.EIO),
+        (adapter.Path, "write_bytes", errno.ENOSPC),
+        (files.Path, "open", errno.EIO),
+    ],
 )
 def test_a_full_disk_is_one_line_and_costs_nothing_that_was_finished(
-    workspace: Path, tiny_base: Path, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    workspace: Path, tiny_base: Path, owner: Any, name: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """At the n-th write of each kind, for every n that a run has."""
     assert start(workspace, tiny_base) == 0
+    again = [str(workspace / "tiny.yaml"), "--workspace", str(workspace)]
     before = [(workspace / each).read_bytes() for each in FINISHED]
     codes = []
-    for nth in range(1, 40):
+    for nth in range(1, 90):
         with monkeypatch.context() as patch:
-            calls = failing(owner, name, nth, patch)
-            codes.append(start(workspace, tiny_base, "--fresh"))
+            calls = failing(owner, name, nth, patch, code)
+            codes.append(main([*again, "--fresh"]))
         err = capsys.readouterr().err
         if calls[0] < nth:
             break
         for each in FINISHED:
             assert (workspace / each).exists(), (nth, each)
         assert codes[-1] in (0, 2)
-        assert (os.strerror(errno.ENOSPC) in err) == (codes[-1] == 2)
+        assert (os.strerror(code) in err) == (codes[-1] == 2)
         assert "Traceback" not in err
     assert codes.pop() == 0
     assert 2 in codes
@@ -104,6 +113,113 @@ def test_a_run_that_died_between_two_renames_has_lost_nothing(
         patch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
         assert start(workspace, tiny_base, "--fresh") == 130
     assert (workspace / FINISHED[0]).read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_files_that_may_not_grow_cost_nothing_that_was_finished(workspace: Path, tiny_base: Path) -> None:
+    """The system's own limit, of every size up to what the largest file needs; a process each, for it cannot be taken back."""
+    import resource
+
+    changed = {"train": {"learning_rate": 0.02}}
+    assert start(workspace, tiny_base, **changed) == 0
+    after = [(workspace / each).read_bytes() for each in FINISHED]
+    assert start(workspace, tiny_base) == 0
+    before = [(workspace / each).read_bytes() for each in FINISHED]
+    codes = []
+    for kilobytes in (1, 2, 4, 8, 16, 64, 1024):
+        child = os.fork()
+        if child == 0:
+            code = 99
+            with suppress(BaseException):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
+                code = start(workspace, tiny_base, "--fresh", **changed)
+            os._exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        for each, old, new in zip(FINISHED, before, after):
+            assert (workspace / each).read_bytes() in ((old, new) if codes[-1] else (new,))
+    assert set(codes) == {0, 2}
+    assert start(workspace, tiny_base, "--fresh") == 0
+    assert [(workspace / each).read_bytes() for each in FINISHED] == before
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_what_the_user_keeps_beside_the_adapter_survives_a_death_between_any_two_renames(
+    workspace: Path, tiny_base: Path, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(workspace, tiny_base) == 0
+    (workspace / "saved_model/tiny/NOTES.md").write_text("mine")
+    real, calls = Path.rename, [0]
+
+    def dies(path: Path, target: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dies)
+        assert start(workspace, tiny_base, "--fresh") == 130
+    assert start(workspace, tiny_base) == 0
+    assert (workspace / "saved_model/tiny/NOTES.md").read_text() == "mine"
+    assert not (workspace / "saved_model/.tiny.old").exists()
+
+
+def test_an_adapter_that_lies_on_another_disk_stays_there(workspace: Path, tiny_base: Path) -> None:
+    (workspace / "large").mkdir()
+    (workspace / "saved_model").mkdir()
+    (workspace / "saved_model/tiny").symlink_to(workspace / "large", target_is_directory=True)
+    for _ in range(2):
+        assert start(workspace, tiny_base, "--fresh") == 0
+    assert (workspace / "saved_model/tiny").is_symlink()
+    assert (workspace / "large/adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["result", "pre_data", "saved_model/tiny"])
+def test_a_file_in_the_way_is_said_before_anything_is_run(
+    workspace: Path, tiny_base: Path, name: str, capsys: Any
+) -> None:
+    (workspace / name).parent.mkdir(exist_ok=True)
+    (workspace / name).write_text("mine")
+    assert start(workspace, tiny_base) == 2
+    captured = capsys.readouterr()
+    assert f"{name}" in captured.err
+    assert "expected a folder, found a file" in captured.err
+    assert captured.out == ""
+    assert (workspace / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("shorter", [True, False])
+def test_a_table_that_changes_while_it_is_read_is_said(
+    workspace: Path, tiny_base: Path, shorter: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real, path = prepare.draw, workspace / "data/tiny_train.tsv"
+
+    def change(*arguments: Any) -> Any:
+        text = path.read_text()
+        path.write_text(text[:100] if shorter else text.replace("word", "bird"))
+        return real(*arguments)
+
+    monkeypatch.setattr(prepare, "draw", change)
+    assert start(workspace, tiny_base) == 2
+    assert "data/tiny_train.tsv: changed while it was read" in capsys.readouterr().err
+
+
+def test_the_adapter_is_on_the_disk_before_it_has_its_name(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def noted(number: int) -> None:
+        flushed.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+        sync(number)
+
+    monkeypatch.setattr(files.os, "fsync", noted)
+    monkeypatch.setattr(Path, "rename", lambda path, target: flushed.append("renamed") or rename(path, target))
+    assert start(workspace, tiny_base) == 0
+    before = flushed[: flushed.index("renamed")]
+    assert {"adapter_model.safetensors", "adapter_config.json", "prompt.json", ".tiny.partial"} <= set(before)
+    assert flushed[flushed.index("renamed") + 1] == "saved_model"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
