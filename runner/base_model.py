@@ -11,9 +11,13 @@ from typing import Any, Optional
 
 from runner.errors import UserError
 from runner.files import digest_folder
+from runner.recipe import Recipe
 
 CONTENT = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 """The files that can make a base what it is: its digest covers them and a download brings them."""
+
+CODE = ("*.py",)
+"""The same where a recipe says that code in the base's folder may be run."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -30,14 +34,21 @@ class Base:
     """The causal language model, frozen, on the device."""
     tokenizer: Any
     """Its tokenizer, a fast one."""
+    trusted: bool = False
+    """Whether code that lies in its folder may be run."""
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over its files."""
-        return base_digest(self.folder)
+        return digest_folder(self.folder, content(self.trusted))
 
 
-def find_base(name: str, root: Path) -> Path:
+def content(trusted: bool) -> tuple[str, ...]:
+    """Patterns of a base's files; `trusted`: its code counts."""
+    return CONTENT + CODE if trusted else CONTENT
+
+
+def find_base(name: str, root: Path, trusted: bool = False) -> Path:
     """The folder of the base that a recipe names: a folder (from the workspace or absolute) or a hub id, downloaded once.
 
     Raises UserError where neither is there."""
@@ -58,7 +69,7 @@ def find_base(name: str, root: Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(CONTENT)))
+        return Path(snapshot_download(name, allow_patterns=list(content(trusted))))
     except Exception as error:  # the hub's client has dozens of error types; each means that the base is not to be had
         raise UserError(
             f"base: {name} is no folder here and cannot be had from the hub: {str(error).strip().splitlines()[0]}",
@@ -66,14 +77,9 @@ def find_base(name: str, root: Path) -> Path:
         ) from error
 
 
-def base_digest(folder: Path) -> str:
-    """SHA-256 over the base's files."""
-    return digest_folder(folder, CONTENT)
-
-
-def load_base(folder: Path, precision: str, device: Any, on_host: bool = False) -> Base:
-    """Loads the base in `folder` onto `device`; `precision` is `auto`, `bf16` or `fp32`. `on_host`: it is to compute on
-    `device`, but stays in the host's memory, from where it is split.
+def load_base(folder: Path, precision: str, device: Any, trusted: bool = False, on_host: bool = False) -> Base:
+    """Loads the base in `folder` onto `device`; `precision` is `auto`, `bf16` or `fp32`. `trusted`: code that lies there may be
+    run. `on_host`: it is to compute on `device`, but stays in the host's memory, from where it is split.
 
     Raises UserError where the folder cannot be loaded."""
     import torch
@@ -86,19 +92,21 @@ def load_base(folder: Path, precision: str, device: Any, on_host: bool = False) 
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     logging.disable_progress_bar()  # a bar of its own for each file would break ours
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = load_model(folder, {"bf16": torch.bfloat16, "fp32": torch.float32}[precision])
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+        model = load_model(folder, {"bf16": torch.bfloat16, "fp32": torch.float32}[precision], trusted)
     except Exception as error:  # a damaged or foreign folder raises errors of many libraries' own
         raise UserError(
             f"base: cannot load {folder}: {' '.join(str(error).split())[:300]}",
-            "check that the folder is complete and that this version of transformers knows the model",
+            "check that the folder is complete and that this version of transformers knows the model; one that brings code of "
+            "its own needs trust_remote_code: true in the recipe, if you trust who wrote it",
         ) from error
     if not tokenizer.is_fast:
         raise UserError(f"base: {folder} has no tokenizer.json", "save its tokenizer with a fast tokenizer class")
     # beside bf16 weights only the adapter computes in fp32: TF32 is finer than what surrounds it, and much faster
     tf32 = precision == "bf16" and device.type == "cuda"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    return Base(folder, precision, model.requires_grad_(False).to("cpu" if on_host else device), tokenizer)
+    model = model.requires_grad_(False).to("cpu" if on_host else device)
+    return Base(folder, precision, model, tokenizer, trusted)
 
 
 class Bases:
@@ -106,34 +114,36 @@ class Bases:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: dict[str, Path] = {}
-        self._digests: dict[str, str] = {}
-        self._loaded: Optional[tuple[str, str, Base]] = None
+        self._folders: dict[tuple[str, bool], Path] = {}
+        self._digests: dict[tuple[str, bool], str] = {}
+        self._loaded: Optional[tuple[tuple[str, bool, str], Base]] = None
 
-    def folder(self, name: str) -> Path:
-        """Where the base that a recipe names lies."""
-        if name not in self._folders:
-            self._folders[name] = find_base(name, self.root)
-        return self._folders[name]
+    def folder(self, recipe: Recipe) -> Path:
+        """Where a recipe's base lies."""
+        key = (recipe.base, recipe.trust_remote_code)
+        if key not in self._folders:
+            self._folders[key] = find_base(recipe.base, self.root, recipe.trust_remote_code)
+        return self._folders[key]
 
-    def digest(self, name: str) -> str:
-        """SHA-256 of that base's files."""
-        if name not in self._digests:
-            self._digests[name] = base_digest(self.folder(name))
-        return self._digests[name]
+    def digest(self, recipe: Recipe) -> str:
+        """SHA-256 of its files."""
+        key = (recipe.base, recipe.trust_remote_code)
+        if key not in self._digests:
+            self._digests[key] = digest_folder(self.folder(recipe), content(recipe.trust_remote_code))
+        return self._digests[key]
 
-    def load(self, name: str, precision: str, device: Any) -> Base:
+    def load(self, recipe: Recipe, device: Any) -> Base:
         """That base on `device`. Only the last one is kept: two gemmas need not fit beside each other."""
-        if self._loaded is None or self._loaded[:2] != (name, precision):
-            self.forget()
-            self._loaded = (name, precision, load_base(self.folder(name), precision, device))
-        return self._loaded[2]
+        key = (recipe.base, recipe.trust_remote_code, recipe.train.precision)
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None
+            self._loaded = (key, self._load(recipe, device))
+        return self._loaded[1]
 
-    def load_to_split(self, name: str, precision: str, device: Any) -> Base:
+    def load_to_split(self, recipe: Recipe, device: Any) -> Base:
         """That base, in the host's memory and the caller's own: what is split is whole no more."""
-        self.forget()
-        return load_base(self.folder(name), precision, device, on_host=True)
-
-    def forget(self) -> None:
-        """Lets the loaded base go."""
         self._loaded = None
+        return self._load(recipe, device, on_host=True)
+
+    def _load(self, recipe: Recipe, device: Any, on_host: bool = False) -> Base:
+        return load_base(self.folder(recipe), recipe.train.precision, device, recipe.trust_remote_code, on_host)

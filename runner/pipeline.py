@@ -133,7 +133,7 @@ class Work:
         prepared = self._require("prepare").outputs
         inputs = {
             "recipe": self.recipe.digest(*STAGES["finetune"]),
-            "base": self.bases.digest(self.recipe.base),
+            "base": self.bases.digest(self.recipe),
             **library_versions(),
             "train": prepared[self.workspace.train],
             "holdout": prepared[self.workspace.holdout],
@@ -160,14 +160,14 @@ class Work:
         if not is_main_process():
             return
         prepared, trained = self._require("prepare"), self._require("finetune")
-        if trained.inputs["base"] != self.bases.digest(self.recipe.base):
+        if trained.inputs["base"] != self.bases.digest(self.recipe):
             raise UserError(
                 f"{self.workspace.adapter}: the adapter was trained on another base than {self.recipe.base}",
                 "name the base that it was trained on, or train it on this one: leave --stages out",
             )
         inputs = {
             "recipe": self.recipe.digest(*STAGES["predict"]),
-            "base": self.bases.digest(self.recipe.base),
+            "base": self.bases.digest(self.recipe),
             "adapter": trained.outputs[f"{self.workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
             "adapter_config": trained.outputs[f"{self.workspace.adapter}/{contract.ADAPTER_CONFIG}"],
             **library_versions(),
@@ -220,7 +220,7 @@ class Work:
                     "set train.keep_trunk: false, or let each process hold the whole base: recipes/accelerate/ddp.yaml",
                 )
             load = self.bases.load_to_split if kind else self.bases.load
-            base = load(recipe.base, recipe.train.precision, accelerator.device)
+            base = load(recipe, accelerator.device)
             prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
             read = functools.partial(read_records, self.workspace, recipe.task.labels)
             return finetune(recipe, base, prompt, read, accelerator, folder, store, unfinished.folder, say)
@@ -233,7 +233,7 @@ class Work:
         if self.fresh:
             self.workspace.at(self.workspace.unfinished_predictions).unlink(missing_ok=True)
         records = read_records(self.workspace, recipe.task.labels)
-        base = self.bases.load(recipe.base, recipe.train.precision, connect().device)
+        base = self.bases.load(recipe, connect().device)
         prompt = self._prompt(base)
         return predict(recipe, base, prompt, records.dev, self.workspace, identity, say)
 

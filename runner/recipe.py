@@ -209,6 +209,9 @@ class Recipe:
     """The run."""
     decoding: Union[LabelDecoding, GenerateDecoding] = key(LabelDecoding())
     """How a prediction is made."""
+    trust_remote_code: bool = key(False)
+    """Whether Python code that lies in the base's folder may be run: whoever wrote it can then do all that you can. Models that
+    transformers knows need none."""
     offline: bool = key(False)
     """Whether the run may open no connection to another machine: a hub id as `base` is then found in the hub's cache or not
     at all. Without it, nothing but a hub id is ever fetched."""

@@ -56,7 +56,7 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.prompt import build_prompt
     from runner.scorer import LabelScorer
 
-    base = Bases(Path()).load(recipe.base, recipe.train.precision, connect().device)
+    base = Bases(Path()).load(recipe, connect().device)
     prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
     folder = workspace.at(workspace.adapter)
     if (folder / "prompt.json").exists():

@@ -18,19 +18,25 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing\\w*` is deprecated", FutureWarning)
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> Any:
+def load_model(folder: Path, dtype: torch.dtype, trusted: bool = False) -> Any:
     """The causal language model in `folder`, in evaluation mode, its weights in `dtype`.
 
-    Only safetensors are read and no code that lies beside a model is run. Raises OSError, ValueError or KeyError as
+    Only safetensors are read, and code that lies beside a model is run only where it is `trusted`: left unsaid,
+    transformers would ask whoever sits at the terminal. Raises OSError, ValueError or KeyError as
     transformers does where the folder holds no such model."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     if config.model_type == "gemma":
         # 4.38 takes hidden_act literally and the released config says "gelu"; the model was trained with the tanh form,
         # which 5.x always uses. Setting both keys makes the two agree.
         config.hidden_act = config.hidden_activation = "gelu_pytorch_tanh"
     # torch_dtype is understood by both ends; 4.38 does not know dtype.
     model = AutoModelForCausalLM.from_pretrained(
-        folder, config=config, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        folder,
+        config=config,
+        torch_dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=trusted,
     )
     # generation_config.json may ask for beams, sampling or penalties, and fills in whatever a call leaves unsaid
     model.generation_config = GenerationConfig()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import DEV_ROWS, recipe_tree, write_recipe
@@ -75,9 +76,9 @@ def test_recipes_of_one_launch_load_their_base_once_and_do_not_touch_each_other(
     loads: list[Path] = []
     real = base_model.load_base
 
-    def counted(folder: Path, precision: str, device: object) -> base_model.Base:
+    def counted(folder: Path, *rest: Any) -> base_model.Base:
         loads.append(folder)
-        return real(folder, precision, device)
+        return real(folder, *rest)
 
     monkeypatch.setattr(base_model, "load_base", counted)
     one = write_recipe(workspace, recipe_tree(tiny_base), "one.yaml")

@@ -1,0 +1,84 @@
+"""A base model is somebody else's folder: nothing in it is run, and nothing but safetensors read, unless the recipe says so."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import recipe_tree, write_recipe
+
+from runner.command import main
+
+CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+Path({mark!r}).write_text("was here")
+class MineConfig(LlamaConfig):
+    model_type = "mine"
+class MineForCausalLM(LlamaForCausalLM):
+    config_class = MineConfig
+"""
+
+
+@pytest.fixture
+def base_with_code(tmp_path: Path, tiny_base: Path) -> Path:
+    """A base of a kind that transformers does not know, with the code for it, which leaves a mark where it is run."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    config = json.loads((tiny_base / "config.json").read_text())
+    torch.manual_seed(0)
+    made = LlamaConfig(
+        vocab_size=config["vocab_size"],
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(made).save_pretrained(folder, safe_serialization=True)
+    tree = json.loads((folder / "config.json").read_text())
+    tree |= {
+        "model_type": "mine",
+        "auto_map": {"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.MineForCausalLM"},
+    }
+    (folder / "config.json").write_text(json.dumps(tree))
+    (folder / "mine.py").write_text(CODE.format(mark=str(tmp_path / "mark")))
+    return folder
+
+
+def start(workspace: Path, base: Path, *more: str) -> int:
+    return main([str(write_recipe(workspace, recipe_tree(base))), "--workspace", str(workspace), *more])
+
+
+def test_code_beside_a_base_is_run_only_where_the_recipe_says_so(
+    workspace: Path, base_with_code: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("HF_MODULES_CACHE", str(workspace / "modules"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(workspace / "modules"))
+    monkeypatch.setattr("builtins.input", lambda *rest: "y")  # transformers asks where it is left open
+    mark = workspace / "mark"
+    assert start(workspace, base_with_code) == 2
+    assert "needs trust_remote_code: true in the recipe, if you trust who wrote it" in capsys.readouterr().err
+    assert not mark.exists()
+    assert start(workspace, base_with_code, "trust_remote_code=true") == 0
+    assert mark.exists()
+    (base_with_code / "mine.py").write_text((base_with_code / "mine.py").read_text() + "# another version\n")
+    capsys.readouterr()
+    assert start(workspace, base_with_code, "trust_remote_code=true") == 0
+    assert "finetune: nothing changed" not in capsys.readouterr().out, "its code is a part of it"
+
+
+def test_pickled_weights_are_not_read(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    import torch
+
+    folder = workspace / "base"
+    shutil.copytree(tiny_base, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save({}, folder / "pytorch_model.bin")
+    for trusted in ("false", "true"):
+        assert start(workspace, folder, f"trust_remote_code={trusted}") == 2
+        assert "pickled weights (*.bin) are not loaded, they can run code" in capsys.readouterr().err
