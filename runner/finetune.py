@@ -27,6 +27,7 @@ from runner.recipe import Recipe
 from runner.scorer import LabelScorer
 from runner.split import split
 from runner.stack import enable_checkpointing
+from runner.tokens import Joined
 from runner.training import TrainingLoop
 from runner.trunk import open_trunk
 
@@ -167,7 +168,7 @@ def _trunk(
     if not recipe.train.keep_trunk or not layers:
         yield layout
         return
-    suffixes = [*rows.suffixes, *held.suffixes]
+    suffixes = Joined(rows.suffixes, held.suffixes)
     with accelerator.main_process_first():
         trunk = open_trunk(
             base, scorer, min(layers), prompt, suffixes, layout, recipe.train.batch_size, store / "trunk", say

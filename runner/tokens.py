@@ -61,6 +61,21 @@ class Rows(Sequence[list[int]]):
         return self.row(place % len(self))
 
 
+class Joined(Rows):
+    """The rows of one sequence, and behind them those of another."""
+
+    def __init__(self, first: Sequence[list[int]], second: Sequence[list[int]]) -> None:
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def row(self, number: int) -> list[int]:
+        """The row of one of them."""
+        behind = number - len(self.first)
+        return self.second[behind] if behind >= 0 else self.first[number]
+
+
 class TokenRows(Rows):
     """Rows of an Arrow file that is mapped into memory, so all of QQP takes no more memory than a few rows do."""
 

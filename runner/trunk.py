@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -39,7 +40,7 @@ class Trunk:
         each suffix in order."""
         self.first, self.prompt, self.stored = first, prompt, stored
         ends = accumulate(map(len, suffixes), initial=len(prompt.prefix))
-        self.starts = {tuple(suffix): start for suffix, start in zip(suffixes, ends)}
+        self.starts = {_name(suffix): start for suffix, start in zip(suffixes, ends)}
         self._entering: Optional[torch.Tensor] = None
 
     def layout(self, layout: Layout) -> Layout:
@@ -52,7 +53,7 @@ class Trunk:
             states = torch.zeros(lines, length, self.stored.shape[1], dtype=self.stored.dtype)
             states[:, :head] = self.stored[:head]
             for suffix, line, last in zip(suffixes, batch.lines.tolist(), batch.positions.tolist()):
-                start = self.starts[tuple(suffix)]
+                start = self.starts[_name(suffix)]
                 states[line, last + 1 - len(suffix) : last + 1] = self.stored[start : start + len(suffix)]
             return dataclasses.replace(batch, states=states.to(batch.lines.device))
 
@@ -128,9 +129,15 @@ def open_trunk(
 def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> str:
     hasher = hashlib.sha256()
     versions = (torch.__version__, transformers.__version__, base.model.device.type)
-    for part in (base.digest, base.precision, first, prompt.digest(), versions, [list(suffix) for suffix in suffixes]):
-        hasher.update(json.dumps(part).encode())
+    hasher.update(json.dumps([base.digest, base.precision, first, prompt.digest(), versions]).encode())
+    for suffix in suffixes:
+        hasher.update(_name(suffix))
     return hasher.hexdigest()[:32]
+
+
+def _name(suffix: Sequence[int]) -> bytes:
+    """16 bytes that name a suffix: the rows themselves stay on disk."""
+    return hashlib.blake2b(array("q", suffix).tobytes(), digest_size=16).digest()
 
 
 @torch.no_grad()
