@@ -127,7 +127,6 @@ def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layou
     import torch
     from transformers import get_scheduler
 
-    from runner.accelerator import connect
     from runner.layouts import LAYOUTS
     from runner.scorer import LabelScorer
 
@@ -146,15 +145,13 @@ def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layou
     computed = [lay(rows.prompt, rows.suffixes[first : first + setting.batch]).tokens for first in starts]
     gate.show(shown.detach(), torch.autograd.grad(shown, parameters), computed)
     del shown
-    accelerator = connect()
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE)
     scheduler = get_scheduler("constant", optimizer)
-    _, optimizer = accelerator.prepare(scorer, optimizer)
     for first in starts:
         if not gate.wait():
             return
-        accelerator.backward(loss(first, setting.batch))
-        accelerator.clip_grad_norm_(parameters, 1.0)
+        loss(first, setting.batch).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()

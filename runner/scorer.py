@@ -31,7 +31,7 @@ class LabelScorer(torch.nn.Module):
     """Runs the decoder body and applies the output head at the answer's position only.
 
     On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. A module, so
-    that Accelerate can wrap it for several processes."""
+    that its mode and its parameters are those of the model in it."""
 
     def __init__(self, model: Any, label_ids: Sequence[int], loss: str = "vocabulary") -> None:
         """`model`: the causal language model, with LoRA layers in it or not. `label_ids`: the labels' ids, in order.
