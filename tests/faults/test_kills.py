@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -45,7 +46,11 @@ def forked(workspace: Path, recipe: Path) -> int:
         with contextlib.suppress(BaseException), (workspace / "log").open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+            from tqdm import tqdm
+
             from runner.command import main
+
+            tqdm.set_lock(threading.RLock())  # its own is shared by all forks, and stays locked when one is killed in it
 
             code = main([str(recipe), "--workspace", str(workspace)])
         os._exit(code)
