@@ -39,9 +39,9 @@ class Checkpoints:
             try:
                 self._write(step, state)
             except (OSError, RuntimeError):  # torch wraps what the disk says
-                self._prune(1)  # the room of an older one may do
+                self.prune(1)  # the room of an older one may do
                 self._write(step, state)
-            self._prune(KEPT)
+            self.prune(KEPT)
         except (OSError, RuntimeError) as error:
             self.say(f"WARNING: no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
 
@@ -79,7 +79,8 @@ class Checkpoints:
             aside.unlink(missing_ok=True)  # half of one takes room that the adapter may need
             raise
 
-    def _prune(self, kept: int) -> None:
+    def prune(self, kept: int) -> None:
+        """Removes all but the newest ones."""
         for old in self._files()[kept:]:
             old.unlink()
 

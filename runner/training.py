@@ -116,6 +116,8 @@ class TrainingLoop:
                 self._judge(model, scorer, bar)
                 rest(epoch_ended=True)
         self.seconds = time.perf_counter() - started
+        if accelerator.is_main_process:
+            self.checkpoints.prune(1)  # the room of the others may be what the adapter needs
         return self.evaluations
 
     def _judge(self, model: Any, scorer: LabelScorer, bar: Any) -> None:
