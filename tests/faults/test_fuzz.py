@@ -146,7 +146,7 @@ def rows_of(data: bytes, quoting: str) -> list[list[str]]:
     else:
         lines = [line[:-1] if line.endswith(b"\r") else line for line in data.split(b"\n")]
         rows = [line.decode("utf-8", "replace").split("\t") for line in lines]
-    while rows and not any(rows[-1]):
+    while rows and rows[-1] in ([], [""]):  # a line of a tab alone is a row, of two empty fields
         rows.pop()
     return rows
 
