@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import DEV_ROWS, recipe_tree, write_recipe
 from safetensors.torch import load_file, save_file
 
 from runner import pipeline
+from runner.adapter import saved_adapter
+from runner.base_model import load_base
 from runner.decoding import parse_answer
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
@@ -95,8 +98,12 @@ def test_an_adapter_that_does_not_fit_is_refused(workspace: Path, tiny_base: Pat
         path.write_bytes(path.read_bytes()[:-20])
     else:
         (workspace / "saved_model/tiny/adapter_config.json").write_text("[]")
-    with pytest.raises(UserError, match=r"the adapter in .* does not (fit|load)"):
+    with pytest.raises(UserError, match="is not what the finetune stage wrote"):
         run(workspace, tiny_base, ("predict",))
+    base = load_base(tiny_base, "fp32", torch.device("cpu"))
+    refused = pytest.raises(UserError, match=r"the adapter in .* does not (fit|load)")
+    with refused, saved_adapter(base, workspace / "saved_model/tiny"):
+        pass
 
 
 def test_a_generation_config_of_the_base_changes_nothing(workspace: Path, tiny_base: Path, tmp_path: Path) -> None:

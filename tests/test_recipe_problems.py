@@ -35,7 +35,8 @@ CASES = [
     (
         "instruction: Same?",
         "instruction: Same?\ncolour: blue",
-        "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, offline, extends",
+        "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, "
+        "trust_remote_code, offline, extends",
     ),
     (
         "  train: data/train.tsv",

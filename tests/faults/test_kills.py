@@ -50,7 +50,8 @@ def forked(workspace: Path, recipe: Path) -> int:
 
             from runner.command import main
 
-            tqdm.set_lock(threading.RLock())  # its own is shared by all forks, and stays locked when one is killed in it
+            # tqdm's own lock is shared by all forks, and stays locked when one is killed in it
+            tqdm.set_lock(threading.RLock())
 
             code = main([str(recipe), "--workspace", str(workspace)])
         os._exit(code)
