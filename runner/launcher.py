@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-_OPTIONS = ("--num_processes", "--num-processes")
+import yaml
 
 
 def launcher_process() -> Optional[int]:
@@ -19,7 +19,7 @@ def shortfall(command: Optional[Sequence[str]] = None) -> Optional[str]:
     """What to say where fewer processes were started than `accelerate launch` was asked for; None where all is well, or
     where the launcher's command line cannot be seen. `command`: that line, of the process above this one by default.
 
-    `accelerate launch --cpu --num_processes 2` starts one process and says nothing."""
+    `accelerate launch --cpu --num_processes 2` starts one process and says nothing, and so does a MULTI_CPU configuration."""
     asked, started = _asked(_parent() if command is None else command), int(os.environ.get("WORLD_SIZE", "1"))
     if asked is None or asked <= started:
         return None
@@ -30,14 +30,39 @@ def shortfall(command: Optional[Sequence[str]] = None) -> Optional[str]:
 
 
 def _asked(command: Sequence[str]) -> Optional[int]:
+    """The number of processes on the command line, else in the configuration that Accelerate reads."""
     if not any("accelerate" in word for word in command):
         return None
+    number = _option(command, "num_processes")
+    if number is None:
+        file = _option(command, "config_file")
+        if file is None and "--cpu" in command:  # then Accelerate does not read its default
+            return None
+        number = _configured(Path(file) if file else _default_config())
+    return int(number) if number and number.isdigit() else None
+
+
+def _option(command: Sequence[str], name: str) -> Optional[str]:
+    spelled = (f"--{name}", f"--{name.replace('_', '-')}")
     for word, following in zip(command, [*command[1:], ""]):
-        name, _, value = word.partition("=")
-        if name in _OPTIONS:
-            number = value or following
-            return int(number) if number.isdigit() else None
+        option, given, value = word.partition("=")
+        if option in spelled:
+            return value if given else following
     return None
+
+
+def _default_config() -> Path:
+    """Where `accelerate config` leaves its answers."""
+    cache = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(cache).expanduser() / "accelerate/default_config.yaml"
+
+
+def _configured(file: Path) -> Optional[str]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON, which Accelerate takes too, is YAML
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return str(tree.get("num_processes")) if isinstance(tree, dict) else None
 
 
 def _parent() -> list[str]:

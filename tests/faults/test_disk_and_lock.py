@@ -272,8 +272,28 @@ def test_an_adapter_that_has_not_moved_is_said(
         (["accelerate", "launch", "--num_processes", "2", "main.py"], "2", False),
         (["accelerate", "launch", "main.py"], "1", False),
         (["bash", "--num_processes", "2"], "1", False),
+        (["accelerate", "launch", "--config_file", "three.yaml", "main.py"], "1", True),
+        (["accelerate", "launch", "--config_file=three.json", "main.py"], "2", True),
+        (["accelerate", "launch", "--config-file", "three.yaml", "main.py"], "3", False),
+        (["accelerate", "launch", "--config_file", "three.yaml", "--num_processes", "1", "main.py"], "1", False),
+        (["accelerate", "launch", "--config_file", "none.yaml", "main.py"], "1", False),
     ],
 )
-def test_a_launcher_that_starts_too_few(command: list[str], size: str, said: bool, monkeypatch: Any) -> None:
+def test_a_launcher_that_starts_too_few(
+    command: list[str], size: str, said: bool, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "three.yaml").write_text("distributed_type: MULTI_CPU\nnum_processes: 3\n")
+    (tmp_path / "three.json").write_text('{"distributed_type": "MULTI_CPU", "num_processes": 3}')
     assert bool(shortfall(command)) == said
+
+
+def test_the_processes_that_accelerate_config_was_told_of(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate/default_config.yaml").write_text("num_processes: 2\n")
+    assert "asked for 2 processes and started 1" in str(shortfall(["accelerate", "launch", "main.py"]))
+    assert shortfall(["accelerate", "launch", "--cpu", "main.py"]) is None
+    assert shortfall(["python", "main.py"]) is None
