@@ -32,9 +32,9 @@ class Checkpoints:
         """`computed`: how this run computes (device, precision, layout), which the recipe may leave to the machine."""
         self.folder, self.computed, self.say = folder, dict(computed), say
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Keeps `state`, tensors and plain values, as the checkpoint of that step. A full disk is said and passed over:
-        training goes on, and the newest one that was kept before stays."""
+    def save(self, step: int, state: Mapping[str, Any]) -> bool:
+        """Keeps `state`, tensors and plain values, as the checkpoint of that step; returns whether it could. A full disk is
+        said and passed over: training goes on, and the newest one that was kept before stays."""
         try:
             try:
                 self._write(step, state)
@@ -44,6 +44,8 @@ class Checkpoints:
             self.prune(KEPT)
         except (OSError, RuntimeError) as error:
             self.say(f"WARNING: no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
+            return False
+        return True
 
     def load(self) -> Optional[dict[str, Any]]:
         """The newest state that is whole; None where there is none.

@@ -4,7 +4,9 @@ traceback; 130, 143 and the like: stopped by a signal. (`accelerate launch` turn
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
@@ -12,6 +14,7 @@ from typing import Optional
 from runner import __version__, pipeline
 from runner.errors import UserError
 from runner.launcher import shortfall
+from runner.memory import out_of_memory, too_little
 from runner.recipe_file import is_override, load_recipes
 from runner.stopping import Stopped
 from runner.streams import patient_streams
@@ -24,6 +27,9 @@ examples:
 then:
   python -m grading.score
 """
+
+OWN_ERROR = 6.0
+"""Seconds in which a launcher ends the other processes after one has failed; Accelerate 0.26 looks every 5 s."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -54,14 +60,19 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
             )
         pipeline.run(loaded, options.workspace, options.stages, options.fresh)
     except UserError as error:
-        if pipeline.is_main_process():
-            print(error, file=sys.stderr)
+        _tell(error)
         return 2
     except OSError as error:
         if error.errno is None:
             raise  # not the system's word: ours to mend
         where = error.filename or f"the disk of {options.workspace.resolve()}"
-        print(f"{where}: {error.strerror}\n  next: see to it and run again; what was finished stays", file=sys.stderr)
+        _tell(UserError(f"{where}: {error.strerror}", "see to it and run again; what was finished stays"))
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        said = out_of_memory(error)
+        if not said:
+            raise
+        _tell(too_little(said))
         return 2
     except Stopped as stopped:
         if pipeline.is_main_process():
@@ -71,6 +82,15 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
         print("interrupted before anything was begun", file=sys.stderr)
         return 130
     return 0
+
+
+def _tell(error: UserError) -> None:
+    """Prints an error once. Most meet every process alike, and the launcher ends the others when the first has said it;
+    one that is still there after `OWN_ERROR` seconds has met an error of its own."""
+    if not pipeline.is_main_process():
+        time.sleep(OWN_ERROR)
+        print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
+    print(error, file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -61,7 +61,7 @@ def finetune(
         start = adapter_state(model)
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
         split(scorer, accelerator, say)
-        scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:2]))
+        scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:1]))
         choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
         say(
@@ -71,7 +71,7 @@ def finetune(
         before = time.perf_counter()
         with _trunk(recipe, base, scorer, prompt, rows, held, choice.layout, accelerator, store, say) as layout:
             trunk_seconds = time.perf_counter() - before
-            holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator)
+            holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator, say)
             untuned = holdout.evaluate(scorer)
             if recipe.train.gradient_checkpointing:
                 enable_checkpointing(base.model)

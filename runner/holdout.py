@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from accelerate import Accelerator
 from runner.exchange import gathered
 from runner.label_metric import LabelMetric
 from runner.layouts import Layout
+from runner.memory import out_of_memory, too_little
 from runner.prompt import Encoded, Prompt
 from runner.scorer import LabelScorer
+from runner.split import split_asked_for
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,13 @@ class Holdout:
     """The held-out rows of one task, ready to be scored again and again, spread over all processes."""
 
     def __init__(
-        self, prompt: Prompt, rows: Encoded, layout: Layout, batch_size: int, accelerator: Accelerator
+        self,
+        prompt: Prompt,
+        rows: Encoded,
+        layout: Layout,
+        batch_size: int,
+        accelerator: Accelerator,
+        say: Callable[[str], None],
     ) -> None:
         self.prompt, self.rows, self.layout, self.accelerator = prompt, rows, layout, accelerator
         lengths = rows.lengths()
@@ -54,6 +62,7 @@ class Holdout:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
         rounds = -(-len(batches) // accelerator.num_processes)
+        self.rows_at_once, self.say = batch_size, say
         self.fillers = batches[:1] * (rounds - len(self.batches))
         """Computed for nothing where others have one batch more: a split base needs every process to compute."""
         self.metric = LabelMetric(prompt.labels)
@@ -79,6 +88,27 @@ class Holdout:
         return Evaluation(**measures, loss=loss, answers={name: counts[n] for n, name in enumerate(self.prompt.labels)})
 
     def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
+        """Each row's number, answer and loss. Where memory runs out, fewer rows are computed at once from there on.
+        Raises UserError where one row does not fit."""
+        found: list[tuple[int, int, float]] = []
+        while len(found) < len(rows):
+            part = rows[len(found) :][: self.rows_at_once]
+            try:
+                found += self._compute(scorer, part)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                said = out_of_memory(error)
+                if not said:
+                    raise
+            if len(part) == 1 or split_asked_for(self.accelerator):
+                raise too_little(said, len(part))
+            self.rows_at_once = -(-len(part) // 2)
+            self.say(f"WARNING: out of memory on the hold-out; from here {self.rows_at_once} of its rows at once")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return found
+
+    def _compute(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
         batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in rows])
         targets = torch.tensor([self.rows.targets[row] for row in rows], device=self.accelerator.device)
         scores = scorer(batch, targets)

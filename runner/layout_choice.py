@@ -56,8 +56,12 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
             what = "losses and gradients" if rows.targets else "label logits"
             words = f"{what} equal the padded layout's within {apart:.1g} on the longest and shortest rows"
             return Choice(name, layout, words)
-        found = apart if isinstance(apart, str) else f"{apart:.1g}, allowed {tolerance:g}"
-        reasons.append(f"{name} is not exact for this model ({found})")
+        found = (
+            f"could not be tried ({apart})"
+            if isinstance(apart, str)
+            else f"is not exact for this model ({apart:.1g}, allowed {tolerance:g})"
+        )
+        reasons.append(f"{name} {found}")
     raise UserError(f"train.layout: {reasons[0]}", "set train.layout: auto, which takes the padded one here")
 
 
@@ -68,29 +72,35 @@ def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, 
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     chosen = sorted({*by_length[:SHORTEST_ROWS], *by_length[-LONGEST_ROWS:]})
     try:
-        ours = measure(scorer, one, prompt, rows, chosen)
+        ours = measure(scorer, one, prompt, rows, [chosen])
     except MODEL_REFUSALS as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-    theirs = measure(scorer, other, prompt, rows, chosen)
+    theirs = measure(scorer, other, prompt, rows, [[row] for row in chosen])  # where one row fits, so does this
     # each tensor against its own size, but not below a thousandth of the largest: noise about zero proves nothing
     floor = 1e-3 * max(tensor.norm().item() for tensor in theirs)
     return max((a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs))
 
 
 def _losses_and_gradients(
-    scorer: LabelScorer, layout: Layout, prompt: Prompt, rows: Encoded, chosen: Sequence[int]
+    scorer: LabelScorer, layout: Layout, prompt: Prompt, rows: Encoded, batches: Sequence[Sequence[int]]
 ) -> list[torch.Tensor]:
     training = scorer.training
     scorer.eval()  # without dropout, which would differ by its draw alone
-    targets = torch.tensor([rows.targets[row] for row in chosen], device=scorer.label_ids.device)
-    losses = scorer(layout(prompt, [rows.suffixes[row] for row in chosen]), targets).losses
     parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(losses.sum(), parameters)
+    losses, gradients = [], [torch.zeros_like(parameter) for parameter in parameters]
+    for batch in batches:
+        targets = torch.tensor([rows.targets[row] for row in batch], device=scorer.label_ids.device)
+        found = scorer(layout(prompt, [rows.suffixes[row] for row in batch]), targets).losses
+        losses.append(found.detach())
+        for gradient, part in zip(gradients, torch.autograd.grad(found.sum(), parameters)):
+            gradient.add_(part)
     scorer.train(training)
-    return [losses.detach(), *gradients]
+    return [torch.cat(losses), *gradients]
 
 
 def _label_logits(
-    scorer: LabelScorer, layout: Layout, prompt: Prompt, rows: Encoded, chosen: Sequence[int]
+    scorer: LabelScorer, layout: Layout, prompt: Prompt, rows: Encoded, batches: Sequence[Sequence[int]]
 ) -> list[torch.Tensor]:
-    return [scorer(layout(prompt, [rows.suffixes[row] for row in chosen])).label_logits]
+    return [
+        torch.cat([scorer(layout(prompt, [rows.suffixes[row] for row in batch])).label_logits for batch in batches])
+    ]

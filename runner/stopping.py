@@ -24,9 +24,9 @@ class Stopped(BaseException):
 
     Not an Exception: what catches those (a library's, a model's) must not catch this."""
 
-    def __init__(self, number: int, where: str = "between two steps") -> None:
+    def __init__(self, number: int, where: str = "between two steps", kept: str = "there") -> None:
         name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} {where}; the same command (without --fresh) goes on from there")
+        super().__init__(f"stopped by {name} {where}; the same command (without --fresh) goes on from {kept}")
         self.code = 128 + number
         """Exit code, as shells give it to what a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
 

@@ -22,6 +22,7 @@ from runner.errors import UserError
 from runner.exchange import add_up, agree, gathered, share
 from runner.holdout import Evaluation, Holdout
 from runner.layouts import Layout
+from runner.memory import out_of_memory, too_little
 from runner.progress import progress
 from runner.prompt import Encoded, Prompt
 from runner.recipe import Train
@@ -104,10 +105,12 @@ class TrainingLoop:
                 stop, due = self._agree(asked, epoch_ended or now - saved > 60 * train.checkpoint_minutes)
                 if stop or due:
                     self.seconds = now - started
-                    self._keep(trained, optimizer, scheduler)
+                    safe = self._keep(trained, optimizer, scheduler)
                     saved = time.perf_counter()
                 if stop:
-                    raise Stopped(stop, f"behind step {self.step} of {steps}")
+                    raise Stopped(
+                        stop, f"behind step {self.step} of {steps}", "there" if safe else "the last checkpoint"
+                    )
 
             while self.epoch <= train.epochs:
                 scorer.train()
@@ -191,17 +194,13 @@ class TrainingLoop:
             try:
                 return self._accumulate(scorer, rows)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                said = out_of_memory(error)
+                if not said:
                     raise
-                words = " ".join(str(error).split())[:160]
             optimizer.zero_grad()  # behind the except: only now is what the failed pass held given back
             # with a split base all processes compute together: one cannot do smaller parts than the others
             if self.rows_at_once == 1 or split_asked_for(self.accelerator):
-                raise UserError(
-                    f"out of memory with {self.rows_at_once} rows at once: {words}",
-                    "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, "
-                    "or lower prompt.max_length",
-                )
+                raise too_little(said, self.rows_at_once)
             self._compute_at_once(-(-self.rows_at_once // 2))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -221,16 +220,17 @@ class TrainingLoop:
             self._compute_at_once(-rows)
         return stop, bool(due)
 
-    def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> None:
-        """Writes a checkpoint. Every process takes part, for its own random numbers."""
+    def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> bool:
+        """Writes a checkpoint. Every process takes part, for its own random numbers. Returns whether it could be written,
+        which the main process knows."""
         randoms = gathered(self.accelerator, [random_state()])
         if not self.accelerator.is_main_process:
-            return
+            return True
         best = None
         if self.best is not None:
             state = dict(self.best.state)
             best = {"epoch": self.best.epoch, "evaluation": self.best.evaluation.figures(), "state": state}
-        self.checkpoints.save(
+        return self.checkpoints.save(
             self.step,
             {
                 "parameters": {name: parameter.detach().cpu() for name, parameter in trained.items()},
@@ -300,9 +300,3 @@ class TrainingLoop:
                 file.write(json.dumps(dict(values), allow_nan=False) + "\n")
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         self.accelerator.log(numbers, step=self.step)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the host has no more memory: CUDA has an error of its own, the CPU's allocator a sentence."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(each in str(error) for each in words)

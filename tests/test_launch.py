@@ -181,7 +181,7 @@ from runner import command
 from runner.scorer import LabelScorer
 whole = LabelScorer.forward
 def forward(scorer, batch, targets=None):
-    if scorer.training and os.environ["RANK"] == "1" and len(batch.lines) > 1:
+    if scorer.training and os.environ["RANK"] == "1" and len(batch.lines) > {fit}:
         raise RuntimeError("CUDA out of memory")
     return whole(scorer, batch, targets)
 LabelScorer.forward = forward
@@ -196,13 +196,34 @@ def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(
 
     write_tables(tmp_path)
     write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
-    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT)))
+    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT), fit=1))
     done = launch(tmp_path, *TWO, "full.py", "tiny.yaml")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("out of memory behind step 1; from here 1 rows at once, the same 4 rows a step") == 1
     name = "saved_model/tiny/adapter_model.safetensors"
     one, two = load_file(finished / name), load_file(tmp_path / name)
     assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
+
+
+def test_an_error_of_one_process_is_shown_and_ends_all(tmp_path: Path, tiny_base: Path) -> None:
+    from conftest import write_tables
+
+    write_tables(tmp_path)
+    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
+    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT), fit=0))
+    done = launch(tmp_path, *TWO, "full.py", "tiny.yaml")
+    assert done.returncode != 0
+    assert "process 1 of 2:\nout of memory with 1 rows at once: CUDA out of memory\n  next: lower" in done.stderr
+
+
+def test_an_error_of_all_processes_is_shown_once(tmp_path: Path, tiny_base: Path) -> None:
+    from conftest import write_tables
+
+    write_tables(tmp_path)
+    write_recipe(tmp_path, recipe_tree(tiny_base, train={"keep_trunk": "perhaps"}))
+    done = launch(tmp_path, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml")
+    assert done.returncode != 0
+    assert done.stderr.count("keep_trunk: expected true or false") == 1
 
 
 STOPS_ONCE = """

@@ -111,19 +111,21 @@ def test_a_signal_ends_the_step_and_keeps_a_checkpoint(
     assert outputs(workspace) == whole
 
 
+@pytest.mark.parametrize(("disk", "place"), [("free", "there"), ("full", "the last checkpoint")])
 def test_the_command_says_how_it_was_stopped(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    workspace: Path, tiny_base: Path, disk: str, place: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     real = training.TrainingLoop._accumulate
     monkeypatch.setattr(
         training.TrainingLoop, "_accumulate", lambda *rest: os.kill(os.getpid(), signal.SIGINT) or real(*rest)
     )
+    if disk == "full":
+        error = OSError(28, "No space left on device")
+        monkeypatch.setattr(checkpoint.Checkpoints, "_write", lambda *rest: (_ for _ in ()).throw(error))
     path = write_recipe(workspace, recipe_tree(tiny_base))
     assert main([str(path), "--workspace", str(workspace)]) == 130
-    assert (
-        "stopped by SIGINT behind step 1 of 8; the same command (without --fresh) goes on from there"
-        in capsys.readouterr().err
-    )
+    words = f"stopped by SIGINT behind step 1 of 8; the same command (without --fresh) goes on from {place}\n"
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -420,6 +422,42 @@ def load(data: bytes) -> dict[str, torch.Tensor]:
     from safetensors.torch import load as read
 
     return dict(read(data))
+
+
+def test_a_device_with_room_for_one_row_is_enough(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Whatever comes before training asks for more at first: the layout's proof, the hold-out."""
+    run(workspace, tiny_base, lora={"lora_dropout": 0})
+    expected = outputs(workspace)[0]
+    real = training.LabelScorer.forward
+
+    def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
+        if len(batch.lines) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(scorer, batch, targets)
+
+    monkeypatch.setattr(training.LabelScorer, "forward", full)
+    run(workspace, tiny_base, fresh=True, lora={"lora_dropout": 0})
+    out = capsys.readouterr().out
+    assert "layout padded: packed could not be tried (OutOfMemoryError: CUDA out of memory)" in out
+    assert "out of memory on the hold-out; from here 1 of its rows at once" in out
+    assert "from here 1 rows at once, the same 4 rows a step" in out
+    one, other = (load(data) for data in (expected, outputs(workspace)[0]))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-6, rtol=1e-4)
+
+
+def test_out_of_memory_anywhere_else_is_an_error_in_words(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(training.LabelScorer, "prove_head", full)
+    recipe = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(recipe), "--workspace", str(workspace)]) == 2
+    assert "out of memory: CUDA out of memory. Tried to allocate 9 GiB\n  next: lower" in capsys.readouterr().err
 
 
 def test_out_of_memory_with_one_row_says_what_to_change(
