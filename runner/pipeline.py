@@ -150,7 +150,7 @@ class Work:
             "finetune", inputs, outputs, lambda say: self._finetune(unfinished, say), anyway=unfinished.there()
         )
         if ran and is_main_process():  # the adapter is in its place: there is nothing to go on with
-            unfinished.end()
+            unfinished.clear()  # and no other: none was there when it began
         elif unfinished.others():
             self._say("finetune", f"kept: {unfinished.others()[0]}, another run's; its command goes on with it")
 

@@ -58,14 +58,8 @@ class Unfinished:
         """Makes this run's folder."""
         write_aside(self.folder / "identity.json", f"{self._text}\n".encode())
 
-    def end(self) -> None:
-        """Removes this run's folder: it is finished. Others stay."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if not self.others():
-            self.clear()
-
     def clear(self) -> None:
-        """Removes every unfinished run: the user wants to start over."""
+        """Removes every unfinished run: this one is finished, or the user wants to start over."""
         shutil.rmtree(self.all, ignore_errors=True)
 
 

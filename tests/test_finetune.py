@@ -215,9 +215,28 @@ def test_lora_keys_that_meet_no_layer_are_named(
         run(workspace, tiny_base, lora=lora)
 
 
-def test_what_the_user_keeps_beside_an_adapter_stays(workspace: Path, tiny_base: Path) -> None:
+def test_what_the_user_keeps_beside_an_adapter_stays_and_what_was_said_of_it_goes(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(workspace, tiny_base)
-    mine = workspace / "saved_model/tiny/notes.txt"
-    mine.write_text("mine")
-    run(workspace, tiny_base, train={"seed": 5})
-    assert mine.read_text() == "mine"
+    folder = workspace / "saved_model/tiny"
+    (folder / "notes.txt").write_text("mine")
+    assert {"manifest.json", "run.json"} <= {path.name for path in folder.iterdir()}
+
+    def cut(path: Path, root: Path, stage: str, *rest: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "finish", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(workspace, tiny_base, train={"seed": 5})
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not {"manifest.json", "run.json"} & {path.name for path in folder.iterdir()}
+
+
+def test_an_adapter_that_knows_one_label_only_is_said(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    seen = []
+    for epochs in (1, 8):
+        answers = run(workspace, tiny_base, train={"epochs": epochs})["tuned"]["answers"]
+        seen.append(sum(count > 0 for count in answers.values()))
+        assert ("every hold-out row the same label" in capsys.readouterr().out) == (seen[-1] == 1)
+    assert seen == [2, 1]

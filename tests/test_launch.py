@@ -226,6 +226,57 @@ def test_an_error_of_all_processes_is_shown_once(tmp_path: Path, tiny_base: Path
     assert done.stderr.count("keep_trunk: expected true or false") == 1
 
 
+IN_TWO = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+import torch
+from runner import command
+from runner.accelerator import connect
+from runner.exchange import add_up, agree, gathered, share
+from runner.scorer import LabelScorer
+
+rank, accelerator = int(os.environ["RANK"]), connect()
+weight = torch.full((2,), float(rank))
+share(accelerator, [weight])
+assert weight.tolist() == [0, 0]
+weight.grad = torch.tensor([1.0, rank])
+assert add_up(accelerator, [weight], torch.tensor(2.0)) == 4
+assert weight.grad.tolist() == [2, 1]
+assert agree(accelerator, [rank, -rank]) == [1, 0]
+assert gathered(accelerator, ["ab"[rank]]) == ["a", "b"]
+
+whole, calls = LabelScorer.forward, [0]
+def forward(scorer, batch, targets=None):
+    calls[0] += scorer.training
+    if scorer.training and calls[0] == 3 and rank == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return whole(scorer, batch, targets)
+
+run = lambda workspace: command.main([workspace + "/tiny.yaml", "--workspace", workspace])
+assert run("whole") == 0
+LabelScorer.forward = forward
+assert run("cut") == 143
+assert run("cut") == 0
+"""
+
+
+def test_two_processes_go_on_to_the_same_bytes_when_one_was_asked_to_stop(tmp_path: Path, tiny_base: Path) -> None:
+    """Each has its own dropout; and what they tell each other, one by one."""
+    from conftest import write_tables
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        write_tables(tmp_path / name)
+        write_recipe(tmp_path / name, recipe_tree(tiny_base, lora={"lora_dropout": 0.5}, **ONE_EPOCH))
+    (tmp_path / "in_two.py").write_text(IN_TWO.format(root=str(ROOT)))
+    done = launch(tmp_path, *TWO, "in_two.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("stopped by SIGTERM behind step 3 of 4") == 1
+    assert "going on behind step 3 of 4" in done.stdout
+    for name in ("saved_model/tiny/adapter_model.safetensors", "result/predictions_tiny.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
 STOPS_ONCE = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})

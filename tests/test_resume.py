@@ -1,9 +1,12 @@
 """A run that was cut goes on to the same bytes, wherever it was cut; what would make it another run is refused."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import checkpoint, files, finetune, layout_choice, pipeline, predict, training
+from runner import adapter, checkpoint, files, finetune, layout_choice, pipeline, predict, training
 from runner.command import main
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
@@ -180,6 +183,48 @@ def test_a_signal_that_a_destructor_swallows_ends_the_run_all_the_same(
     assert main([str(path), "--workspace", str(workspace)]) == 143
 
 
+@pytest.mark.parametrize(
+    ("owner", "name", "left"), [(pipeline, "prepare", "saved_model/tiny"), (predict, "_line", RESULTS[0])]
+)
+def test_a_signal_that_something_swallows_ends_the_run_soon(
+    workspace: Path, tiny_base: Path, owner: Any, name: str, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(owner, name)
+
+    def swallowing(*arguments: Any) -> Any:
+        with suppress(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, swallowing)
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(path), "--workspace", str(workspace)]) == 143
+    assert not (workspace / left).exists()
+
+
+def test_a_signal_passed_on_is_no_second_one_and_one_that_is_ignored_is_none(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal's Ctrl-C reaches the runner twice: by itself and from its launcher. `nohup` has hang-ups ignored."""
+    real, numbers = training.TrainingLoop._accumulate, [signal.SIGHUP]
+
+    def signalled(*arguments: Any) -> Any:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        return real(*arguments)
+
+    monkeypatch.setattr(training.TrainingLoop, "_accumulate", signalled)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run(workspace, tiny_base)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    numbers[:] = [signal.SIGTERM, signal.SIGTERM]
+    with pytest.raises(Stopped, match="behind step 1 of 12"):
+        run(workspace, tiny_base, fresh=True)
+
+
 def test_a_second_signal_stops_at_once(workspace: Path, tiny_base: Path) -> None:
     """In a process of its own: it ends by the signal."""
     code = (
@@ -242,6 +287,36 @@ def test_another_run_does_not_go_on_from_it(
         run(workspace, tiny_base, samples={"seed": 3})
     run(workspace, tiny_base)
     assert outputs(workspace) == whole
+
+
+@pytest.mark.parametrize("what", ["base", "code", "libraries", "processes"])
+def test_another_surrounding_is_another_run(
+    workspace: Path, tiny_base: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(workspace, tiny_base, monkeypatch)
+    before, differs, base = outputs_of(workspace), f"  {what}: then", tiny_base
+    if what == "base":
+        base = workspace / "other"
+        shutil.copytree(tiny_base, base)
+        (base / "config.json").write_text((base / "config.json").read_text().replace("1e-06", "1e-05"))
+    elif what == "code":
+        monkeypatch.setattr(pipeline, "code_digest", lambda: "of another version")
+    elif what == "libraries":
+        monkeypatch.setattr(pipeline, "library_versions", lambda: {"torch": "1.0"})
+        differs = "  torch: then '.*', now '1.0'"
+    else:
+        monkeypatch.setattr(pipeline, "wait_for_everyone", lambda: None)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        differs = "  processes: then 1, now 2"
+    with pytest.raises(UserError, match=f"(?s)it was another one\n.*{differs}"):
+        run(workspace, base)
+    assert outputs_of(workspace) == before
+
+
+def outputs_of(workspace: Path) -> dict[str, bytes]:
+    """All that lies in saved_model, the lock aside."""
+    files = (path for path in (workspace / "saved_model").rglob("*") if path.is_file() and "lock" not in path.name)
+    return {str(path): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("what", ["folder", "zip of nothing", "another schema"])
@@ -382,6 +457,11 @@ def test_predictions_in_batches_go_on_with_whole_batches(
 def test_fresh_starts_over(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     stopped(workspace, tiny_base, monkeypatch)
     run(workspace, tiny_base, fresh=True, train={"learning_rate": 0.02})
+    with monkeypatch.context() as patch:
+        cut_at(patch, predict, "_line", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base, fresh=True)
+    run(workspace, tiny_base, fresh=True)
     assert "going on" not in capsys.readouterr().out
 
 
@@ -397,6 +477,28 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     out = capsys.readouterr().out
     assert out.count("WARNING: no checkpoint at step") == 1
     assert "WARNING: no checkpoint at step 4: [Errno 28] No space left on device; training goes on" in out
+    assert outputs(workspace) == whole
+
+
+def test_room_for_one_checkpoint_is_enough_and_the_adapter_gets_that_of_the_others(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder, real, left = workspace / "saved_model/.checkpoints/tiny", torch.save, []
+
+    def small_disk(*arguments: Any) -> None:
+        if len(list(folder.glob("*/step-*"))) == 2:
+            raise OSError(28, "No space left on device")
+        real(*arguments)
+
+    def save(*arguments: Any) -> None:
+        left.extend(folder.glob("*/step-*"))
+        adapter.save_adapter(*arguments)
+
+    monkeypatch.setattr(checkpoint.torch, "save", small_disk)
+    monkeypatch.setattr(finetune, "save_adapter", save)
+    run(workspace, tiny_base)
+    assert "WARNING: no checkpoint" not in capsys.readouterr().out
+    assert len(left) == 1
     assert outputs(workspace) == whole
 
 
@@ -471,20 +573,44 @@ def test_out_of_memory_with_one_row_says_what_to_change(
         run(workspace, tiny_base)
 
 
-def test_a_step_whose_gradient_is_no_number_is_skipped_and_counted(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    real, calls = training.TrainingLoop._accumulate, [0]
+def spoiled(monkeypatch: pytest.MonkeyPatch, steps: Mapping[int, str]) -> list[torch.Tensor]:
+    """Makes the loss or the gradient of these steps infinite. Returns the adapter, flat, before each step."""
+    real, before = training.TrainingLoop._accumulate, []
 
     def sometimes(loop: Any, scorer: Any, rows: Any) -> Any:
-        calls[0] += 1
         loss = real(loop, scorer, rows)
-        if calls[0] in (2, 3, 9):
-            next(p for p in scorer.parameters() if p.requires_grad).grad[0, 0] = float("inf")
-        return loss
+        parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
+        before.append(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+        what = steps.get(loop.step + 1)
+        if what == "gradient":
+            parameters[0].grad[0, 0] = float("inf")
+        return loss + float("inf") if what == "loss" else loss
 
     monkeypatch.setattr(training.TrainingLoop, "_accumulate", sometimes)
+    return before
+
+
+def test_a_step_whose_loss_or_gradient_is_no_number_is_skipped_and_counted(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """However many they are, if no five come in a row."""
+    steps = {**dict.fromkeys((2, 3, 4, 5, 9), "gradient"), **dict.fromkeys((7, 10, 11), "loss")}
+    before = spoiled(monkeypatch, steps)
     run(workspace, tiny_base)
-    assert [f"step {n} skipped" in capsys.readouterr().out for n in (2,)] == [True]
-    manifest = (workspace / "saved_model/tiny/manifest.json").read_text()
-    assert '"skipped_steps": 3' in manifest
+    out = capsys.readouterr().out
+    assert [step for step in range(1, 13) if f"WARNING: step {step} skipped" in out] == sorted(steps)
+    moved = [step for step in range(1, 12) if not torch.equal(before[step - 1], before[step])]
+    assert moved == [6, 8]  # the first step's learning rate is 0: warmup
+    assert '"skipped_steps": 8' in (workspace / "saved_model/tiny/manifest.json").read_text()
+
+
+def test_steps_that_were_skipped_in_a_row_are_remembered_by_a_checkpoint(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoiled(monkeypatch, dict.fromkeys(range(2, 13), "loss"))
+    with monkeypatch.context() as patch:
+        cut_at(patch, training.TrainingLoop, "_accumulate", 5)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    with pytest.raises(UserError, match=r"in 5 steps in a row, up to step 6"):
+        run(workspace, tiny_base)

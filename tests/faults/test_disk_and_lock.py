@@ -204,22 +204,33 @@ def test_a_table_that_changes_while_it_is_read_is_said(
     assert "data/tiny_train.tsv: changed while it was read" in capsys.readouterr().err
 
 
-def test_the_adapter_is_on_the_disk_before_it_has_its_name(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flushed: list[str] = []
-    sync, rename = os.fsync, Path.rename
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds what is flushed through /proc")
+def test_what_has_its_name_is_on_the_disk(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file before it is renamed and its folder after; the adapter's folder with all that is in it."""
+    done: list[str] = []
+    sync, rename, replace = os.fsync, Path.rename, os.replace
 
-    def noted(number: int) -> None:
-        flushed.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}")))
+    def flush(number: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{number}"))
         sync(number)
 
-    monkeypatch.setattr(files.os, "fsync", noted)
-    monkeypatch.setattr(Path, "rename", lambda path, target: flushed.append("renamed") or rename(path, target))
+    def replacing(source: Path, target: Path) -> None:
+        assert done[-1] == str(source)
+        done.append(f"> {target}")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "fsync", flush)
+    monkeypatch.setattr(files.os, "replace", replacing)
+    monkeypatch.setattr(Path, "rename", lambda path, target: done.append(f">> {target}") or rename(path, target))
     assert start(workspace, tiny_base) == 0
-    before = flushed[: flushed.index("renamed")]
-    assert {"adapter_model.safetensors", "adapter_config.json", "prompt.json", ".tiny.partial"} <= set(before)
-    assert flushed[flushed.index("renamed") + 1] == "saved_model"
+    files_named = [Path(name[2:]) for name in done if name.startswith("> ")]
+    assert {"result_tiny.txt", "tiny_train.json", "manifest.json"} <= {path.name for path in files_named}
+    assert any(path.suffix == ".checkpoint" for path in files_named)
+    assert all(done[done.index(f"> {path}") + 1] == str(path.parent) for path in files_named)
+    adapter_named = done.index(f">> {workspace / 'saved_model/tiny'}")
+    inside = {Path(name).name for name in done[:adapter_named] if "/.tiny.partial" in name}
+    assert {"adapter_model.safetensors", "adapter_config.json", "prompt.json", ".tiny.partial"} <= inside
+    assert done[adapter_named + 1] == str(workspace / "saved_model")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
