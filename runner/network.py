@@ -20,11 +20,15 @@ def forbid() -> None:
     sys.addaudithook(_refuse)
 
 
+# https://docs.python.org/3/library/audit_events.html
+_LOOKUPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+_ADDRESSED = ("socket.connect", "socket.sendto", "socket.sendmsg")
+
+
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    # https://docs.python.org/3/library/audit_events.html
-    if event == "socket.getaddrinfo":
+    if event in _LOOKUPS:
         host = arguments[0]
-    elif event == "socket.connect" and isinstance(arguments[1], tuple):  # a Unix socket's address is a name
+    elif event in _ADDRESSED and isinstance(arguments[1], tuple):  # a Unix socket's address is a name
         host = arguments[1][0]
     else:
         return
