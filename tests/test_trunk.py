@@ -9,7 +9,7 @@ from conftest import recipe_tree, tiny_tokenizer, write_recipe
 from safetensors.torch import load_file
 from shapes import BLOCK_MASKS, model
 
-from runner import pipeline, trunk
+from runner import pipeline, split, trunk
 from runner.base_model import Base
 from runner.errors import UserError
 from runner.layouts import LAYOUTS
@@ -34,6 +34,14 @@ def test_training_from_the_stored_trunk_gives_the_same_adapter(workspace: Path, 
     stored = run(workspace, tiny_base, layout=layout, keep_trunk=True)
     assert whole.keys() == stored.keys()
     assert max((whole[name] - stored[name]).abs().max().item() for name in whole) < 2e-5
+
+
+def test_a_trunk_of_a_split_base_is_refused(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "split_asked_for", lambda accelerator: "FSDP")
+    with pytest.raises(
+        UserError, match=r"train.keep_trunk: the main process computes the trunk alone, and FSDP splits"
+    ):
+        run(workspace, tiny_base, keep_trunk=True)
 
 
 def test_the_trunk_is_stored_once_for_every_seed_and_anew_for_other_rows(

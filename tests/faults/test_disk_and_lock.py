@@ -103,12 +103,21 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_finished(
     assert [(workspace / each).read_bytes() for each in FINISHED] == before
 
 
+@pytest.mark.parametrize("linked", [False, True])
 def test_a_run_that_died_between_two_renames_has_lost_nothing(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, tiny_base: Path, linked: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     assert start(workspace, tiny_base) == 0
-    before = (workspace / FINISHED[0]).read_bytes()
-    (workspace / "saved_model/tiny").rename(workspace / "saved_model/.tiny.old")
+    before, folder = (workspace / FINISHED[0]).read_bytes(), workspace / "saved_model/tiny"
+    if linked:
+        folder.rename(workspace / "large")
+        folder.symlink_to(workspace / "large", target_is_directory=True)
+        folder = workspace / "large"
+    capsys.readouterr()
+    folder.rename(folder.with_name(f".{folder.name}.old"))
+    assert start(workspace, tiny_base) == 0
+    assert capsys.readouterr().out.count("nothing changed") == 3
+    folder.rename(folder.with_name(f".{folder.name}.old"))
     with monkeypatch.context() as patch:
         patch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
         assert start(workspace, tiny_base, "--fresh") == 130
