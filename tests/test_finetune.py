@@ -1,5 +1,6 @@
 """A fine-tune is repeatable, keeps the best epoch, leaves the base alone, and means the same however it is batched."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from conftest import recipe_tree, tiny_tokenizer, write_recipe
 from safetensors.torch import load_file
 
-from runner import pipeline, training
+from runner import holdout, pipeline, training
 from runner.errors import DataError, UserError
 from runner.recipe_file import load_recipes
 
@@ -174,6 +175,17 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(
     nan = torch.tensor(float("nan"))
     monkeypatch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: real(*rest) + nan)
     with pytest.raises(UserError, match=r"no number \(NaN or infinite\) in 5 steps in a row, up to step 5"):
+        run(workspace, tiny_base)
+    assert not (workspace / "saved_model/tiny").exists()
+
+
+def test_a_hold_out_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = holdout.Holdout.evaluate
+    nan = float("nan")
+    monkeypatch.setattr(holdout.Holdout, "evaluate", lambda *rest: dataclasses.replace(real(*rest), loss=nan))
+    with pytest.raises(UserError, match=r"the hold-out's loss became nan in epoch 1"):
         run(workspace, tiny_base)
     assert not (workspace / "saved_model/tiny").exists()
 
