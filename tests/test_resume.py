@@ -414,12 +414,21 @@ def test_predictions_that_were_made_are_not_made_again(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     partial = workspace / "result/.predictions_tiny.partial"
+    real, seen = predict._line, []
+
+    def look(*arguments: Any) -> bytes:
+        seen.append(partial.read_bytes() if partial.exists() else b"")
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
     with monkeypatch.context() as patch:
-        cut_at(patch, predict, "_line", 4)
+        patch.setattr(predict, "_line", look)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base)
-    assert len(partial.read_bytes().splitlines()) == 1 + 3
     data = partial.read_bytes()
+    assert data == seen[-1], "a row is in the file as soon as it is there"
+    assert len(data.splitlines()) == 1 + 3
     head, *lines = data.splitlines(keepends=True)
     damaged = {
         data[:-5]: 2,
