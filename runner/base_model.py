@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -58,23 +59,39 @@ def find_base(name: str, root: Path, trusted: bool = False) -> Path:
             raise UserError(
                 f"base: {folder} holds no config.json", "name the folder that the model was saved or downloaded to"
             )
-        if not list(folder.glob("*.safetensors")):
-            raise UserError(
-                f"base: {folder} holds no *.safetensors; pickled weights (*.bin) are not loaded, they can run code",
-                "save the model with save_pretrained(folder, safe_serialization=True) where you trust it",
-            )
+        _require_safetensors(folder)
         return folder
     if not _HUB_ID.fullmatch(name):
         raise UserError(f"base: there is no folder {folder}", "name the model's folder: base=/models/gemma-2b")
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(content(trusted))))
+        folder = Path(snapshot_download(name, allow_patterns=list(content(trusted))))
     except Exception as error:  # the hub's client has dozens of error types; each means that the base is not to be had
         raise UserError(
-            f"base: {name} is no folder here and cannot be had from the hub: {str(error).strip().splitlines()[0]}",
+            f"base: {name} is no folder here and cannot be had from the hub: {str(error).strip().partition(chr(10))[0]}",
             "name the model's folder (base=/models/gemma-2b), or log in with `huggingface-cli login` if the model is gated",
         ) from error
+    _require_safetensors(folder)
+    return folder
+
+
+def _require_safetensors(folder: Path) -> None:
+    """Raises UserError where a folder has other weights, or an index that names others: even with `weights_only`, reading a
+    pickle has run code (CVE-2025-32434, torch before 2.6)."""
+    named = [path.name for path in folder.glob("*.safetensors")]
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            named += dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
+        except (OSError, ValueError, TypeError, KeyError):
+            raise UserError(f"base: {index} is no index of weights", "copy or save the model again") from None
+    other = sorted({str(name) for name in named if not str(name).endswith(".safetensors")})
+    if other or not named:
+        raise UserError(
+            f"base: {folder} {f'has {other[0]} in its index' if other else 'holds no *.safetensors'}; pickled weights (*.bin) "
+            "are not loaded, they can run code",
+            "save the model with save_pretrained(folder, safe_serialization=True) where you trust it",
+        )
 
 
 def load_base(folder: Path, precision: str, device: Any, trusted: bool = False, on_host: bool = False) -> Base:

@@ -23,21 +23,26 @@ def load_model(folder: Path, dtype: torch.dtype, trusted: bool = False) -> Any:
 
     Only safetensors are read, and code that lies beside a model is run only where it is `trusted`: left unsaid,
     transformers would ask whoever sits at the terminal. Raises OSError, ValueError or KeyError as
-    transformers does where the folder holds no such model."""
+    transformers does where the folder holds no such model, and ValueError where it holds a part of one: transformers
+    would draw the rest at random."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     if config.model_type == "gemma":
         # 4.38 takes hidden_act literally and the released config says "gelu"; the model was trained with the tanh form,
         # which 5.x always uses. Setting both keys makes the two agree.
         config.hidden_act = config.hidden_activation = "gelu_pytorch_tanh"
     # torch_dtype is understood by both ends; 4.38 does not know dtype.
-    model = AutoModelForCausalLM.from_pretrained(
+    model, found = AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
         torch_dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=trusted,
+        output_loading_info=True,
     )
+    missing = sorted(found["missing_keys"])  # those that are tied to others are not among them
+    if missing:
+        raise ValueError(f"weights that are in none of its files: {len(missing)}, the first is {missing[0]}")
     # generation_config.json may ask for beams, sampling or penalties, and fills in whatever a call leaves unsaid
     model.generation_config = GenerationConfig()
     return model.eval()

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import recipe_tree, write_recipe
+from shapes import SHAPES, model
 
 from runner.command import main
 
@@ -71,6 +73,53 @@ def test_code_beside_a_base_is_run_only_where_the_recipe_says_so(
     capsys.readouterr()
     assert start(workspace, base_with_code, "trust_remote_code=true") == 0
     assert "finetune: nothing changed" not in capsys.readouterr().out, "its code is a part of it"
+
+
+def damaged(folder: Path, base: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A copy of a base, its weights changed."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_base_that_holds_a_part_of_its_weights_is_refused(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    """Transformers would draw the others at random, other ones at every loading."""
+    lost = "model.layers.0.self_attn.q_proj.weight"
+    base = damaged(workspace / "base", tiny_base, lambda weights: weights.pop(lost))
+    assert start(workspace, base) == 2
+    assert f"weights that are in none of its files: 1, the first is {lost}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_base_that_holds_all_is_loaded_whole(tmp_path: Path, name: str, tied: bool) -> None:
+    """A head that is tied to the embedding lies in no file, and is missed by nobody."""
+    import torch
+
+    from runner.stack import load_model
+
+    saved = model(name, tie_word_embeddings=tied)
+    saved.save_pretrained(tmp_path, safe_serialization=True)
+    loaded = load_model(tmp_path, torch.float32).state_dict()
+    assert all(torch.equal(loaded[key], weight) for key, weight in saved.state_dict().items())
+
+
+def test_an_index_that_names_pickled_weights_is_refused(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    """Beside safetensors that it leaves alone. One for pickled weights may lie there: it is not read."""
+    base = workspace / "base"
+    shutil.copytree(tiny_base, base)
+    (base / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "weights.bin"}}')
+    assert start(workspace, base, "--stages", "prepare,finetune") == 0
+    (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "weights.bin"}}')
+    assert start(workspace, base) == 2
+    assert "has weights.bin in its index; pickled weights (*.bin) are not loaded" in capsys.readouterr().err
+    (base / "model.safetensors.index.json").write_text("[]")
+    assert start(workspace, base) == 2
+    assert "model.safetensors.index.json is no index of weights" in capsys.readouterr().err
 
 
 def test_pickled_weights_are_not_read(workspace: Path, tiny_base: Path, capsys: Any) -> None:
