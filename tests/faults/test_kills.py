@@ -1,6 +1,6 @@
-"""SIGKILL at random moments of a small real run: each run that goes on ends with the bytes of one that was never killed.
+"""Signals at random moments of a small real run: each run that goes on ends with the bytes of one that was never cut.
 
-    tox -e faults                          100 kills
+    tox -e faults                          100 of SIGKILL, 100 of those that ask
     LABELTUNE_KILLS=500 tox -e faults
 
 A run is a fork of this process, which has loaded the libraries, so that kills fall into its work and not into imports.
@@ -12,11 +12,15 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 import pytest
 import torch
 from conftest import recipe_tree, write_recipe, write_tables
+
+from runner.stopping import SIGNALS
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")]
 
@@ -58,23 +62,33 @@ def forked(workspace: Path, recipe: Path) -> int:
     return child
 
 
-def ended(child: int, seconds: float) -> bool:
-    """Whether the process came to its end, well, within that time."""
+def ended(child: int, seconds: float) -> Optional[int]:
+    """The process's exit code; None where it has not come to its end within that time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return True
+            return os.waitstatus_to_exitcode(status)
         time.sleep(0.002)
-    return False
+    return None
 
 
 def outputs(workspace: Path) -> dict[str, bytes]:
     return {name: (workspace / name).read_bytes() for name in OUTPUTS}
 
 
-def test_killed_runs_end_as_whole_ones(tiny_base: Path, tmp_path: Path) -> None:
+def speaks(workspace: Path, child: int) -> None:
+    """Waits until the process has said something: only then does it listen to signals."""
+    said = (workspace / "log").stat().st_size if (workspace / "log").exists() else 0
+    while not (workspace / "log").exists() or (workspace / "log").stat().st_size == said:
+        assert Path(f"/proc/{child}").exists()
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGKILL], SIGNALS], ids=["killed", "asked"])
+def test_runs_that_are_cut_end_as_whole_ones(
+    tiny_base: Path, tmp_path: Path, signals: Sequence[signal.Signals]
+) -> None:
     import runner.finetune
     import runner.predict  # noqa: F401
 
@@ -82,24 +96,29 @@ def test_killed_runs_end_as_whole_ones(tiny_base: Path, tmp_path: Path) -> None:
     workspace = write_tables(tmp_path / "whole")
     recipe = write_recipe(tmp_path, recipe_tree(tiny_base, **HOW))
     started = time.monotonic()
-    assert ended(forked(workspace, recipe), 300)
+    assert ended(forked(workspace, recipe), 300) == 0
     whole, seconds = outputs(workspace), time.monotonic() - started
     draw, kills, runs, resumed = random.Random(0), 0, 0, 0
     while kills < KILLS:
         runs += 1
         workspace = write_tables(tmp_path / f"run-{runs}")
         for _ in range(MOST_IN_A_RUN):
-            child = forked(workspace, recipe)
-            if ended(child, draw.uniform(0, seconds)):
+            child, number = forked(workspace, recipe), draw.choice(signals)
+            if number != signal.SIGKILL:
+                speaks(workspace, child)
+            code = ended(child, draw.uniform(0, seconds))
+            if code is None:
+                os.kill(child, number)
+                code = ended(child, 60)
+                kills += code != 0
+            log = (workspace / "log").read_text(errors="replace") if (workspace / "log").exists() else ""
+            assert code in (0, -number, 128 + number), log
+            assert "Traceback" not in log, log
+            if code == 0:
                 break
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            kills += 1
         else:
-            assert ended(forked(workspace, recipe), 300), (workspace / "log").read_text()
+            assert ended(forked(workspace, recipe), 300) == 0, (workspace / "log").read_text()
         assert outputs(workspace) == whole, workspace
         resumed += (workspace / "log").read_text().count("going on behind")
-    print(
-        f"{kills} kills in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction"
-    )
+    print(f"{kills} cut in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction")
     assert resumed > 0
