@@ -13,6 +13,7 @@ from runner.errors import UserError
 from runner.layouts import LAYOUTS, Layout
 from runner.prompt import Encoded, Prompt
 from runner.scorer import LabelScorer
+from runner.stopping import raise_if_asked
 
 LONGEST_ROWS, SHORTEST_ROWS = 2, 6
 """Rows compared: a forgotten window shows only in rows that are longer than it, and short rows are those that share a line."""
@@ -74,6 +75,7 @@ def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, 
     try:
         ours = measure(scorer, one, prompt, rows, [chosen])
     except MODEL_REFUSALS as error:
+        raise_if_asked()  # a signal can look like that
         return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
     theirs = measure(scorer, other, prompt, rows, [[row] for row in chosen])  # where one row fits, so does this
     # each tensor against its own size, but not below a thousandth of the largest: noise about zero proves nothing

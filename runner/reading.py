@@ -15,6 +15,7 @@ from runner.layouts import padded
 from runner.prefix_cache import PrefixCache
 from runner.prompt import Encoded, Prompt
 from runner.scorer import LabelScorer
+from runner.stopping import raise_if_asked
 
 
 def read(
@@ -45,6 +46,7 @@ def _exact_cache(scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> 
         cache = PrefixCache(scorer, prompt)
         found = cache.label_logits(suffix)
     except MODEL_REFUSALS:
+        raise_if_asked()  # a signal can look like that
         return None
     tolerance = TOLERANCES[scorer.model.dtype]
     return cache if torch.allclose(found, expected, rtol=tolerance, atol=tolerance) else None

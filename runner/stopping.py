@@ -75,7 +75,9 @@ _requests: list[StopRequest] = []
 @contextmanager
 def listening() -> Iterator[StopRequest]:
     """For the length of the block, signals end the run with Stopped, or what the request says instead. One that is ignored
-    (nohup) stays ignored."""
+    (nohup) stays ignored.
+
+    A library's C code that meets a Stopped may make an error of its own of it: what comes after a signal is Stopped too."""
     request = StopRequest()
     before = {each: signal.getsignal(each) for each in SIGNALS}
     heard = [each for each in SIGNALS if before[each] != signal.SIG_IGN]
@@ -84,6 +86,10 @@ def listening() -> Iterator[StopRequest]:
     _requests.append(request)
     try:
         yield request
+    except Exception as error:
+        if request.number:
+            raise Stopped(request.number) from error
+        raise
     finally:
         _requests.remove(request)
         for each in heard:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import adapter, checkpoint, files, finetune, layout_choice, pipeline, predict, training
+from runner import adapter, checkpoint, files, finetune, layout_choice, pipeline, predict, prefix_cache, training
 from runner.command import main
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
@@ -181,6 +181,46 @@ def test_a_signal_that_a_destructor_swallows_ends_the_run_all_the_same(
     monkeypatch.setattr(pipeline, "read_records", lambda *rest: (Swallowing(), real(*rest))[1])
     path = write_recipe(workspace, recipe_tree(tiny_base))
     assert main([str(path), "--workspace", str(workspace)]) == 143
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (training.LabelScorer, "prove_head", 1),
+        (training.LabelScorer, "forward", 2),  # the proof of the packed layout
+        (prefix_cache.PrefixCache, "label_logits", 1),
+        (adapter, "safe_open", 1),
+        (files, "digest", 1),
+    ],
+)
+def test_a_signal_that_becomes_another_error_is_one_all_the_same(
+    workspace: Path,
+    tiny_base: Path,
+    whole: list[bytes],
+    owner: Any,
+    name: str,
+    call: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    """As where torch asks Python for the length of something, and the signal comes in there."""
+    real, calls = getattr(owner, name), [0]
+
+    def converting(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            with suppress(Stopped):
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("could not determine the shape")
+        return real(*arguments, **named)
+
+    path = write_recipe(workspace, recipe_tree(tiny_base, **OFTEN))
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, converting)
+        assert main([str(path), "--workspace", str(workspace)]) == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    assert outputs(workspace) == whole
 
 
 @pytest.mark.parametrize(
