@@ -17,6 +17,7 @@ import torch
 
 from runner.errors import UserError
 from runner.files import intact, seal
+from runner.stopping import raise_if_asked
 from runner.unfinished import CHECKPOINTS
 
 SCHEMA = "labeltune.checkpoint/2"
@@ -56,6 +57,7 @@ class Checkpoints:
                 found = torch.load(path, map_location="cpu", weights_only=True) if intact(path) else {}
                 reason = "" if found.get("schema") == SCHEMA else "it does not hold what was written"
             except Exception as error:  # what a file that is none raises is as varied as what it holds
+                raise_if_asked()  # and a signal can look like that
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
             if reason:
                 self.say(f"WARNING: {path} is damaged ({reason}), going on from the one before")
