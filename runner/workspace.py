@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,19 +85,14 @@ class Workspace:
         """Makes the folders that a run writes into: what is in the way is better known now than after the training.
 
         Raises UserError where a file is, or where nothing can be written."""
-        for name in (f"pre_data/{self.dataset}", "saved_model", "result"):
-            folder = self.root / name
-            try:
+        folders = [self.root / name for name in (f"pre_data/{self.dataset}", "saved_model", "result")]
+        for folder in folders:
+            with _said(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
-                raise UserError(
-                    f"{folder}: expected a folder, found a file or a link to nothing", "move it away"
-                ) from None
-            if not os.access(folder, os.W_OK):
-                raise UserError(f"{folder}: Permission denied: cannot write here", "change its mode, or its owner")
         adapter = self.root / self.adapter
-        if adapter.exists() and not adapter.is_dir():
-            raise UserError(f"{adapter}: expected a folder, found a file", "move it away")
+        for folder in [*folders, adapter] if adapter.exists() else folders:
+            with _said(folder), tempfile.TemporaryFile(dir=folder):  # a folder's mode is not all that can forbid it
+                pass
 
     def manifest(self, stage: str) -> Path:
         """Where a stage says that it is done."""
@@ -106,6 +104,20 @@ class Workspace:
                 "predict": f"result/manifest_{self.dataset}.json",
             }[stage]
         )
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """Raises UserError that names the folder where the block cannot make it, or write into it."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: expected a folder, found a file or a link to nothing", "move it away") from None
+    except OSError as error:
+        raise UserError(
+            f"{folder}: {error.strerror}: cannot write here",
+            "change its mode or its owner, make room, or work in another folder: --workspace DIR",
+        ) from error
 
 
 def locate_table(name: str, root: Path, dataset: str) -> Path:

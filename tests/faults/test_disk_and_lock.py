@@ -242,21 +242,6 @@ def test_what_has_its_name_is_on_the_disk(workspace: Path, tiny_base: Path, monk
     assert done[adapter_named + 1] == str(workspace / "saved_model")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(workspace: Path, tiny_base: Path, capsys: Any) -> None:
-    (workspace / "saved_model").mkdir()
-    (workspace / "saved_model").chmod(0o500)
-    assert start(workspace, tiny_base) == 2
-    assert "Permission denied" in capsys.readouterr().err
-
-
-def test_a_name_that_is_taken_by_a_file(workspace: Path, tiny_base: Path, capsys: Any) -> None:
-    (workspace / "saved_model").write_text("mine")
-    assert start(workspace, tiny_base) == 2
-    assert "saved_model" in capsys.readouterr().err
-    assert (workspace / "saved_model").read_text() == "mine"
-
-
 def test_an_adapter_with_a_value_that_is_no_number_is_never_written(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
