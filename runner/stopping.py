@@ -12,8 +12,13 @@ from typing import Any
 
 from runner.launcher import launcher_process
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, a scheduler's end, a closed terminal, and the warning that schedulers can send (Slurm: `--signal=USR1@120`)."""
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
+)
+"""Ctrl-C, a scheduler's end, a closed terminal, and the warnings that schedulers send before they kill: Slurm's
+`--signal=USR1@120`, Grid Engine's `-notify` (USR2) and a limit of CPU time (XCPU)."""
 
 PASSED_ON = 1.0
 """Seconds in which a further signal is the same wish: a launcher passes on what the terminal has sent to all already."""
