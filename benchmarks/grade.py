@@ -94,8 +94,8 @@ def write_submission(folder: Path, text: Text, shape: Shape, labels: Sequence[st
     config = {"peft_type": "LORA", "r": shape.rank, "lora_alpha": 32, "target_modules": [*"qkvo"]}
     adapter = _adapter(shape, draw)
     files = {
-        contract.train_path(DATASET): contract.format_records(records),
-        contract.dev_path(DATASET): contract.format_records(dev),
+        contract.train_path(DATASET): b"".join(contract.format_records(records)),
+        contract.dev_path(DATASET): b"".join(contract.format_records(dev)),
         f"{contract.adapter_folder(DATASET)}/{contract.ADAPTER_CONFIG}": json.dumps(config).encode(),
         f"{contract.adapter_folder(DATASET)}/{contract.ADAPTER_WEIGHTS}": adapter,
         contract.result_path(DATASET): contract.format_result(labels),

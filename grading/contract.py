@@ -6,7 +6,7 @@ only, Python 3.9: `runner` imports this one module of `grading`, and `grading` i
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional
 
 TRAIN_KEYS = ("instruction", "input", "output")
@@ -118,12 +118,16 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
     return None
 
 
-def format_records(records: Iterable[dict[str, str]]) -> bytes:
-    """The records as the contract's JSON: a UTF-8 array, one record a line so that people and `diff` can read it.
+def format_records(records: Iterable[dict[str, str]]) -> Iterator[bytes]:
+    """The records as the contract's JSON, piece by piece: a UTF-8 array, one record a line so that people and `diff` can
+    read it.
 
     Raises UnicodeEncodeError for a bare surrogate, which no reader would accept."""
-    lines = ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
-    return (f"[\n{lines}\n]\n" if lines else "[]\n").encode("utf-8")
+    before = "[\n"
+    for record in records:
+        yield (before + json.dumps(record, ensure_ascii=False, allow_nan=False)).encode("utf-8")
+        before = ",\n"
+    yield b"\n]\n" if before != "[\n" else b"[]\n"
 
 
 # Results.

@@ -78,7 +78,7 @@ def _lay(submission: Submission, key: AnswerKey, count: int, folder: Path) -> li
             _copy(submission, name, most, folder / name)
     dev = folder / contract.dev_path(key.dataset)
     dev.parent.mkdir(parents=True, exist_ok=True)
-    dev.write_bytes(contract.format_records(records[row] for row in rows))
+    dev.write_bytes(b"".join(contract.format_records(records[row] for row in rows)))
     return rows
 
 

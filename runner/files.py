@@ -9,20 +9,28 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Optional
+from typing import BinaryIO, Optional
 
 
 def write_aside(path: Path, data: bytes) -> None:
-    """Writes `path` whole or not at all: beside it under another name, flushed to disk, then renamed over it."""
+    """Writes `path` whole or not at all."""
+    with writing_aside(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, beside `path` under another name; when the block ends without an error it is flushed to disk and
+    renamed over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path)
     try:
         with aside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         _replace(aside, path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             aside.unlink()  # what did not fit would take the room that was missing
         raise

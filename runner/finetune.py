@@ -21,9 +21,9 @@ from runner.errors import UserError
 from runner.holdout import Holdout
 from runner.layout_choice import TOLERANCES, choose_layout, difference
 from runner.layouts import LAYOUTS, Layout
-from runner.prepare import Records
 from runner.prompt import Encoded, Prompt
 from runner.recipe import Recipe
+from runner.records import Records
 from runner.scorer import LabelScorer
 from runner.split import split
 from runner.stack import enable_checkpointing
@@ -36,7 +36,7 @@ def finetune(
     recipe: Recipe,
     base: Base,
     prompt: Prompt,
-    read: Callable[[], Records],
+    records: Records,
     accelerator: Accelerator,
     folder: Path,
     store: Path,
@@ -49,7 +49,7 @@ def finetune(
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
     Raises UserError or DataError where records, targets or the loss make training impossible."""
-    rows, held = _encode(prompt, read, accelerator, store / "tokens")
+    rows, held = _encode(prompt, records, accelerator, store / "tokens")
     for name, encoded in (("training", rows), ("hold-out", held)):
         if encoded.truncated or encoded.dropped:
             say(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
@@ -128,11 +128,8 @@ def finetune(
     }
 
 
-def _encode(
-    prompt: Prompt, read: Callable[[], Records], accelerator: Accelerator, keep: Path
-) -> tuple[Encoded, Encoded]:
-    """The training and the held-out rows. The records themselves are let go: only their tokens, on disk, are needed."""
-    records = read()
+def _encode(prompt: Prompt, records: Records, accelerator: Accelerator, keep: Path) -> tuple[Encoded, Encoded]:
+    """The training and the held-out rows."""
     with accelerator.main_process_first():  # it keeps the tokens that the others then find
         rows = prompt.encode(records.train, "training", may_drop=True, keep=keep)
         held = prompt.encode(records.holdout, "hold-out", keep=keep)

@@ -6,7 +6,6 @@ Only torch-free modules are imported here at the top; the stages that need a mod
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -24,11 +23,12 @@ from runner.errors import UserError
 from runner.files import digest, folder_aside, settle
 from runner.lock import locked
 from runner.manifest import Manifest, finish, finished, read_manifest
-from runner.prepare import prepare, read_records, table_changed
+from runner.prepare import prepare, table_changed
 from runner.prompt import Prompt, build_prompt
 from runner.recipe import Recipe
 from runner.recipe_file import LoadedRecipe
 from runner.recipe_rules import dev_forms
+from runner.records import records_of
 from runner.run_record import code_digest, library_versions, write_run_record
 from runner.stopping import listening, raise_if_asked
 from runner.table import open_table
@@ -222,8 +222,8 @@ class Work:
             load = self.bases.load_to_split if kind else self.bases.load
             base = load(recipe, accelerator.device)
             prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
-            read = functools.partial(read_records, self.workspace, recipe.task.labels)
-            return finetune(recipe, base, prompt, read, accelerator, folder, store, unfinished.folder, say)
+            records = records_of(self.workspace, recipe.task.labels)
+            return finetune(recipe, base, prompt, records, accelerator, folder, store, unfinished.folder, say)
 
     def _predict(self, identity: str, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import connect
@@ -232,10 +232,10 @@ class Work:
         recipe = self.recipe
         if self.fresh:
             self.workspace.at(self.workspace.unfinished_predictions).unlink(missing_ok=True)
-        records = read_records(self.workspace, recipe.task.labels)
+        dev = records_of(self.workspace, recipe.task.labels).dev
         base = self.bases.load(recipe, connect().device)
         prompt = self._prompt(base)
-        return predict(recipe, base, prompt, records.dev, self.workspace, identity, say)
+        return predict(recipe, base, prompt, dev, self.workspace, identity, say)
 
     def _prompt(self, base: Base) -> Prompt:
         recipe, config = self.recipe, base.model.config

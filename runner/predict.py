@@ -6,7 +6,7 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from runner.progress import progress
 from runner.prompt import Prompt
 from runner.recipe import LabelDecoding, Recipe
 from runner.recipe_rules import UNPARSABLE
+from runner.records import Record
 from runner.scorer import LabelScorer
 from runner.stopping import raise_if_asked
 from runner.workspace import Workspace
@@ -36,7 +37,7 @@ def predict(
     recipe: Recipe,
     base: Base,
     prompt: Prompt,
-    dev: Sequence[dict[str, str]],
+    dev: Iterable[Record],
     workspace: Workspace,
     identity: str,
     say: Callable[[str], None],

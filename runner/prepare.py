@@ -9,61 +9,21 @@ from __future__ import annotations
 import string
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from grading import contract
 from runner.errors import DataError
-from runner.files import write_aside
 from runner.recipe import Recipe
+from runner.records import Record, write_records
 from runner.sampling import draw
 from runner.table import Row, Table
 from runner.workspace import Workspace
 
 SHOWN_PROBLEMS = 10
 """Bad rows named in one message; the rest are counted."""
-
-
-@dataclass(frozen=True)
-class Records:
-    """The records of one task, as the JSON files hold them."""
-
-    train: list[dict[str, str]]
-    """Training records."""
-    holdout: list[dict[str, str]]
-    """Held-out records, with their answers."""
-    dev: list[dict[str, str]]
-    """Records to predict, without answers, record *i* for dev row *i*."""
-
-
-def read_records(workspace: Workspace, labels: Sequence[str]) -> Records:
-    """The records that prepare left on disk. Raises DataError where a file is missing or breaks the contract."""
-
-    def read(name: str, keys: Sequence[str]) -> list[dict[str, str]]:
-        try:
-            records = contract.parse_json(workspace.at(name).read_bytes())
-        except (OSError, contract.ContractError) as error:
-            raise DataError(f"{name}: {error}", "run the prepare stage again: --stages prepare --fresh") from None
-        if not isinstance(records, list):
-            raise DataError(
-                f"{name}: expected an array of records", "run the prepare stage again: --stages prepare --fresh"
-            )
-        for number, record in enumerate(records, 1):
-            problem = contract.record_problem(record, keys, labels)
-            if problem:
-                raise DataError(
-                    f"{name}: record {number}: {problem}", "run the prepare stage again: --stages prepare --fresh"
-                )
-        return records
-
-    return Records(
-        read(workspace.train, contract.TRAIN_KEYS),
-        read(workspace.holdout, contract.TRAIN_KEYS),
-        read(workspace.dev, contract.DEV_KEYS),
-    )
 
 
 def prepare(
@@ -83,25 +43,31 @@ def prepare(
     repeated = _repeated(scan)
     unique = [key not in repeated and key not in dev_keys for key in scan.keys]
     chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
-    made = _train_records(recipe, train, [scan.lines[row] for row in (*chosen.train, *chosen.holdout)])
-    train_records = [made[scan.lines[row]] for row in chosen.train]
-    holdout_records = [made[scan.lines[row]] for row in chosen.holdout]
-    outputs = {workspace.train: train_records, workspace.holdout: holdout_records, workspace.dev: dev_records}
-    for name, records in outputs.items():
-        write_aside(workspace.at(name), contract.format_records(records))
-    trained = {scan.keys[row] for row in chosen.train}
+    held_lines = {scan.lines[row] for row in chosen.holdout}
+    held: list[Record] = []
+
+    def training() -> Iterator[Record]:
+        for line, record in _labelled_records(recipe, train, {scan.lines[row] for row in chosen.train} | held_lines):
+            if line in held_lines:
+                held.append(record)
+            else:
+                yield record
+
+    write_records(workspace.at(workspace.train), training())
+    write_records(workspace.at(workspace.holdout), held)
+    write_records(workspace.at(workspace.dev), dev_records)
     figures = {
         "rows": len(scan.labels) + sum(scan.bad.values()),
         "bad_rows": dict(scan.bad),
-        "labels": _label_counts(recipe, (recipe.task.labels[label] for label in scan.labels)),
+        "labels": _label_counts(recipe, scan.labels),
         "repeated_inputs": len(repeated),
         "inputs_with_two_labels": sum(len(found) > 1 for found in repeated.values()),
         "dev_inputs_among_labelled": len(dev_keys.intersection(scan.keys)),
-        "dev_inputs_in_training": len(dev_keys & trained),
+        "dev_inputs_in_training": len(dev_keys.intersection(scan.keys[row] for row in chosen.train)),
         "bad_dev_rows": len(dev_problems),
         "empty_inputs": scan.empty,
-        "train": _label_counts(recipe, (record["output"] for record in train_records)),
-        "holdout": _label_counts(recipe, (record["output"] for record in holdout_records)),
+        "train": _label_counts(recipe, (scan.labels[row] for row in chosen.train)),
+        "holdout": _label_counts(recipe, (scan.labels[row] for row in chosen.holdout)),
         "dev": len(dev_records),
     }
     for line in _summary(figures):
@@ -184,7 +150,7 @@ def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan, say: Callable[[st
         say(f"{line}; skipped")
 
 
-def _dev_records(recipe: Recipe, table: Table) -> tuple[list[dict[str, str]], set[int], list[Row]]:
+def _dev_records(recipe: Recipe, table: Table) -> tuple[list[Record], set[int], list[Row]]:
     limit = None if recipe.samples.dev == "all" else recipe.samples.dev
     fill = _filler(recipe, table)
     records, keys, problems = [], set(), []
@@ -204,16 +170,14 @@ def _dev_records(recipe: Recipe, table: Table) -> tuple[list[dict[str, str]], se
     return records, keys, problems
 
 
-def _train_records(recipe: Recipe, table: Table, lines: Sequence[int]) -> dict[int, dict[str, str]]:
-    """The records of the good rows that begin on these lines, by line."""
-    label_at, fill = table.columns.index(recipe.task.label), _filler(recipe, table)
-    made = {
-        line: {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
-        for line, fields, _ in table.rows(only=frozenset(lines))
-    }
-    if len(made) < len(set(lines)):
+def _labelled_records(recipe: Recipe, table: Table, lines: Set[int]) -> Iterator[tuple[int, Record]]:
+    """The records of the good rows that begin on these lines, in the file's order, each with its line."""
+    label_at, fill, count = table.columns.index(recipe.task.label), _filler(recipe, table), 0
+    for line, fields, _ in table.rows(only=lines):
+        yield line, {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
+        count += 1
+    if count < len(lines):
         raise table_changed(table)
-    return made
 
 
 def table_changed(table: Table) -> DataError:
@@ -240,9 +204,9 @@ def _filler(recipe: Recipe, table: Table) -> Callable[[Sequence[str]], str]:
     return lambda fields: pattern % pick(fields)
 
 
-def _label_counts(recipe: Recipe, labels: Iterable[str]) -> dict[str, int]:
-    counts = Counter(labels)
-    return {label: counts[label] for label in recipe.task.labels}
+def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
+    counts = Counter(numbers)
+    return {label: counts[number] for number, label in enumerate(recipe.task.labels)}
 
 
 def _summary(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -11,13 +11,14 @@ import hashlib
 import json
 import string
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from runner.errors import DataError, UserError
 from runner.recipe import PromptShape
+from runner.records import Record
 from runner.tokens import Rows, TokenRows, encode_text, encode_texts, kept_texts, tokenizer_digest
 
 
@@ -98,37 +99,43 @@ class Prompt:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def encode(
-        self, records: Sequence[dict[str, str]], what: str, may_drop: bool = False, keep: Optional[Path] = None
+        self, records: Iterable[Record], what: str, may_drop: bool = False, keep: Optional[Path] = None
     ) -> Encoded:
         """The records' suffixes and targets. `what` names the records in messages; only with `may_drop` is one left out.
-        `keep` is a folder for the tokenised inputs, from which they are taken the next time.
+        `keep` is a folder for the tokenised inputs, from which they are taken the next time; then the records are gone
+        through more than once, and none is held.
 
         Raises DataError where a record is too long and the recipe says `error`, or brings another instruction."""
         room = self.max_length - len(self.prefix) - len(self.tail)
         number_of = {label: number for number, label in enumerate(self.labels)}
         targets: list[int] = []
-        chosen: list[int] = []
-        too_long: list[tuple[int, int]] = []
-        texts = [record["input"] for record in records]
+
+        def texts() -> Iterator[str]:
+            targets.clear()
+            for number, record in enumerate(records, 1):
+                if record["instruction"] != self.instruction:
+                    raise DataError(
+                        f"{what}: record {number}: expected the instruction {self.instruction!r}, "
+                        f"found {record['instruction']!r}",
+                        "run the prepare stage again: --stages prepare --fresh",
+                    )
+                if "output" in record:
+                    targets.append(number_of[record["output"]])
+                yield record["input"]
+
         inputs: Sequence[list[int]] = (
             kept_texts(self.tokenizer, self.tokenizer_digest, texts, keep)
             if keep
-            else encode_texts(self.tokenizer, texts)
+            else encode_texts(self.tokenizer, list(texts()))
         )
-        for number, (record, length) in enumerate(zip(records, _lengths(inputs))):
-            if record["instruction"] != self.instruction:
-                raise DataError(
-                    f"{what}: record {number + 1}: expected the instruction {self.instruction!r}, "
-                    f"found {record['instruction']!r}",
-                    "run the prepare stage again: --stages prepare --fresh",
-                )
+        chosen: list[int] = []
+        too_long: list[tuple[int, int]] = []
+        for number, length in enumerate(_lengths(inputs)):
             if length > room:
                 too_long.append((number + 1, length + self.max_length - room))
                 if may_drop and self.too_long == "drop-from-train":
                     continue
             chosen.append(number)
-            if "output" in record:
-                targets.append(number_of[record["output"]])
         if too_long and self.too_long == "error":
             number, length = max(too_long, key=lambda pair: pair[1])
             raise DataError(
@@ -136,8 +143,9 @@ class Prompt:
                 f"is record {number} with {length}",
                 f"raise prompt.max_length to {length}, or choose prompt.too_long: truncate or drop-from-train",
             )
-        dropped = len(records) - len(chosen)
-        return Encoded(Suffixes(inputs, chosen, room, self.tail), targets, len(too_long) - dropped, dropped)
+        dropped = len(inputs) - len(chosen)
+        wanted = [targets[number] for number in chosen] if targets else []
+        return Encoded(Suffixes(inputs, chosen, room, self.tail), wanted, len(too_long) - dropped, dropped)
 
 
 def build_prompt(

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Union, overload
 
@@ -104,32 +104,34 @@ class TokenRows(Rows):
         return [length for offsets, _ in self._chunks for length in (offsets[1:] - offsets[:-1]).tolist()]
 
 
-def kept_texts(tokenizer: Any, digest: str, texts: Sequence[str], folder: Path) -> TokenRows:
+def kept_texts(tokenizer: Any, digest: str, texts: Callable[[], Iterable[str]], folder: Path) -> TokenRows:
     """The same, kept in `folder` as an Arrow file that the tokenizer's `digest` and the texts' contents name.
 
-    One that is damaged is made anew."""
+    `texts` gives them anew at each call: once to know them, and again where they have to be tokenised. A file that is
+    damaged is made anew."""
     hasher = hashlib.sha256(digest.encode())
-    for text in texts:
+    for text in texts():
         hasher.update(f"{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
     key = hasher.hexdigest()[:32]
     kept = sealed(folder, key, ".arrow")
     if kept is not None and not intact(kept):
         kept.unlink()
         kept = None
-    return TokenRows(kept or _store(tokenizer, texts, folder, key))
+    return TokenRows(kept or _store(tokenizer, texts(), folder, key))
 
 
-def _store(tokenizer: Any, texts: Sequence[str], folder: Path, key: str) -> Path:
+def _store(tokenizer: Any, texts: Iterable[str], folder: Path, key: str) -> Path:
     """Writes the ids of the texts, some at a time, aside and seals the file."""
     import pyarrow as pa  # datasets brings it and reads its files
 
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{key}.partial"
     schema = pa.schema([("ids", pa.list_(pa.int32()))])
+    left = iter(texts)
     with aside.open("wb") as file:
         with pa.ipc.new_stream(file, schema) as stream:
-            for start in range(0, len(texts), ENCODED_AT_ONCE):
-                ids = encode_texts(tokenizer, texts[start : start + ENCODED_AT_ONCE])
+            while some := list(itertools.islice(left, ENCODED_AT_ONCE)):
+                ids = encode_texts(tokenizer, some)
                 stream.write_batch(pa.record_batch([pa.array(ids, schema.field("ids").type)], schema=schema))
         file.flush()
         os.fsync(file.fileno())

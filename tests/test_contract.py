@@ -88,7 +88,7 @@ def test_records_come_back_as_written():
 
     @hypothesis.given(strategies.lists(strategies.fixed_dictionaries({"instruction": text, "input": text})))
     def check(written):
-        data = contract.format_records(written)
+        data = b"".join(contract.format_records(written))
         assert contract.parse_json(data) == written == json.loads(data)
 
     check()
@@ -97,7 +97,7 @@ def test_records_come_back_as_written():
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_records_are_written_one_a_line(count):
     record = {"instruction": "Same?", "input": "a\nb"}
-    written = contract.format_records([record] * count)
+    written = b"".join(contract.format_records([record] * count))
     assert written.endswith(b"]\n")
     assert written.count(b"\n") == (count + 2 if count else 1)
     assert contract.parse_json(written) == [record] * count
@@ -105,7 +105,7 @@ def test_records_are_written_one_a_line(count):
 
 def test_a_bare_surrogate_is_not_written():
     with pytest.raises(UnicodeEncodeError):
-        contract.format_records([{"instruction": "i", "input": "\ud800"}])
+        list(contract.format_records([{"instruction": "i", "input": "\ud800"}]))
 
 
 NAMES = [

@@ -138,7 +138,7 @@ def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatc
     texts = ["a", "<bos>", "", "b c"]
     expected = [encode_text(TOKENIZER, text) for text in texts]
     monkeypatch.setattr(tokens, "ENCODED_AT_ONCE", 3)  # two writes
-    first = kept_texts(TOKENIZER, DIGEST, texts, tmp_path)
+    first = kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)
     assert (list(first), first[:], first[-1], first.lengths()) == (
         expected,
         expected,
@@ -149,8 +149,8 @@ def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatc
         first[4]
     with monkeypatch.context() as patch:
         patch.setattr(tokens, "encode_texts", None)  # it would raise if it were called
-        assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
-    more = kept_texts(TOKENIZER, DIGEST, [*texts, "new"], tmp_path)
+        assert kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)[:] == expected
+    more = kept_texts(TOKENIZER, DIGEST, lambda: [*texts, "new"], tmp_path)
     assert more[:4] == expected
     kept = {file: file.read_bytes() for file in tmp_path.iterdir()}
     for place in (None, *range(0, 1000, 40)):
@@ -160,5 +160,5 @@ def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatc
                 damaged[place % len(data)] ^= 1  # type: ignore[index]
             file.unlink()  # the mapping of the file that is read above stays as it is
             file.write_bytes(damaged)
-        assert kept_texts(TOKENIZER, DIGEST, texts, tmp_path)[:] == expected
-    assert kept_texts(TOKENIZER, DIGEST, [], tmp_path)[:] == []
+        assert kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)[:] == expected
+    assert kept_texts(TOKENIZER, DIGEST, list, tmp_path)[:] == []

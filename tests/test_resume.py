@@ -177,8 +177,8 @@ def test_a_signal_that_a_destructor_swallows_ends_the_run_all_the_same(
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    real = pipeline.read_records
-    monkeypatch.setattr(pipeline, "read_records", lambda *rest: (Swallowing(), real(*rest))[1])
+    real = pipeline.records_of
+    monkeypatch.setattr(pipeline, "records_of", lambda *rest: (Swallowing(), real(*rest))[1])
     path = write_recipe(workspace, recipe_tree(tiny_base))
     assert main([str(path), "--workspace", str(workspace)]) == 143
 
