@@ -10,13 +10,16 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from runner.errors import UserError
+from runner.exchange import gathered
 from runner.files import intact, seal
+from runner.memory import out_of_memory
 from runner.stopping import raise_if_asked
 from runner.unfinished import CHECKPOINTS
 
@@ -26,59 +29,107 @@ KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
 
 
+class Kept(NamedTuple):
+    """What a checkpoint holds."""
+
+    path: Path
+    """Where it lies."""
+    computed: dict[str, str]
+    """How the run computed (device, precision, layout), which the recipe may leave to the machine."""
+    state: dict[str, Any]
+    """The state of the training loop."""
+
+    def require(self, computed: Mapping[str, str]) -> None:
+        """Raises UserError where it was computed otherwise than this run computes."""
+        if self.computed != dict(computed):
+            raise UserError(
+                f"{self.path}: was computed with {_listed(self.computed)}; now it would be {_listed(computed)}",
+                "go on where it was begun, or start over: --fresh",
+            )
+
+
 class Checkpoints:
     """The checkpoints of one fine-tune, in a folder of their own."""
 
-    def __init__(self, folder: Path, computed: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """`computed`: how this run computes (device, precision, layout), which the recipe may leave to the machine."""
-        self.folder, self.computed, self.say = folder, dict(computed), say
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder, self.say = folder, say
 
-    def save(self, step: int, state: Mapping[str, Any]) -> bool:
-        """Keeps `state`, tensors and plain values, as the checkpoint of that step; returns whether it could. A full disk is
-        said and passed over: training goes on, and the newest one that was kept before stays."""
+    def save(self, step: int, judged: int, computed: Mapping[str, str], state: Mapping[str, Any]) -> bool:
+        """Keeps `state`, tensors and plain values, as the checkpoint behind that step and so many judged epochs; returns
+        whether it could. A full disk is said and passed over: training goes on, and the newest one that was kept before
+        stays."""
+        stem = f"step-{step:08d}-{judged:04d}"
+        content = {"schema": SCHEMA, "computed": dict(computed), "state": dict(state)}
         try:
             try:
-                self._write(step, state)
+                self._write(stem, content)
             except (OSError, RuntimeError):  # torch wraps what the disk says
                 self.prune(1)  # the room of an older one may do
-                self._write(step, state)
+                self._write(stem, content)
             self.prune(KEPT)
         except (OSError, RuntimeError) as error:
             self.say(f"WARNING: no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
             return False
         return True
 
-    def load(self) -> Optional[dict[str, Any]]:
-        """The newest state that is whole; None where there is none.
+    def load(self, accelerator: Accelerator) -> Optional[Kept]:
+        """The newest one that is whole, the same on every process; None where there is none. Those that are damaged are said
+        and removed: they would take the places of better ones.
 
-        Raises UserError where it was computed otherwise than this run computes."""
-        for path in self._files():
-            try:
-                found = torch.load(path, map_location="cpu", weights_only=True) if intact(path) else {}
-                reason = "" if found.get("schema") == SCHEMA else "it does not hold what was written"
-            except Exception as error:  # what a file that is none raises is as varied as what it holds
-                raise_if_asked()  # and a signal can look like that
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
+        Raises UserError where one cannot be read: that may pass, and it may be the best that there is."""
+        kept = self._newest() if accelerator.is_main_process else None
+        name = gathered(accelerator, [kept.path.name if kept else ""])[0]
+        if name and kept is None:
+            kept, reason = self._read(self.folder / name)
             if reason:
-                self.say(f"WARNING: {path} is damaged ({reason}), going on from the one before")
-                continue
-            if found["computed"] != self.computed:
                 raise UserError(
-                    f"{path}: was computed with {_listed(found['computed'])}; now it would be {_listed(self.computed)}",
-                    "go on where it was begun, or start over: --fresh",
+                    f"{self.folder / name}: {reason} here, but it does for the main process",
+                    "see to it that all processes see the same disk, and run again",
                 )
-            state: dict[str, Any] = found["state"]
-            return state
+        return kept
+
+    def there(self) -> bool:
+        """Whether there is one."""
+        return bool(self._files())
+
+    def _newest(self) -> Optional[Kept]:
+        for path in self._files():
+            kept, reason = self._read(path)
+            if kept is not None:
+                return kept
+            path.unlink()
+            self.say(f"WARNING: {path} was damaged ({reason}) and is removed")
         return None
 
-    def _write(self, step: int, state: Mapping[str, Any]) -> None:
+    def _read(self, path: Path) -> tuple[Optional[Kept], str]:
+        """What it holds, or what is wrong with it."""
+        try:
+            if not intact(path):
+                return None, "it does not hold what was written"
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read: {error.strerror or error}",
+                "run again when it can be read; or remove it, and the one before it is used",
+            ) from error
+        except Exception as error:  # what a file that is none raises is as varied as what it holds
+            raise_if_asked()  # a signal can look like that
+            if out_of_memory(error):
+                raise
+            return None, " ".join(str(error).split())[:200] or type(error).__name__
+        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+            return None, "it does not hold what was written"
+        return Kept(path, found["computed"], found["state"]), ""
+
+    def _write(self, stem: str, content: Mapping[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / ".partial"
         try:
             with aside.open("wb") as file:
-                torch.save({"schema": SCHEMA, "computed": self.computed, "state": dict(state)}, file)
+                torch.save(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            seal(aside, f"step-{step:08d}", ".checkpoint")
+            seal(aside, stem, ".checkpoint")
         except BaseException:
             aside.unlink(missing_ok=True)  # half of one takes room that the adapter may need
             raise

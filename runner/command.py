@@ -70,9 +70,10 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
         return 2
     except (RuntimeError, MemoryError) as error:
         said = out_of_memory(error)
-        if not said:
+        found = too_little(said) if said else _of_others(error)
+        if found is None:
             raise
-        _tell(too_little(said))
+        _tell(found)
         return 2
     except Stopped as stopped:
         if pipeline.is_main_process():
@@ -82,6 +83,15 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
         print("interrupted before anything was begun", file=sys.stderr)
         return 130
     return 0
+
+
+def _of_others(error: BaseException) -> Optional[UserError]:
+    """What to say where a layer that is split over the processes has lost the others."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return None
+    from runner.exchange import unreachable
+
+    return unreachable(error)
 
 
 def _tell(error: UserError) -> None:

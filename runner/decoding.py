@@ -10,6 +10,7 @@ from typing import Any, Optional
 import torch
 from transformers import GenerationConfig
 
+from runner.errors import UserError
 from runner.prompt import Prompt
 from runner.reading import read
 from runner.recipe import GenerateDecoding, LabelDecoding
@@ -33,8 +34,9 @@ def by_label(
     decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
 ) -> Iterator[Prediction]:
     """The likelier label of each row."""
-    for logits in read(scorer, prompt, suffixes, decoding.batch, start):
-        yield Prediction(prompt.labels[int(logits.argmax())], _probabilities(prompt, logits), None)
+    for row, logits in enumerate(read(scorer, prompt, suffixes, decoding.batch, start), start + 1):
+        probabilities = _probabilities(prompt, logits, row)
+        yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 
 
 def by_generation(
@@ -49,11 +51,11 @@ def by_generation(
         output_scores=True,
         return_dict_in_generate=True,
     )
-    for suffix in suffixes[start:]:
+    for row, suffix in enumerate(suffixes[start:], start + 1):
         ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
-        probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float())
+        probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
         yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
 
 
@@ -65,7 +67,13 @@ def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
     return None
 
 
-def _probabilities(prompt: Prompt, logits: torch.Tensor) -> dict[str, float]:
+def _probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
+    """Raises UserError for logits that are no numbers: whatever label stood there would be made up."""
+    if not torch.isfinite(logits).all():
+        raise UserError(
+            f"dev row {row}: the model's logits are no numbers (NaN or infinite)",
+            "check the base's files; with train.precision: bf16, try fp32",
+        )
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 

@@ -1,4 +1,4 @@
-"""The exchange: what the processes of a launch tell each other.
+"""The exchange: what the processes of a launch tell each other, and how they wait for each other.
 
 Each holds the whole adapter and computes its own rows by itself, so that is the adapter's start once, the sum of its
 gradients once a step, and what to do next.
@@ -6,25 +6,33 @@ gradients once a step, and what to do next.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, Optional
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 
+from runner.errors import UserError
+
 PATIENCE = 60.0
 """Seconds of waiting for the other processes before it is said."""
+
+LONGEST_WAIT = timedelta(days=7)
+"""How long a process waits for what the main one does alone."""
 
 
 def share(accelerator: Accelerator, parameters: Iterable[torch.Tensor]) -> None:
     """Gives every process the main one's values."""
     if accelerator.num_processes > 1:
-        for parameter in parameters:
-            parameter.data.copy_(broadcast(parameter.data))
+        with _others():
+            for parameter in parameters:
+                parameter.data.copy_(broadcast(parameter.data))
 
 
 def add_up(accelerator: Accelerator, parameters: Iterable[torch.Tensor], loss: torch.Tensor) -> torch.Tensor:
@@ -32,7 +40,7 @@ def add_up(accelerator: Accelerator, parameters: Iterable[torch.Tensor], loss: t
     megabytes."""
     if accelerator.num_processes == 1:
         return loss
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients = [_gradient(parameter) for parameter in parameters]
     with _waiting(accelerator):
         whole = accelerator.reduce(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]), "sum")
     for gradient, part in zip(gradients, whole[1:].split([gradient.numel() for gradient in gradients])):
@@ -56,6 +64,67 @@ def gathered(accelerator: Accelerator, own: list[Any]) -> list[Any]:
     return found
 
 
+def meet(accelerator: Accelerator) -> None:
+    """Holds every process until all have come here, however long the main one alone has to do before: a long prediction, a
+    trunk to be stored. One that dies ends the others through the launcher."""
+    if accelerator.num_processes > 1:
+        with _others():
+            torch.distributed.barrier(group=_meeting())
+
+
+@functools.cache
+def _meeting() -> Any:
+    """A group for `meet` alone: in all that is done together the backend's own limit, 10 to 30 minutes, is right."""
+    return torch.distributed.new_group(timeout=LONGEST_WAIT, backend="gloo")
+
+
+@contextmanager
+def main_first(accelerator: Accelerator) -> Iterator[None]:
+    """The main process goes through the block before the others do: they find what it has kept."""
+    if not accelerator.is_main_process:
+        meet(accelerator)
+    yield
+    if accelerator.is_main_process:
+        meet(accelerator)
+
+
+def unreachable(error: BaseException) -> Optional[UserError]:
+    """What to say of an error of a backend that has lost the other processes; None where it is another error."""
+    text = " ".join(str(error).split())
+    if not any(words in text for words in _LOST):
+        return None
+    return UserError(
+        f"the other processes of this launch cannot be reached any more: {text[:160]}",
+        "one of them has ended: look for what it said; the same command goes on",
+    )
+
+
+_LOST = (
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Read error", "gloo", "Gloo", "NCCL", "TCPStore",
+    "Timed out",
+)  # fmt: skip
+"""Words of gloo, of NCCL and of PyTorch's store."""
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    """Its gradient; zeros where no row of this process has met it, so that all send the same."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+@contextmanager
+def _others() -> Iterator[None]:
+    """Says in words that another process has gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = unreachable(error)
+        if said is None:
+            raise
+        raise said from error
+
+
 @contextmanager
 def _waiting(accelerator: Accelerator) -> Iterator[None]:
     """Says when the block takes long: one that is stopped, or hangs, would have the others wait without a word."""
@@ -72,6 +141,7 @@ def _waiting(accelerator: Accelerator) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        with _others():
+            yield
     finally:
         timer.cancel()

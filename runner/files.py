@@ -24,8 +24,9 @@ def writing_aside(path: Path) -> Iterator[BinaryIO]:
     renamed over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path)
+    aside.unlink(missing_ok=True)  # a link of that name would be followed
     try:
-        with aside.open("wb") as file:
+        with aside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -39,6 +40,13 @@ def writing_aside(path: Path) -> Iterator[BinaryIO]:
 def aside_of(path: Path) -> Path:
     """Where `path` is written before it is finished."""
     return path.with_name(f".{path.name.lstrip('.')}.partial")
+
+
+def aside_in(folder: Path, key: str) -> Path:
+    """Where the file `key` of a store is written before it is sealed. What a dead process left of others there goes."""
+    for left in folder.glob(".*.partial"):
+        left.unlink()
+    return folder / f".{key}.partial"
 
 
 def seal(aside: Path, stem: str, suffix: str) -> Path:

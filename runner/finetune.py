@@ -4,11 +4,12 @@ every epoch by the scorer that will predict, and the best epoch kept."""
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from accelerate import Accelerator
@@ -16,16 +17,17 @@ from accelerate.utils import set_seed
 
 from runner.adapter import adapter_state, new_adapter, save_adapter
 from runner.base_model import Base
-from runner.checkpoint import Checkpoints
+from runner.checkpoint import Checkpoints, Kept
 from runner.errors import UserError
+from runner.exchange import gathered, main_first
 from runner.holdout import Holdout
-from runner.layout_choice import TOLERANCES, choose_layout, difference
+from runner.layout_choice import TOLERANCES, Choice, choose_layout, difference
 from runner.layouts import LAYOUTS, Layout
 from runner.prompt import Encoded, Prompt
 from runner.recipe import Recipe
 from runner.records import Records
 from runner.scorer import LabelScorer
-from runner.split import split
+from runner.split import split, split_asked_for
 from runner.stack import enable_checkpointing
 from runner.tokens import Joined
 from runner.training import TrainingLoop
@@ -62,35 +64,41 @@ def finetune(
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
         split(scorer, accelerator, say)
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:1]))
-        choice = choose_layout(recipe.train.layout, scorer, prompt, rows)
+        checkpoints = Checkpoints(unfinished, say)
+        kept = checkpoints.load(accelerator)
+        choice = _layout(recipe, kept, scorer, prompt, rows, accelerator)
+        computed = {"device": accelerator.device.type, "precision": base.precision, "layout": choice.name}
+        if kept is not None:
+            kept.require(computed)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
         say(
             f"{len(rows.suffixes):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}"
         )
         say(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
-        with _trunk(recipe, base, scorer, prompt, rows, held, choice.layout, accelerator, store, say) as layout:
+        with _trunk(recipe, base, scorer, prompt, rows, held, choice, accelerator, store, say) as layout:
             trunk_seconds = time.perf_counter() - before
             holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator, say)
             untuned = holdout.evaluate(scorer)
+            if not math.isfinite(untuned.loss):
+                raise UserError(
+                    f"the hold-out's loss is {untuned.loss} before any training: the base gives what is no number",
+                    "check the base's files; with train.precision: bf16, try fp32",
+                )
             if recipe.train.gradient_checkpointing:
                 enable_checkpointing(base.model)
-            computed = {
-                "device": accelerator.device.type,
-                "precision": base.precision,
-                "layout": choice.name,
-            }
-            checkpoints = Checkpoints(unfinished, computed, say)
+            metrics = folder / "metrics.jsonl"
             loop = TrainingLoop(
-                recipe.train, rows, prompt, layout, holdout, accelerator, folder / "metrics.jsonl", checkpoints, say
+                recipe.train, rows, prompt, layout, holdout, accelerator, metrics, checkpoints, computed, say
             )
-            epochs = loop.run(model, scorer)
+            epochs = loop.run(model, scorer, kept)
         if recipe.train.gradient_checkpointing:
             base.model.gradient_checkpointing_disable()
         best = loop.best
         assert best is not None  # epochs >= 1 is the recipe's rule
         _require_finite(best.state)
-        moved = any(not torch.equal(best.state[name], tensor) for name, tensor in start.items())
+        # weight decay alone moves A, which is nothing while B is zero, as it is at the start
+        moved = any(not torch.equal(best.state[name], start[name]) for name in start if "lora_A" not in name)
         if accelerator.is_main_process:
             save_adapter(model, best.state, folder)
             (folder / "prompt.json").write_text(json.dumps(prompt.description(), indent=1) + "\n", encoding="utf-8")
@@ -130,11 +138,25 @@ def finetune(
 
 def _encode(prompt: Prompt, records: Records, accelerator: Accelerator, keep: Path) -> tuple[Encoded, Encoded]:
     """The training and the held-out rows."""
-    with accelerator.main_process_first():  # it keeps the tokens that the others then find
+    with main_first(accelerator):  # it keeps the tokens that the others then find
         rows = prompt.encode(records.train, "training", may_drop=True, keep=keep)
         held = prompt.encode(records.holdout, "hold-out", keep=keep)
     prompt.encode(records.dev, "dev")  # said now rather than after hours of training
     return rows, held
+
+
+def _layout(
+    recipe: Recipe, kept: Optional[Kept], scorer: LabelScorer, prompt: Prompt, rows: Encoded, accelerator: Accelerator
+) -> Choice:
+    """The layout of this run, the same on every process. Where the recipe leaves it open, one that goes on takes the
+    checkpoint's: what was short of memory then, or is now, may have changed."""
+    wanted: str = recipe.train.layout
+    if kept is not None and wanted == "auto":
+        wanted = kept.computed["layout"]
+    choice = choose_layout(wanted, scorer, prompt, rows, alone=split_asked_for(accelerator) is None)
+    if set(gathered(accelerator, [choice.name])) != {choice.name}:
+        return Choice("padded", LAYOUTS["padded"](scorer.model), "a faster one is not for every process")
+    return choice
 
 
 def _require_finite(state: Mapping[str, torch.Tensor]) -> None:
@@ -155,7 +177,7 @@ def _trunk(
     prompt: Prompt,
     rows: Encoded,
     held: Encoded,
-    layout: Layout,
+    choice: Choice,
     accelerator: Accelerator,
     store: Path,
     say: Callable[[str], None],
@@ -163,17 +185,15 @@ def _trunk(
     """The layout to train with: the one given, or for a kept trunk the same over its stored states."""
     layers = recipe.lora.layers_to_transform
     if not recipe.train.keep_trunk or not layers:
-        yield layout
+        yield choice.layout
         return
     suffixes = Joined(rows.suffixes, held.suffixes)
-    with accelerator.main_process_first():
-        trunk = open_trunk(
-            base, scorer, min(layers), prompt, suffixes, layout, recipe.train.batch_size, store / "trunk", say
-        )
+    with main_first(accelerator):
+        trunk = open_trunk(base, scorer, min(layers), prompt, suffixes, choice, store / "trunk", say)
     with trunk.installed(scorer):
-        over = trunk.layout(layout)
-        apart = difference(scorer, over, layout, prompt, rows)
-        if isinstance(apart, str) or apart > TOLERANCES[base.model.dtype]:
+        over = trunk.layout(choice.layout)
+        apart = difference(scorer, over, choice.layout, prompt, rows)
+        if isinstance(apart, str) or not apart <= TOLERANCES[base.model.dtype]:  # NaN is neither above nor below
             raise UserError(f"train.keep_trunk: is not exact for this model ({apart})", "set train.keep_trunk: false")
         say(f"trunk: losses and gradients equal the whole model's within {apart:.1g}")
         yield over

@@ -72,13 +72,18 @@ class Holdout:
         return max(Counter(self.rows.targets).values()) / len(self.rows.targets)
 
     @torch.no_grad()
-    def evaluate(self, scorer: LabelScorer) -> Evaluation:
-        """The scorer's measures, the same on every process. The scorer is left in the mode it came in."""
+    def evaluate(self, scorer: LabelScorer, rest: Callable[[], None] = lambda: None) -> Evaluation:
+        """The scorer's measures, the same on every process. The scorer is left in the mode it came in. `rest` is called
+        behind every batch, on all processes as often."""
         training = scorer.training
         scorer.eval()
-        found = [scored for rows in self.batches for scored in self._score(scorer, rows)]
+        found: list[tuple[int, int, float]] = []
+        for rows in self.batches:
+            found += self._score(scorer, rows)
+            rest()
         for rows in self.fillers:
             self._score(scorer, rows)
+            rest()
         scorer.train(training)
         found = sorted(gathered(self.accelerator, found))
         answers = [answer for _, answer, _ in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
@@ -12,7 +13,7 @@ import yaml
 
 def launcher_process() -> Optional[int]:
     """The number of the `accelerate launch` that started this process; None where it was not one, or cannot be seen."""
-    return os.getppid() if any("accelerate" in word for word in _parent()) else None
+    return os.getppid() if _is_launcher(_parent()) else None
 
 
 def shortfall(command: Optional[Sequence[str]] = None) -> Optional[str]:
@@ -31,7 +32,7 @@ def shortfall(command: Optional[Sequence[str]] = None) -> Optional[str]:
 
 def _asked(command: Sequence[str]) -> Optional[int]:
     """The number of processes on the command line, else in the configuration that Accelerate reads."""
-    if not any("accelerate" in word for word in command):
+    if not _is_launcher(command):
         return None
     number = _option(command, "num_processes")
     if number is None:
@@ -40,6 +41,20 @@ def _asked(command: Sequence[str]) -> Optional[int]:
             return None
         number = _configured(Path(file) if file else _default_config())
     return int(number) if number and number.isdigit() else None
+
+
+_LAUNCHER = re.compile(
+    r"(.*/)?accelerate(-launch)?|accelerate\.commands\.\w+|.*/accelerate/commands/\w+\.py", re.DOTALL
+)
+
+
+def _is_launcher(command: Sequence[str]) -> bool:
+    """Whether a command line is `accelerate launch`, however it is spelled: the command itself or a Python that runs it. A
+    shell's, with the same words in a script of its own, is not."""
+    return any(_LAUNCHER.fullmatch(word) for word in command[:6]) and not _SHELL.fullmatch(command[0])
+
+
+_SHELL = re.compile(r"(.*/)?-?(ba|da|z|k|fi|c|tc)?sh")
 
 
 def _option(command: Sequence[str], name: str) -> Optional[str]:

@@ -11,6 +11,7 @@ import torch
 
 from runner.errors import UserError
 from runner.layouts import LAYOUTS, Layout
+from runner.memory import out_of_memory, too_little
 from runner.prompt import Encoded, Prompt
 from runner.scorer import LabelScorer
 from runner.stopping import raise_if_asked
@@ -39,19 +40,20 @@ class Choice:
     """Why, in words; the user reads it."""
 
 
-def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encoded) -> Choice:
+def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encoded, alone: bool = True) -> Choice:
     """The layout that is wanted; for `auto` the first that is exact. Rows with targets are there to train on, so gradients
-    are compared too; rows without are there to predict, and only their label logits are.
+    are compared too; rows without are there to predict, and only their label logits are. `alone`: this process computes by
+    itself, so it may find by itself that a layout takes too much memory.
 
-    Raises UserError where the recipe insists on one that is not."""
+    Raises UserError where the recipe insists on one that is not, and where not `alone` and out of memory."""
     reasons: list[str] = []
     for name, make in LAYOUTS.items():
         if wanted not in (name, "auto"):
             continue
         layout = make(scorer.model)
         if name == "padded":
-            return Choice(name, layout, "; ".join(reasons) or "as the recipe says")
-        apart = difference(scorer, layout, LAYOUTS["padded"](scorer.model), prompt, rows)
+            return Choice(name, layout, "; ".join(reasons) or "as was wanted")
+        apart = difference(scorer, layout, LAYOUTS["padded"](scorer.model), prompt, rows, alone)
         tolerance = TOLERANCES[scorer.model.dtype]
         if isinstance(apart, float) and apart <= tolerance:
             what = "losses and gradients" if rows.targets else "label logits"
@@ -66,8 +68,11 @@ def choose_layout(wanted: str, scorer: LabelScorer, prompt: Prompt, rows: Encode
     raise UserError(f"train.layout: {reasons[0]}", "set train.layout: auto, which takes the padded one here")
 
 
-def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded) -> Union[float, str]:
-    """The largest relative difference of two layouts in what they are used for, or the error of a model that refuses one."""
+def difference(
+    scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, rows: Encoded, alone: bool = True
+) -> Union[float, str]:
+    """The largest relative difference of two layouts in what they are used for (NaN where one says what is no number), or
+    the error of a model that refuses one."""
     measure = _losses_and_gradients if rows.targets else _label_logits
     lengths = rows.lengths()
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
@@ -76,11 +81,14 @@ def difference(scorer: LabelScorer, one: Layout, other: Layout, prompt: Prompt, 
         ours = measure(scorer, one, prompt, rows, [chosen])
     except MODEL_REFUSALS as error:
         raise_if_asked()  # a signal can look like that
+        if not alone and out_of_memory(error):
+            raise too_little(out_of_memory(error)) from error
         return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
     theirs = measure(scorer, other, prompt, rows, [[row] for row in chosen])  # where one row fits, so does this
     # each tensor against its own size, but not below a thousandth of the largest: noise about zero proves nothing
     floor = 1e-3 * max(tensor.norm().item() for tensor in theirs)
-    return max((a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs))
+    apart = torch.tensor([(a - b).norm().item() / max(b.norm().item(), floor) for a, b in zip(ours, theirs)])
+    return apart.max().item()  # torch's, unlike Python's, is NaN where any of them is
 
 
 def _losses_and_gradients(

@@ -3,9 +3,12 @@ it, however that ends; the file only says whose it is."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,20 +28,40 @@ def locked(path: Path) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    with os.fdopen(_opened(path), "r+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise UserError(
                 f"{path}: another run is at work here: {_holder(file.read())}",
                 "wait for it, end it, or run in another folder: --workspace DIR",
             ) from None
+        except OSError as error:  # a disk of a cluster, say, that knows no locks
+            print(
+                f"WARNING: {path}: {error.strerror}: nothing here keeps another run out of this folder", file=sys.stderr
+            )
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()
         yield
         file.truncate(0)
+
+
+def _opened(path: Path) -> int:
+    """The lock's file, made where it is not there. Raises UserError where something else lies in its place."""
+    number = -1
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return number
+        found = "something else"
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        found = "a link" if error.errno == errno.ELOOP else "something else"
+    if number >= 0:
+        os.close(number)
+    raise UserError(f"{path}: expected a file of ours, found {found}", "move it away")
 
 
 def _holder(text: str) -> str:

@@ -59,6 +59,7 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
     if any(loaded.recipe.offline for loaded in recipes):  # one launch is one process
         network.forbid()
     with listening():
+        wait_for_everyone()  # before anything can go wrong: who is not connected does not hear that another has ended
         for loaded in recipes:
             started = time.perf_counter()
             workspace = Workspace(root, loaded.recipe.task.name)
@@ -81,8 +82,24 @@ def wait_for_everyone() -> None:
     """Holds every process of the launch until all have come here; needs nothing, not even torch, where there is one."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from runner.accelerator import connect
+        from runner.exchange import meet
 
-        connect().wait_for_everyone()
+        meet(connect())
+
+
+def as_main_says(decide: Callable[[], bool]) -> bool:
+    """What the main process decides: the files that it looks at may change before others would come to look."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return decide()
+    from runner.accelerator import connect
+    from runner.exchange import gathered
+
+    return bool(gathered(connect(), [is_main_process() and decide()])[0])
+
+
+def _with_code(inputs: Mapping[str, str]) -> dict[str, str]:
+    """A stage done by other code is not done."""
+    return {**inputs, "code": code_digest()}
 
 
 class Work:
@@ -125,7 +142,7 @@ class Work:
                     raise table_changed(table)
             return figures
 
-        self._stage("prepare", inputs, outputs, work)
+        self._stage("prepare", inputs, outputs, self._done("prepare", inputs), work)
 
     def finetune(self) -> None:
         """Records → adapter. Every process takes part."""
@@ -146,10 +163,11 @@ class Work:
         }
         unfinished = Unfinished(self.workspace.at(self.workspace.checkpoints), identity)
         outputs = [f"{self.workspace.adapter}/{name}" for name in ADAPTER_FILES]
-        ran = self._stage(
-            "finetune", inputs, outputs, lambda say: self._finetune(unfinished, say), anyway=unfinished.there()
-        )
-        if ran and is_main_process():  # the adapter is in its place: there is nothing to go on with
+        done = as_main_says(lambda: not unfinished.there() and self._done("finetune", inputs))
+        self._stage("finetune", inputs, outputs, done, lambda say: self._finetune(unfinished, say))
+        if not is_main_process():
+            return
+        if not done:  # the adapter is in its place: there is nothing to go on with
             unfinished.clear()  # and no other: none was there when it began
         elif unfinished.others():
             self._say("finetune", f"kept: {unfinished.others()[0]}, another run's; its command goes on with it")
@@ -173,31 +191,36 @@ class Work:
             **library_versions(),
             "dev": prepared.outputs[self.workspace.dev],
         }
-        identity = hashlib.sha256(json.dumps({**inputs, "code": code_digest()}, sort_keys=True).encode()).hexdigest()
+        identity = hashlib.sha256(json.dumps(_with_code(inputs), sort_keys=True).encode()).hexdigest()
         outputs = (self.workspace.result, self.workspace.predictions)
-        self._stage("predict", inputs, outputs, lambda say: self._predict(identity, say))
+        done = not self.workspace.at(self.workspace.unfinished_predictions).exists() and self._done("predict", inputs)
+        self._stage("predict", inputs, outputs, done, lambda say: self._predict(identity, say))
+
+    def _done(self, stage: str, inputs: Mapping[str, str]) -> bool:
+        """Whether the stage's manifest says that it has been done with these inputs, and nobody wants it done again."""
+        path = self.workspace.manifest(stage)
+        return not self.fresh and finished(path, self.workspace.root, _with_code(inputs)) is not None
 
     def _stage(
         self,
         stage: str,
         inputs: Mapping[str, str],
         outputs: Sequence[str],
+        done: bool,
         work: Callable[[Say], Mapping[str, Any]],
-        anyway: bool = False,
-    ) -> bool:
-        """Runs `work` unless the stage's manifest says that it has been done with these inputs; writes the manifest last.
-        `anyway`: whatever it says. Returns whether it ran."""
-        path, root = self.workspace.manifest(stage), self.workspace.root
-        inputs = {**inputs, "code": code_digest()}
-        if not self.fresh and not anyway and finished(path, root, inputs):
+    ) -> None:
+        """Does the work of a stage unless it is `done`, and writes its manifest last."""
+        if done:
             self._say(stage, "nothing changed")
-            return False
+            return
         if stage != "prepare" and "torch" not in sys.modules:
             self._say(stage, "loading torch, transformers and peft")
+        if is_main_process():
+            self.workspace.run_record.unlink(missing_ok=True)  # it would speak of what is about to change
         figures = work(lambda text: self._say(stage, text))
         if is_main_process():
-            finish(path, root, stage, inputs, outputs, figures)
-        return True
+            path, root = self.workspace.manifest(stage), self.workspace.root
+            finish(path, root, stage, _with_code(inputs), outputs, figures)
 
     def _finetune(self, unfinished: Unfinished, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import accelerator_for

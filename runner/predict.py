@@ -52,7 +52,8 @@ def predict(
     if rows.truncated:
         say(f"{rows.truncated} dev inputs cut to prompt.max_length")
     decode = DECODERS[type(recipe.decoding)]
-    unfinished = Unfinished(workspace.at(workspace.unfinished_predictions), identity)
+    computed = f"{identity} {base.model.device.type} {base.precision}"  # rows of two kinds would be of none
+    unfinished = Unfinished(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
@@ -119,7 +120,7 @@ def _line(row: int, prediction: Prediction) -> bytes:
     tree: dict[str, Any] = {"row": row, "label": prediction.label, "probabilities": prediction.probabilities}
     if prediction.text is not None:
         tree["text"] = prediction.text
-    return (json.dumps(tree, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(tree, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 class Unfinished:

@@ -42,6 +42,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.finishing = False
         """Whether the step at hand is finished first; else the run ends wherever the signal finds it."""
+        self.raised = False
+        """Whether it has been raised as Stopped somewhere."""
         self._number, self._since = 0, 0.0
         self._launcher = launcher_process()
 
@@ -56,6 +58,7 @@ class StopRequest:
     def raise_if_any(self) -> None:
         """Raises Stopped where a signal came that something has swallowed: one that meets a destructor, say."""
         if self.number:
+            self.raised = True
             raise Stopped(self.number)
 
     def note(self, number: int, frame: Any) -> None:
@@ -64,6 +67,7 @@ class StopRequest:
         if not again:
             self._number, self._since = number, time.monotonic()
         if not self.finishing:
+            self.raised = True
             raise Stopped(self._number)
         if not again:
             _tell("stopping after this step; once more to stop at once")
@@ -82,7 +86,7 @@ def listening() -> Iterator[StopRequest]:
     """For the length of the block, signals end the run with Stopped, or what the request says instead. One that is ignored
     (nohup) stays ignored.
 
-    A library's C code that meets a Stopped may make an error of its own of it: what comes after a signal is Stopped too."""
+    A library's C code that meets a Stopped may make an error of its own of it: what comes after one is Stopped too."""
     request = StopRequest()
     before = {each: signal.getsignal(each) for each in SIGNALS}
     heard = [each for each in SIGNALS if before[each] != signal.SIG_IGN]
@@ -92,7 +96,7 @@ def listening() -> Iterator[StopRequest]:
     try:
         yield request
     except Exception as error:
-        if request.number:
+        if request.raised:
             raise Stopped(request.number) from error
         raise
     finally:

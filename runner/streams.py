@@ -43,15 +43,17 @@ class PatientStream:
 
 @contextmanager
 def patient_streams() -> Iterator[None]:
-    """For the length of the block, standard output and error are patient, and write what a terminal lacks as escapes."""
+    """For the length of the block, standard output and error are patient, and write what a terminal lacks as escapes. One
+    that was closed before the start (`>&-`) goes nowhere."""
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without an arrow is no reason to stop
-    sys.stdout, sys.stderr = PatientStream(sys.stdout), PatientStream(sys.stderr)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        sys.stdout, sys.stderr = (PatientStream(nowhere if stream is None else stream) for stream in before)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            sys.stdout, sys.stderr = before

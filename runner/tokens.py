@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Union, overload
 
-from runner.files import intact, seal, sealed
+from runner.files import aside_in, intact, seal, sealed
 
 ENCODED_AT_ONCE = 1000
 """Texts tokenised between two writes: as many rows are in memory."""
@@ -125,7 +125,7 @@ def _store(tokenizer: Any, texts: Iterable[str], folder: Path, key: str) -> Path
     import pyarrow as pa  # datasets brings it and reads its files
 
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".{key}.partial"
+    aside = aside_in(folder, key)
     schema = pa.schema([("ids", pa.list_(pa.int32()))])
     left = iter(texts)
     with aside.open("wb") as file:

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from transformers import get_scheduler
 
 from runner.adapter import adapter_state
-from runner.checkpoint import Checkpoints, random_state, set_random_state
+from runner.checkpoint import Checkpoints, Kept, random_state, set_random_state
 from runner.errors import UserError
 from runner.exchange import add_up, agree, gathered, share
 from runner.holdout import Evaluation, Holdout
@@ -60,11 +60,13 @@ class TrainingLoop:
         accelerator: Accelerator,
         metrics: Path,
         checkpoints: Checkpoints,
+        computed: Mapping[str, str],
         say: Callable[[str], None],
     ) -> None:
+        """`metrics`: the file that gets a line now and then. `computed`: how this run computes, for its checkpoints."""
         self.train, self.rows, self.prompt, self.layout = train, rows, prompt, layout
         self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
-        self.checkpoints, self.say = checkpoints, say
+        self.checkpoints, self.computed, self.say = checkpoints, computed, say
         self.size = train.batch_size * train.accumulation
         self.rows_at_once = -(-train.batch_size // accelerator.num_processes)
         """Rows that a process computes at once: its part of the recipe's batch, less where memory has run out."""
@@ -76,9 +78,9 @@ class TrainingLoop:
         self.evaluations: list[Evaluation] = []
         self.best: Optional[Best] = None
 
-    def run(self, model: Any, scorer: LabelScorer) -> list[Evaluation]:
-        """All epochs, or those that a checkpoint leaves. Returns the hold-out's evaluation after each and leaves the best
-        one in `self.best`. Raises Stopped, with a checkpoint behind it, when a signal asks for it."""
+    def run(self, model: Any, scorer: LabelScorer, kept: Optional[Kept]) -> list[Evaluation]:
+        """All epochs, or those that the checkpoint `kept` leaves. Returns the hold-out's evaluation after each and leaves
+        the best one in `self.best`. Raises Stopped, with a checkpoint behind it, when a signal asks for it."""
         train, accelerator = self.train, self.accelerator
         trained = {name: parameter for name, parameter in scorer.named_parameters() if parameter.requires_grad}
         parameters = list(trained.values())
@@ -87,9 +89,8 @@ class TrainingLoop:
         steps = train.epochs * per_epoch
         scheduler = get_scheduler(train.schedule, optimizer, math.ceil(train.warmup * steps), steps)
         share(accelerator, parameters)
-        kept = self.checkpoints.load()
         if kept is not None:
-            self._restore(kept, trained, optimizer, scheduler)
+            self._restore(kept.state, trained, optimizer, scheduler)
             self.say(f"going on behind step {self.step} of {steps}, from a checkpoint")
         total = train.epochs * len(self.rows.suffixes)
         started = time.perf_counter() - self.seconds
@@ -99,7 +100,8 @@ class TrainingLoop:
             saved = time.perf_counter()
 
             def rest(epoch_ended: bool = False) -> None:
-                """Between two steps: keeps a checkpoint where one is due, and ends where somebody asks for it."""
+                """Between two steps, or two batches of the hold-out: keeps a checkpoint where one is due, and ends where
+                somebody asks for it."""
                 nonlocal saved
                 now = time.perf_counter()
                 stop, due = self._agree(asked, epoch_ended or now - saved > 60 * train.checkpoint_minutes)
@@ -108,24 +110,25 @@ class TrainingLoop:
                     safe = self._keep(trained, optimizer, scheduler)
                     saved = time.perf_counter()
                 if stop:
-                    raise Stopped(
-                        stop, f"behind step {self.step} of {steps}", "there" if safe else "the last checkpoint"
+                    last = (
+                        "the last checkpoint" if self.checkpoints.there() else "the start: no checkpoint could be kept"
                     )
+                    raise Stopped(stop, f"behind step {self.step} of {steps}", "there" if safe else last)
 
             while self.epoch <= train.epochs:
                 scorer.train()
                 for _ in self._epoch(scorer, parameters, optimizer, scheduler, bar):
                     rest()
-                self._judge(model, scorer, bar)
+                self._judge(model, scorer, bar, rest)
                 rest(epoch_ended=True)
         self.seconds = time.perf_counter() - started
         if accelerator.is_main_process:
             self.checkpoints.prune(1)  # the room of the others may be what the adapter needs
         return self.evaluations
 
-    def _judge(self, model: Any, scorer: LabelScorer, bar: Any) -> None:
-        """The end of an epoch: what it is worth, and whether it is the best."""
-        evaluation = self.holdout.evaluate(scorer)
+    def _judge(self, model: Any, scorer: LabelScorer, bar: Any, rest: Callable[[], None]) -> None:
+        """The end of an epoch: what it is worth, and whether it is the best. Cut in between, it is done again."""
+        evaluation = self.holdout.evaluate(scorer, rest)
         if not math.isfinite(evaluation.loss):
             raise UserError(
                 f"the hold-out's loss became {evaluation.loss} in epoch {self.epoch}", "lower train.learning_rate"
@@ -221,22 +224,29 @@ class TrainingLoop:
         return stop, bool(due)
 
     def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> bool:
-        """Writes a checkpoint. Every process takes part, for its own random numbers. Returns whether it could be written,
-        which the main process knows."""
+        """Writes a checkpoint. Every process takes part, for its own random numbers, and none goes on before it is written:
+        one that ended here would have the launcher end the main one. Returns whether it could be written."""
         randoms = gathered(self.accelerator, [random_state()])
-        if not self.accelerator.is_main_process:
-            return True
+        main = self.accelerator.is_main_process
+        kept = self._write(trained, optimizer, scheduler, randoms) if main else True
+        return not agree(self.accelerator, [int(not kept)])[0]
+
+    def _write(
+        self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any, randoms: Sequence[Any]
+    ) -> bool:
         best = None
         if self.best is not None:
             state = dict(self.best.state)
             best = {"epoch": self.best.epoch, "evaluation": self.best.evaluation.figures(), "state": state}
         return self.checkpoints.save(
             self.step,
+            len(self.evaluations),
+            self.computed,
             {
                 "parameters": {name: parameter.detach().cpu() for name, parameter in trained.items()},
                 "optimizer": optimizer.state_dict(),
                 "scheduler": scheduler.state_dict(),
-                "random": randoms,
+                "random": list(randoms),
                 "place": [self.epoch, self.done, self.step, self.rows_at_once, self.skipped, self.in_a_row],
                 "evaluations": [evaluation.figures() for evaluation in self.evaluations],
                 "best": best,

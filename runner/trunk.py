@@ -25,11 +25,16 @@ import transformers
 
 from runner.base_model import Base
 from runner.errors import UserError
-from runner.files import intact, seal, sealed
+from runner.files import aside_in, intact, seal, sealed
+from runner.layout_choice import Choice
 from runner.layouts import Batch, Layout
 from runner.prompt import Prompt
+from runner.run_record import code_digest
 from runner.scorer import LabelScorer
 from runner.stack import body, layer_output
+
+STORED_AT_ONCE = 8
+"""Rows computed at once for the store: a fixed number, for the last bits of a state depend on who is computed beside it."""
 
 
 class Trunk:
@@ -88,22 +93,21 @@ def open_trunk(
     first: int,
     prompt: Prompt,
     suffixes: Sequence[Sequence[int]],
-    layout: Layout,
-    size: int,
+    choice: Choice,
     folder: Path,
     say: Callable[[str], None],
 ) -> Trunk:
     """The trunk of these rows below layer `first`, from `folder` if it has been stored there, else computed and stored.
 
-    `size` rows are computed at once, laid by `layout`. Raises UserError where the disk has no room for it, or the model's
-    layers cannot be found."""
+    Rows are laid by the layout of `choice`. Raises UserError where the disk has no room for it, or
+    the model's layers cannot be found."""
     if not hasattr(body(base.model), "layers"):
         raise UserError(
             f"train.keep_trunk: cannot find the layers of {type(base.model).__name__}", "set train.keep_trunk: false"
         )
     tokens = len(prompt.prefix) + sum(map(len, suffixes))
     width, dtype = base.model.config.hidden_size, base.model.dtype
-    key = _key(base, first, prompt, suffixes)
+    key = _key(base, first, prompt, suffixes, choice.name)
     nbytes = tokens * width * torch.finfo(dtype).bits // 8
     path = sealed(folder, key, ".states")
     if path is not None and not intact(path):
@@ -114,6 +118,7 @@ def open_trunk(
         say(f"trunk: layers 0 to {first - 1} are stored, {nbytes / 1e6:,.1f} MB")
     else:
         folder.mkdir(parents=True, exist_ok=True)
+        aside = aside_in(folder, key)
         free = shutil.disk_usage(folder).free
         if nbytes > 0.9 * free:
             raise UserError(
@@ -121,15 +126,16 @@ def open_trunk(
                 "make room, or set train.keep_trunk: false",
             )
         say(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
-        path = _store(scorer, first, prompt, suffixes, layout, size, folder / f".{key}.partial", tokens, nbytes)
+        path = _store(scorer, first, prompt, suffixes, choice.layout, aside, tokens, nbytes)
     stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
     return Trunk(first, prompt, suffixes, stored)
 
 
-def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> str:
+def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]], layout: str) -> str:
+    """Of all that the states depend on, to the last bit."""
     hasher = hashlib.sha256()
-    versions = (torch.__version__, transformers.__version__, base.model.device.type)
-    hasher.update(json.dumps([base.digest, base.precision, first, prompt.digest(), versions]).encode())
+    computed = (torch.__version__, transformers.__version__, code_digest(), base.model.device.type, layout)
+    hasher.update(json.dumps([base.digest, base.precision, first, prompt.digest(), computed]).encode())
     for suffix in suffixes:
         hasher.update(_name(suffix))
     return hasher.hexdigest()[:32]
@@ -147,7 +153,6 @@ def _store(
     prompt: Prompt,
     suffixes: Sequence[Sequence[int]],
     layout: Layout,
-    size: int,
     aside: Path,
     tokens: int,
     nbytes: int,
@@ -163,8 +168,8 @@ def _store(
     place = head
     training = scorer.training
     scorer.eval()
-    for begin in range(0, len(suffixes), size):
-        rows = suffixes[begin : begin + size]
+    for begin in range(0, len(suffixes), STORED_AT_ONCE):
+        rows = suffixes[begin : begin + STORED_AT_ONCE]
         batch = layout(prompt, rows)
         states = _states(model, first, batch).cpu()
         if begin == 0:

@@ -19,6 +19,9 @@ from runner.files import write_aside
 CHECKPOINTS = "step-*.checkpoint"
 """The checkpoints in an unfinished run's folder."""
 
+IDENTITY = "identity.json"
+"""The file in it that says which run it is."""
+
 
 class Unfinished:
     """The unfinished runs of one dataset, seen from a run that may be one of them."""
@@ -29,8 +32,8 @@ class Unfinished:
         self.all, self.folder = folder, folder / hashlib.sha256(self._text.encode()).hexdigest()[:16]
 
     def there(self) -> bool:
-        """Whether this very run has left a checkpoint."""
-        return any(self.folder.glob(CHECKPOINTS))
+        """Whether this very run has begun and has not come to its end."""
+        return (self.folder / IDENTITY).exists()
 
     def others(self) -> list[Path]:
         """Folders of other runs that have left one."""
@@ -48,7 +51,7 @@ class Unfinished:
         """What sets another run apart, a line for each value."""
         now = json.loads(self._text)
         try:
-            then = dict(json.loads((other / "identity.json").read_text(encoding="utf-8")))
+            then = dict(json.loads((other / IDENTITY).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return "  what it was is not to be read"
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
@@ -56,7 +59,7 @@ class Unfinished:
 
     def begin(self) -> None:
         """Makes this run's folder."""
-        write_aside(self.folder / "identity.json", f"{self._text}\n".encode())
+        write_aside(self.folder / IDENTITY, f"{self._text}\n".encode())
 
     def clear(self) -> None:
         """Removes every unfinished run: this one is finished, or the user wants to start over."""

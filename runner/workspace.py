@@ -125,7 +125,10 @@ def locate_table(name: str, root: Path, dataset: str) -> Path:
     the file may also lie one up: `questionBData/QQP_train.tsv`, the flat layout."""
     path = root / os.path.expanduser(name)
     flat = path.parent.parent / path.name
-    return flat if path.parent.name == dataset and not path.exists() and flat.exists() else path
+    inside = (
+        os.path.dirname(name) != ""
+    )  # the workspace's own folder may be named like the dataset: above it is not ours
+    return flat if inside and path.parent.name == dataset and not path.exists() and flat.exists() else path
 
 
 def shown(path: Path, root: Path) -> str:

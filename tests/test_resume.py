@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import adapter, checkpoint, files, finetune, layout_choice, pipeline, predict, prefix_cache, training
+from runner import adapter, base_model, checkpoint, files, finetune, pipeline, predict, prefix_cache, training
 from runner.command import main
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
@@ -114,7 +114,7 @@ def test_a_signal_ends_the_step_and_keeps_a_checkpoint(
     assert outputs(workspace) == whole
 
 
-@pytest.mark.parametrize(("disk", "place"), [("free", "there"), ("full", "the last checkpoint")])
+@pytest.mark.parametrize(("disk", "place"), [("free", "there"), ("full", "the start: no checkpoint could be kept")])
 def test_the_command_says_how_it_was_stopped(
     workspace: Path, tiny_base: Path, disk: str, place: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -303,7 +303,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     kept[-1].write_bytes(data[:-9] if damage == "cut" else data)
     run(workspace, tiny_base)
     out = capsys.readouterr().out
-    assert f"WARNING: {kept[-1]} is damaged (it does not hold what was written), going on from the one before" in out
+    assert f"WARNING: {kept[-1]} was damaged (it does not hold what was written) and is removed" in out
     assert "going on behind step 2 of 12" in out
     assert outputs(workspace) == whole
 
@@ -318,6 +318,116 @@ def test_a_checkpoint_is_kept_behind_every_epoch(
     run(workspace, tiny_base, train={"checkpoint_minutes": 60})
     assert "going on behind step 8 of 12" in capsys.readouterr().out
     assert outputs(workspace) == whole
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_takes_the_place_of_no_later_one(
+    workspace: Path, tiny_base: Path, whole: list[bytes], damaged: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Cut again behind an earlier step than the damaged one's."""
+    with monkeypatch.context() as patch:
+        cut_at(patch, training.TrainingLoop, "_accumulate", 10)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    folder = workspace / "saved_model/.checkpoints/tiny"
+    for path in sorted(folder.glob("*/step-*"))[-damaged:]:
+        path.write_bytes(path.read_bytes()[:-1])
+    first = 10 - 1 - damaged if damaged == 1 else 0  # one of the two is left, or none
+    with monkeypatch.context() as patch:
+        cut_at(patch, training.TrainingLoop, "_accumulate", 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    assert max(path.name[:13] for path in folder.glob("*/step-*")) == f"step-{first + 1:08d}"
+    capsys.readouterr()
+    run(workspace, tiny_base)
+    assert f"going on behind step {first + 1} of 12" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error\n  next: run again"),
+        (MemoryError(), "out of memory: MemoryError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory: DefaultCPUAllocator"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    workspace: Path,
+    tiny_base: Path,
+    whole: list[bytes],
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    kept = stopped(workspace, tiny_base, monkeypatch)
+    path = str(write_recipe(workspace, recipe_tree(tiny_base, **OFTEN)))
+    with monkeypatch.context() as patch:
+        cut_at(patch, checkpoint.torch, "load", 1, error)
+        assert main([path, "--workspace", str(workspace)]) == 2
+    assert said in capsys.readouterr().err
+    assert all(one.exists() for one in kept)
+    assert main([path, "--workspace", str(workspace)]) == 0
+    assert outputs(workspace) == whole
+
+
+def test_a_folder_of_checkpoints_that_somebody_has_removed_is_made_again(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real, calls = training.TrainingLoop._accumulate, [0]
+
+    def removed(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2:
+            shutil.rmtree(workspace / "saved_model/.checkpoints")
+        if calls[0] == 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.TrainingLoop, "_accumulate", removed)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    run(workspace, tiny_base)
+    out = capsys.readouterr().out
+    assert "WARNING: no checkpoint" not in out
+    assert "going on behind step 4 of 12" in out
+    assert outputs(workspace) == whole
+
+
+def test_a_signal_during_the_hold_out_does_not_wait_for_its_end(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The epoch is judged again by the run that goes on."""
+    real, batches = training.Holdout._score, []
+
+    def signalled(*arguments: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 3:  # the untuned base's, the first epoch's, the second's
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Holdout, "_score", signalled)
+        with pytest.raises(Stopped, match="behind step 8 of 12"):
+            run(workspace, tiny_base)
+    assert len(batches) == 3
+    run(workspace, tiny_base)
+    assert "going on behind step 8 of 12" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+def test_an_error_behind_a_noted_signal_is_shown(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr(training.TrainingLoop, "_accumulate", fails)
+    with pytest.raises(ValueError, match="a bug of ours"):
+        run(workspace, tiny_base)
 
 
 def test_with_every_checkpoint_damaged_the_run_starts_over(
@@ -358,6 +468,7 @@ def test_another_surrounding_is_another_run(
         differs = "  torch: then '.*', now '1.0'"
     else:
         monkeypatch.setattr(pipeline, "wait_for_everyone", lambda: None)
+        monkeypatch.setattr(pipeline, "as_main_says", lambda decide: decide())
         monkeypatch.setenv("WORLD_SIZE", "2")
         differs = "  processes: then 1, now 2"
     with pytest.raises(UserError, match=f"(?s)it was another one\n.*{differs}"):
@@ -387,16 +498,70 @@ def test_what_is_no_checkpoint_is_passed_over(
         files.seal(folder / "x", "step-00000099", ".checkpoint")
     run(workspace, tiny_base)
     out = capsys.readouterr().out
-    assert ("is damaged" in out) == (what != "folder")
+    assert ("was damaged" in out) == (what != "folder")
     assert "going on behind step 3 of 12" in out
     assert outputs(workspace) == whole
 
 
+def in_bf16(patch: pytest.MonkeyPatch) -> None:
+    """What `precision: auto` means on another machine."""
+    real = base_model.load_base
+    patch.setattr(base_model, "load_base", lambda folder, precision, *rest: real(folder, "bf16", *rest))
+
+
 def test_a_run_computed_otherwise_is_refused(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(workspace, tiny_base, monkeypatch)
-    monkeypatch.setattr(finetune, "choose_layout", lambda *rest: layout_choice.choose_layout("padded", *rest[1:]))
-    with pytest.raises(UserError, match=r"precision fp32, layout packed; now it would be device cpu.*layout padded"):
+    before = outputs_of(workspace)
+    in_bf16(monkeypatch)
+    with pytest.raises(UserError, match=r"precision fp32, layout packed; now it would be device cpu, precision bf16"):
         run(workspace, tiny_base)
+    assert outputs_of(workspace) == before
+
+
+def test_predictions_that_were_computed_otherwise_are_made_again(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(workspace, tiny_base)
+    (workspace / "result/manifest_tiny.json").unlink()
+    with monkeypatch.context() as patch:
+        cut_at(patch, predict, "_line", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    in_bf16(monkeypatch)
+    run(workspace, tiny_base)
+    assert "going on behind row" not in capsys.readouterr().out
+    mixed = outputs(workspace)
+    run(workspace, tiny_base, decoding={"kind": "generate"})
+    run(workspace, tiny_base)
+    assert outputs(workspace) == mixed
+
+
+@pytest.mark.parametrize("full", ["first", "then"])
+def test_a_run_goes_on_in_the_layout_that_it_had(
+    workspace: Path, tiny_base: Path, full: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Whether the proof of a layout fits may have changed: another program's memory is in the way, or no more."""
+    real = training.LabelScorer.forward
+
+    def no_room(scorer: Any, batch: Any, targets: Any = None) -> Any:
+        if not scorer.training and "position_ids" in batch.inputs:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(scorer, batch, targets)
+
+    with monkeypatch.context() as patch:
+        if full == "first":
+            patch.setattr(training.LabelScorer, "forward", no_room)
+        stopped(workspace, tiny_base, monkeypatch)
+    if full == "first":
+        run(workspace, tiny_base)
+        out = capsys.readouterr().out
+        assert "layout padded: packed could not be tried (OutOfMemoryError: CUDA out of memory)" in out
+        assert "layout padded: as was wanted" in out
+        assert "going on behind step 3 of 12" in out
+    else:
+        monkeypatch.setattr(training.LabelScorer, "forward", no_room)
+        with pytest.raises(UserError, match=r"packed could not be tried \(OutOfMemoryError: CUDA out of memory"):
+            run(workspace, tiny_base)
 
 
 def test_an_unfinished_run_is_kept_while_another_is_asked_for(
@@ -576,6 +741,37 @@ def test_out_of_memory_halves_the_rows_at_once_and_nothing_else(
         cut_at(patch, training.LabelScorer, "forward", 12, error)
         run(workspace, tiny_base, fresh=True, lora={"lora_dropout": 0})
     assert "from here 2 rows at once, the same 4 rows a step" in capsys.readouterr().out
+    one, other = (load(data) for data in (expected, outputs(workspace)[0]))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-6, rtol=1e-4)
+
+
+def test_out_of_memory_in_the_middle_of_a_step_counts_no_row_twice(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The first half of the step's rows have left their gradient when the second half does not fit. Checkpoints remember."""
+    how = {"lora": {"lora_dropout": 0}, "train": {"batch_size": 8}}
+    run(workspace, tiny_base, **how)
+    expected = outputs(workspace)[0]
+    real, sizes = training.LabelScorer.forward, []
+
+    def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
+        if scorer.training:
+            sizes.append(len(batch.lines))
+            if len(sizes) in (1, 3):
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            if len(sizes) == 8:
+                raise KeyboardInterrupt
+        return real(scorer, batch, targets)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.LabelScorer, "forward", full)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base, fresh=True, **how)
+        assert sizes == [8, 4, 4, 2, 2, 2, 2, 2]
+        run(workspace, tiny_base, **how)
+    assert "going on behind step 1 of 6" in capsys.readouterr().out
+    assert set(sizes[8:]) == {2}
     one, other = (load(data) for data in (expected, outputs(workspace)[0]))
     for name in one:
         torch.testing.assert_close(one[name], other[name], atol=1e-6, rtol=1e-4)

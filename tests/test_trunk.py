@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import recipe_tree, tiny_tokenizer, write_recipe
+from conftest import recipe_tree, tiny_tokenizer, write_recipe, write_tables
 from safetensors.torch import load_file
 from shapes import BLOCK_MASKS, model
 
-from runner import pipeline, split, trunk
+from runner import finetune, pipeline, split, trunk
 from runner.base_model import Base
 from runner.errors import UserError
+from runner.layout_choice import Choice
 from runner.layouts import LAYOUTS
 from runner.prompt import build_prompt
 from runner.recipe import PromptShape
@@ -58,13 +59,45 @@ def test_the_trunk_is_stored_once_for_every_seed_and_anew_for_other_rows(
     assert len(list((workspace / "pre_data/tiny/store/trunk").iterdir())) == 2
 
 
+def packed(own: Any) -> Choice:
+    return Choice("packed", LAYOUTS["packed"](own), "for this test")
+
+
+def test_states_of_rows_that_were_computed_otherwise_are_not_taken(workspace: Path, tiny_base: Path) -> None:
+    """They differ in the last bits, and so would the adapter. Another batch computes none otherwise."""
+    run(workspace, tiny_base, keep_trunk=True)
+    first = run(workspace, tiny_base, keep_trunk=True, batch_size=8)
+    run(workspace, tiny_base, keep_trunk=True, batch_size=8, layout="padded")
+    assert len(list((workspace / "pre_data/tiny/store/trunk").iterdir())) == 2
+    other = write_tables(workspace / "other")
+    again = run(other, tiny_base, keep_trunk=True, batch_size=8)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_what_a_dead_process_had_begun_to_store_makes_room(workspace: Path, tiny_base: Path) -> None:
+    store = workspace / "pre_data/tiny/store"
+    for kind in ("trunk", "tokens"):
+        (store / kind).mkdir(parents=True)
+        (store / kind / ".aa.partial").write_bytes(b"half")
+    run(workspace, tiny_base, keep_trunk=True)
+    assert not list(store.rglob("*.partial"))
+
+
+def test_a_trunk_that_says_what_is_no_number_is_not_called_exact(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "difference", lambda *rest: float("nan"))
+    with pytest.raises(UserError, match=r"train\.keep_trunk: is not exact for this model \(nan\)"):
+        run(workspace, tiny_base, keep_trunk=True)
+
+
 def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:
     own = model("Llama")
     prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
     suffixes = [[7, 8, 9], [10] * 6]
     scorer = LabelScorer(own, prompt.label_ids)
     base = Base(tiny_base, "fp32", own, tiny_tokenizer())
-    made = trunk.open_trunk(base, scorer, 1, prompt, suffixes, LAYOUTS["packed"](own), 2, tmp_path, print)
+    made = trunk.open_trunk(base, scorer, 1, prompt, suffixes, packed(own), tmp_path, print)
     ran: list[int] = []
     for number, layer in enumerate(body(own).layers):
         layer.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
@@ -82,7 +115,7 @@ def test_stored_states_that_are_damaged_are_stored_again(tiny_base: Path, tmp_pa
     prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
     scorer, base = LabelScorer(own, prompt.label_ids), Base(tiny_base, "fp32", own, tiny_tokenizer())
     for damaged in (False, True):
-        trunk.open_trunk(base, scorer, 1, prompt, [[7, 8, 9]], LAYOUTS["packed"](own), 2, tmp_path, print)
+        trunk.open_trunk(base, scorer, 1, prompt, [[7, 8, 9]], packed(own), tmp_path, print)
         assert ("is damaged, storing it again" in capsys.readouterr().out) == damaged
         (path,) = tmp_path.iterdir()
         data = path.read_bytes()
@@ -99,7 +132,7 @@ def test_the_trunk_is_exact_on_every_architecture(name: str, tiny_base: Path, tm
     scorer = LabelScorer(own, prompt.label_ids)
     layout = LAYOUTS["packed"](own)
     made = trunk.open_trunk(
-        Base(tiny_base, "fp32", own, tiny_tokenizer()), scorer, 1, prompt, suffixes, layout, 2, tmp_path, print
+        Base(tiny_base, "fp32", own, tiny_tokenizer()), scorer, 1, prompt, suffixes, packed(own), tmp_path, print
     )
     with made.installed(scorer), torch.no_grad():
         for rows in (suffixes, suffixes[:0:-1]):

@@ -57,7 +57,7 @@ def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch, code: in
     real, calls = getattr(owner, name), [0]
 
     def fails(*arguments: Any, **named: Any) -> Any:
-        reads = name == "open" and not set("wa") & set(str(named.get("mode", arguments[1] if arguments[1:] else "r")))
+        reads = name == "open" and not set("wax") & set(str(named.get("mode", arguments[1] if arguments[1:] else "r")))
         calls[0] += not reads
         if calls[0] == nth and not reads:
             raise OSError(code, os.strerror(code))
