@@ -28,8 +28,8 @@ then:
   python -m grading.score
 """
 
-OWN_ERROR = 6.0
-"""Seconds in which a launcher ends the other processes after one has failed; Accelerate 0.26 looks every 5 s."""
+MAIN_FIRST = 6.0
+"""Seconds in which a launcher ends the other processes after the main one has ended; Accelerate 0.26 looks every 5 s."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -78,6 +78,8 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
     except Stopped as stopped:
         if pipeline.is_main_process():
             print(stopped, file=sys.stderr)
+        else:
+            time.sleep(MAIN_FIRST)  # the launcher ends all when the first has ended: let that be the one that speaks
         return stopped.code
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
@@ -96,9 +98,9 @@ def _of_others(error: BaseException) -> Optional[UserError]:
 
 def _tell(error: UserError) -> None:
     """Prints an error once. Most meet every process alike, and the launcher ends the others when the first has said it;
-    one that is still there after `OWN_ERROR` seconds has met an error of its own."""
+    one that is still there after `MAIN_FIRST` seconds has met an error of its own."""
     if not pipeline.is_main_process():
-        time.sleep(OWN_ERROR)
+        time.sleep(MAIN_FIRST)
         print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
     print(error, file=sys.stderr)
 

@@ -225,7 +225,7 @@ IN_TWO = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 import torch
-from runner import command
+from runner import checkpoint, command
 from runner.accelerator import connect
 from runner.exchange import add_up, agree, gathered, share
 from runner.scorer import LabelScorer
@@ -260,25 +260,82 @@ assert run("whole") == 0
 LabelScorer.forward = forward
 assert run("cut") == 143
 assert run("cut") == 0
-assert bool(written) == (rank == 0), written
+
+def no_room(scorer, batch, targets=None):  # for the proof of the packed layout, on one of them
+    if rank == 1 and not scorer.training and "position_ids" in batch.inputs:
+        raise RuntimeError("CUDA out of memory")
+    return forward(scorer, batch, targets)
+
+LabelScorer.forward, calls[0] = no_room, 0
+assert run("layouts") == 143
+LabelScorer.forward = whole
+assert run("layouts") == 0
+
+LabelScorer.forward, calls[0] = forward, 0
+assert run("differing") == 143
+if rank == 1:  # its own view of the disk
+    intact = checkpoint.intact
+    checkpoint.intact = lambda path: False
+try:
+    code = run("differing")
+finally:
+    assert bool(written) == (rank == 0), written
+assert code == 2, code
 """
 
 
 def test_two_processes_go_on_to_the_same_bytes_when_one_was_asked_to_stop(tmp_path: Path, tiny_base: Path) -> None:
-    """Each has its own dropout. What they tell each other is looked at one by one, and only the main one writes."""
+    """Each has its own dropout. What they tell each other is looked at one by one, and only the main one writes. They take
+    the same layout and the same checkpoint, or none."""
     from conftest import write_tables
 
-    for name in ("whole", "cut"):
+    for name in ("whole", "cut", "layouts", "differing"):
         (tmp_path / name).mkdir()
         write_tables(tmp_path / name)
         write_recipe(tmp_path / name, recipe_tree(tiny_base, lora={"lora_dropout": 0.5}, **ONE_EPOCH))
     (tmp_path / "in_two.py").write_text(IN_TWO.format(root=str(ROOT)))
     done = launch(tmp_path, *TWO, "in_two.py")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count("stopped by SIGTERM behind step 2 of 4") == 1
-    assert "going on behind step 2 of 4" in done.stdout
+    said = done.stdout + done.stderr
+    assert "AssertionError" not in said, said
+    assert done.stderr.count("stopped by SIGTERM behind step 2 of 4") == 3
+    assert done.stdout.count("going on behind step 2 of 4") == 2
     for name in ("saved_model/tiny/adapter_model.safetensors", "result/predictions_tiny.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+    assert "layout padded: a faster one is not for every process" in done.stdout
+    assert "layout padded: as was wanted" in done.stdout
+    assert (tmp_path / "layouts/result/result_tiny.txt").exists()
+    assert "it does not hold what was written here, but it does for the main process" in done.stderr
+    assert not (tmp_path / "differing/saved_model/tiny").exists()
+    assert len(list((tmp_path / "differing/saved_model/.checkpoints").rglob("*.checkpoint"))) == 1
+
+
+SAVES_SLOWLY = """
+import os, signal, sys, time
+sys.path.insert(0, {root!r})
+from runner import checkpoint, command
+from runner.scorer import LabelScorer
+whole, calls, seal = LabelScorer.forward, [0], checkpoint.seal
+def forward(scorer, batch, targets=None):
+    calls[0] += scorer.training
+    if calls[0] == 2 and os.environ["RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return whole(scorer, batch, targets)
+LabelScorer.forward = forward
+checkpoint.seal = lambda *rest: (time.sleep(3), seal(*rest))
+command.MAIN_FIRST = 0  # so that the other one ends as soon as it may
+sys.exit(command.main())
+"""
+
+
+def test_no_process_ends_before_the_main_one_has_written_the_checkpoint(tmp_path: Path, tiny_base: Path) -> None:
+    """One that did would have the launcher end the main one."""
+    from conftest import write_tables
+
+    write_tables(tmp_path)
+    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
+    (tmp_path / "slow.py").write_text(SAVES_SLOWLY.format(root=str(ROOT)))
+    launch(tmp_path, *TWO, "slow.py", "tiny.yaml")
+    assert len(list((tmp_path / "saved_model/.checkpoints").rglob("step-00000002-*.checkpoint"))) == 1
 
 
 STOPS_ONCE = """
