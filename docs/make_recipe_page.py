@@ -52,7 +52,7 @@ def _section(name: str, shape: Any, skip: bool = False) -> str:
             rows.append(f"| [`{field.name}`](#{field.name}) | a mapping | | {words[field.name]} |")
             continue
         limits = " and ".join(
-            f"{text} {field.metadata[limit]:g}" for limit, text in LIMITS.items() if limit in field.metadata
+            f"{text} {field.metadata[limit]:.12g}" for limit, text in LIMITS.items() if limit in field.metadata
         )
         kind = f"{_kind(hint)}, {limits}" if limits else _kind(hint)
         rows.append(f"| `{field.name}` | {kind} | {_default(field.default)} | {words[field.name]} |")

@@ -40,9 +40,10 @@ def new_adapter(base: Base, lora: Lora) -> Iterator[Any]:
 def saved_adapter(base: Base, folder: Path) -> Iterator[Any]:
     """The base with the adapter in `folder` in it, for the length of the block. Raises UserError where it does not fit."""
     try:
-        model = PeftModel.from_pretrained(base.model, folder)
         with safe_open(str(folder / contract.ADAPTER_WEIGHTS), framework="pt") as file:
             saved = set(file.keys())
+        # behind it: where that file is missing, PEFT would look for pickled weights, and for its own on a hub
+        model = PeftModel.from_pretrained(base.model, folder)
     except Exception as error:  # damaged or foreign files raise errors of many libraries' own
         raise UserError(
             f"the adapter in {folder} does not load into {base.folder}: {' '.join(str(error).split())[:300]}",
@@ -108,5 +109,11 @@ def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) ->
 
 
 def _linear_layers(model: Any) -> str:
-    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    """A line that names them, with an adapter in them or not."""
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "lora_" not in name and not name.endswith(".base_layer")
+    }
+    names |= {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "base_layer")}
     return f"the model's linear layers are {', '.join(sorted(names - {'lm_head'}))}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from grading import contract
 from runner.errors import UserError
 from runner.files import digest_folder
 from runner.recipe import Recipe
@@ -78,13 +79,23 @@ def find_base(name: str, root: Path, trusted: bool = False) -> Path:
 
 def _require_safetensors(folder: Path) -> None:
     """Raises UserError where a folder has other weights, or an index that names others: even with `weights_only`, reading a
-    pickle has run code (CVE-2025-32434, torch before 2.6)."""
+    pickle has run code (CVE-2025-32434, torch before 2.6). So it does for a folder that holds an adapter: transformers would
+    load that too, from wherever it says, and no longer tell which weights of the base are missing."""
+    if (folder / contract.ADAPTER_CONFIG).exists():
+        raise UserError(
+            f"base: {folder} holds an adapter ({contract.ADAPTER_CONFIG})",
+            "name the model below it; or merge the two and save the result as a base of its own",
+        )
     named = [path.name for path in folder.glob("*.safetensors")]
     for index in folder.glob("*.safetensors.index.json"):
         try:
             named += dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
         except (OSError, ValueError, TypeError, KeyError):
             raise UserError(f"base: {index} is no index of weights", "copy or save the model again") from None
+    there = {path.name for path in folder.iterdir()}
+    far = sorted({str(name) for name in named} - there)
+    if far and far[0].endswith(".safetensors"):
+        raise UserError(f"base: {folder} has {far[0]} in its index, which does not lie in it", "copy the model again")
     other = sorted({str(name) for name in named if not str(name).endswith(".safetensors")})
     if other or not named:
         raise UserError(

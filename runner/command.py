@@ -15,6 +15,7 @@ from runner import __version__, pipeline
 from runner.errors import UserError
 from runner.launcher import shortfall
 from runner.memory import out_of_memory, too_little
+from runner.network import without_secrets
 from runner.recipe_file import is_override, load_recipes
 from runner.stopping import Stopped
 from runner.streams import patient_streams
@@ -102,7 +103,7 @@ def _tell(error: UserError) -> None:
     if not pipeline.is_main_process():
         time.sleep(MAIN_FIRST)
         print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
-    print(error, file=sys.stderr)
+    print(without_secrets(str(error)), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -53,10 +53,16 @@ def read_manifest(path: Path) -> Optional[Manifest]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(**tree)
-    except (OSError, ValueError, TypeError):  # missing, cut short, or of another version: all mean the same
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):  # missing, cut short, of another version: all mean the same
         return None
-    whole = isinstance(manifest.inputs, dict) and isinstance(manifest.outputs, dict) and manifest.schema == SCHEMA
-    return manifest if whole else None
+    tables = (manifest.inputs, manifest.outputs)
+    whole = all(isinstance(table, dict) and all(isinstance(value, str) for value in table.values()) for table in tables)
+    return manifest if whole and manifest.schema == SCHEMA else None
 
 
 def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional[Manifest]:
@@ -66,6 +72,6 @@ def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional
         return None
     try:
         unchanged = all(digest(workspace / name) == value for name, value in manifest.outputs.items())
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
     return manifest if unchanged else None

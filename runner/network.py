@@ -1,8 +1,10 @@
-"""The network: for a recipe that says `offline: true`, this process opens no connection to another machine, and cannot."""
+"""The network: for a recipe that says `offline: true`, this process opens no connection to another machine, and cannot; and
+what of it must not be told."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from typing import Any
@@ -18,6 +20,14 @@ def forbid() -> None:
     Processes of one launch meet on this machine by the loopback address, which stays open."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read by the hub's client when it is imported, so that it does not even try
     sys.addaudithook(_refuse)
+
+
+def without_secrets(text: str) -> str:
+    """The text without what opens doors: a name and password in an address, the hub's token."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        token = os.environ.get(name, "").strip()
+        text = text.replace(token, "…") if token else text
+    return re.sub(r"\bhf_\w{8,}", "hf_…", re.sub(r"//[^/@\s]+@", "//…@", text))
 
 
 # https://docs.python.org/3/library/audit_events.html

@@ -18,13 +18,13 @@ from typing import Any
 
 from grading import contract
 from runner import network
-from runner.base_model import Base, Bases
+from runner.base_model import Bases
 from runner.errors import UserError
 from runner.files import digest, folder_aside, settle
 from runner.lock import locked
 from runner.manifest import Manifest, finish, finished, read_manifest
 from runner.prepare import prepare, table_changed
-from runner.prompt import Prompt, build_prompt
+from runner.prompt import prompt_of
 from runner.recipe import Recipe
 from runner.recipe_file import LoadedRecipe
 from runner.recipe_rules import dev_forms
@@ -133,7 +133,6 @@ class Work:
             "train": digest(train.path),
             "dev": digest(dev.path),
         }
-        outputs = (self.workspace.train, self.workspace.holdout, self.workspace.dev)
 
         def work(say: Say) -> Mapping[str, Any]:
             figures = prepare(recipe, train, dev, self.workspace, say)
@@ -142,7 +141,7 @@ class Work:
                     raise table_changed(table)
             return figures
 
-        self._stage("prepare", inputs, outputs, self._done("prepare", inputs), work)
+        self._stage("prepare", inputs, self._done("prepare", inputs), work)
 
     def finetune(self) -> None:
         """Records → adapter. Every process takes part."""
@@ -162,9 +161,8 @@ class Work:
             "processes": int(os.environ.get("WORLD_SIZE", "1")),
         }
         unfinished = Unfinished(self.workspace.at(self.workspace.checkpoints), identity)
-        outputs = [f"{self.workspace.adapter}/{name}" for name in ADAPTER_FILES]
         done = as_main_says(lambda: not unfinished.there() and self._done("finetune", inputs))
-        self._stage("finetune", inputs, outputs, done, lambda say: self._finetune(unfinished, say))
+        self._stage("finetune", inputs, done, lambda say: self._finetune(unfinished, say))
         if not is_main_process():
             return
         if not done:  # the adapter is in its place: there is nothing to go on with
@@ -178,7 +176,7 @@ class Work:
         if not is_main_process():
             return
         prepared, trained = self._require("prepare"), self._require("finetune")
-        if trained.inputs["base"] != self.bases.digest(self.recipe):
+        if trained.inputs.get("base") != self.bases.digest(self.recipe):
             raise UserError(
                 f"{self.workspace.adapter}: the adapter was trained on another base than {self.recipe.base}",
                 "name the base that it was trained on, or train it on this one: leave --stages out",
@@ -192,9 +190,17 @@ class Work:
             "dev": prepared.outputs[self.workspace.dev],
         }
         identity = hashlib.sha256(json.dumps(_with_code(inputs), sort_keys=True).encode()).hexdigest()
-        outputs = (self.workspace.result, self.workspace.predictions)
         done = not self.workspace.at(self.workspace.unfinished_predictions).exists() and self._done("predict", inputs)
-        self._stage("predict", inputs, outputs, done, lambda say: self._predict(identity, say))
+        self._stage("predict", inputs, done, lambda say: self._predict(identity, say))
+
+    def _outputs(self, stage: str) -> Sequence[str]:
+        """What a stage writes, by its paths from the workspace."""
+        place = self.workspace
+        return {
+            "prepare": (place.train, place.holdout, place.dev),
+            "finetune": [f"{place.adapter}/{name}" for name in ADAPTER_FILES],
+            "predict": (place.result, place.predictions),
+        }[stage]
 
     def _done(self, stage: str, inputs: Mapping[str, str]) -> bool:
         """Whether the stage's manifest says that it has been done with these inputs, and nobody wants it done again."""
@@ -205,7 +211,6 @@ class Work:
         self,
         stage: str,
         inputs: Mapping[str, str],
-        outputs: Sequence[str],
         done: bool,
         work: Callable[[Say], Mapping[str, Any]],
     ) -> None:
@@ -220,7 +225,7 @@ class Work:
         figures = work(lambda text: self._say(stage, text))
         if is_main_process():
             path, root = self.workspace.manifest(stage), self.workspace.root
-            finish(path, root, stage, _with_code(inputs), outputs, figures)
+            finish(path, root, stage, _with_code(inputs), self._outputs(stage), figures)
 
     def _finetune(self, unfinished: Unfinished, say: Say) -> Mapping[str, Any]:
         from runner.accelerator import accelerator_for
@@ -244,7 +249,7 @@ class Work:
                 )
             load = self.bases.load_to_split if kind else self.bases.load
             base = load(recipe, accelerator.device)
-            prompt, store = self._prompt(base), self.workspace.at(self.workspace.store)
+            prompt, store = prompt_of(recipe, base), self.workspace.at(self.workspace.store)
             records = records_of(self.workspace, recipe.task.labels)
             return finetune(recipe, base, prompt, records, accelerator, folder, store, unfinished.folder, say)
 
@@ -257,13 +262,8 @@ class Work:
             self.workspace.at(self.workspace.unfinished_predictions).unlink(missing_ok=True)
         dev = records_of(self.workspace, recipe.task.labels).dev
         base = self.bases.load(recipe, connect().device)
-        prompt = self._prompt(base)
+        prompt = prompt_of(recipe, base)
         return predict(recipe, base, prompt, dev, self.workspace, identity, say)
-
-    def _prompt(self, base: Base) -> Prompt:
-        recipe, config = self.recipe, base.model.config
-        positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
-        return build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions)
 
     def _require(self, stage: str) -> Manifest:
         """The manifest of an earlier stage. Raises UserError where it has not finished, not with this recipe, or where its
@@ -278,6 +278,11 @@ class Work:
                 f"{self.workspace.dataset}: the {stage} stage was run with another recipe: one of "
                 f"{', '.join(STAGES[stage])} has changed",
                 "run it again: leave --stages out",
+            )
+        if set(manifest.outputs) != set(self._outputs(stage)):
+            raise UserError(
+                f"{self.workspace.manifest(stage)}: is not what the {stage} stage wrote",
+                f"run the {stage} stage again: --stages {stage} --fresh",
             )
         for name, written in manifest.outputs.items():
             try:

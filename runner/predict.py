@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ import torch
 from grading import contract
 from runner.adapter import saved_adapter
 from runner.base_model import Base
-from runner.decoding import DECODERS, Prediction
+from runner.decoding import DECODERS
 from runner.errors import UserError
 from runner.files import write_aside
 from runner.layouts import padded
+from runner.partial_predictions import PartialPredictions, prediction_line
 from runner.progress import progress
 from runner.prompt import Prompt
 from runner.recipe import LabelDecoding, Recipe
@@ -53,7 +52,7 @@ def predict(
         say(f"{rows.truncated} dev inputs cut to prompt.max_length")
     decode = DECODERS[type(recipe.decoding)]
     computed = f"{identity} {base.model.device.type} {base.precision}"  # rows of two kinds would be of none
-    unfinished = Unfinished(workspace.at(workspace.unfinished_predictions), computed)
+    unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
@@ -66,11 +65,13 @@ def predict(
         answers = decode(recipe.decoding, scorer, prompt, rows.suffixes, done)
         with unfinished.going_on(predictions) as keep:
             for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
-                keep(row, _line(row, answer))
+                keep(row, prediction_line(row, answer))
                 predictions.append(answer)
                 raise_if_asked()
     seconds = time.perf_counter() - started
-    write_aside(workspace.at(workspace.predictions), b"".join(map(_line, range(1, len(predictions) + 1), predictions)))
+    write_aside(
+        workspace.at(workspace.predictions), b"".join(map(prediction_line, range(1, len(predictions) + 1), predictions))
+    )
     write_aside(workspace.at(workspace.result), contract.format_result(prediction.label for prediction in predictions))
     unfinished.remove()
     unparsable = [
@@ -114,57 +115,3 @@ def check_prompt(prompt: Prompt, folder: Path) -> None:
             f"{folder}: the adapter was trained with another prompt than the recipe's\n{shown}",
             "give the recipe the adapter's prompt again, or train anew: --stages finetune,predict",
         )
-
-
-def _line(row: int, prediction: Prediction) -> bytes:
-    tree: dict[str, Any] = {"row": row, "label": prediction.label, "probabilities": prediction.probabilities}
-    if prediction.text is not None:
-        tree["text"] = prediction.text
-    return (json.dumps(tree, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-class Unfinished:
-    """The rows that a prediction has got through, a line each as soon as it is there, below a line that says whose.
-
-    Each line begins with a check sum: a line that is torn, changed, lost or doubled ends what is believed."""
-
-    def __init__(self, path: Path, identity: str) -> None:
-        """`identity`: of all that the answers depend on."""
-        self.path, self.identity = path, identity
-
-    def read(self, size: int) -> list[Prediction]:
-        """The first rows, as many as make whole batches of `size`; none where the file is another prediction's."""
-        try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
-        except OSError:
-            return []
-        good: list[Prediction] = []
-        for row, line in enumerate(lines):
-            text = line.partition(b" ")[2]
-            if line != self._checked(row, text):
-                break
-            if row:
-                tree = json.loads(text)
-                good.append(Prediction(tree["label"], tree["probabilities"], tree.get("text")))
-        return good[: len(good) // size * size]
-
-    @contextmanager
-    def going_on(self, predictions: Sequence[Prediction]) -> Iterator[Callable[[int, bytes], None]]:
-        """Starts the file anew with these rows, and gives what adds the line of a row to it."""
-        head = (json.dumps({"of": self.identity}) + "\n").encode()
-        lines = [head, *map(_line, range(1, len(predictions) + 1), predictions)]
-        write_aside(self.path, b"".join(map(self._checked, range(len(lines)), lines)))
-        with self.path.open("ab") as file:
-
-            def keep(row: int, line: bytes) -> None:
-                file.write(self._checked(row, line))
-                file.flush()
-
-            yield keep
-
-    def remove(self) -> None:
-        """The predictions are finished."""
-        self.path.unlink()
-
-    def _checked(self, row: int, line: bytes) -> bytes:
-        return b"%08x %b" % (zlib.crc32(b"%b %d %b" % (self.identity.encode(), row, line)), line)

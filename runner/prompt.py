@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from runner.base_model import Base
 from runner.errors import DataError, UserError
-from runner.recipe import PromptShape
+from runner.recipe import PromptShape, Recipe
 from runner.records import Record
 from runner.tokens import Rows, TokenRows, encode_text, encode_texts, kept_texts, tokenizer_digest
 
@@ -146,6 +147,22 @@ class Prompt:
         dropped = len(inputs) - len(chosen)
         wanted = [targets[number] for number in chosen] if targets else []
         return Encoded(Suffixes(inputs, chosen, room, self.tail), wanted, len(too_long) - dropped, dropped)
+
+
+def prompt_of(recipe: Recipe, base: Base) -> Prompt:
+    """The prompt of a recipe for its base. Raises UserError as `build_prompt` does, and where the base cannot take the
+    tokenizer's ids."""
+    positions = getattr(base.model.config, "max_position_embeddings", None) or sys.maxsize
+    prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions)
+    known = base.model.get_input_embeddings().weight.shape[0]
+    pieces = base.tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    largest = max(pieces - 1, *prompt.prefix, *prompt.tail, *prompt.label_ids)
+    if largest >= known:
+        raise UserError(
+            f"base: {base.folder}: its tokenizer has ids up to {largest}, the model knows {known:,}",
+            "put the tokenizer there that belongs to the model",
+        )
+    return prompt
 
 
 def build_prompt(

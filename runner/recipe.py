@@ -88,7 +88,7 @@ class Samples:
     """Labelled rows kept out of training to judge by: they pick the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
     """Dev rows to predict, from the first; the exam asks for 150."""
-    seed: int = key(0, low=0, high=2**32 - 1)
+    seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the draw."""
     balance: Literal["none", "equal"] = key("none")
     """Label shares of the training rows: as in the file, or equal. The hold-out keeps the file's shares."""
@@ -103,7 +103,7 @@ class Lora:
 
     r: int = key(16, low=1, high=1024)
     """Rank of the update."""
-    lora_alpha: float = key(32, above=0)
+    lora_alpha: float = key(32.0, above=0)
     """Scale: the update is multiplied by `lora_alpha / r`."""
     lora_dropout: float = key(0.0, low=0, below=1)
     """Dropout on the adapter's input, in training only."""
@@ -151,7 +151,7 @@ class Train:
     way; `auto` takes `packed` once it has given the padded losses and gradients on the longest and shortest rows."""
     gradient_checkpointing: bool = key(False)
     """Compute activations again in the backward pass: less memory, about a third more time."""
-    seed: int = key(0, low=0, high=2**32 - 1)
+    seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the adapter's start, the order of rows and dropout."""
     loss: Literal["vocabulary", "labels"] = key("vocabulary")
     """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary,
@@ -213,8 +213,8 @@ class Recipe:
     """Whether Python code that lies in the base's folder may be run: whoever wrote it can then do all that you can. Models that
     transformers knows need none."""
     offline: bool = key(False)
-    """Whether the run may open no connection to another machine: a hub id as `base` is then found in the hub's cache or not
-    at all. Without it, nothing but a hub id is ever fetched."""
+    """Whether nothing that runs in the run's Python may reach another machine: a hub id as `base` is then found in the hub's
+    cache or not at all. Without it, nothing but a hub id is ever fetched."""
 
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it is done."""

@@ -6,9 +6,12 @@ model is touched. Beyond this module a recipe is never checked again.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Optional
 
@@ -19,6 +22,12 @@ from runner.recipe_rules import contradictions
 from runner.yaml_tree import Entry, Node, Place, Problem, kind, parse
 
 COMMAND_LINE = "command line"
+
+RECIPE_LIMIT = 1 << 20
+"""Most bytes of a recipe file; ours have some three thousand."""
+
+MOST_CONTRADICTIONS = 30
+"""Most of them told at once: who has more of them has made one mistake many times."""
 
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*=.*", re.DOTALL)
 
@@ -44,10 +53,12 @@ def load_recipes(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[L
     Raises RecipeError with all problems of all recipes, in the order of the command line."""
     loaded: list[LoadedRecipe] = []
     problems: list[Problem] = []
+    known: set[Problem] = set()
     for path in paths:
         found: list[Problem] = []
         recipe = _load(path, overrides, found)
-        problems.extend(problem for problem in found if problem not in problems)
+        problems.extend(problem for problem in dict.fromkeys(found) if problem not in known)
+        known.update(found)
         if recipe is not None:
             loaded.append(LoadedRecipe(path, recipe))
     for index, one in enumerate(loaded):
@@ -69,7 +80,8 @@ def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Opti
     reader = RecipeReader()
     recipe: Optional[Recipe] = reader.build(Recipe, tree, "")
     problems.extend(reader.problems)
-    problems.extend(Problem(_place_of(tree, key), key, text) for key, text in contradictions(reader.values))
+    found = islice(contradictions(reader.values), MOST_CONTRADICTIONS)
+    problems.extend(Problem(_place_of(tree, key), key, text) for key, text in found)
     order = {str(path): 0, COMMAND_LINE: 2}
     problems.sort(key=lambda problem: (order.get(problem.place.source, 1), problem.place.line, problem.place.column))
     return recipe if not problems else None
@@ -78,11 +90,12 @@ def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Opti
 def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:
     """The tree of one file with the recipes it extends below it, None if it cannot be read. `asked` is where the file
     was named."""
-    if path.resolve() in above:
-        problems.append(Problem(asked, "extends", f"{path} extends itself"))
-        return None
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        here = path.resolve()
+        if here in above:
+            problems.append(Problem(asked, "extends", f"{path} extends itself"))
+            return None
+        text = _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problems.append(
             Problem(
@@ -90,10 +103,10 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
             )
         )
         return None
-    except OSError as error:
-        near = sorted(str(found) for found in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        there = f"; there are {', '.join(near[:12])}" if near else ""
-        problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {path}: {error.strerror}{there}"))
+    except (OSError, ValueError, RuntimeError) as error:  # names that no file can have, links in a circle
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        shown = ascii(str(path)[:200])[1:-1]
+        problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {shown}: {reason}{_near(path)}"))
         return None
     tree, found = parse(text, str(path))
     problems.extend(found)
@@ -111,8 +124,27 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
         problems.append(Problem(extends.node.place, "extends", text))
         return Node(own, tree.place)
     parent = path.parent / extends.node.value
-    below = _read_file(parent, extends.node.place, problems, (*above, path.resolve()))
+    below = _read_file(parent, extends.node.place, problems, (*above, here))
     return _merge(below, Node(own, tree.place)) if below is not None else None
+
+
+def _bytes(path: Path) -> bytes:
+    """The file's bytes. Raises OSError for what is no file: a pipe would be waited for, a device has no end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    with path.open("rb") as file:
+        data = file.read(RECIPE_LIMIT + 1)
+    if len(data) > RECIPE_LIMIT:
+        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 20} MiB: no recipe is")
+    return data
+
+
+def _near(path: Path) -> str:
+    """Recipes that lie where one was looked for."""
+    with suppress(OSError, ValueError):
+        near = sorted(str(found) for found in path.parent.glob("*.yaml"))
+        return f"; there are {', '.join(near[:12])}" if near else ""
+    return ""
 
 
 def _merge(below: Node, over: Node) -> Node:

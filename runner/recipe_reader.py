@@ -116,7 +116,10 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
         if origin is tuple and isinstance(value, tuple):
             return tuple(_item(arguments[0], rule, item, f"[{index}]") for index, item in enumerate(value))
         if origin is dict and isinstance(value, dict):
-            return {name: _item(arguments[1], rule, entry.node, f".{name}") for name, entry in value.items()}
+            return {
+                _readable(name, entry.key_place): _item(arguments[1], rule, entry.node, f".{name}")
+                for name, entry in value.items()
+            }
         if origin is Literal and isinstance(value, str) and value in arguments:
             return value
         if member is type(None) and value is None:

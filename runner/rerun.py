@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from runner import network
 from runner.errors import UserError
 from runner.recipe import Recipe
 from runner.recipe_file import is_override, load_recipes
@@ -34,12 +35,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    if any(one.recipe.offline for one in loaded):
+        network.forbid()
     for one in loaded:
         found: dict[str, Any] = {"dataset": one.recipe.task.name}
         try:
             found["labels"] = _labels(one.recipe, Workspace(options.workspace, one.recipe.task.name))
         except (UserError, OSError, contract.ContractError) as error:
-            found["problem"] = " ".join(str(error).split())
+            found["problem"] = " ".join(network.without_secrets(str(error)).split())
         print(json.dumps(found), flush=True)
     return 0
 
@@ -53,11 +56,11 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.decoding import DECODERS
     from runner.layouts import LAYOUTS
     from runner.predict import check_prompt
-    from runner.prompt import build_prompt
+    from runner.prompt import prompt_of
     from runner.scorer import LabelScorer
 
     base = Bases(Path()).load(recipe, connect().device)
-    prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
+    prompt = prompt_of(recipe, base)
     folder = workspace.at(workspace.adapter)
     if (folder / "prompt.json").exists():
         check_prompt(prompt, folder)

@@ -79,6 +79,8 @@ def open_table(
     nothing that speaks for either, `like_csv` decides: a dev file is then read as its training file is.
 
     Raises DataError where the file is missing, is no UTF-8 text, lacks its header, or has none of the forms."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+        raise DataError(f"{shown}: expected a file, found a folder, a pipe or a device", "name the table in the recipe")
     try:
         with path.open("rb") as file:
             first = file.readline()
@@ -89,7 +91,7 @@ def open_table(
     if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{shown}:1: expected UTF-8, found UTF-16", "save the file as UTF-8")
     if not first:
-        raise DataError(f"{shown}: expected rows, found an empty file")
+        raise DataError(f"{shown}: expected rows, found an empty file", "copy it again")
     csv_quoted, notes = _quoting(path, forms) if quoting == "auto" else (quoting == "csv", [])
     if quoting == "auto" and like_csv and not notes:
         csv_quoted, notes = True, ["is read as CSV-quoted, like the training file"]

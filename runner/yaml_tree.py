@@ -14,8 +14,11 @@ from typing import Any, Optional, Union
 
 import yaml
 
-MAX_NODES = 10_000
+MAX_NODES = 2_000
 """Most values one text may expand to: a recipe has some fifty, a few nested aliases can make billions."""
+
+MAX_DEPTH = 50
+"""Deepest nesting: a recipe has four levels, and aliases can stand in aliases."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,21 @@ for _tag, _pattern, _first in (
     _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 _CoreLoader.yaml_implicit_resolvers[""] = _CoreLoader.yaml_implicit_resolvers["\0"]  # the empty scalar: `key:`
 
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+"""What mappings and lists are where no tag says otherwise."""
+
+
+def _machine_word(text: str, base: int) -> int:
+    """The number that a text writes. Raises ValueError for one that no count, size or seed can be."""
+    if len(text) > 40 or not -(2**63) <= int(text, base) < 2**63:
+        raise ValueError
+    return int(text, base)
+
+
 _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:null": lambda text: None,
     "tag:yaml.org,2002:bool": lambda text: (False, True)[("false", "true").index(text.lower())],
-    "tag:yaml.org,2002:int": lambda text: int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
+    "tag:yaml.org,2002:int": lambda text: _machine_word(text, {"0o": 8, "0x": 16}.get(text[:2], 10)),
     "tag:yaml.org,2002:float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
     "tag:yaml.org,2002:str": str,
 }
@@ -141,30 +155,36 @@ class _Reader:
     def read(self, node: yaml.Node, key: str, above: tuple[int, ...]) -> Node:
         place = self._place(node)
         self.nodes += 1
-        if id(node) in above or self.nodes > MAX_NODES:
-            if self.nodes <= MAX_NODES or self.nodes == MAX_NODES + 1:
+        if id(node) in above or self.nodes > MAX_NODES or len(above) > MAX_DEPTH:
+            if id(node) in above:
                 self.problems.append(Problem(place, key, "an alias that repeats itself without end"))
+            elif self.nodes <= MAX_NODES or self.nodes == MAX_NODES + 1:
+                text = f"more than {MAX_NODES:,} values, or nested deeper than {MAX_DEPTH}: no recipe has so much"
+                self.problems.append(Problem(place, key, text))
             return Node(None, place)
         above = (*above, id(node))
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag in _PLAIN:
             return Node(self._entries(node, key, above), place)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag in _PLAIN:
             return Node(tuple(self.read(item, f"{key}[{i}]", above) for i, item in enumerate(node.value)), place)
-        convert = _SCALARS.get(node.tag)
+        convert = _SCALARS.get(node.tag) if isinstance(node, yaml.ScalarNode) else None
         if convert is None:
             self.problems.append(Problem(place, key, f"tag {node.tag} is not allowed: a recipe is plain data"))
             return Node(None, place)
         try:
             return Node(convert(node.value), place)
         except ValueError:
-            self.problems.append(Problem(place, key, f"{node.value[:40]!r} does not fit the tag {node.tag}"))
+            kind_of_value = node.tag.rpartition(":")[2]
+            self.problems.append(
+                Problem(place, key, f"{node.value[:40]!r} is no {kind_of_value} that a recipe can hold")
+            )
             return Node(None, place)
 
     def _entries(self, node: yaml.MappingNode, key: str, above: tuple[int, ...]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for key_node, value_node in node.value:
             key_place = self._place(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _SCALARS:
                 self.problems.append(Problem(key_place, key, "a key must be plain text"))
                 continue
             name = str(key_node.value)

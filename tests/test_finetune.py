@@ -182,10 +182,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(
 def test_a_hold_out_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = holdout.Holdout.evaluate
-    nan = float("nan")
-    monkeypatch.setattr(holdout.Holdout, "evaluate", lambda *rest: dataclasses.replace(real(*rest), loss=nan))
+    real, losses = holdout.Holdout.evaluate, iter([0.7, float("nan"), float("nan")])
+    monkeypatch.setattr(holdout.Holdout, "evaluate", lambda *rest: dataclasses.replace(real(*rest), loss=next(losses)))
     with pytest.raises(UserError, match=r"the hold-out's loss became nan in epoch 1"):
+        run(workspace, tiny_base)
+    with pytest.raises(UserError, match=r"the hold-out's loss is nan before any training: the base gives"):
         run(workspace, tiny_base)
     assert not (workspace / "saved_model/tiny").exists()
 

@@ -137,7 +137,7 @@ CASES = [
         'instruction: "a\\0b"',
         "10:14: instruction: holds the character U+0000, which no file can hold as text",
     ),
-    ("  header: true", "  header: !!bool yes", "5:11: task.header: 'yes' does not fit the tag tag:yaml.org,2002:bool"),
+    ("  header: true", "  header: !!bool yes", "5:11: task.header: 'yes' is no bool that a recipe can hold"),
     (
         '  labels: ["0", "1"]',
         '  labels: ["0", "?"]',
@@ -348,5 +348,5 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
     lines += [f"{new}: &{new} [{', '.join(['*' + old] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi")]
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(RecipeError, match="repeats itself without end"):
+    with pytest.raises(RecipeError, match=r"more than 2,000 values, or nested deeper than 50"):
         load_recipes([path])

@@ -65,7 +65,7 @@ def cut_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, er
         (checkpoint, "seal", 5),  # while a checkpoint is saved, before it has its name
         (checkpoint.os, "fsync", 8),
         (training.TrainingLoop, "_keep", 15),  # behind the last step
-        (predict, "_line", 3),
+        (predict, "prediction_line", 3),
     ],
 )
 def test_a_cut_run_goes_on_to_the_same_bytes(
@@ -138,7 +138,7 @@ def test_the_command_says_how_it_was_stopped(
         (finetune, "choose_layout", 1, signal.SIGTERM),
         *((training.TrainingLoop, "_judge", 3, number) for number in SIGNALS),
         (training.Checkpoints, "save", 12, signal.SIGTERM),
-        (predict, "_line", 3, signal.SIGTERM),
+        (predict, "prediction_line", 3, signal.SIGTERM),
     ],
 )
 def test_a_signal_anywhere_ends_the_run_in_words_and_it_goes_on(
@@ -224,7 +224,7 @@ def test_a_signal_that_becomes_another_error_is_one_all_the_same(
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "left"), [(pipeline, "prepare", "saved_model/tiny"), (predict, "_line", RESULTS[0])]
+    ("owner", "name", "left"), [(pipeline, "prepare", "saved_model/tiny"), (predict, "prediction_line", RESULTS[0])]
 )
 def test_a_signal_that_something_swallows_ends_the_run_soon(
     workspace: Path, tiny_base: Path, owner: Any, name: str, left: str, monkeypatch: pytest.MonkeyPatch
@@ -524,7 +524,7 @@ def test_predictions_that_were_computed_otherwise_are_made_again(
     run(workspace, tiny_base)
     (workspace / "result/manifest_tiny.json").unlink()
     with monkeypatch.context() as patch:
-        cut_at(patch, predict, "_line", 4)
+        cut_at(patch, predict, "prediction_line", 4)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base)
     in_bf16(monkeypatch)
@@ -619,7 +619,7 @@ def test_predictions_that_were_made_are_not_made_again(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     partial = workspace / "result/.predictions_tiny.partial"
-    real, seen = predict._line, []
+    real, seen = predict.prediction_line, []
 
     def look(*arguments: Any) -> bytes:
         seen.append(partial.read_bytes() if partial.exists() else b"")
@@ -628,7 +628,7 @@ def test_predictions_that_were_made_are_not_made_again(
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "_line", look)
+        patch.setattr(predict, "prediction_line", look)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base)
     data = partial.read_bytes()
@@ -657,7 +657,7 @@ def test_predictions_of_another_run_are_made_again(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     with monkeypatch.context() as patch:
-        cut_at(patch, predict, "_line", 4)
+        cut_at(patch, predict, "prediction_line", 4)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base, train={"seed": 5})
     run(workspace, tiny_base)
@@ -672,7 +672,7 @@ def test_predictions_in_batches_go_on_with_whole_batches(
     expected = outputs(workspace)
     (workspace / "result/manifest_tiny.json").unlink()
     with monkeypatch.context() as patch:
-        cut_at(patch, predict, "_line", 4)
+        cut_at(patch, predict, "prediction_line", 4)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base, decoding={"batch": 2})
     run(workspace, tiny_base, decoding={"batch": 2})
@@ -684,7 +684,7 @@ def test_fresh_starts_over(workspace: Path, tiny_base: Path, monkeypatch: pytest
     stopped(workspace, tiny_base, monkeypatch)
     run(workspace, tiny_base, fresh=True, train={"learning_rate": 0.02})
     with monkeypatch.context() as patch:
-        cut_at(patch, predict, "_line", 4)
+        cut_at(patch, predict, "prediction_line", 4)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base, fresh=True)
     run(workspace, tiny_base, fresh=True)

@@ -4,14 +4,16 @@ LABELTUNE_CASES=10000 runs that many of each instead of a hundred.
 """
 
 import csv
+import dataclasses
 import io
 import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
+import yaml
 from conftest import ROOT, recipe_tree, write_recipe
 
 from runner import pipeline
@@ -30,6 +32,7 @@ ODD = [
     "~", "null", "true", "no", "1e9999", "-1", "0", "2e-4", "nan", "[]", "{}", "[1, [2, {a: b}]]", "''", "'{'", '"{x}"',
     "&a [*a]", "!!python/object:os.system x", "*b", "? x", "- y", "\ttab", "<<: *c", "\u2028", "\x00", "\ud7ff", "é", "../..",
     "99999999999999999999", "0x1f", "2026-11-22", "|\n  text", "# only", "%YAML 2", "---", "...", "@", "`", "extends: x.yaml",
+    "1" * 400, "0x" + "f" * 5000, '"\\uD800"', "[" * 60 + "]" * 60, "!!set {a}", "1e-400",
 ]  # fmt: skip
 
 
@@ -65,14 +68,36 @@ def test_recipes(tmp_path: Path) -> None:
     @hypothesis.given(st.one_of(recipes().map(str.encode), st.binary(max_size=200)))
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        said = [f"{path}: fine"]
         try:
-            load_recipes([path])
+            (loaded,) = load_recipes([path])
         except RecipeError as error:
             said = str(error).splitlines()
-        assert all(line.startswith((str(path), "  ")) for line in said), said
+            assert said
+            assert all(line.startswith((str(path), "  ")) for line in said), said
+        else:
+            text = data.decode("utf-8-sig")
+            if "extends" not in text:
+                assert not misread(dataclasses.asdict(loaded.recipe), yaml.load(text, yaml.BaseLoader), path.parent)
 
     check()
+
+
+def misread(value: Any, written: Any, folder: Path) -> str:
+    """Where a value of the recipe is not what PyYAML finds written there, as nothing but text; empty where all is."""
+    if isinstance(written, dict):
+        return "".join(misread(value[name], below, folder) for name, below in written.items())
+    if isinstance(written, list):
+        assert len(value) == len(written)
+        return "".join(misread(one, below, folder) for one, below in zip(value, written))
+    if isinstance(value, bool) or value is None:
+        same = written.lower() in ({"true"} if value else {"false"} if value is False else {"null", "~", ""})
+    elif isinstance(value, int):
+        same = value == int(written, {"0x": 16, "0o": 8}.get(written[:2], 10))
+    elif isinstance(value, float):
+        same = value == float(int(written, 0) if written[:2] in ("0x", "0o") else written)
+    else:
+        same = value in (written, os.path.abspath(folder / written))  # a path that begins with ./
+    return "" if same else f"{written!r} became {value!r}; "
 
 
 def test_overrides() -> None:
@@ -85,12 +110,12 @@ def test_overrides() -> None:
     @settled
     @hypothesis.given(st.lists(st.tuples(keys, values), max_size=3))
     def check(overrides: list[tuple[str, str]]) -> None:
-        said = "fine"
         try:
             load_recipes([path], [f"{key}={value}" for key, value in overrides])
         except RecipeError as error:
-            said = str(error)
-        assert said
+            said = str(error).splitlines()
+            assert all(line.startswith(("command line: ", str(path), "  ")) for line in said), said
+            assert any(line.startswith("command line: ") for line in said), said
 
     check()
 
@@ -120,14 +145,16 @@ TOKEN = re.compile(r"r(\d+)e")
 
 
 @st.composite
-def tables(draw: Any) -> tuple[bytes, bytes]:
+def tables(draw: Any, header: bool) -> tuple[bytes, bytes]:
     """A training and a dev file whose every row has a token of its own, with odd bytes put in at random places."""
     found = []
-    for make, rows in (
-        (lambda n: f"{n}\t{n % 2}\ttext r{n}e of {n}\n", 24),
-        (lambda n: f"{n}\ttext r{n}e of {n}\n", 6),
+    for names, make, rows in (
+        ("id\tlabel\ttext\n", lambda n: f"{n}\t{n % 2}\ttext r{n}e of {n}\n", 24),
+        ("id\ttext\n", lambda n: f"{n}\ttext r{n}e of {n}\n", 6),
     ):
-        data = "".join(make(number) for number in range(rows)).encode()
+        data = (names if header else "").encode() + "".join(make(number) for number in range(rows)).encode()
+        if draw(st.integers(0, 99)) == 0:
+            data = b""
         for _ in range(draw(st.integers(0, 4))):
             place = draw(st.integers(0, len(data)))
             odd = draw(
@@ -138,11 +165,15 @@ def tables(draw: Any) -> tuple[bytes, bytes]:
     return found[0], found[1]
 
 
-def rows_of(data: bytes, quoting: str) -> list[list[str]]:
-    """The rows by other means: lines at LF and fields at tabs, or Python's own CSV reader over lines at LF."""
+def rows_of(data: bytes, quoting: str) -> Optional[list[list[str]]]:
+    """The rows by other means: lines at LF and fields at tabs, or Python's own CSV reader over lines at LF; None where that
+    gives up."""
     if quoting == "csv":
         text = data.decode("utf-8", "replace").lstrip("\ufeff")
-        rows = list(csv.reader(io.StringIO(text, newline="\n"), delimiter="\t"))
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline="\n"), delimiter="\t"))
+        except csv.Error:
+            return None
     else:
         lines = [line[:-1] if line.endswith(b"\r") else line for line in data.split(b"\n")]
         rows = [line.decode("utf-8", "replace").split("\t") for line in lines]
@@ -155,14 +186,17 @@ def tokens(text: str) -> set[str]:
     return set(TOKEN.findall(text))
 
 
-@pytest.mark.parametrize("quoting", ["none", "csv"])
-def test_tables(workspace: Path, tiny_base: Path, quoting: str) -> None:
+@pytest.mark.parametrize(
+    ("quoting", "header", "bad_rows"),
+    [("none", False, "skip"), ("csv", False, "skip"), ("auto", True, "skip"), ("auto", False, "error")],
+)
+def test_tables(workspace: Path, tiny_base: Path, quoting: str, header: bool, bad_rows: str) -> None:
     tree = recipe_tree(tiny_base, samples={"train": "all", "holdout": 4, "dev": "all"})
-    tree["task"].update({"quoting": quoting, "bad_rows": "skip"})
+    tree["task"].update({"quoting": quoting, "header": header, "bad_rows": bad_rows})
     recipe = load_recipes([write_recipe(workspace, tree)])
 
     @settled
-    @hypothesis.given(tables())
+    @hypothesis.given(tables(header))
     def check(found: tuple[bytes, bytes]) -> None:
         for name, data in zip(("train", "dev"), found):
             (workspace / f"data/tiny_{name}.tsv").write_bytes(data)
@@ -175,17 +209,26 @@ def test_tables(workspace: Path, tiny_base: Path, quoting: str) -> None:
             assert isinstance(refusal, DataError), refusal
             assert refusal.next_step
             return
-        train, dev = (rows_of(data, quoting) for data in found)
+        hows = [how for how in ("none", "csv") if quoting in (how, "auto")]
+        readings = [[rows[header:] for how in hows if (rows := rows_of(data, how)) is not None] for data in found]
         records = json.loads((workspace / "pre_data/tiny/tiny_dev.json").read_bytes())
-        assert len(records) == len(dev)
-        for record, row in zip(records, dev):
-            assert tokens(record["input"]) <= tokens("\t".join(row)), (record, row)
-            if len(row) == 2 and "\ufffd" not in row[1]:
-                assert record["input"] == row[1].strip() or record["input"] == row[1]
+        assert any(are_rows(records, dev) for dev in readings[1]), records
         for name in ("train", "holdout"):
             for record in json.loads((workspace / f"pre_data/tiny/tiny_{name}.json").read_bytes()):
                 assert any(
-                    row[1] == record["output"] and row[2] == record["input"] for row in train if len(row) == 3
+                    row[1] == record["output"] and row[2] == record["input"]
+                    for train in readings[0]
+                    for row in train
+                    if len(row) == 3
                 ), record
 
     check()
+
+
+def are_rows(records: list[dict[str, str]], rows: list[list[str]]) -> bool:
+    """Whether the dev records are these rows, each in its place."""
+    return len(records) == len(rows) and all(
+        tokens(record["input"]) <= tokens("\t".join(row))
+        and (len(row) != 2 or "\ufffd" in row[1] or record["input"] in (row[1], row[1].strip()))
+        for record, row in zip(records, rows)
+    )
