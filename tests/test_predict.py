@@ -10,7 +10,7 @@ import torch
 from conftest import DEV_ROWS, recipe_tree, write_recipe
 from safetensors.torch import load_file, save_file
 
-from runner import pipeline
+from runner import decoding, pipeline
 from runner.adapter import saved_adapter
 from runner.base_model import load_base
 from runner.decoding import parse_answer
@@ -152,6 +152,22 @@ def test_generation_and_label_scoring_see_the_same_logits(workspace: Path, tiny_
     run(workspace, tiny_base, ("predict",), decoding={"kind": "generate"})
     for one, other in zip(scored, predictions(workspace)):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["label", "generate"])
+def test_logits_that_are_no_numbers_are_no_answer(
+    workspace: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(workspace, tiny_base)
+    before = (workspace / "result/result_tiny.txt").read_bytes()
+    real = decoding._probabilities
+    nan = torch.tensor([float("nan"), 0.0])
+    monkeypatch.setattr(
+        decoding, "_probabilities", lambda prompt, logits, row: real(prompt, nan if row == 3 else logits, row)
+    )
+    with pytest.raises(UserError, match=r"dev row 3: the model's logits are no numbers"):
+        run(workspace, tiny_base, ("predict",), decoding={"kind": kind, **({"batch": 2} if kind == "label" else {})})
+    assert (workspace / "result/result_tiny.txt").read_bytes() == before
 
 
 @pytest.mark.parametrize(

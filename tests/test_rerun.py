@@ -1,6 +1,8 @@
 """The rerun: rows predicted again with the submitted adapter, and set beside the result file."""
 
+import http.server
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,37 @@ def test_what_cannot_be_rerun_says_why(workspace: Path, handed_in: Path, tmp_pat
     assert advice(workspace, handed_in, report) == (
         "not known", "the adapter has not passed every check, so it is not loaded",
     )  # fmt: skip
+
+
+def test_a_rerun_sees_the_prompt_that_the_run_saw(workspace: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """The model has fewer positions than the recipe would let a prompt have."""
+    path = write_recipe(workspace, recipe_tree(tiny_base, prompt={"max_length": 300}))
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    folder = workspace / contract.ANSWER_FOLDER
+    folder.mkdir(parents=True)
+    (folder / "result_tiny_5.txt").write_text("1\n0\n1\n0\n1\n")
+    assert advice(workspace, path, tmp_path / "report.json")[0] == "agrees"
+
+
+@pytest.mark.parametrize("offline", ["true", "false"])
+def test_a_rerun_that_is_offline_asks_nobody(
+    workspace: Path, handed_in: Path, tmp_path: Path, offline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    asked: list[bytes] = []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path.encode())
+            self.send_error(404)
+
+        do_GET = do_HEAD
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        report = tmp_path / "report.json"
+        state, reason = advice(workspace, handed_in, report, "base=nobody/no-such-model", f"offline={offline}")
+        server.shutdown()
+    assert (state, "cannot be had from the hub" in reason) == ("not known", True)
+    assert bool(asked) == (offline == "false")

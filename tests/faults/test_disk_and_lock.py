@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, recipe_tree, write_recipe
+from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import adapter, files, finetune, prepare, training
+from runner import adapter, files, finetune, lock, prepare, training
 from runner.command import main
 from runner.errors import UserError
 from runner.launcher import shortfall
@@ -282,6 +282,10 @@ def test_an_adapter_that_has_not_moved_is_said(
         (["accelerate", "launch", "--config-file", "three.yaml", "main.py"], "3", False),
         (["accelerate", "launch", "--config_file", "three.yaml", "--num_processes", "1", "main.py"], "1", False),
         (["accelerate", "launch", "--config_file", "none.yaml", "main.py"], "1", False),
+        (["python", "-m", "accelerate.commands.launch", "--num_processes", "2", "main.py"], "1", True),
+        (["bash", "/tests/accelerate/start.sh", "--num_processes", "2"], "1", False),
+        (["bash", "-c", "accelerate launch main.py", "accelerate", "--num_processes", "2"], "1", False),
+        (["python", "/accelerate-tests/main.py", "--num_processes", "2"], "1", False),
     ],
 )
 def test_a_launcher_that_starts_too_few(
@@ -302,3 +306,75 @@ def test_the_processes_that_accelerate_config_was_told_of(tmp_path: Path, monkey
     assert "asked for 2 processes and started 1" in str(shortfall(["accelerate", "launch", "main.py"]))
     assert shortfall(["accelerate", "launch", "--cpu", "main.py"]) is None
     assert shortfall(["python", "main.py"]) is None
+
+
+@pytest.mark.parametrize("name", ["saved_model/.tiny.lock", "pre_data/tiny/.tiny_train.json.partial"])
+def test_a_link_that_somebody_has_laid_is_not_written_through(
+    workspace: Path, tiny_base: Path, name: str, capsys: Any
+) -> None:
+    mine = workspace / "mine.txt"
+    mine.write_text("mine")
+    (workspace / name).parent.mkdir(parents=True)
+    (workspace / name).symlink_to(mine)
+    code = start(workspace, tiny_base, "--stages", "prepare")
+    assert code == (2 if name.endswith("lock") else 0)
+    assert ("expected a file of ours, found a link" in capsys.readouterr().err) == (code == 2)
+    assert mine.read_text() == "mine"
+    assert not (workspace / "pre_data/tiny/tiny_train.json").is_symlink()
+
+
+def test_a_pipe_where_the_lock_is_to_be(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    (workspace / "saved_model").mkdir()
+    os.mkfifo(workspace / "saved_model/.tiny.lock")
+    assert start(workspace, tiny_base) == 2
+    assert "expected a file of ours, found something else" in capsys.readouterr().err
+
+
+def test_a_disk_that_knows_no_locks_is_said_and_used(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    real = lock.fcntl.flock
+
+    def refuses(file: Any, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuses)
+    with locked(tmp_path / "lock"):
+        pass
+    assert "WARNING" in (said := capsys.readouterr().err)
+    assert "No locks available: nothing here keeps another run out" in said
+    monkeypatch.setattr(lock.fcntl, "flock", real)
+
+
+def test_a_pipe_or_a_device_is_no_table_and_no_recipe(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    os.mkfifo(workspace / "pipe")
+    assert start(workspace, tiny_base, "task.train=pipe") == 2
+    assert "pipe: expected a file, found a folder, a pipe or a device" in capsys.readouterr().err
+    for name in ("pipe", "/dev/zero"):
+        assert main([str(workspace / name), "--check"]) == 2
+        assert f"{name}: it is no file" in capsys.readouterr().err
+
+
+def test_a_table_is_not_looked_for_above_the_workspace(tmp_path: Path, tiny_base: Path, capsys: Any) -> None:
+    """The flat layout is one folder up; not where that folder is the workspace itself."""
+    folder = write_tables(tmp_path / "tiny")
+    (folder / "data/tiny_train.tsv").rename(tmp_path / "tiny_train.tsv")
+    assert start(folder, tiny_base, "task.train=tiny_train.tsv") == 2
+    assert "tiny_train.tsv: cannot read it: No such file" in capsys.readouterr().err
+
+
+def test_what_was_said_of_an_adapter_goes_when_it_is_about_to_change(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(workspace, tiny_base) == 0
+    assert (workspace / "saved_model/tiny/run.json").exists()
+    assert start(workspace, tiny_base, "--stages", "prepare", "samples.seed=7") == 0
+    assert not (workspace / "saved_model/tiny/run.json").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_streams_that_were_closed_from_the_start(workspace: Path, tiny_base: Path, closed: str) -> None:
+    recipe = write_recipe(workspace, recipe_tree(tiny_base))
+    for arguments, code in ((f"{recipe} --workspace {workspace} --stages prepare", 0), ("nothing.yaml", 2)):
+        words = f"{sys.executable} {ROOT / 'runner/main.py'} {arguments} {closed}"
+        done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,10 +1,14 @@
 """`offline: true` is proved by shutting the door: nothing in the process reaches another machine, and the run goes well."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT, recipe_tree, write_recipe
+
+from runner.network import without_secrets
 
 DOOR = """
 import socket, sys, urllib.request
@@ -63,3 +67,60 @@ def test_a_hub_id_that_is_not_in_the_cache_is_said(workspace: Path) -> None:
     assert done.returncode == 2
     assert "base: nobody/no-such-model is no folder here and cannot be had from the hub" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LOOKS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+asked = []
+sys.addaudithook(lambda event, arguments: event.startswith("socket.") and asked.append((event, arguments[1:])))
+from runner.command import main
+assert main(sys.argv[2:]) == 0
+print([one for one in asked if one[0] not in ("socket.__new__", "socket.gethostname", "socket.bind")])
+"""
+
+
+def test_nothing_is_asked_of_a_network_where_no_hub_id_is_named(workspace: Path, tiny_base: Path) -> None:
+    """Without `offline: true`, and with nothing in the environment that forbids it."""
+    recipe = str(write_recipe(workspace, recipe_tree(tiny_base, train={"epochs": 1})))
+    kept = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKS, str(ROOT), recipe, "--workspace", str(workspace)],
+        capture_output=True, text=True, check=False, timeout=120, env=kept,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("401 for url 'http://user:secret@10.0.0.1/x'", "401 for url 'http://…@10.0.0.1/x'"),
+        ("base: https://hf_abcdefghijkl@host/a is no folder", "base: https://…@host/a is no folder"),
+        ("token hf_abcdefghijkl was refused", "token hf_… was refused"),
+        ("Bearer my own token", "Bearer …"),
+        ("//a.b/c@d and user@host", "//a.b/c@d and user@host"),
+    ],
+)
+def test_what_opens_doors_is_not_told(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "my own token\n")
+    assert without_secrets(text) == shown
+
+
+def test_a_token_is_in_nothing_that_a_run_says_or_writes(workspace: Path, tiny_base: Path) -> None:
+    """A run that goes well, and one that a hub refuses: there is none at that address."""
+    token = "hf_" + "secretsecret"
+    there = {**os.environ, "HF_TOKEN": token, "HF_ENDPOINT": f"http://user:{token}@127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    said = ""
+    for base, code in ((str(tiny_base), 0), ("nobody/no-such-model", 2), (f"https://user:{token}@127.0.0.1:9/a", 2)):
+        recipe = str(write_recipe(workspace, {**recipe_tree(tiny_base, train={"epochs": 1}), "base": base}))
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "runner/main.py"), recipe, "--workspace", str(workspace)],
+            capture_output=True, text=True, check=False, timeout=120, env=there,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        said += done.stdout + done.stderr
+    assert "cannot be had from the hub" in said
+    (workspace / "tiny.yaml").unlink()  # there the user has written it
+    written = b"".join(path.read_bytes() for path in workspace.rglob("*") if path.is_file())
+    assert b"secretsecret" not in said.encode() + written

@@ -131,3 +131,56 @@ def test_pickled_weights_are_not_read(workspace: Path, tiny_base: Path, capsys: 
     for trusted in ("false", "true"):
         assert start(workspace, folder, f"trust_remote_code={trusted}") == 2
         assert "pickled weights (*.bin) are not loaded, they can run code" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_an_adapter_is_no_base(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    """Transformers would load it too, from wherever it says, and forget which weights of the base are missing."""
+    base = workspace / "base"
+    shutil.copytree(tiny_base, base)
+    (base / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}')
+    assert start(workspace, base) == 2
+    assert "holds an adapter (adapter_config.json)" in capsys.readouterr().err
+
+
+def test_an_index_names_no_weights_that_lie_elsewhere(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    base = workspace / "base"
+    shutil.copytree(tiny_base, base)
+    (base / "model.safetensors").rename(workspace / "outside.safetensors")
+    shutil.copy(workspace / "outside.safetensors", base / "other.safetensors")
+    (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../outside.safetensors"}}')
+    assert start(workspace, base) == 2
+    assert "has ../outside.safetensors in its index, which does not lie in it" in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_another_model_is_refused(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = workspace / "base"
+    shutil.copytree(tiny_base, base)
+    own = AutoModelForCausalLM.from_pretrained(tiny_base)
+    own.resize_token_embeddings(100)
+    own.save_pretrained(base, safe_serialization=True)
+    torch.manual_seed(0)
+    assert start(workspace, base) == 2
+    assert "its tokenizer has ids up to 354, the model knows 100" in capsys.readouterr().err
+
+
+def test_an_adapter_without_its_safetensors_is_not_looked_for_elsewhere(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEFT would open pickled weights instead."""
+    import torch
+
+    from runner.adapter import saved_adapter
+    from runner.base_model import load_base
+    from runner.errors import UserError
+
+    assert start(workspace, tiny_base) == 0
+    adapter = workspace / "saved_model/tiny"
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save({}, adapter / "adapter_model.bin")
+    monkeypatch.setattr(torch, "load", None)  # it would raise if it were called
+    base = load_base(tiny_base, "fp32", torch.device("cpu"))
+    with pytest.raises(UserError, match=r"No such file.*adapter_model\.safetensors"), saved_adapter(base, adapter):
+        pass
