@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -36,10 +36,23 @@ OUTPUTS = (
     "result/result_tiny.txt",
     "result/predictions_tiny.jsonl",
 )
-HOW = {
-    "lora": {"lora_dropout": 0.1, "target_modules": "all-linear"},
-    "train": {"epochs": 3, "batch_size": 4, "accumulation": 2, "checkpoint_minutes": 1e-9},
-}
+OFTEN = {"epochs": 3, "checkpoint_minutes": 1e-9}
+WAYS: list[dict[str, Any]] = [
+    {
+        "lora": {"lora_dropout": 0.1, "target_modules": "all-linear"},
+        "train": {**OFTEN, "batch_size": 4, "accumulation": 2},
+    },
+    {
+        "lora": {"lora_dropout": 0.1, "layers_to_transform": [1], "use_dora": True},
+        "train": {**OFTEN, "batch_size": 3, "keep_trunk": True, "schedule": "constant"},
+        "decoding": {"kind": "generate", "max_new_tokens": 2},
+    },
+    {
+        "train": {**OFTEN, "batch_size": 4, "gradient_checkpointing": True, "layout": "padded", "schedule": "linear"},
+        "decoding": {"kind": "label", "batch": 2},
+    },
+]
+"""What is run, in turns."""
 
 
 def forked(workspace: Path, recipe: Path) -> int:
@@ -93,13 +106,16 @@ def test_runs_that_are_cut_end_as_whole_ones(
     import runner.predict  # noqa: F401
 
     torch.set_num_threads(1)
-    workspace = write_tables(tmp_path / "whole")
-    recipe = write_recipe(tmp_path, recipe_tree(tiny_base, **HOW))
-    started = time.monotonic()
-    assert ended(forked(workspace, recipe), 300) == 0
-    whole, seconds = outputs(workspace), time.monotonic() - started
+    recipes = [write_recipe(tmp_path, recipe_tree(tiny_base, **way), f"{n}.yaml") for n, way in enumerate(WAYS)]
+    wholes, started = [], time.monotonic()
+    for recipe in recipes:
+        workspace = write_tables(tmp_path / f"whole-{recipe.stem}")
+        assert ended(forked(workspace, recipe), 300) == 0
+        wholes.append(outputs(workspace))
+    seconds = (time.monotonic() - started) / len(recipes)
     draw, kills, runs, resumed = random.Random(0), 0, 0, 0
     while kills < KILLS:
+        recipe, whole = recipes[runs % len(recipes)], wholes[runs % len(recipes)]
         runs += 1
         workspace = write_tables(tmp_path / f"run-{runs}")
         for _ in range(MOST_IN_A_RUN):
