@@ -37,10 +37,10 @@ from runner.recipe_file import load_recipes  # noqa: E402
 from runner.table import open_table  # noqa: E402
 
 TASKS = {
-    "CoLA": (ROOT / "recipes" / "cola.yaml", ROOT / "recipes" / "demo" / "acceptability.yaml", "acceptability"),
-    "QQP": (ROOT / "recipes" / "qqp.yaml", ROOT / "recipes" / "demo" / "paraphrase.yaml", "paraphrase"),
+    "CoLA": (ROOT / "recipes" / "cola.yaml", "acceptability"),
+    "QQP": (ROOT / "recipes" / "qqp.yaml", "paraphrase"),
 }
-"""For each task its recipe, and the demo's task that stands in for it: recipe and name."""
+"""For each task its recipe, and the name of the demo's task of the same form that stands in for it."""
 
 FILLER = (
     " Think about the order of the words, the agreement of subject and verb, the tense, the articles and the meaning as a"
@@ -79,12 +79,12 @@ class TaskRows:
 
 def load_inputs(task: str, demo: bool = False) -> tuple[list[str], list[str], str, str]:
     """Inputs, labels, instruction and source of a task's training rows; `demo` takes the demo's whatever is there."""
-    recipe_path, demo_recipe, demo_name = TASKS[task]
+    recipe_path, demo_name = TASKS[task]
     exam_file = EXAM / "data" / "questionBData" / task / f"{task}_train.tsv"
     real = exam_file.is_file() and not demo
     data = ROOT / "recipes" / "demo" / "data" / "questionBData"
     path = exam_file if real else data / demo_name / f"{demo_name}_train.tsv"
-    recipe = load_recipes([recipe_path if real or not demo_recipe.is_file() else demo_recipe])[0].recipe
+    recipe = load_recipes([recipe_path])[0].recipe
     table = open_table(path, path.name, (tuple(recipe.task.columns),), recipe.task.header, recipe.task.quoting)
     inputs, labels = [], []
     for row in table.rows():
