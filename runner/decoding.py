@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Optional
 
 import torch
 from transformers import GenerationConfig
 
 from runner.errors import UserError
+from runner.predictions import Prediction
 from runner.prompt import Prompt
 from runner.reading import read
 from runner.recipe import GenerateDecoding, LabelDecoding
 from runner.recipe_rules import UNPARSABLE
 from runner.scorer import LabelScorer
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to one row."""
-
-    label: str
-    """A label, or `UNPARSABLE`."""
-    probabilities: dict[str, float]
-    """Each label's probability, given that the answer is a label."""
-    text: Optional[str]
-    """What the model wrote, where it was let write."""
 
 
 def by_label(

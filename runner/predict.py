@@ -18,7 +18,7 @@ from runner.decoding import DECODERS
 from runner.errors import UserError
 from runner.files import write_aside
 from runner.layouts import padded
-from runner.partial_predictions import PartialPredictions, prediction_line
+from runner.predictions import PartialPredictions, prediction_line
 from runner.progress import progress
 from runner.prompt import Prompt
 from runner.recipe import LabelDecoding, Recipe

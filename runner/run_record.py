@@ -85,7 +85,12 @@ def _commit() -> Optional[str]:
     try:
         answers = [
             subprocess.run(
-                ["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=10, check=True
+                # without optional locks: a run that is killed in a `git status` would leave the checkout locked
+                ["git", "--no-optional-locks", "-C", str(folder), *command],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
             ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]

@@ -244,8 +244,10 @@ written = []
 def note(event, arguments):
     changes = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
     opens = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if (opens or event in changes) and os.path.abspath(str(arguments[0])).startswith(os.getcwd()):
-        written.append([event, str(arguments[0])])
+    if (opens or event in changes) and not isinstance(arguments[0], int):  # a file that is open has been looked at
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if path.startswith(os.getcwd()):
+            written.append([event, path])
 sys.addaudithook(note)
 
 whole, calls = LabelScorer.forward, [0]

@@ -1,4 +1,4 @@
-"""The partial predictions: the rows that a prediction has got through, on disk as soon as they are there."""
+"""The predictions: the answer to a row, its line of JSON, and the rows that are through so far, on disk as soon as they are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from runner.decoding import Prediction
 from runner.files import write_aside
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one row."""
+
+    label: str
+    """A label, or `UNPARSABLE`."""
+    probabilities: dict[str, float]
+    """Each label's probability, given that the answer is a label."""
+    text: Optional[str]
+    """What the model wrote, where it was let write."""
 
 
 def prediction_line(row: int, prediction: Prediction) -> bytes:
