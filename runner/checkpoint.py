@@ -40,10 +40,11 @@ class Kept(NamedTuple):
     """The state of the training loop."""
 
     def require(self, computed: Mapping[str, str]) -> None:
-        """Raises UserError where it was computed otherwise than this run computes."""
-        if self.computed != dict(computed):
+        """Raises UserError where it was computed otherwise than this run computes, as far as `computed` says."""
+        then = {name: self.computed.get(name, "") for name in computed}
+        if then != dict(computed):
             raise UserError(
-                f"{self.path}: was computed with {_listed(self.computed)}; now it would be {_listed(computed)}",
+                f"{self.path}: was computed with {_listed(then)}; now it would be {_listed(computed)}",
                 "go on where it was begun, or start over: --fresh",
             )
 
@@ -74,16 +75,16 @@ class Checkpoints:
 
     def load(self, accelerator: Accelerator) -> Optional[Kept]:
         """The newest one that is whole, the same on every process; None where there is none. Those that are damaged are said
-        and removed: they would take the places of better ones.
+        and set aside: they would take the places of better ones.
 
         Raises UserError where one cannot be read: that may pass, and it may be the best that there is."""
         kept = self._newest() if accelerator.is_main_process else None
         name = gathered(accelerator, [kept.path.name if kept else ""])[0]
         if name and kept is None:
-            kept, reason = self._read(self.folder / name)
-            if reason:
+            kept = self._read(self.folder / name)
+            if kept is None:
                 raise UserError(
-                    f"{self.folder / name}: {reason} here, but it does for the main process",
+                    f"{self.folder / name}: holds for the main process what was written, and not here",
                     "see to it that all processes see the same disk, and run again",
                 )
         return kept
@@ -94,45 +95,50 @@ class Checkpoints:
 
     def _newest(self) -> Optional[Kept]:
         for path in self._files():
-            kept, reason = self._read(path)
+            kept = self._read(path)
             if kept is not None:
                 return kept
-            path.unlink()
-            self.say(f"WARNING: {path} was damaged ({reason}) and is removed")
+            path.rename(path.with_name(f"damaged-{path.name}"))
+            self.say(
+                f"WARNING: {path} does not hold what was written; it is passed over and called damaged-{path.name}"
+            )
         return None
 
-    def _read(self, path: Path) -> tuple[Optional[Kept], str]:
-        """What it holds, or what is wrong with it."""
+    def _read(self, path: Path) -> Optional[Kept]:
+        """What it holds; None where that is not what was written. Raises UserError where it cannot be read."""
         try:
             if not intact(path):
-                return None, "it does not hold what was written"
+                return None
             found = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be read: {error.strerror or error}",
-                "run again when it can be read; or remove it, and the one before it is used",
-            ) from error
+            if found["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {found['schema']!r}")
         except Exception as error:  # what a file that is none raises is as varied as what it holds
             raise_if_asked()  # a signal can look like that
             if out_of_memory(error):
                 raise
-            return None, " ".join(str(error).split())[:200] or type(error).__name__
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            return None, "it does not hold what was written"
-        return Kept(path, found["computed"], found["state"]), ""
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(
+                f"{path}: cannot be read: {reason}",
+                "run again when it can be read; or remove it, and the one before it is used",
+            ) from error
+        return Kept(path, found["computed"], found["state"])
 
     def _write(self, stem: str, content: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / ".partial"
+        aside.unlink(missing_ok=True)  # a link of that name would be followed
         try:
-            with aside.open("wb") as file:
+            with aside.open("xb") as file:
                 torch.save(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            seal(aside, stem, ".checkpoint")
+            made = seal(aside, stem, ".checkpoint")
         except BaseException:
             aside.unlink(missing_ok=True)  # half of one takes room that the adapter may need
             raise
+        for same in self.folder.glob(f"{stem}-*"):  # of the same place, older
+            if same != made:
+                same.unlink()
 
     def prune(self, kept: int) -> None:
         """Removes all but the newest ones."""

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 
 from runner.errors import UserError
+from runner.memory import out_of_memory
 
 PATIENCE = 60.0
 """Seconds of waiting for the other processes before it is said."""
@@ -40,12 +41,16 @@ def add_up(accelerator: Accelerator, parameters: Iterable[torch.Tensor], loss: t
     megabytes."""
     if accelerator.num_processes == 1:
         return loss
-    gradients = [_gradient(parameter) for parameter in parameters]
+    parameters = list(parameters)
+    met = loss.new_tensor([parameter.grad is not None for parameter in parameters])
+    own = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]  # all send the same
     with _waiting(accelerator):
-        whole = accelerator.reduce(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]), "sum")
-    for gradient, part in zip(gradients, whole[1:].split([gradient.numel() for gradient in gradients])):
-        gradient.copy_(part.view_as(gradient))
-    return whole[0]
+        whole = accelerator.reduce(torch.cat([loss[None], met, *(gradient.flatten() for gradient in own)]), "sum")
+    loss, met, flat = whole.split([1, len(parameters), whole.numel() - 1 - len(parameters)])
+    parts = flat.split([parameter.numel() for parameter in parameters])
+    for parameter, anywhere, part in zip(parameters, met.tolist(), parts):
+        parameter.grad = part.view_as(parameter).clone() if anywhere else None  # none: the optimizer passes it over
+    return loss[0]
 
 
 def agree(accelerator: Accelerator, numbers: Sequence[int]) -> list[int]:
@@ -91,7 +96,7 @@ def main_first(accelerator: Accelerator) -> Iterator[None]:
 def unreachable(error: BaseException) -> Optional[UserError]:
     """What to say of an error of a backend that has lost the other processes; None where it is another error."""
     text = " ".join(str(error).split())
-    if not any(words in text for words in _LOST):
+    if out_of_memory(error) or not any(words in text for words in _LOST):
         return None
     return UserError(
         f"the other processes of this launch cannot be reached any more: {text[:160]}",
@@ -100,17 +105,10 @@ def unreachable(error: BaseException) -> Optional[UserError]:
 
 
 _LOST = (
-    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Read error", "gloo", "Gloo", "NCCL", "TCPStore",
-    "Timed out",
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket Timeout",
+    "remote process exited", "communicator was aborted", "collective operation timeout",
 )  # fmt: skip
 """Words of gloo, of NCCL and of PyTorch's store."""
-
-
-def _gradient(parameter: torch.Tensor) -> torch.Tensor:
-    """Its gradient; zeros where no row of this process has met it, so that all send the same."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def writing_aside(path: Path) -> Iterator[BinaryIO]:
     """A file to write, beside `path` under another name; when the block ends without an error it is flushed to disk and
     renamed over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
+    aside = _aside_of(path)
     aside.unlink(missing_ok=True)  # a link of that name would be followed
     try:
         with aside.open("xb") as file:
@@ -37,7 +37,7 @@ def writing_aside(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def aside_of(path: Path) -> Path:
+def _aside_of(path: Path) -> Path:
     """Where `path` is written before it is finished."""
     return path.with_name(f".{path.name.lstrip('.')}.partial")
 

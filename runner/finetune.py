@@ -66,8 +66,11 @@ def finetune(
         scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:1]))
         checkpoints = Checkpoints(unfinished, say)
         kept = checkpoints.load(accelerator)
+        computed = {"device": accelerator.device.type, "precision": base.precision}
+        if kept is not None:
+            kept.require(computed)
         choice = _layout(recipe, kept, scorer, prompt, rows, accelerator)
-        computed = {"device": accelerator.device.type, "precision": base.precision, "layout": choice.name}
+        computed["layout"] = choice.name
         if kept is not None:
             kept.require(computed)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
@@ -153,7 +156,15 @@ def _layout(
     wanted: str = recipe.train.layout
     if kept is not None and wanted == "auto":
         wanted = kept.computed["layout"]
-    choice = choose_layout(wanted, scorer, prompt, rows, alone=split_asked_for(accelerator) is None)
+    try:
+        choice = choose_layout(wanted, scorer, prompt, rows, alone=split_asked_for(accelerator) is None)
+    except UserError as error:
+        if kept is None:
+            raise
+        raise UserError(
+            f"{kept.path}: was computed in the layout {wanted}; {error.what}",
+            "see to it and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh",
+        ) from error
     if set(gathered(accelerator, [choice.name])) != {choice.name}:
         return Choice("padded", LAYOUTS["padded"](scorer.model), "a faster one is not for every process")
     return choice

@@ -27,7 +27,7 @@ def without_secrets(text: str) -> str:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         token = os.environ.get(name, "").strip()
         text = text.replace(token, "…") if token else text
-    return re.sub(r"\bhf_\w{8,}", "hf_…", re.sub(r"//[^/@\s]+@", "//…@", text))
+    return re.sub(r"\bhf_\w{8,}", "hf_…", re.sub(r"//\S+@", "//…@", text))
 
 
 # https://docs.python.org/3/library/audit_events.html

@@ -23,6 +23,7 @@ from runner.errors import UserError
 from runner.files import digest, folder_aside, settle
 from runner.lock import locked
 from runner.manifest import Manifest, finish, finished, read_manifest
+from runner.predictions import begun
 from runner.prepare import prepare, table_changed
 from runner.prompt import prompt_of
 from runner.recipe import Recipe
@@ -190,7 +191,8 @@ class Work:
             "dev": prepared.outputs[self.workspace.dev],
         }
         identity = hashlib.sha256(json.dumps(_with_code(inputs), sort_keys=True).encode()).hexdigest()
-        done = not self.workspace.at(self.workspace.unfinished_predictions).exists() and self._done("predict", inputs)
+        partial = self.workspace.at(self.workspace.unfinished_predictions)
+        done = not begun(partial, identity) and self._done("predict", inputs)
         self._stage("predict", inputs, done, lambda say: self._predict(identity, say))
 
     def _outputs(self, stage: str) -> Sequence[str]:
@@ -220,10 +222,9 @@ class Work:
             return
         if stage != "prepare" and "torch" not in sys.modules:
             self._say(stage, "loading torch, transformers and peft")
-        if is_main_process():
-            self.workspace.run_record.unlink(missing_ok=True)  # it would speak of what is about to change
         figures = work(lambda text: self._say(stage, text))
         if is_main_process():
+            self.workspace.run_record.unlink(missing_ok=True)  # it speaks of what was there before
             path, root = self.workspace.manifest(stage), self.workspace.root
             finish(path, root, stage, _with_code(inputs), self._outputs(stage), figures)
 

@@ -33,6 +33,16 @@ def prediction_line(row: int, prediction: Prediction) -> bytes:
     return (json.dumps(tree, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def begun(path: Path, identity: str) -> bool:
+    """Whether the rows in `path` are of the prediction of that identity, whatever it computed with."""
+    try:
+        with path.open("rb") as file:
+            head = json.loads(file.readline().partition(b" ")[2])
+    except (OSError, ValueError):
+        return False
+    return isinstance(head, dict) and str(head.get("of")).startswith(identity)
+
+
 class PartialPredictions:
     """The rows that a prediction has got through, a line each as soon as it is there, below a line that says whose.
 

@@ -156,7 +156,8 @@ def prompt_of(recipe: Recipe, base: Base) -> Prompt:
     prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions)
     known = base.model.get_input_embeddings().weight.shape[0]
     pieces = base.tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
-    largest = max(pieces - 1, *prompt.prefix, *prompt.tail, *prompt.label_ids)
+    added = [number for number, token in base.tokenizer.added_tokens_decoder.items() if not token.special]
+    largest = max(pieces - 1, *added, *prompt.prefix, *prompt.tail, *prompt.label_ids)
     if largest >= known:
         raise UserError(
             f"base: {base.folder}: its tokenizer has ids up to {largest}, the model knows {known:,}",

@@ -23,7 +23,7 @@ from runner.yaml_tree import Entry, Node, Place, Problem, kind, parse
 
 COMMAND_LINE = "command line"
 
-RECIPE_LIMIT = 1 << 20
+RECIPE_LIMIT = 1 << 16
 """Most bytes of a recipe file; ours have some three thousand."""
 
 MOST_CONTRADICTIONS = 30
@@ -135,7 +135,7 @@ def _bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(RECIPE_LIMIT + 1)
     if len(data) > RECIPE_LIMIT:
-        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 20} MiB: no recipe is")
+        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 10} KiB: no recipe is")
     return data
 
 

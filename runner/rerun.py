@@ -33,7 +33,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         loaded = load_recipes(recipes, [argument for argument in options.arguments if is_override(argument)])
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(network.without_secrets(str(error)), file=sys.stderr)
         return 2
     if any(one.recipe.offline for one in loaded):
         network.forbid()

@@ -86,8 +86,10 @@ def _zero(scorer: LabelScorer, whole: list[Any], accelerator: Accelerator) -> No
         "bf16": {"enabled": scorer.model.dtype == torch.bfloat16},
     }
     deepspeed.initialize(model=scorer, config=config)
-    for weight in whole:
-        weight.ds_persist = True
+    for (
+        weight
+    ) in whole:  # while DeepSpeed learns the modules' order it frees what is persistent, too, but not what is external
+        weight.ds_persist = weight.is_external_param = True
     whole[0].all_gather(whole)
     for weight, value in zip(whole, kept):  # in the type that they had: beside bf16 the adapter is fp32
         weight.data = value.to(accelerator.device)

@@ -63,6 +63,8 @@ class StopRequest:
 
     def note(self, number: int, frame: Any) -> None:
         """The signals' handler."""
+        if number == getattr(signal, "SIGXCPU", None):  # the system sends it again every second: no second wish
+            signal.signal(number, signal.SIG_IGN)
         again = bool(self._number)
         if not again:
             self._number, self._since = number, time.monotonic()

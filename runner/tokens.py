@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Union, overload
 
+from runner.errors import DataError
 from runner.files import aside_in, intact, seal, sealed
 
 ENCODED_AT_ONCE = 1000
@@ -111,28 +112,40 @@ def kept_texts(tokenizer: Any, digest: str, texts: Callable[[], Iterable[str]], 
     damaged is made anew."""
     hasher = hashlib.sha256(digest.encode())
     for text in texts():
-        hasher.update(f"{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+        _add(hasher, text)
     key = hasher.hexdigest()[:32]
     kept = sealed(folder, key, ".arrow")
     if kept is not None and not intact(kept):
         kept.unlink()
         kept = None
-    return TokenRows(kept or _store(tokenizer, texts(), folder, key))
+    return TokenRows(kept or _store(tokenizer, digest, texts(), folder, key))
 
 
-def _store(tokenizer: Any, texts: Iterable[str], folder: Path, key: str) -> Path:
-    """Writes the ids of the texts, some at a time, aside and seals the file."""
+def _add(hasher: Any, text: str) -> None:
+    hasher.update(f"{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+
+
+def _store(tokenizer: Any, digest: str, texts: Iterable[str], folder: Path, key: str) -> Path:
+    """Writes the ids of the texts, some at a time, aside and seals the file. Raises DataError where they are not those that
+    the key was made of."""
     import pyarrow as pa  # datasets brings it and reads its files
 
     folder.mkdir(parents=True, exist_ok=True)
     aside = aside_in(folder, key)
     schema = pa.schema([("ids", pa.list_(pa.int32()))])
-    left = iter(texts)
+    left, hasher = iter(texts), hashlib.sha256(digest.encode())
     with aside.open("wb") as file:
         with pa.ipc.new_stream(file, schema) as stream:
             while some := list(itertools.islice(left, ENCODED_AT_ONCE)):
+                for text in some:
+                    _add(hasher, text)
                 ids = encode_texts(tokenizer, some)
                 stream.write_batch(pa.record_batch([pa.array(ids, schema.field("ids").type)], schema=schema))
         file.flush()
         os.fsync(file.fileno())
+    if hasher.hexdigest()[:32] != key:
+        aside.unlink()
+        raise DataError(
+            f"{folder.parent.parent}: the records changed while they were read", "run again when they are finished"
+        )
     return seal(aside, key, ".arrow")

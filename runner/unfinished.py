@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,12 @@ class Unfinished:
         write_aside(self.folder / IDENTITY, f"{self._text}\n".encode())
 
     def clear(self) -> None:
-        """Removes every unfinished run: this one is finished, or the user wants to start over."""
-        shutil.rmtree(self.all, ignore_errors=True)
+        """Removes every unfinished run at once: this one is finished, or the user wants to start over."""
+        old = self.all.with_name(f".{self.all.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            self.all.rename(old)  # a part of one would be taken for another
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _short(value: Any) -> str:

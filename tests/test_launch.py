@@ -235,8 +235,12 @@ weight = torch.full((2,), float(rank))
 share(accelerator, [weight])
 assert weight.tolist() == [0, 0]
 weight.grad = torch.tensor([1.0, rank])
-assert add_up(accelerator, [weight], torch.tensor(2.0)) == 4
+unmet, here = torch.zeros(3), torch.zeros(1)
+here.grad = torch.ones(1) if rank else None
+assert add_up(accelerator, [weight, unmet, here], torch.tensor(2.0)) == 4
 assert weight.grad.tolist() == [2, 1]
+assert unmet.grad is None
+assert here.grad.tolist() == [1]
 assert agree(accelerator, [rank, -rank]) == [1, 0]
 assert gathered(accelerator, ["ab"[rank]]) == ["a", "b"]
 
@@ -306,7 +310,7 @@ def test_two_processes_go_on_to_the_same_bytes_when_one_was_asked_to_stop(tmp_pa
     assert "layout padded: a faster one is not for every process" in done.stdout
     assert "layout padded: as was wanted" in done.stdout
     assert (tmp_path / "layouts/result/result_tiny.txt").exists()
-    assert "it does not hold what was written here, but it does for the main process" in done.stderr
+    assert "holds for the main process what was written, and not here" in done.stderr
     assert not (tmp_path / "differing/saved_model/tiny").exists()
     assert len(list((tmp_path / "differing/saved_model/.checkpoints").rglob("*.checkpoint"))) == 1
 

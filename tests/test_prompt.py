@@ -162,3 +162,10 @@ def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatc
             file.write_bytes(damaged)
         assert kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)[:] == expected
     assert kept_texts(TOKENIZER, DIGEST, list, tmp_path)[:] == []
+
+
+def test_texts_that_change_while_they_are_read_are_not_kept(tmp_path: Path) -> None:
+    readings = iter([["aa", "bb"], ["aa", "cc"], ["aa", "bb"], ["aa", "bb"]])
+    with pytest.raises(DataError, match="the records changed while they were read"):
+        kept_texts(TOKENIZER, DIGEST, lambda: next(readings), tmp_path)
+    assert kept_texts(TOKENIZER, DIGEST, lambda: next(readings), tmp_path)[1] == encode_text(TOKENIZER, "bb")

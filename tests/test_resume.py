@@ -5,8 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,18 @@ import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import adapter, base_model, checkpoint, files, finetune, pipeline, predict, prefix_cache, training
+from runner import (
+    adapter,
+    base_model,
+    checkpoint,
+    files,
+    finetune,
+    pipeline,
+    predict,
+    prefix_cache,
+    training,
+    unfinished,
+)
 from runner.command import main
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
@@ -303,7 +315,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     kept[-1].write_bytes(data[:-9] if damage == "cut" else data)
     run(workspace, tiny_base)
     out = capsys.readouterr().out
-    assert f"WARNING: {kept[-1]} was damaged (it does not hold what was written) and is removed" in out
+    assert f"WARNING: {kept[-1]} does not hold what was written; it is passed over" in out
     assert "going on behind step 2 of 12" in out
     assert outputs(workspace) == whole
 
@@ -496,10 +508,12 @@ def test_what_is_no_checkpoint_is_passed_over(
     else:
         (folder / "x").write_bytes(b"PK\x05\x06" + bytes(18))
         files.seal(folder / "x", "step-00000099", ".checkpoint")
+    if what != "folder":  # it holds what was written, by whomever: no damage, and not ours to throw away
+        with pytest.raises(UserError, match=r"cannot be read: .*\n  next: .*remove it, and the one before it is used"):
+            run(workspace, tiny_base)
+        next(folder.glob("step-00000099*")).unlink()
     run(workspace, tiny_base)
-    out = capsys.readouterr().out
-    assert ("was damaged" in out) == (what != "folder")
-    assert "going on behind step 3 of 12" in out
+    assert "going on behind step 3 of 12" in capsys.readouterr().out
     assert outputs(workspace) == whole
 
 
@@ -513,7 +527,7 @@ def test_a_run_computed_otherwise_is_refused(workspace: Path, tiny_base: Path, m
     stopped(workspace, tiny_base, monkeypatch)
     before = outputs_of(workspace)
     in_bf16(monkeypatch)
-    with pytest.raises(UserError, match=r"precision fp32, layout packed; now it would be device cpu, precision bf16"):
+    with pytest.raises(UserError, match=r"computed with device cpu, precision fp32; now .* device cpu, precision bf16"):
         run(workspace, tiny_base)
     assert outputs_of(workspace) == before
 
@@ -560,7 +574,8 @@ def test_a_run_goes_on_in_the_layout_that_it_had(
         assert "going on behind step 3 of 12" in out
     else:
         monkeypatch.setattr(training.LabelScorer, "forward", no_room)
-        with pytest.raises(UserError, match=r"packed could not be tried \(OutOfMemoryError: CUDA out of memory"):
+        said = r"the layout packed; .*packed could not be tried \(OutOfMemoryError: CUDA.*\n  next: see to it and run"
+        with pytest.raises(UserError, match=said):
             run(workspace, tiny_base)
 
 
@@ -663,6 +678,60 @@ def test_predictions_of_another_run_are_made_again(
     run(workspace, tiny_base)
     assert "going on behind row" not in capsys.readouterr().out
     assert outputs(workspace) == whole
+
+
+def test_what_another_recipe_has_predicted_so_far_waits_for_it(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    run(workspace, tiny_base)
+    before = outputs(workspace)
+    with monkeypatch.context() as patch:
+        cut_at(patch, predict, "prediction_line", 4)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base, decoding={"kind": "generate"})
+    run(workspace, tiny_base)
+    assert "predict: nothing changed" in capsys.readouterr().out
+    assert outputs(workspace) == before
+    run(workspace, tiny_base, decoding={"kind": "generate"})
+    assert "going on behind row 3 of 5" in capsys.readouterr().out
+
+
+def test_a_death_while_checkpoints_are_removed_does_not_train_again(
+    workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    with monkeypatch.context() as patch:
+        cut_at(patch, unfinished.shutil, "rmtree", 2)  # the first is of what an earlier run may have left
+        patch.setattr(pipeline, "folder_aside", plain_folder)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, tiny_base)
+    capsys.readouterr()
+    run(workspace, tiny_base)
+    assert "finetune: nothing changed" in capsys.readouterr().out
+    assert outputs(workspace) == whole
+
+
+@contextmanager
+def plain_folder(path: Path, forget: Any) -> Iterator[Path]:
+    """`folder_aside` without its own removals."""
+    path.mkdir(parents=True)
+    yield path
+
+
+def test_a_limit_of_cpu_time_that_is_said_every_second_is_one_wish(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = training.TrainingLoop._accumulate
+
+    def signalled(*arguments: Any) -> Any:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGXCPU)
+            time.sleep(1.1)
+        return real(*arguments)
+
+    monkeypatch.setattr(training.TrainingLoop, "_accumulate", signalled)
+    with pytest.raises(Stopped, match="stopped by SIGXCPU behind step 1 of 12") as caught:
+        run(workspace, tiny_base)
+    assert caught.value.code == 152
 
 
 def test_predictions_in_batches_go_on_with_whole_batches(

@@ -361,10 +361,10 @@ def test_a_table_is_not_looked_for_above_the_workspace(tmp_path: Path, tiny_base
     assert "tiny_train.tsv: cannot read it: No such file" in capsys.readouterr().err
 
 
-def test_what_was_said_of_an_adapter_goes_when_it_is_about_to_change(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_said_of_an_adapter_goes_when_it_is_true_no_more(workspace: Path, tiny_base: Path) -> None:
     assert start(workspace, tiny_base) == 0
+    assert (workspace / "saved_model/tiny/run.json").exists()
+    assert start(workspace, tiny_base, "lora.target_modules=[nope]") == 2  # nothing has changed yet
     assert (workspace / "saved_model/tiny/run.json").exists()
     assert start(workspace, tiny_base, "--stages", "prepare", "samples.seed=7") == 0
     assert not (workspace / "saved_model/tiny/run.json").exists()

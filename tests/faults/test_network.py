@@ -99,7 +99,8 @@ def test_nothing_is_asked_of_a_network_where_no_hub_id_is_named(workspace: Path,
         ("base: https://hf_abcdefghijkl@host/a is no folder", "base: https://…@host/a is no folder"),
         ("token hf_abcdefghijkl was refused", "token hf_… was refused"),
         ("Bearer my own token", "Bearer …"),
-        ("//a.b/c@d and user@host", "//a.b/c@d and user@host"),
+        ("http://user:p@ss/word@host/x", "http://…@host/x"),
+        ("http://host/x and user@host", "http://host/x and user@host"),
     ],
 )
 def test_what_opens_doors_is_not_told(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
