@@ -1,11 +1,15 @@
 """The checkpoint: all that a fine-tune needs to go on as if it had never been stopped.
 
+A safetensors file: the tensors, and in its header the plain values around them as JSON. Nothing in it can run code,
+whoever wrote it.
+
 Written aside, flushed to disk and sealed: one that is there is whole or is known not to be. The last two are kept: where the
 newest is damaged, the one before it is used.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -15,6 +19,8 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import load, save
 
 from runner.errors import UserError
 from runner.exchange import gathered
@@ -23,7 +29,7 @@ from runner.memory import out_of_memory
 from runner.stopping import raise_if_asked
 from runner.unfinished import CHECKPOINTS
 
-SCHEMA = "labeltune.checkpoint/2"
+SCHEMA = "labeltune.checkpoint/3"
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back on."""
@@ -60,15 +66,17 @@ class Checkpoints:
         whether it could. A full disk is said and passed over: training goes on, and the newest one that was kept before
         stays."""
         stem = f"step-{step:08d}-{judged:04d}"
-        content = {"schema": SCHEMA, "computed": dict(computed), "state": dict(state)}
+        tensors: dict[str, torch.Tensor] = {}
+        plain = {"schema": SCHEMA, "computed": dict(computed), "state": _taken_apart(dict(state), tensors)}
+        content = save(tensors, metadata={"checkpoint": json.dumps(plain)})
         try:
             try:
                 self._write(stem, content)
-            except (OSError, RuntimeError):  # torch wraps what the disk says
+            except OSError:
                 self.prune(1)  # the room of an older one may do
                 self._write(stem, content)
             self.prune(KEPT)
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             self.say(f"WARNING: no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
             return False
         return True
@@ -109,9 +117,12 @@ class Checkpoints:
         try:
             if not intact(path):
                 return None
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            if found["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {found['schema']!r}")
+            with safe_open(str(path), framework="pt") as file:
+                plain = json.loads(file.metadata()["checkpoint"])
+            if plain["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {plain['schema']!r}")
+            # read, not mapped: what is removed later must give its room back
+            state = _put_together(plain["state"], load(path.read_bytes()))
         except Exception as error:  # what a file that is none raises is as varied as what it holds
             raise_if_asked()  # a signal can look like that
             if out_of_memory(error):
@@ -121,15 +132,15 @@ class Checkpoints:
                 f"{path}: cannot be read: {reason}",
                 "run again when it can be read; or remove it, and the one before it is used",
             ) from error
-        return Kept(path, found["computed"], found["state"])
+        return Kept(path, plain["computed"], state)
 
-    def _write(self, stem: str, content: Mapping[str, Any]) -> None:
+    def _write(self, stem: str, content: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / ".partial"
         aside.unlink(missing_ok=True)  # a link of that name would be followed
         try:
             with aside.open("xb") as file:
-                torch.save(content, file)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             made = seal(aside, stem, ".checkpoint")
@@ -148,6 +159,35 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         """Newest first."""
         return sorted((path for path in self.folder.glob(CHECKPOINTS) if path.is_file()), reverse=True)
+
+
+def _taken_apart(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """The value as JSON can hold it, its tensors put aside into `tensors`. JSON has neither tuples nor keys that are numbers,
+    and an optimizer has both: they are spelled out."""
+    if isinstance(value, torch.Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"items": [[key, _taken_apart(each, tensors)] for key, each in value.items()]}
+    if isinstance(value, (list, tuple)):
+        parts = [_taken_apart(each, tensors) for each in value]
+        return {"tuple": parts} if isinstance(value, tuple) else parts
+    return value
+
+
+def _put_together(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    """What `_taken_apart` was given."""
+    if isinstance(value, list):
+        return [_put_together(each, tensors) for each in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, inside),) = value.items()
+    if kind == "tensor":
+        return tensors[inside]
+    if kind == "tuple":
+        return tuple(_put_together(each, tensors) for each in inside)
+    return {key: _put_together(each, tensors) for key, each in inside}
 
 
 def random_state() -> dict[str, Any]:

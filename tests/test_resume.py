@@ -1,5 +1,6 @@
 """A run that was cut goes on to the same bytes, wherever it was cut; what would make it another run is refused."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
+from safetensors.torch import save_file
 
 from runner import (
     adapter,
@@ -332,6 +334,25 @@ def test_a_checkpoint_is_kept_behind_every_epoch(
     assert outputs(workspace) == whole
 
 
+def test_a_state_comes_back_as_it_was_put_aside() -> None:
+    """Tuples, keys that are numbers, every digit of a number, tensors of every type; and nothing is unpickled for it."""
+    tensors: dict[str, torch.Tensor] = {}
+    state = {
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(2, 3).T}},
+            "betas": (0.9, 0.1 + 0.2),
+        },
+        "random": [{"torch": torch.get_rng_state(), "python": (3, (2**32 - 1, 0), None)}],
+        "metrics": "é\u2028",
+        "best": None,
+        "nothing": [(), {}, []],
+    }
+    plain = json.dumps(checkpoint._taken_apart(state, tensors))
+    again = checkpoint._put_together(json.loads(plain), tensors)
+    assert repr(again) == repr(state)
+    assert torch.equal(again["optimizer"]["state"][0]["exp_avg"], state["optimizer"]["state"][0]["exp_avg"])  # type: ignore[index]
+
+
 @pytest.mark.parametrize("damaged", [1, 2])
 def test_a_damaged_checkpoint_takes_the_place_of_no_later_one(
     workspace: Path, tiny_base: Path, whole: list[bytes], damaged: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -376,7 +397,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
     kept = stopped(workspace, tiny_base, monkeypatch)
     path = str(write_recipe(workspace, recipe_tree(tiny_base, **OFTEN)))
     with monkeypatch.context() as patch:
-        cut_at(patch, checkpoint.torch, "load", 1, error)
+        cut_at(patch, checkpoint, "load", 1, error)
         assert main([path, "--workspace", str(workspace)]) == 2
     assert said in capsys.readouterr().err
     assert all(one.exists() for one in kept)
@@ -503,7 +524,7 @@ def test_what_is_no_checkpoint_is_passed_over(
     if what == "folder":
         (folder / "step-00000099-aa.checkpoint").mkdir()
     elif what == "another schema":
-        torch.save({"schema": "mine"}, folder / "x")
+        save_file({}, folder / "x", metadata={"checkpoint": '{"schema": "mine"}'})
         files.seal(folder / "x", "step-00000099", ".checkpoint")
     else:
         (folder / "x").write_bytes(b"PK\x05\x06" + bytes(18))
@@ -767,7 +788,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     full = OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
         for call in (3, 6, 7):
-            cut_at(patch, checkpoint.torch, "save", call, full)
+            cut_at(patch, checkpoint, "seal", call, full)
         run(workspace, tiny_base)
     out = capsys.readouterr().out
     assert out.count("WARNING: no checkpoint at step") == 1
@@ -778,18 +799,18 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
 def test_room_for_one_checkpoint_is_enough_and_the_adapter_gets_that_of_the_others(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    folder, real, left = workspace / "saved_model/.checkpoints/tiny", torch.save, []
+    folder, real, left = workspace / "saved_model/.checkpoints/tiny", checkpoint.seal, []
 
-    def small_disk(*arguments: Any) -> None:
+    def small_disk(*arguments: Any) -> Path:
         if len(list(folder.glob("*/step-*"))) == 2:
             raise OSError(28, "No space left on device")
-        real(*arguments)
+        return real(*arguments)
 
     def save(*arguments: Any) -> None:
         left.extend(folder.glob("*/step-*"))
         adapter.save_adapter(*arguments)
 
-    monkeypatch.setattr(checkpoint.torch, "save", small_disk)
+    monkeypatch.setattr(checkpoint, "seal", small_disk)
     monkeypatch.setattr(finetune, "save_adapter", save)
     run(workspace, tiny_base)
     assert "WARNING: no checkpoint" not in capsys.readouterr().out
