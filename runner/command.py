@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
 
 
 def _of_others(error: BaseException) -> Optional[UserError]:
-    """What to say where a layer that is split over the processes has lost the others."""
+    """What to say where this process has lost the others of its launch, in an exchange or in a layer that is split."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return None
     from runner.exchange import unreachable

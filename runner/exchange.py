@@ -31,9 +31,8 @@ LONGEST_WAIT = timedelta(days=7)
 def share(accelerator: Accelerator, parameters: Iterable[torch.Tensor]) -> None:
     """Gives every process the main one's values."""
     if accelerator.num_processes > 1:
-        with _others():
-            for parameter in parameters:
-                parameter.data.copy_(broadcast(parameter.data))
+        for parameter in parameters:
+            parameter.data.copy_(broadcast(parameter.data))
 
 
 def add_up(accelerator: Accelerator, parameters: Iterable[torch.Tensor], loss: torch.Tensor) -> torch.Tensor:
@@ -73,8 +72,7 @@ def meet(accelerator: Accelerator) -> None:
     """Holds every process until all have come here, however long the main one alone has to do before: a long prediction, a
     trunk to be stored. One that dies ends the others through the launcher."""
     if accelerator.num_processes > 1:
-        with _others():
-            torch.distributed.barrier(group=_meeting())
+        torch.distributed.barrier(group=_meeting())
 
 
 @functools.cache
@@ -112,18 +110,6 @@ _LOST = (
 
 
 @contextmanager
-def _others() -> Iterator[None]:
-    """Says in words that another process has gone."""
-    try:
-        yield
-    except RuntimeError as error:
-        said = unreachable(error)
-        if said is None:
-            raise
-        raise said from error
-
-
-@contextmanager
 def _waiting(accelerator: Accelerator) -> Iterator[None]:
     """Says when the block takes long: one that is stopped, or hangs, would have the others wait without a word."""
 
@@ -139,7 +125,6 @@ def _waiting(accelerator: Accelerator) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        with _others():
-            yield
+        yield
     finally:
         timer.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import platform
 import subprocess
@@ -67,6 +68,7 @@ def library_versions() -> dict[str, str]:
     return {name: _version(name) or "" for name in ("torch", "transformers", "peft")}
 
 
+@functools.cache
 def code_digest() -> str:
     """SHA-256 over the runner's own modules: a stage done by other code is not done."""
     return digest_folder(Path(__file__).resolve().parent, ("*.py",))

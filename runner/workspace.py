@@ -125,9 +125,8 @@ def locate_table(name: str, root: Path, dataset: str) -> Path:
     the file may also lie one up: `questionBData/QQP_train.tsv`, the flat layout."""
     path = root / os.path.expanduser(name)
     flat = path.parent.parent / path.name
-    inside = (
-        os.path.dirname(name) != ""
-    )  # the workspace's own folder may be named like the dataset: above it is not ours
+    # a bare name lies in the workspace itself, which may be called like the dataset: above it is not ours
+    inside = os.path.dirname(name) != ""
     return flat if inside and path.parent.name == dataset and not path.exists() and flat.exists() else path
 
 

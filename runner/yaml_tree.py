@@ -96,9 +96,10 @@ _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 def _machine_word(text: str, base: int) -> int:
     """The number that a text writes. Raises ValueError for one that no count, size or seed can be."""
-    if len(text) > 40 or not -(2**63) <= int(text, base) < 2**63:
+    number = int(text, base) if len(text) <= 40 else 2**63
+    if not -(2**63) <= number < 2**63:
         raise ValueError
-    return int(text, base)
+    return number
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {

@@ -92,3 +92,16 @@ def test_what_starts_at_once_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = set(done.stderr.splitlines()[-1].split())
     assert "runner" in loaded
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "runner").glob("*.py"), *(ROOT / "grading").glob("*.py")], ids=str)
+def test_nothing_is_unpickled(path: Path) -> None:
+    """Not in `weights_only` either, which has run code before torch 2.6 (CVE-2025-32434)."""
+    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    loads = {ast.unparse(node.func) for node in tree if isinstance(node, ast.Call)} & {
+        "torch.load",
+        "numpy.load",
+        "np.load",
+    }
+    assert not loads
+    assert not imports(path) & {"pickle", "marshal", "shelve", "joblib", "torch.load"}
