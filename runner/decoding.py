@@ -12,25 +12,28 @@ from transformers import GenerationConfig
 from runner.errors import UserError
 from runner.predictions import Prediction
 from runner.prompt import Prompt
-from runner.reading import read
+from runner.proof import Subject
+from runner.reading import Say, read
 from runner.recipe import GenerateDecoding, LabelDecoding
 from runner.recipe_rules import UNPARSABLE
-from runner.scorer import LabelScorer
 
 
 def by_label(
-    decoding: LabelDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
+    decoding: LabelDecoding, subject: Subject, suffixes: Sequence[Sequence[int]], start: int, say: Say
 ) -> Iterator[Prediction]:
     """The likelier label of each row."""
-    for row, logits in enumerate(read(scorer, prompt, suffixes, decoding.batch, start), start + 1):
+    prompt = subject.prompt
+    for row, logits in enumerate(read(subject, suffixes, decoding.batch, start, say), start + 1):
         probabilities = _probabilities(prompt, logits, row)
         yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 
 
 def by_generation(
-    decoding: GenerateDecoding, scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
+    decoding: GenerateDecoding, subject: Subject, suffixes: Sequence[Sequence[int]], start: int, say: Say
 ) -> Iterator[Prediction]:
     """The label that the model's greedy continuation of each row begins with, if it begins with one."""
+    scorer, prompt = subject.scorer, subject.prompt
+    subject.release()  # the model's own generation needs no proof
     greedy = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -65,8 +68,9 @@ def _probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, 
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
-Decoder = Callable[[Any, LabelScorer, Prompt, Sequence[Sequence[int]], int], Iterator[Prediction]]
-"""From the recipe's decoding, a scorer, the prompt, all rows and the number of rows that need no answer any more."""
+Decoder = Callable[[Any, Subject, Sequence[Sequence[int]], int, Say], Iterator[Prediction]]
+"""From the recipe's decoding, the model and its prompt, all rows, the number of rows that need no answer any more, and where
+messages go."""
 
 DECODERS: Mapping[type, Decoder] = {
     LabelDecoding: by_label,

@@ -21,9 +21,10 @@ from runner.checkpoint import Checkpoints, Kept
 from runner.errors import UserError
 from runner.exchange import gathered, main_first
 from runner.holdout import Holdout
-from runner.layout_choice import TOLERANCES, Choice, choose_layout, difference
+from runner.layout_choice import Choice, choose_layout
 from runner.layouts import LAYOUTS, Layout
 from runner.prompt import Encoded, Prompt
+from runner.proof import Subject, prove, prove_head, subject_of
 from runner.recipe import Recipe
 from runner.records import Records
 from runner.scorer import LabelScorer
@@ -31,7 +32,7 @@ from runner.split import split, split_asked_for
 from runner.stack import enable_checkpointing
 from runner.tokens import Joined
 from runner.training import TrainingLoop
-from runner.trunk import open_trunk
+from runner.trunk import from_the_trunk, open_trunk
 
 
 def finetune(
@@ -62,14 +63,15 @@ def finetune(
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
         start = adapter_state(model)
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
+        subject = subject_of(scorer, prompt, accelerator.device, alone=split_asked_for(accelerator) is None)
         split(scorer, accelerator, say)
-        scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, held.suffixes[:1]))
+        prove_head(subject, held.suffixes[:1])
         checkpoints = Checkpoints(unfinished, say)
         kept = checkpoints.load(accelerator)
         computed = {"device": accelerator.device.type, "precision": base.precision}
         if kept is not None:
             kept.require(computed)
-        choice = _layout(recipe, kept, scorer, prompt, rows, accelerator)
+        choice = _layout(recipe, kept, subject, rows, accelerator)
         computed["layout"] = choice.name
         if kept is not None:
             kept.require(computed)
@@ -79,8 +81,9 @@ def finetune(
         )
         say(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
-        with _trunk(recipe, base, scorer, prompt, rows, held, choice, accelerator, store, say) as layout:
+        with _trunk(recipe, base, subject, rows, held, choice, accelerator, store, say) as layout:
             trunk_seconds = time.perf_counter() - before
+            subject.release()
             holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator, say)
             untuned = holdout.evaluate(scorer)
             if not math.isfinite(untuned.loss):
@@ -127,7 +130,7 @@ def finetune(
         "dropped": rows.dropped,
         "trainable_parameters": trainable,
         "precision": base.precision,
-        "layout": choice.name,
+        **choice.figures(),
         "rows_at_once": loop.rows_at_once,
         "skipped_steps": loop.skipped,
         "device": str(accelerator.device),
@@ -148,16 +151,14 @@ def _encode(prompt: Prompt, records: Records, accelerator: Accelerator, keep: Pa
     return rows, held
 
 
-def _layout(
-    recipe: Recipe, kept: Optional[Kept], scorer: LabelScorer, prompt: Prompt, rows: Encoded, accelerator: Accelerator
-) -> Choice:
+def _layout(recipe: Recipe, kept: Optional[Kept], subject: Subject, rows: Encoded, accelerator: Accelerator) -> Choice:
     """The layout of this run, the same on every process. Where the recipe leaves it open, one that goes on takes the
     checkpoint's: what was short of memory then, or is now, may have changed."""
     wanted: str = recipe.train.layout
     if kept is not None and wanted == "auto":
         wanted = kept.computed["layout"]
     try:
-        choice = choose_layout(wanted, scorer, prompt, rows, alone=split_asked_for(accelerator) is None)
+        choice = choose_layout(wanted, subject, rows, recipe.train.batch_size)
     except UserError as error:
         if kept is None:
             raise
@@ -166,7 +167,9 @@ def _layout(
             "see to it and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh",
         ) from error
     if set(gathered(accelerator, [choice.name])) != {choice.name}:
-        return Choice("padded", LAYOUTS["padded"](scorer.model), "a faster one is not for every process")
+        return Choice(
+            "padded", LAYOUTS["padded"](subject.scorer.model), "packed is not used: it fails on another process"
+        )
     return choice
 
 
@@ -184,8 +187,7 @@ def _require_finite(state: Mapping[str, torch.Tensor]) -> None:
 def _trunk(
     recipe: Recipe,
     base: Base,
-    scorer: LabelScorer,
-    prompt: Prompt,
+    subject: Subject,
     rows: Encoded,
     held: Encoded,
     choice: Choice,
@@ -198,13 +200,11 @@ def _trunk(
     if not recipe.train.keep_trunk or not layers:
         yield choice.layout
         return
-    suffixes = Joined(rows.suffixes, held.suffixes)
+    suffixes, scorer = Joined(rows.suffixes, held.suffixes), subject.scorer
     with main_first(accelerator):
-        trunk = open_trunk(base, scorer, min(layers), prompt, suffixes, choice, store / "trunk", say)
+        trunk = open_trunk(base, scorer, min(layers), subject.prompt, suffixes, choice, store / "trunk", say)
+    proof = prove(subject, [from_the_trunk(trunk, scorer, choice)], rows)
+    if not proof.holds:
+        raise UserError(f"train.keep_trunk: not for this model: {proof.words()}", "set train.keep_trunk: false")
     with trunk.installed(scorer):
-        over = trunk.layout(choice.layout)
-        apart = difference(scorer, over, choice.layout, prompt, rows)
-        if isinstance(apart, str) or not apart <= TOLERANCES[base.model.dtype]:  # NaN is neither above nor below
-            raise UserError(f"train.keep_trunk: is not exact for this model ({apart})", "set train.keep_trunk: false")
-        say(f"trunk: losses and gradients equal the whole model's within {apart:.1g}")
-        yield over
+        yield trunk.layout(choice.layout)

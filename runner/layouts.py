@@ -56,12 +56,12 @@ def padded(model: Any) -> Layout:
     return lay
 
 
-def packed(model: Any) -> Layout:
-    """The prefix once, the suffixes behind it side by side: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
+def packed(model: Any, least_lines: int = 1) -> Layout:
+    """The prefix once, the suffixes after it side by side: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
 
-    Positions restart behind the prefix and a mask keeps the suffixes apart, so each row says what it says alone. The
+    Positions restart after the prefix and a mask keeps the suffixes apart, so each row says what it says alone. The
     prefix is computed once for all rows of a line: with LoRA dropout they share its one draw. A batch above `line_tokens`
-    takes several lines of about equal length."""
+    takes several lines of about equal length; so does a smaller one where `least_lines` asks for them."""
     take_block_masks(model)
     weights, width = layer_size(model)
     device, dtype, config = model.device, model.dtype, model.config
@@ -72,7 +72,8 @@ def packed(model: Any) -> Layout:
         places: list[list[int]] = []
         owners: list[list[int]] = []
         answers: dict[int, tuple[int, int]] = {}
-        for line, rows in enumerate(_spread(suffixes, line_tokens(weights, width, head) - head)):
+        room = line_tokens(weights, width, head) - head
+        for line, rows in enumerate(_spread([*map(len, suffixes)], room, least_lines)):
             ids.append(list(prompt.prefix))
             places.append(list(range(head)))
             owners.append([0] * head)
@@ -119,16 +120,29 @@ LAYOUTS: Mapping[str, Callable[[Any], Layout]] = {"packed": packed, "padded": pa
 """Every layout by its name in the recipe, fastest first; each is made for a model."""
 
 
-def _spread(suffixes: Sequence[Sequence[int]], room: int) -> list[list[int]]:
-    """The rows of each line: the longest first, each into the line that is shortest so far."""
-    count = max(1, -(-sum(map(len, suffixes)) // max(room, 1)))
-    count = min(count, len(suffixes))
+def token_ratio(model: Any, prompt: Prompt, lengths: Sequence[int], batch_size: int) -> float:
+    """How many tokens `padded` computes for each one that `packed` computes, where suffixes of these lengths come in batches
+    in this order."""
+    head, plain, shared = len(prompt.prefix), 0, 0
+    room = line_tokens(*layer_size(model), head) - head
+    for start in range(0, len(lengths), batch_size):
+        batch = lengths[start : start + batch_size]
+        lines = [sum(batch[row] for row in line) for line in _spread(batch, room)]
+        plain += len(batch) * (head + max(batch))
+        shared += len(lines) * (head + max(lines))
+    return plain / shared
+
+
+def _spread(lengths: Sequence[int], room: int, least: int = 1) -> list[list[int]]:
+    """The rows of each line, `least` lines or more: the longest first, each into the line that is shortest so far."""
+    count = max(least, -(-sum(lengths) // max(room, 1)))
+    count = min(count, len(lengths))
     lines: list[list[int]] = [[] for _ in range(count)]
-    lengths = [0] * count
-    for row in sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row])):
-        line = lengths.index(min(lengths))
+    filled = [0] * count
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        line = filled.index(min(filled))
         lines[line].append(row)
-        lengths[line] += len(suffixes[row])
+        filled[line] += lengths[row]
     return lines
 
 

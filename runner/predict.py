@@ -17,10 +17,10 @@ from runner.base_model import Base
 from runner.decoding import DECODERS
 from runner.errors import UserError
 from runner.files import write_aside
-from runner.layouts import padded
 from runner.predictions import PartialPredictions, prediction_line
 from runner.progress import progress
 from runner.prompt import Prompt
+from runner.proof import prove_head, subject_of
 from runner.recipe import LabelDecoding, Recipe
 from runner.recipe_rules import UNPARSABLE
 from runner.records import Record
@@ -56,13 +56,14 @@ def predict(
     started = time.perf_counter()
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
-        scorer.prove_head(padded(base.model)(prompt, rows.suffixes[:1]))
+        subject = subject_of(scorer, prompt)
+        prove_head(subject, rows.suffixes[:1])
         size = recipe.decoding.batch if isinstance(recipe.decoding, LabelDecoding) else 1
         predictions = unfinished.read(size)  # whole batches: the same rows are computed together
         done = len(predictions)
         if done:
             say(f"going on behind row {done} of {len(rows.suffixes)}")
-        answers = decode(recipe.decoding, scorer, prompt, rows.suffixes, done)
+        answers = decode(recipe.decoding, subject, rows.suffixes, done, say)
         with unfinished.going_on(predictions) as keep:
             for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
                 keep(row, prediction_line(row, answer))

@@ -1,60 +1,67 @@
-"""Reading: the label logits of rows to predict, one at a time behind the cached prefix, or many at once.
+"""Reading: the label logits of rows to predict, one at a time after the cached prefix, or many at once.
 
-Each way is used only where it gives what the padded rows give, on rows at hand.
+Each way is used only where it gives what the padded rows give, on rows at hand; where it does not, that is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 import torch
 
-from runner.layout_choice import MODEL_REFUSALS, TOLERANCES, choose_layout
-from runner.layouts import padded
+from runner.layout_choice import packed_ways
+from runner.layouts import LAYOUTS
 from runner.prefix_cache import PrefixCache
 from runner.prompt import Encoded, Prompt
+from runner.proof import Answers, Subject, Way, prove
 from runner.scorer import LabelScorer
-from runner.stopping import raise_if_asked
+
+Say = Callable[[str], None]
 
 
 def read(
-    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], size: int, start: int = 0
+    subject: Subject, suffixes: Sequence[Sequence[int]], size: int, start: int, say: Say
 ) -> Iterator[torch.Tensor]:
     """(labels,) in fp32 for each row from number `start`, in order; `size` rows are computed at once. Call it without
     gradient. The rows before `start` are proved on too, so that the way is the same wherever one goes on."""
-    return (
-        _one_by_one(scorer, prompt, suffixes, start)
-        if size == 1
-        else _in_batches(scorer, prompt, suffixes, size, start)
-    )
+    rows = Encoded(suffixes, [], 0, 0)  # type: ignore[arg-type]
+    return _one_by_one(subject, rows, start, say) if size == 1 else _in_batches(subject, rows, size, start, say)
 
 
-def _one_by_one(
-    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], start: int
-) -> Iterator[torch.Tensor]:
-    layout = padded(scorer.model)
-    cache = _exact_cache(scorer, prompt, max(suffixes, key=len))
-    for suffix in suffixes[start:]:
-        yield cache.label_logits(suffix) if cache else scorer(layout(prompt, [suffix])).label_logits[0]
+def _one_by_one(subject: Subject, rows: Encoded, start: int, say: Say) -> Iterator[torch.Tensor]:
+    cached = _proved(subject, (after_the_prefix(subject.prompt),), rows, "one row after the cached prefix", say)
+    answers = cached or _padded(subject)
+    for suffix in rows.suffixes[start:]:
+        yield answers([suffix])[0]
 
 
-def _exact_cache(scorer: LabelScorer, prompt: Prompt, suffix: Sequence[int]) -> Optional[PrefixCache]:
-    """The prefix cache, or None where it does not give this row's label logits: the model has no such cache."""
-    expected = scorer(padded(scorer.model)(prompt, [suffix])).label_logits[0]
-    try:
+def _in_batches(subject: Subject, rows: Encoded, size: int, start: int, say: Say) -> Iterator[torch.Tensor]:
+    answers = _proved(subject, packed_ways(subject.prompt), rows, "packed", say) or _padded(subject)
+    for first in range(start, len(rows.suffixes), size):
+        yield from answers(rows.suffixes[first : first + size])
+
+
+def _proved(subject: Subject, ways: Sequence[Way], rows: Encoded, name: str, say: Say) -> Optional[Answers]:
+    """The first of the ways for the whole model; None, with a word to the user, where the proof does not hold."""
+    proof = prove(subject, ways, rows)
+    subject.release()
+    if proof.holds:
+        return ways[0](subject.scorer)
+    say(f"predicting with padded rows, which is slower: {name} is not used, {proof.words()}")
+    return None
+
+
+def _padded(subject: Subject) -> Answers:
+    lay = LAYOUTS["padded"](subject.scorer.model)
+    return lambda suffixes: subject.scorer(lay(subject.prompt, suffixes)).label_logits
+
+
+def after_the_prefix(prompt: Prompt) -> Way:
+    """Each row for itself, after the prefix that is computed once."""
+
+    def way(scorer: LabelScorer) -> Answers:
         cache = PrefixCache(scorer, prompt)
-        found = cache.label_logits(suffix)
-    except MODEL_REFUSALS:
-        raise_if_asked()  # a signal can look like that
-        return None
-    tolerance = TOLERANCES[scorer.model.dtype]
-    return cache if torch.allclose(found, expected, rtol=tolerance, atol=tolerance) else None
+        return lambda suffixes: torch.stack([cache.label_logits(suffix) for suffix in suffixes])
 
-
-def _in_batches(
-    scorer: LabelScorer, prompt: Prompt, suffixes: Sequence[Sequence[int]], size: int, first: int
-) -> Iterator[torch.Tensor]:
-    layout = choose_layout("auto", scorer, prompt, Encoded(list(map(list, suffixes)), [], 0, 0)).layout
-    for start in range(first, len(suffixes), size):
-        yield from scorer(layout(prompt, suffixes[start : start + size])).label_logits
+    return way

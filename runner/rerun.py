@@ -54,9 +54,9 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.adapter import saved_adapter
     from runner.base_model import Bases
     from runner.decoding import DECODERS
-    from runner.layouts import LAYOUTS
     from runner.predict import check_prompt
     from runner.prompt import prompt_of
+    from runner.proof import prove_head, subject_of
     from runner.scorer import LabelScorer
 
     base = Bases(Path()).load(recipe, connect().device)
@@ -67,8 +67,10 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     rows = prompt.encode(contract.parse_json(workspace.at(workspace.dev).read_bytes()), "dev")
     with saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
-        scorer.prove_head(LAYOUTS["padded"](base.model)(prompt, rows.suffixes[:1]))
-        answers = DECODERS[type(recipe.decoding)](recipe.decoding, scorer, prompt, rows.suffixes, 0)
+        subject = subject_of(scorer, prompt)
+        prove_head(subject, rows.suffixes[:1])
+        decode = DECODERS[type(recipe.decoding)]
+        answers = decode(recipe.decoding, subject, rows.suffixes, 0, lambda text: print(text, file=sys.stderr))
         return [answer.label for answer in answers]
 
 

@@ -3,19 +3,14 @@ in prediction, so the three cannot disagree."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import torch
 
-from runner.errors import UserError
 from runner.layouts import Batch
 from runner.pruning import answers_only
 from runner.stack import body
-
-HEAD_TOLERANCE = 1e-3
-"""Largest difference allowed between our label logits and the model's own, relative to the larger of 1 and the logit."""
 
 
 class Scores(NamedTuple):
@@ -60,31 +55,6 @@ class LabelScorer(torch.nn.Module):
     def _bounded(self, logits: torch.Tensor) -> torch.Tensor:
         cap = getattr(self.model.config, "final_logit_softcapping", None)  # Gemma-2 bounds its logits
         return logits.float() if cap is None else cap * torch.tanh(logits.float() / cap)
-
-    @torch.no_grad()
-    def prove_head(self, batch: Batch) -> None:
-        """Compares the label logits with the model's own on a padded batch.
-
-        Raises UserError where they differ: a model whose head does more than we know would be trained on nonsense."""
-        training = self.training
-        self.eval()
-        ours = self(batch).label_logits
-        whole = self.model(**batch.inputs, use_cache=False).logits
-        theirs = whole[batch.lines, batch.positions].float()[:, self.label_ids]
-        self.train(training)
-        error = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
-        tolerance = HEAD_TOLERANCE if next(self.model.parameters()).dtype == torch.float32 else 50 * HEAD_TOLERANCE
-        if math.isnan(error):
-            raise UserError(
-                "the model's logits are no numbers (NaN): its weights or the adapter's are damaged, or too large",
-                "train again with a lower train.learning_rate, or check the base's files",
-            )
-        if not error <= tolerance:
-            raise UserError(
-                f"base: the output head of {type(self.model).__name__} does more than this scorer knows: its label logits "
-                f"differ by {error:.2g} (allowed {tolerance:g})",
-                "use a model whose head is one matrix (Gemma, Llama, Mistral, Qwen, Phi, GPT-2, OPT)",
-            )
 
 
 def vocabulary_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Tensor) -> Scores:

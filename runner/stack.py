@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,17 @@ def weight_shape(weight: Any) -> torch.Size:
     """The shape of a whole weight: DeepSpeed empties those that it has spread, and leaves their shape beside them."""
     shape: torch.Size = getattr(weight, "ds_shape", weight.shape)
     return shape
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """For the length of the block, fp32 products are computed in fp32, also where TF32 was allowed."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def enable_checkpointing(model: Any) -> None:

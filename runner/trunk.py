@@ -27,10 +27,12 @@ from runner.base_model import Base
 from runner.errors import UserError
 from runner.files import aside_in, intact, seal, sealed
 from runner.layout_choice import Choice
-from runner.layouts import Batch, Layout
+from runner.layouts import LAYOUTS, Batch, Layout
 from runner.prompt import Prompt
+from runner.proof import Answers, Way
 from runner.run_record import code_digest
 from runner.scorer import LabelScorer
+from runner.shallow import layers_of_each_kind
 from runner.stack import body, layer_output
 
 STORED_AT_ONCE = 8
@@ -126,7 +128,7 @@ def open_trunk(
                 "make room, or set train.keep_trunk: false",
             )
         say(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
-        path = _store(scorer, first, prompt, suffixes, choice.layout, aside, tokens, nbytes)
+        path = _store(scorer, first, prompt, suffixes, choice.layout, aside)
     stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
     return Trunk(first, prompt, suffixes, stored)
 
@@ -146,7 +148,6 @@ def _name(suffix: Sequence[int]) -> bytes:
     return hashlib.blake2b(array("q", suffix).tobytes(), digest_size=16).digest()
 
 
-@torch.no_grad()
 def _store(
     scorer: LabelScorer,
     first: int,
@@ -154,34 +155,67 @@ def _store(
     suffixes: Sequence[Sequence[int]],
     layout: Layout,
     aside: Path,
-    tokens: int,
-    nbytes: int,
 ) -> Path:
-    """Writes the states aside and seals the file; returns where it is. Layers above the trunk are not run."""
-    model, head = scorer.model, len(prompt.prefix)
+    """Writes the states aside and seals the file; returns where it is."""
+    model = scorer.model
+    tokens, width = len(prompt.prefix) + sum(map(len, suffixes)), model.config.hidden_size
     with aside.open("wb") as file:
         if hasattr(os, "posix_fallocate"):  # a disk that fills up under a mapped file ends the process without a word
-            os.posix_fallocate(file.fileno(), 0, nbytes)
-    stored = torch.from_file(str(aside), shared=True, size=tokens * model.config.hidden_size, dtype=model.dtype).view(
-        tokens, -1
-    )
-    place = head
+            os.posix_fallocate(file.fileno(), 0, tokens * width * torch.finfo(model.dtype).bits // 8)
+    stored = torch.from_file(str(aside), shared=True, size=tokens * width, dtype=model.dtype).view(tokens, -1)
+    _compute(stored, scorer, first, prompt, suffixes, layout)
+    del stored  # unmapped, hence the system's to write
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    return seal(aside, aside.stem.lstrip("."), ".states")
+
+
+@torch.no_grad()
+def _compute(
+    stored: torch.Tensor,
+    scorer: LabelScorer,
+    first: int,
+    prompt: Prompt,
+    suffixes: Sequence[Sequence[int]],
+    layout: Layout,
+) -> None:
+    """Fills `stored`, (tokens, width), with the states that enter layer `first`. The layers from there on are not run."""
+    place = head = len(prompt.prefix)
     training = scorer.training
     scorer.eval()
     for begin in range(0, len(suffixes), STORED_AT_ONCE):
         rows = suffixes[begin : begin + STORED_AT_ONCE]
         batch = layout(prompt, rows)
-        states = _states(model, first, batch).cpu()
+        states = _states(scorer.model, first, batch).cpu()
         if begin == 0:
             stored[:head] = states[0, :head]
         for suffix, line, last in zip(rows, batch.lines.tolist(), batch.positions.tolist()):
             stored[place : place + len(suffix)] = states[line, last + 1 - len(suffix) : last + 1]
             place += len(suffix)
     scorer.train(training)
-    del stored  # unmapped, hence the system's to write
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    return seal(aside, aside.stem.lstrip("."), ".states")
+
+
+def from_the_trunk(trunk: Trunk, whole: LabelScorer, choice: Choice) -> Way:
+    """Rows computed from stored states, laid by the layout of `choice`. For the `whole` model they are those of `trunk`; for a
+    shallow copy, which has other layers below, they are computed when they are asked for."""
+    below = sum(number < trunk.first for number in layers_of_each_kind(whole.model))
+
+    def way(scorer: LabelScorer) -> Answers:
+        layout = LAYOUTS[choice.name](scorer.model)
+
+        def answers(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
+            used = trunk
+            if scorer is not whole:
+                tokens = len(trunk.prompt.prefix) + sum(map(len, suffixes))
+                stored = torch.empty(tokens, scorer.model.config.hidden_size, dtype=scorer.model.dtype)
+                _compute(stored, scorer, below, trunk.prompt, suffixes, layout)
+                used = Trunk(below, trunk.prompt, suffixes, stored)
+            with used.installed(scorer):
+                return scorer(used.layout(layout)(trunk.prompt, suffixes)).label_logits
+
+        return answers
+
+    return way
 
 
 class _Reached(Exception):

@@ -200,8 +200,8 @@ def test_a_signal_that_a_destructor_swallows_ends_the_run_all_the_same(
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
     [
-        (training.LabelScorer, "prove_head", 1),
-        (training.LabelScorer, "forward", 2),  # the proof of the packed layout
+        (finetune, "prove_head", 1),
+        (training.LabelScorer, "forward", 5),  # the proof of the packed layout
         (prefix_cache.PrefixCache, "label_logits", 1),
         (adapter, "safe_open", 1),
         (files, "digest", 1),
@@ -590,12 +590,14 @@ def test_a_run_goes_on_in_the_layout_that_it_had(
     if full == "first":
         run(workspace, tiny_base)
         out = capsys.readouterr().out
-        assert "layout padded: packed could not be tried (OutOfMemoryError: CUDA out of memory)" in out
-        assert "layout padded: as was wanted" in out
+        assert "layout padded: packed is not used: it could not be tried (OutOfMemoryError: CUDA out of memory)" in out
+        assert "layout padded: as set" in out
         assert "going on behind step 3 of 12" in out
     else:
         monkeypatch.setattr(training.LabelScorer, "forward", no_room)
-        said = r"the layout packed; .*packed could not be tried \(OutOfMemoryError: CUDA.*\n  next: see to it and run"
+        said = (
+            r"the layout packed; .*packed: it could not be tried \(OutOfMemoryError: CUDA.*\n  next: see to it and run"
+        )
         with pytest.raises(UserError, match=said):
             run(workspace, tiny_base)
 
@@ -889,7 +891,7 @@ def test_a_device_with_room_for_one_row_is_enough(
     monkeypatch.setattr(training.LabelScorer, "forward", full)
     run(workspace, tiny_base, fresh=True, lora={"lora_dropout": 0})
     out = capsys.readouterr().out
-    assert "layout padded: packed could not be tried (OutOfMemoryError: CUDA out of memory)" in out
+    assert "layout padded: packed is not used: it could not be tried (OutOfMemoryError: CUDA out of memory)" in out
     for rows in (2, 1):
         assert f"out of memory on the hold-out; from here {rows} of its rows at once" in out
     assert "from here 1 rows at once, the same 4 rows a step" in out
@@ -904,7 +906,7 @@ def test_out_of_memory_anywhere_else_is_an_error_in_words(
     def full(*arguments: Any) -> Any:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
-    monkeypatch.setattr(training.LabelScorer, "prove_head", full)
+    monkeypatch.setattr(finetune, "prove_head", full)
     recipe = write_recipe(workspace, recipe_tree(tiny_base))
     assert main([str(recipe), "--workspace", str(workspace)]) == 2
     assert "out of memory: CUDA out of memory. Tried to allocate 9 GiB\n  next: lower" in capsys.readouterr().err

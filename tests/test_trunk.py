@@ -9,7 +9,7 @@ from conftest import recipe_tree, tiny_tokenizer, write_recipe, write_tables
 from safetensors.torch import load_file
 from shapes import BLOCK_MASKS, model
 
-from runner import finetune, pipeline, split, trunk
+from runner import pipeline, split, trunk
 from runner.base_model import Base
 from runner.errors import UserError
 from runner.layout_choice import Choice
@@ -83,12 +83,19 @@ def test_what_a_dead_process_had_begun_to_store_makes_room(workspace: Path, tiny
     assert not list(store.rglob("*.partial"))
 
 
-def test_a_trunk_that_says_what_is_no_number_is_not_called_exact(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_states_of_the_wrong_tokens_are_noticed(
+    workspace: Path, tiny_base: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "difference", lambda *rest: float("nan"))
-    with pytest.raises(UserError, match=r"train\.keep_trunk: is not exact for this model \(nan\)"):
-        run(workspace, tiny_base, keep_trunk=True)
+    real = trunk.Trunk.__init__
+
+    def shifted(self: Any, *rest: Any) -> None:
+        real(self, *rest)
+        self.starts = {name: start - 1 for name, start in self.starts.items()}
+
+    monkeypatch.setattr(trunk.Trunk, "__init__", shifted)
+    with pytest.raises(UserError, match=r"train\.keep_trunk: not for this model: it differs from padded by"):
+        run(workspace, tiny_base, keep_trunk=True, precision=precision)
 
 
 def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:

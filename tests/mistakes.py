@@ -1,0 +1,149 @@
+"""Mistakes that a fast way to compute rows can make, each as a context in which it is made. The proof must refuse every one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from runner import layouts, prefix_cache
+from runner.masks import block_mask
+from runner.prompt import Prompt
+from runner.stack import body
+
+Made = Iterator[None]
+
+
+def _is_packed(mask: Any) -> bool:
+    return isinstance(mask, dict) or (torch.is_tensor(mask) and mask.dim() == 4)
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Made:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def _changed_inputs(model: Any, change: Callable[[dict[str, Any]], None]) -> Made:
+    """Packed rows enter the decoder otherwise."""
+    kind = type(body(model))
+    forward = kind.forward
+
+    def changed(self: Any, *args: Any, **named: Any) -> Any:
+        if _is_packed(named.get("attention_mask")):
+            change(named)
+        return forward(self, *args, **named)
+
+    with replaced(kind, "forward", changed):
+        yield
+
+
+def mask_ignored(model: Any, prompt: Prompt) -> Any:
+    return _changed_inputs(model, lambda named: named.update(attention_mask=None))
+
+
+def positions_that_do_not_restart(model: Any, prompt: Prompt) -> Any:
+    def change(named: dict[str, Any]) -> None:
+        ids = named["input_ids"]
+        named["position_ids"] = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+
+    return _changed_inputs(model, change)
+
+
+@contextmanager
+def prefix_without_gradient(model: Any, prompt: Prompt) -> Made:
+    """Its keys and values, as a cache would hold them; where packed rows are computed and nowhere else."""
+    head, kind = len(prompt.prefix), type(body(model))
+    forward = kind.forward
+
+    def detach(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return torch.cat([output[:, :head].detach(), output[:, head:]], 1)
+
+    def detached(self: Any, *args: Any, **named: Any) -> Any:
+        with ExitStack() as hooks:
+            if _is_packed(named.get("attention_mask")):
+                for name, module in self.named_modules():
+                    if name.endswith(("k_proj", "v_proj")):
+                        hooks.callback(module.register_forward_hook(detach).remove)
+            return forward(self, *args, **named)
+
+    with replaced(kind, "forward", detached):
+        yield
+
+
+def _changed_mask(change: Callable[[torch.Tensor, torch.Tensor], None]) -> Any:
+    """`change` gets each mask of packed rows, (lines, 1, length, length), and the owners of its tokens."""
+    real = layouts.mask_argument
+
+    def changed(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
+        made = real(config, owners, positions, dtype)
+        for mask in made.values() if isinstance(made, dict) else [made]:
+            change(mask, owners)
+        return made
+
+    return replaced(layouts, "mask_argument", changed)
+
+
+def one_filler_token_seen(model: Any, prompt: Prompt) -> Any:
+    def change(mask: torch.Tensor, owners: torch.Tensor) -> None:
+        for line, fillers in enumerate((owners == -1).tolist()):
+            if True in fillers:
+                mask[line, 0, :, fillers.index(True)] = 0
+
+    return _changed_mask(change)
+
+
+def two_suffixes_see_each_other(model: Any, prompt: Prompt) -> Any:
+    def change(mask: torch.Tensor, owners: torch.Tensor) -> None:
+        mask[:, 0][(owners[:, :, None] == 2) & (owners[:, None, :] == 1)] = 0
+
+    return _changed_mask(change)
+
+
+def window_left_out(model: Any, prompt: Prompt) -> Any:
+    real = layouts.mask_argument
+
+    def without(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
+        made, full = real(config, owners, positions, dtype), block_mask(owners, positions, dtype)
+        return dict.fromkeys(made, full) if isinstance(made, dict) else full
+
+    return replaced(layouts, "mask_argument", without)
+
+
+@contextmanager
+def cache_that_lacks_a_token(model: Any, prompt: Prompt) -> Made:
+    real = prefix_cache.PrefixCache.__init__
+
+    def shorter(self: Any, scorer: Any, prompt: Prompt) -> None:
+        import dataclasses
+
+        real(self, scorer, dataclasses.replace(prompt, prefix=prompt.prefix[:-1]))
+
+    with replaced(prefix_cache.PrefixCache, "__init__", shorter):
+        yield
+
+
+@contextmanager
+def cache_that_keeps_the_last_row(model: Any, prompt: Prompt) -> Made:
+    """On 5.x a cache grows in place; where it is a tuple it does not, and there this is no mistake."""
+    with replaced(prefix_cache.copy, "deepcopy", lambda past: past):
+        yield
+
+
+PACKED = (
+    mask_ignored,
+    window_left_out,
+    prefix_without_gradient,
+    positions_that_do_not_restart,
+    one_filler_token_seen,
+    two_suffixes_see_each_other,
+)
+"""What the packed layout can get wrong."""
+
+CACHED = (cache_that_lacks_a_token, cache_that_keeps_the_last_row)
+"""What prediction after the cached prefix can get wrong."""

@@ -1,0 +1,154 @@
+"""The proof takes what is right and refuses what is wrong, whatever the weights' precision."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny_tokenizer
+from mistakes import CACHED, PACKED, cache_that_keeps_the_last_row, prefix_without_gradient, window_left_out
+from shapes import BLOCK_MASKS, NEWEST, SHAPES, model
+
+from runner.adapter import new_adapter
+from runner.base_model import Base
+from runner.errors import UserError
+from runner.layout_choice import choose_layout
+from runner.prompt import Encoded, Prompt, build_prompt
+from runner.proof import TOLERANCE, Subject, prove, prove_head, subject_of
+from runner.reading import after_the_prefix, read
+from runner.recipe import Lora, PromptShape
+from runner.scorer import LabelScorer
+from runner.shallow import layers_of_each_kind, shallow_copy
+from runner.stack import body
+
+PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
+TEXTS = ["a", "some longer text than the window", "b c", "", "two words and more"]
+ROWS: Encoded = PROMPT.encode(
+    [{"instruction": "Which?", "input": text, "output": str(n % 2)} for n, text in enumerate(TEXTS)], "training"
+)
+UNLABELLED = dataclasses.replace(ROWS, targets=[])
+PRECISIONS = (torch.float32, torch.bfloat16)
+WINDOWED = [name for name in ("Gemma3Text", "Mistral") if name in BLOCK_MASKS]
+
+
+@pytest.fixture
+def adapted(request: Any) -> Iterator[Subject]:
+    """A tiny model of the named architecture and precision with a fresh adapter in it, weights large enough to matter."""
+    name, precision = request.param
+    own = model(name, initializer_range=0.2).to(precision).requires_grad_(False)
+    base = Base(None, "fp32", own, tiny_tokenizer())  # type: ignore[arg-type]
+    with new_adapter(base, Lora(r=4, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))):
+        yield subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=str)
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_architecture_passes_where_it_can_be_computed(name: str, precision: torch.dtype) -> None:
+    own = model(name).to(precision)
+    if precision == torch.bfloat16 and not NEWEST and name not in BLOCK_MASKS:
+        pytest.skip("bf16 on the exam's stack is for the models that it packs")
+    subject = subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+    prove_head(subject, ROWS.suffixes[:1])
+    assert prove(subject, (after_the_prefix(PROMPT),), UNLABELLED).holds
+    for rows in (ROWS, UNLABELLED):
+        choice = choose_layout("auto", subject, rows, 4)
+        assert choice.name == ("packed" if name in BLOCK_MASKS else "padded"), choice.reason
+    if choice.name == "packed":
+        assert choice.proof is not None
+        assert choice.proof.shallow < TOLERANCE / 50, "equal ways are far below what is allowed"
+
+
+@pytest.mark.parametrize("mistake", PACKED, ids=lambda mistake: mistake.__name__)
+@pytest.mark.parametrize(
+    "adapted",
+    [(name, precision) for name in ("Llama", *WINDOWED) for precision in PRECISIONS],
+    indirect=True,
+    ids=lambda param: f"{param[0]}-{param[1]}",
+)
+def test_every_mistake_of_packed_rows_is_refused(adapted: Subject, mistake: Any) -> None:
+    own = adapted.scorer.model
+    if mistake is window_left_out and not getattr(own.config, "sliding_window", None):
+        pytest.skip("it has no window")
+    assert choose_layout("auto", adapted, ROWS, 4).name == "packed"
+    for rows in (ROWS, UNLABELLED):
+        if rows is UNLABELLED and mistake is prefix_without_gradient:
+            continue  # no mistake where no gradient is taken
+        with mistake(own, PROMPT):
+            choice = choose_layout("auto", adapted, rows, 4)
+        assert choice.name == "padded", choice.proof
+        assert "packed is not used: " in choice.reason
+
+
+@pytest.mark.parametrize("mistake", CACHED, ids=lambda mistake: mistake.__name__)
+@pytest.mark.parametrize("adapted", [("Llama", each) for each in PRECISIONS], indirect=True, ids=str)
+def test_every_mistake_after_the_cached_prefix_is_refused_and_said(adapted: Subject, mistake: Any) -> None:
+    if mistake is cache_that_keeps_the_last_row and not NEWEST:
+        pytest.skip("a tuple does not grow")
+    said: list[str] = []
+    with torch.no_grad():
+        right = list(read(dataclasses.replace(adapted), ROWS.suffixes, 1, 0, said.append))
+        assert not said
+        with mistake(adapted.scorer.model, PROMPT):
+            found = list(read(adapted, ROWS.suffixes, 1, 0, said.append))
+    assert [line.partition(", which")[0] for line in said] == ["predicting with padded rows"]
+    torch.testing.assert_close(torch.stack(found), torch.stack(right), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("adapted", [("Llama", torch.bfloat16)], indirect=True, ids=str)
+def test_packed_that_a_recipe_names_is_used_and_a_failed_proof_is_a_warning(adapted: Subject) -> None:
+    with prefix_without_gradient(adapted.scorer.model, PROMPT):
+        choice = choose_layout("packed", adapted, ROWS, 4)
+    assert choice.name == "packed"
+    assert choice.reason.startswith(
+        "WARNING: packed is used because the recipe names it, but it differs from padded by"
+    )
+    assert "train.layout: auto would take padded" in choice.reason
+
+
+def test_packed_that_a_recipe_names_is_an_error_where_the_model_raises() -> None:
+    own = model("Llama")
+    subject = subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+    forward = type(body(own)).forward
+
+    def raising(self: Any, *args: Any, **named: Any) -> Any:
+        if named["attention_mask"].dim() == 4:
+            raise ValueError("no 4-D masks here")
+        return forward(self, *args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(body(own)), "forward", raising)
+        assert choose_layout("auto", subject, ROWS, 4).name == "padded"
+        with pytest.raises(UserError, match=r"train\.layout: packed: .*ValueError: no 4-D masks here"):
+            choose_layout("packed", subject, ROWS, 4)
+
+
+def test_the_shallow_copy_has_a_layer_of_each_kind_and_leaves_the_model_as_it_was() -> None:
+    if not NEWEST:
+        pytest.skip("this transformers has no layer types")
+    kinds = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
+    own = model("Gemma3Text", num_hidden_layers=4, layer_types=kinds).to(torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    assert layers_of_each_kind(own) == [0, 2]
+    small = shallow_copy(LabelScorer(own, PROMPT.label_ids)).model
+    assert small.config.layer_types == ["sliding_attention", "full_attention"]
+    assert {tensor.dtype for tensor in small.parameters()} == {torch.float32}
+    table = own.get_input_embeddings().weight
+    assert all(tensor.data_ptr() != table.data_ptr() for tensor in small.parameters()), "the embedding is shared"
+    assert sum(tensor.numel() for tensor in small.parameters()) < table.numel() + 2 * sum(
+        tensor.numel() for tensor in body(own).layers[0].parameters()
+    )
+    assert len(body(own).layers) == own.config.num_hidden_layers == 4
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.state_dict().items())
+
+
+def test_layers_with_an_adapter_and_without_are_two_kinds() -> None:
+    own = model("Llama", num_hidden_layers=4).requires_grad_(False)
+    base = Base(None, "fp32", own, tiny_tokenizer())  # type: ignore[arg-type]
+    with new_adapter(base, Lora(r=2, target_modules=("q_proj",), layers_to_transform=(2, 3))):
+        assert layers_of_each_kind(own) == [0, 2]
+        small = shallow_copy(LabelScorer(own, PROMPT.label_ids))
+        grown = [tensor for name, tensor in small.named_parameters() if "lora_B" in name]
+        assert len(grown) == 1
+        assert grown[0].any(), "a B that is zero would hide A's gradient"
+    assert layers_of_each_kind(own) == [0, 1]
