@@ -148,7 +148,8 @@ class Train:
     loss are always fp32. fp16 is not offered: Gemma overflows in it."""
     layout: Literal["auto", "packed", "padded"] = key("auto")
     """How rows lie in a batch: `packed` computes the shared prefix once a line and has no padding, `padded` is the ordinary
-    way; `auto` takes `packed` once it has given the padded losses and gradients on the longest and shortest rows."""
+    way. `auto` takes `packed` where it gives the padded results on the longest and shortest rows; `packed` takes it in any case,
+    with a warning where it does not."""
     gradient_checkpointing: bool = key(False)
     """Compute activations again in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**31 - 1)

@@ -1,0 +1,140 @@
+"""The proof on real pre-trained bases: what is right passes, what is wrong does not, whatever the noise.
+
+Run by `tox run -e real`. Bases are looked for in $LABELTUNE_REAL or ~/.cache/labeltune, beside the checkout (`shared/models`)
+and in the project; one that is not there is skipped. Rows are the exam's where it lies beside the checkout, else the demo's.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, SHARED
+from mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
+
+from runner.adapter import new_adapter
+from runner.base_model import load_base
+from runner.layout_choice import Choice, choose_layout
+from runner.layouts import LAYOUTS
+from runner.prompt import Encoded, build_prompt
+from runner.proof import Subject, prove, prove_head, subject_of
+from runner.reading import after_the_prefix
+from runner.recipe_file import load_recipes
+from runner.scorer import LOSSES, LabelScorer
+from runner.trunk import from_the_trunk, open_trunk
+
+pytestmark = pytest.mark.real
+
+CACHE = Path(os.environ.get("LABELTUNE_REAL") or Path.home() / ".cache/labeltune")
+BASES = {
+    "gemma-3-270m": CACHE / "gemma-3-270m",
+    "smollm2-135m": CACHE / "smollm2-135m",
+    "stories3M": SHARED / "models/stories3M",
+    "demo": ROOT / "recipes/demo/base",
+}
+LARGE = ("gemma-3-270m", "smollm2-135m")
+PRECISIONS = ("fp32", "bf16")
+BATCHES = (1, 8, 16, 32)
+WINDOW_ROW = 700
+"""Tokens of a row that is longer than Gemma 3's window of 512."""
+
+
+@pytest.fixture(scope="module")
+def proved(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Subject, Encoded]]:
+    """A base in a precision, with the recipe's adapter in it and the recipe's rows: CoLA's or QQP's."""
+    import sys
+
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import rows as benchmark
+
+    name, precision, attention, task = request.param
+    if not (BASES[name] / "config.json").is_file():
+        pytest.skip(f"{BASES[name]} is not there: python shared/models/real.py {name}")
+    base = load_base(BASES[name], precision, torch.device("cpu"))
+    base.model.set_attn_implementation(attention)
+    recipe = load_recipes([benchmark.TASKS[task][0]])[0].recipe
+    inputs, labels, instruction, _ = benchmark.load_inputs(task, demo=name == "demo")
+    prompt = build_prompt(
+        dataclasses.replace(recipe.prompt, max_length=1024), instruction, recipe.task.labels, base.tokenizer
+    )
+    records = [{"instruction": instruction, "input": i, "output": label} for i, label in zip(inputs[:500], labels)]
+    with new_adapter(base, recipe.lora):
+        yield base, subject_of(LabelScorer(base.model, prompt.label_ids), prompt), prompt.encode(records, "training")
+
+
+SDPA = (("sdpa", "CoLA"), ("sdpa", "QQP"))
+
+
+def settings(chosen: list[tuple[str, str, str]]) -> Any:
+    """Of (base, attention, task), each in both precisions."""
+    every = [(name, precision, *rest) for name, *rest in chosen for precision in PRECISIONS]
+    return pytest.mark.parametrize("proved", every, indirect=True, ids="-".join)
+
+
+@settings([(name, attention, task) for name in BASES for attention, task in (*SDPA, ("eager", "CoLA"))])
+def test_what_is_right_passes(proved: Any) -> None:
+    base, subject, rows = proved
+    prove_head(subject, rows.suffixes[:1])
+    # neither the loss nor the batch size enters the proof: a large base shows it once, a small one for all
+    for loss, batch in [*zip((*LOSSES, *LOSSES), BATCHES)][-1 if base.folder.name in LARGE else 0 :]:
+        subject.scorer.loss = loss
+        choice = choose_layout("auto", subject, rows, batch)
+        assert choice.name == "packed", choice.reason
+    assert prove(subject, (after_the_prefix(subject.prompt),), dataclasses.replace(rows, targets=[])).holds
+
+
+@settings([(name, "sdpa", "CoLA") for name in LARGE])
+@pytest.mark.parametrize("mistake", PACKED, ids=lambda mistake: mistake.__name__)
+def test_a_mistake_of_packed_rows_is_refused(proved: Any, mistake: Any) -> None:
+    base, subject, rows = proved
+    if mistake is window_left_out:
+        if not getattr(base.model.config, "sliding_window", None):
+            pytest.skip("it has no window")
+        longest = (rows.suffixes[0] * WINDOW_ROW)[:WINDOW_ROW]
+        rows = Encoded([*(rows.suffixes[row] for row in range(20)), longest], rows.targets[:21], 0, 0)
+    for some in (rows, dataclasses.replace(rows, targets=[])):
+        if mistake is prefix_without_gradient and not some.targets:
+            continue  # no mistake where no gradient is taken
+        with mistake(base.model, subject.prompt):
+            choice = choose_layout("auto", subject, some, 16)
+        assert choice.name == "padded", choice.proof
+
+
+@settings([(name, "sdpa", "CoLA") for name in LARGE])
+@pytest.mark.parametrize("mistake", CACHED, ids=lambda mistake: mistake.__name__)
+def test_a_mistake_after_the_cached_prefix_is_refused(proved: Any, mistake: Any) -> None:
+    base, subject, rows = proved
+    with mistake(base.model, subject.prompt):
+        proof = prove(subject, (after_the_prefix(subject.prompt),), dataclasses.replace(rows, targets=[]))
+    assert not proof.holds, proof
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", LARGE)
+def test_a_kept_trunk_passes_and_one_of_other_tokens_does_not(name: str, precision: str, tmp_path: Path) -> None:
+    if not (BASES[name] / "config.json").is_file():
+        pytest.skip(f"{BASES[name]} is not there: python shared/models/real.py {name}")
+    base = load_base(BASES[name], precision, torch.device("cpu"))
+    layers = base.model.config.num_hidden_layers
+    recipe = load_recipes([ROOT / "recipes/cola.yaml"])[0].recipe
+    lora = dataclasses.replace(
+        recipe.lora, target_modules=("q_proj", "v_proj"), layers_to_transform=tuple(range(layers // 2, layers))
+    )
+    prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
+    texts = [f"The {n} dogs barks at night." if n % 2 else f"Dog number {n} sleeps." for n in range(12)]
+    rows = prompt.encode(
+        [{"instruction": recipe.instruction, "input": text, "output": str(n % 2)} for n, text in enumerate(texts)], "x"
+    )
+    suffixes = list(rows.suffixes)
+    with new_adapter(base, lora):
+        scorer = LabelScorer(base.model, prompt.label_ids)
+        subject = subject_of(scorer, prompt)
+        choice = Choice("packed", LAYOUTS["packed"](base.model), "")
+        trunk = open_trunk(base, scorer, layers // 2, prompt, suffixes, choice, tmp_path, print)
+        assert prove(subject, (from_the_trunk(trunk, scorer, choice),), rows).holds
+        trunk.starts = {key: start - 1 for key, start in trunk.starts.items()}  # of the stored states alone
+        proof = prove(subject, (from_the_trunk(trunk, scorer, choice),), rows)
+        assert not proof.holds, proof
