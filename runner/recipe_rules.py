@@ -159,6 +159,18 @@ def _trunk(keep: bool, layers: Optional[tuple[int, ...]]) -> Findings:
         yield "train.keep_trunk", "needs lora.layers_to_transform without layer 0: there is no frozen layer to keep"
 
 
+@_rule("train.loss", "decoding.kind")
+def _generation(loss: str, kind: str) -> Findings:
+    if kind == "generate" and loss != "vocabulary":
+        yield (
+            "decoding.kind",
+            (
+                f"generate needs train.loss: vocabulary, found {loss}: it compares the labels with each other only, so the "
+                "model may write any other word; set train.loss: vocabulary, or decoding.kind: label"
+            ),
+        )
+
+
 @_rule("lora.init_lora_weights")
 def _start(init: Union[bool, str]) -> Findings:
     if init is False:

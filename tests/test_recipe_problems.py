@@ -129,6 +129,12 @@ CASES = [
     ),
     (
         "decoding: {kind: label}",
+        "decoding: {kind: generate}",
+        "15:18: decoding.kind: generate needs train.loss: vocabulary, found labels: it compares the labels with each other only, "
+        "so the model may write any other word; set train.loss: vocabulary, or decoding.kind: label",
+    ),
+    (
+        "decoding: {kind: label}",
         "decoding: {kind: beam}",
         "15:18: decoding.kind: expected label or generate, found the text 'beam'",
     ),
@@ -268,6 +274,7 @@ def test_overrides_are_yaml_values(tmp_path: Path) -> None:
         "train.learning_rate=3e-5",
         "lora.target_modules=[q_proj, v_proj]",
         "decoding={kind: generate}",
+        "train.loss=vocabulary",
         "base=/m/g",
     ]
     recipe = load_recipes([path], overrides)[0].recipe

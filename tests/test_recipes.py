@@ -25,8 +25,8 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
     assert load_recipes([path])[0].recipe.task.name
 
 
-def test_all_five_are_there() -> None:
-    assert {path.stem for path in SHIPPED} == {"cola", "qqp", "sst2", "demo-acceptability", "demo-paraphrase"}
+def test_all_six_are_there() -> None:
+    assert {path.stem for path in SHIPPED} == {"cola", "qqp", "sst2", "laptop", "demo-acceptability", "demo-paraphrase"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

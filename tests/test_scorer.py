@@ -28,7 +28,7 @@ SUFFIXES = PROMPT.encode([{"instruction": "Which?", "input": text} for text in T
 )
 def test_label_logits_and_loss_are_the_models_own_one_row_at_a_time(name: str, layout: str) -> None:
     own = model(name)
-    scorer = LabelScorer(own, PROMPT.label_ids)
+    scorer = LabelScorer(own, PROMPT.label_ids, "vocabulary")
     scores = scorer(LAYOUTS[layout](own)(PROMPT, SUFFIXES), torch.tensor(TARGETS))
     for row, suffix in enumerate(SUFFIXES):
         ids = torch.tensor([[*PROMPT.prefix, *suffix, PROMPT.label_ids[TARGETS[row]]]])
@@ -44,7 +44,7 @@ def test_label_logits_and_loss_are_the_models_own_one_row_at_a_time(name: str, l
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gradients_are_those_of_the_models_own_loss(layout: str) -> None:
     own = model("Gemma")
-    LabelScorer(own, PROMPT.label_ids)(
+    LabelScorer(own, PROMPT.label_ids, "vocabulary")(
         LAYOUTS[layout](own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)
     ).losses.sum().backward()
     ours = {name: parameter.grad.clone() for name, parameter in own.named_parameters()}
@@ -81,7 +81,7 @@ def test_the_whole_head_is_applied_to_one_position_a_row_and_in_prediction_not_a
     own = model("Gemma")
     seen: list[tuple[int, ...]] = []
     own.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
-    scorer = LabelScorer(own, PROMPT.label_ids)
+    scorer = LabelScorer(own, PROMPT.label_ids, "vocabulary")
     scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS))
     assert seen == [(len(SUFFIXES), SHAPES["Gemma"]["vocab_size"])]
     assert scorer(padded(own)(PROMPT, SUFFIXES)).label_logits.shape == (len(SUFFIXES), 2)
@@ -117,8 +117,8 @@ def test_checkpointed_layers_are_left_whole_since_they_are_computed_again_later(
 def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
     own = model("Gemma")
     batch, targets = padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)
-    whole = LabelScorer(own, PROMPT.label_ids)(batch, targets)
-    labels = LabelScorer(own, PROMPT.label_ids, "labels")(batch, targets)
+    whole = LabelScorer(own, PROMPT.label_ids, "vocabulary")(batch, targets)
+    labels = LabelScorer(own, PROMPT.label_ids)(batch, targets)
     torch.testing.assert_close(labels.label_logits, whole.label_logits, atol=1e-6, rtol=1e-6)
     expected = -whole.label_logits.log_softmax(1)[range(len(TARGETS)), TARGETS]
     torch.testing.assert_close(labels.losses, expected)
