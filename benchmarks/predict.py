@@ -3,8 +3,10 @@
     python benchmarks/predict.py --quick                     gemma-2b's slice on CoLA and the demo's base, a minute or two
     python benchmarks/predict.py                             two slices, from them the whole gemma-2b, and the small models
     python benchmarks/predict.py --full --tasks CoLA         the whole gemma-2b in bf16: 5 GB of random weights
+    python benchmarks/predict.py --base FOLDER --precision fp32 bf16        a real base with its own tokenizer
 
-Same weights with LoRA (r = 8 on q, k, v and o) in place, same token ids, one thread; every way starts from the row's text.
+Same weights with LoRA (r = 8 on q, k, v and o; on a real base as the recipes have it) in place, same token ids, one thread;
+every way starts from the row's text.
 The labels' rows of the head are set so that the labels outweigh every other token and each answers about half of the rows:
 a way that always says the same would be found out. What ours does once, the proof that it is exact and the prefix, is
 measured apart and spread over the exam's 150 rows in every ratio. Needs the `lm_eval` of benchmarks/requirements.txt for
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import logging
 import os
 from collections import Counter
@@ -41,6 +44,28 @@ GOALS: Mapping[tuple[str, str], float] = {
 }  # fmt: skip
 """For the whole gemma-2b: task and way → rows per second wanted, relative to `generate` one at a time."""
 
+BASE_GOALS: Mapping[tuple[str, str], float] = {
+    (task, way): goal for task in common.TASKS for way, goal in (("ours, one at a time", 3.5), ("ours, in bulk", 6.0))
+}
+"""The same for a real base."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one comparison is measured on."""
+
+    shape: str
+    """Name of the model's shape."""
+    task: str
+    """CoLA or QQP."""
+    layers: int
+    """Layers of the slice."""
+    precision: str
+    """Type of the weights."""
+
+    def __str__(self) -> str:
+        return f"{self.shape}/{self.task}/{self.layers} layers/{self.precision}"
+
 
 @dataclass(frozen=True)
 class Work:
@@ -66,13 +91,13 @@ Run = Callable[[], list[str]]
 
 
 def _ours(work: Work, size: int) -> Run:
+    from runner.proof import subject_of
     from runner.reading import read
 
     prompt = work.rows.prompt
     # as many rows again in front, so that the proof and the prefix have been done when the clock starts
-    answers = read(
-        work.scorer, prompt, [*work.rows.suffixes[:size], *(work.rows.suffixes[row] for row in work.chosen)], size
-    )
+    suffixes = [*work.rows.suffixes[:size], *(work.rows.suffixes[row] for row in work.chosen)]
+    answers = read(subject_of(work.scorer, prompt), suffixes, size, 0, print)
     for _ in range(size):
         next(answers)
 
@@ -237,21 +262,20 @@ def _fresh_row(head: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device).copy_(hidden),)
 
 
-def measure(
-    shape: str, task: str, layers: int, precision: str, few: int, rounds: int, chosen: Sequence[str]
-) -> dict[str, Result]:
-    """The chosen ways' results, the ways taking turns."""
+def measure(setting: Setting, few: int, rounds: int, chosen: Sequence[str]) -> dict[str, Result]:
+    """The chosen ways' results, the ways taking turns; those one at a time on `few` rows."""
     import torch
 
     from runner.scorer import LabelScorer
 
-    tokenizer = common.load_tokenizer(shape)
-    rows = common.load_rows(task, tokenizer, count=BULK_ROWS, demo=common.SHAPES[shape].demo)
-    model = common.load_shape(shape, layers, precision)
-    common.add_lora(model)
+    shape = common.SHAPES[setting.shape]
+    tokenizer = common.load_tokenizer(setting.shape)
+    rows = common.load_rows(setting.task, tokenizer, count=BULK_ROWS, demo=shape.demo)
+    model = common.load_shape(setting.shape, setting.layers, setting.precision)
+    common.add_lora(model, shape.lora)
     give_both_labels(model, rows)
     model.get_output_embeddings().register_forward_pre_hook(_fresh_row)
-    scorer = LabelScorer(model, rows.prompt.label_ids).eval()
+    scorer = LabelScorer(model, rows.prompt.label_ids, loss="labels").eval()
     by_length = sorted(range(BULK_ROWS), key=lambda row: len(rows.suffixes[row]))
     step = BULK_ROWS // few
     some = by_length[step // 2 :: step]
@@ -316,6 +340,8 @@ def main() -> None:
     )
     parser.add_argument("--full", action="store_true", help="the whole gemma-2b in bf16 and nothing else")
     parser.add_argument("--shapes", nargs="+", choices=list(common.SHAPES), default=["gemma-2b", "demo", "stories3M"])
+    parser.add_argument("--base", nargs="+", type=Path, default=[], help="folders of real bases, instead of shapes")
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
     parser.add_argument("--tasks", nargs="+", choices=list(common.TASKS), default=["CoLA", "QQP"])
     parser.add_argument(
         "--layers", nargs="+", type=int, default=[2, 4], help="layers of the slices; two are extrapolated"
@@ -328,6 +354,9 @@ def main() -> None:
         options.shapes, options.tasks, options.layers, options.rounds = ["gemma-2b", "demo"], ["CoLA"], [2], 1
     if options.full:
         options.shapes, options.layers = ["gemma-2b"], [common.SHAPES["gemma-2b"].whole]
+        options.precision = ["bf16"]
+    if options.base:
+        options.shapes = [common.add_base(folder) for folder in options.base]
 
     import torch
 
@@ -336,30 +365,33 @@ def main() -> None:
     ratios: dict[str, float] = {}
     details: dict[str, Any] = {}
     unequal: list[str] = []
-    for shape in options.shapes:
-        if not common.there(shape):
-            print(f"{shape}: not there, left out")
+    for name in options.shapes:
+        shape = common.SHAPES[name]
+        if not common.there(name):
+            print(f"{name}: not there, left out")
             continue
-        random = common.SHAPES[shape].folder is None
-        for task in options.tasks:
+        random = shape.folder is None
+        for task, precision in itertools.product(options.tasks, options.precision):
             slices: dict[int, dict[str, Result]] = {}
-            for layers in options.layers if random else [common.SHAPES[shape].layers]:
-                precision = "bf16" if options.full else "fp32"
+            for layers in options.layers if random else [shape.layers]:
                 few = 4 if options.quick and random else 8
-                slices[layers] = measure(shape, task, layers, precision, few, options.rounds, options.ways)
-                setting = f"{shape}/{task}/{layers} layers/{precision}"
+                setting = Setting(name, task, layers, precision)
+                slices[layers] = measure(setting, few, options.rounds, options.ways)
                 unequal += show(setting, slices[layers], ratios, details)
+                common.write_json(options.json, "predict", ratios, details)  # so far, lest a long run be lost
             if random and len(slices) == 2:
-                show_whole(shape, task, whole(slices, common.SHAPES[shape].whole), ratios)
-            elif options.full:
-                seconds = {name: Spread.of(one.seconds()).median for name, one in next(iter(slices.values())).items()}
-                show_whole(shape, task, seconds, ratios)
+                show_whole(setting, whole(slices, shape.whole), ratios)
+            elif options.full or shape.base:
+                seconds = {way: Spread.of(one.seconds()).median for way, one in slices[setting.layers].items()}
+                show_whole(setting, seconds, ratios)
     common.write_json(options.json, "predict", ratios, details)
     if unequal:
         raise SystemExit("labels differ: " + "; ".join(unequal))
 
 
-def show(setting: str, results: Mapping[str, Result], ratios: dict[str, float], details: dict[str, Any]) -> list[str]:
+def show(
+    setting: Setting, results: Mapping[str, Result], ratios: dict[str, float], details: dict[str, Any]
+) -> list[str]:
     """Prints one setting's table and notes its figures; returns the ways whose labels differ in fp32."""
     answers, verdicts = judge_labels(results)
     stock = results[STOCK].seconds()
@@ -378,20 +410,22 @@ def show(setting: str, results: Mapping[str, Result], ratios: dict[str, float], 
     common.print_table(f"{setting}, seconds of CPU; answers {answers}", heads, lines)
     if "," not in answers:
         return [f"{setting}: only one label occurs"]
-    return [
-        f"{setting}: {name}: {words}" for name, words in verdicts.items() if words != "all equal" and "fp32" in setting
-    ]
+    exact = setting.precision == "fp32"
+    return [f"{setting}: {name}: {words}" for name, words in verdicts.items() if words != "all equal" and exact]
 
 
-def show_whole(shape: str, task: str, seconds: Mapping[str, float], ratios: dict[str, float]) -> None:
+def show_whole(setting: Setting, seconds: Mapping[str, float], ratios: dict[str, float]) -> None:
     """Prints the whole model's table with the goals, and notes its ratios."""
+    shape = common.SHAPES[setting.shape]
+    goals = BASE_GOALS if shape.base else GOALS if setting.shape == "gemma-2b" else {}
     lines = []
     for name, one in seconds.items():
-        ratio, goal = seconds[STOCK] / one, GOALS.get((task, name))
-        verdict = "" if goal is None or shape != "gemma-2b" else f"{goal:g}: {'met' if ratio >= goal else 'missed'}"
+        ratio, goal = seconds[STOCK] / one, goals.get((setting.task, name))
+        verdict = "" if goal is None else f"{goal:g}: {'met' if ratio >= goal else 'missed'}"
         lines.append([name, f"{1 / one:.2f}", f"{ratio:.2f}", verdict])
-        ratios[f"{shape}/{task}/whole: {name} / {STOCK}"] = round(ratio, 3)
-    title = f"{shape}/{task}, all {common.SHAPES[shape].whole} layers, {EXAM_ROWS} rows with what is done once"
+        ratios[f"{setting.shape}/{setting.task}/whole/{setting.precision}: {name} / {STOCK}"] = round(ratio, 3)
+    about = f"all {shape.whole} layers, {EXAM_ROWS} rows with what is done once"
+    title = f"{setting.shape}/{setting.task}/{setting.precision}, {about}"
     common.print_table(title, ["way", "rows/s", "speed, generate 4 tokens = 1", "goal"], lines)
 
 

@@ -40,7 +40,9 @@ def cases(subject: Any, rows: Any) -> Iterator[tuple[str, Any, bool, float]]:
     model, prompt = subject.scorer.model, subject.prompt
     unlabelled = dataclasses.replace(rows, targets=[])
     long = (rows.suffixes[0] * LONG_ROW)[:LONG_ROW]
-    windowed = dataclasses.replace(rows, suffixes=[*(rows.suffixes[row] for row in range(8)), long], targets=rows.targets[:9])
+    windowed = dataclasses.replace(
+        rows, suffixes=[*(rows.suffixes[row] for row in range(8)), long], targets=rows.targets[:9]
+    )
     packed, cached = packed_ways(prompt), (after_the_prefix(prompt),)
 
     def timed(ways: Any, some: Any) -> tuple[Any, float]:

@@ -1,8 +1,8 @@
 """Rows, models and timings: what every benchmark here measures on, and how. No command of its own.
 
 Rows are CoLA's and QQP's own where `../shared/exam` (or $LABELTUNE_EXAM) has them, else the demo's two tasks, which have
-the same form. Models are random weights in real shapes, since speed does not depend on what the weights say, or small
-real ones. Times are seconds of CPU of this process on one thread, which a busy neighbour disturbs least; the ways that
+the same form. Models are random weights in real shapes, since speed does not depend on what the weights say, or real
+ones. Times are seconds of CPU of this process on one thread, which a busy neighbour disturbs least; the ways that
 are compared take turns, and a ratio is the median of ratios of neighbours in time.
 """
 
@@ -35,6 +35,9 @@ from runner.prompt import Prompt, build_prompt, encode_text  # noqa: E402
 from runner.recipe import PromptShape  # noqa: E402
 from runner.recipe_file import load_recipes  # noqa: E402
 from runner.table import open_table  # noqa: E402
+
+LORA: Mapping[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+"""The adapter of every model but a real base, which takes the recipes'."""
 
 TASKS = {
     "CoLA": (ROOT / "recipes" / "cola.yaml", "acceptability"),
@@ -77,14 +80,19 @@ class TaskRows:
         return len(self.prompt.prefix) + sum(map(len, self.suffixes[first : first + count]))
 
 
+def load_recipe(task: str) -> Any:
+    """A task's recipe as it stands."""
+    return load_recipes([TASKS[task][0]])[0].recipe
+
+
 def load_inputs(task: str, demo: bool = False) -> tuple[list[str], list[str], str, str]:
     """Inputs, labels, instruction and source of a task's training rows; `demo` takes the demo's whatever is there."""
-    recipe_path, demo_name = TASKS[task]
+    _, demo_name = TASKS[task]
     exam_file = EXAM / "data" / "questionBData" / task / f"{task}_train.tsv"
     real = exam_file.is_file() and not demo
     data = ROOT / "recipes" / "demo" / "data" / "questionBData"
     path = exam_file if real else data / demo_name / f"{demo_name}_train.tsv"
-    recipe = load_recipes([recipe_path])[0].recipe
+    recipe = load_recipe(task)
     table = open_table(path, path.name, (tuple(recipe.task.columns),), recipe.task.header, recipe.task.quoting)
     inputs, labels = [], []
     for row in table.rows():
@@ -173,12 +181,16 @@ class Shape:
     whole: int = 18
     """Layers of the whole model, to which times are extrapolated."""
     folder: Optional[Path] = None
-    """Where a small real model lies; its own tokenizer goes with it."""
+    """Where a real model lies; its own tokenizer goes with it."""
     demo: bool = False
     """Whether its tokenizer knows only the demo's rows."""
+    lora: Mapping[str, Any] = dataclasses.field(default_factory=lambda: LORA)
+    """The adapter: PEFT's keys."""
+    base: bool = False
+    """Whether it is a real base, which is measured as the recipes would train it."""
 
 
-SHAPES: Mapping[str, Shape] = {
+SHAPES: dict[str, Shape] = {
     "gemma-2b": Shape(
         "gemma-2b's shape, random weights",
         "Gemma",
@@ -196,7 +208,18 @@ SHAPES: Mapping[str, Shape] = {
     "demo": Shape("the demo's base", folder=ROOT / "recipes" / "demo" / "base", demo=True, layers=4, whole=4),
     "stories3M": Shape("stories3M, a small real Llama", folder=MODELS / "stories3M", layers=6, whole=6),
 }  # fmt: skip
-"""Every model by its name on the command line."""
+"""Every model by its name on the command line; `add_base` adds to them."""
+
+
+def add_base(folder: Path) -> str:
+    """Adds the base in `folder` to `SHAPES` and returns its name. Its adapter is the recipes' (CoLA's; QQP's is the same), but
+    without dropout: losses and gradients are to be compared."""
+    folder = folder.resolve()
+    keys = {key: value for key, value in dataclasses.asdict(load_recipe("CoLA").lora).items() if value is not None}
+    layers = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    lora = {**keys, "lora_dropout": 0.0}
+    SHAPES[folder.name] = Shape("a real base", folder=folder, layers=layers, whole=layers, lora=lora, base=True)
+    return folder.name
 
 
 def there(name: str) -> bool:
@@ -232,7 +255,7 @@ def load_shape(
 
 
 def load_tokenizer(name: str) -> Any:
-    """A small real model's own tokenizer; None for random models, whose rows take the toy one."""
+    """A real model's own tokenizer; None for random models, whose rows take the toy one."""
     folder = SHAPES[name].folder
     if folder is None:
         return None
@@ -241,15 +264,15 @@ def load_tokenizer(name: str) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def add_lora(model: Any, rank: int = 8, targets: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj")) -> Any:
-    """A PeftModel of it with a LoRA adapter in fp32 whose B is small but not zero, so that every gradient is alive."""
+def add_lora(model: Any, keys: Mapping[str, Any] = LORA) -> Any:
+    """A PeftModel of it with a LoRA adapter in fp32 whose B is small but not zero, so that every gradient is alive.
+
+    `keys`: PEFT's."""
     import torch
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(1)
-    made = get_peft_model(
-        model, LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules=list(targets))
-    )
+    made = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **keys))
     for label, parameter in made.named_parameters():
         if "lora_" in label:
             parameter.data = parameter.data.float()

@@ -5,11 +5,14 @@
     python benchmarks/train.py --shapes llama-1b --tasks CoLA --batches 8 --ways packed trl
     python benchmarks/train.py --layers 2 4          two slices, and from them the whole model by a straight line
     python benchmarks/train.py --full --tasks CoLA --batches 8      the whole gemma-2b in bf16: 5 GB of random weights
+    python benchmarks/train.py --base FOLDER --precision fp32 bf16  a real base, its own tokenizer, the recipes' batch
 
-Same weights, rows, row order, batch, precision and LoRA (r = 8 on q, k, v and o), one thread. The model is made once and
+Same weights, rows, row order, batch, precision and LoRA (r = 8 on q, k, v and o; on a real base as the recipes have it, but
+without dropout), one thread. The model is made once and
 every way is a fork of that process with its own trainer: steps take turns, and the memory is that of one way alone.
 Each way first shows its loss and LoRA gradients for the answer's token on the first rows: the differences are printed
-beside the times, and computing them is the warm-up. TRL's ways need the `trl` of benchmarks/requirements.txt; forks and
+beside the times, and computing them is the warm-up. Times are also compared for each token that a way computes: that tells
+what a layout saves from what a step wastes otherwise. TRL's ways need the `trl` of benchmarks/requirements.txt; forks and
 memory need Linux.
 """
 
@@ -19,6 +22,7 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -94,10 +98,10 @@ class Gate:
 
     def wait(self) -> bool:
         """Whether to go on. The clock starts when it returns."""
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # before its turn comes: all ways hold what they hold at once
         if self.pipe.recv() == "stop":
             return False
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
         self.resident = _forget_peak()
         self.started = (time.process_time(), time.perf_counter())
         return True
@@ -122,7 +126,7 @@ def _forget_peak() -> int:
     return _status("VmRSS")
 
 
-def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layout: str) -> None:
+def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layout: str, loss: str) -> None:
     """The step of runner/finetune.py: lay, score, backward, clip, step."""
     import torch
     from transformers import get_scheduler
@@ -131,16 +135,16 @@ def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layou
     from runner.scorer import LabelScorer
 
     base = model.get_base_model()
-    scorer = LabelScorer(base, rows.prompt.label_ids)
+    scorer = LabelScorer(base, rows.prompt.label_ids, loss=loss)
     lay = LAYOUTS[layout](base)
     scorer.train()
 
-    def loss(first: int, count: int) -> Any:
+    def mean_loss(first: int, count: int) -> Any:
         targets = torch.tensor(rows.targets[first : first + count])
         return scorer(lay(rows.prompt, rows.suffixes[first : first + count]), targets).losses.sum() / count
 
     parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
-    shown = loss(0, PROOF_ROWS)
+    shown = mean_loss(0, PROOF_ROWS)
     starts = range(0, len(rows.suffixes), setting.batch)
     computed = [lay(rows.prompt, rows.suffixes[first : first + setting.batch]).tokens for first in starts]
     gate.show(shown.detach(), torch.autograd.grad(shown, parameters), computed)
@@ -150,7 +154,7 @@ def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layou
     for first in starts:
         if not gate.wait():
             return
-        loss(first, setting.batch).backward()
+        mean_loss(first, setting.batch).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         scheduler.step()
@@ -270,11 +274,12 @@ def _hf(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, length:
 
 
 WAYS: Mapping[str, Way] = {
-    "packed": Way("ours, packed", _ours, {"layout": "packed"}),
-    "padded": Way("ours, padded", _ours, {"layout": "padded"}),
+    "packed": Way("ours, packed", _ours, {"layout": "packed", "loss": "vocabulary"}),
+    "packed-labels": Way("ours, packed, labels' loss", _ours, {"layout": "packed", "loss": "labels"}),
+    "padded": Way("ours, padded", _ours, {"layout": "padded", "loss": "vocabulary"}),
     "trl": Way("TRL, checkpointing off", _trl, {"checkpointing": False}),
     "trl-defaults": Way("TRL, its defaults", _trl, {"checkpointing": True}),
-    "hf": Way("HF Trainer, dynamic padding", _hf, {"length": None}),
+    "hf": Way("HF Trainer, dynamic padding", _hf, {"length": None}, rounds=2),
     "hf-384": Way("HF Trainer, padded to 384", _hf, {"length": STOCK_LENGTH}, rounds=1),
 }
 """Every way by its name on the command line; ratios are against the first."""
@@ -290,6 +295,13 @@ GOALS: Mapping[tuple[str, str, Optional[int], int], tuple[float, float]] = {
 }  # fmt: skip
 """For the whole gemma-2b: way, task, instruction and batch → the least ratio of times wanted, and the largest of memory
 (0: none). They are shown beside what was measured and decide nothing."""
+
+BASE_GOALS: Mapping[tuple[str, str], tuple[float, float]] = {
+    ("trl", "CoLA"): (0.95, 0.36),
+    ("trl", "QQP"): (0.95, 0.43),
+}
+"""For a real base with the recipe's batch: way and task → the least ratio of times for each token wanted, and the largest of
+memory."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +320,10 @@ class Result:
     """Its LoRA gradients."""
     tokens: list[int]
     """Tokens computed for each measured step."""
+
+    def per_token(self) -> list[float]:
+        """Seconds of CPU for each token of each step."""
+        return [seconds / tokens for seconds, tokens in zip(self.times, self.tokens)]
 
 
 def _child(pipe: Any, way: Way, model: Any, rows: common.TaskRows, setting: Setting) -> None:
@@ -387,6 +403,12 @@ def difference(one: Result, other: Result) -> tuple[float, float]:
     return abs(one.loss - other.loss) / abs(other.loss), float(gradients)
 
 
+def verdict(sign: str, goal: float, found: float) -> str:
+    """A goal and whether it is met, for a table; nothing where there is none."""
+    met = found >= goal if sign == "≥" else found <= goal
+    return f"{sign} {goal:g}: {'met' if met else 'not met'}" if goal else ""
+
+
 def compare(
     setting: Setting, results: Mapping[str, Result], repeats: int, ratios: dict[str, Any], whole: bool
 ) -> list[dict[str, Any]]:
@@ -403,22 +425,31 @@ def compare(
     first = next(iter(results))
     lines, details = [], []
     for name, found in results.items():
-        ratio = common.pair_ratios(found.times, results[first].times)
+        steps = len(found.times)  # of a slow way fewer: each against ours over the same rows
+        ratio = common.pair_ratios(found.times, results[first].times[:steps])
+        per_token = common.pair_ratios(found.per_token(), results[first].per_token()[:steps])
+        tokens = sum(found.tokens) / sum(results[first].tokens[:steps])
         memory = results[first].memory / found.memory
-        loss, gradients = difference(found, results[first])
-        waste = sum(found.tokens) / sum(useful[: len(found.tokens)])
-        goal = GOALS.get((name, setting.task, setting.instruction, setting.batch)) if whole else None
-        verdict = "" if goal is None else f"≥ {goal[0]:g}: {'met' if ratio.median >= goal[0] else 'not met'}"
+        same = WAYS[name].options.get("loss", "vocabulary") == WAYS[first].options["loss"]
+        loss, gradients = difference(found, results[first]) if same else (None, None)
+        waste = sum(found.tokens) / sum(useful[:steps])
+        key = (name, setting.task, setting.instruction, setting.batch)
+        least, _ = GOALS.get(key, (0, 0)) if whole else (0, 0)
+        least_per_token, most = BASE_GOALS.get(key[:2], (0, 0)) if shape.base else (0, 0)
         lines.append(
             [
                 WAYS[name].about,
                 common.Spread.of(found.times).show(" s"),
                 "" if name == first else ratio.show(" ×"),
-                verdict,
+                verdict("≥", least, ratio.median),
+                "" if name == first else f"{tokens:.2f}",
+                "" if name == first else per_token.show(),
+                verdict("≥", least_per_token, per_token.median),
                 f"{found.memory:,.0f} MiB",
                 "" if name == first else f"{memory:.2f}",
+                verdict("≤", most, memory),
                 f"{waste:.2f}",
-                "" if name == first else f"{loss:.0e}, {gradients:.0e}",
+                "" if name == first else f"{loss:.0e}, {gradients:.0e}" if same else "other loss",
             ]
         )
         detail = {"setting": str(setting), "way": name, "source": rows.source, "seconds": found.times}
@@ -427,12 +458,13 @@ def compare(
         details.append(detail)
         if name != first:
             figures = {**ratio.figures(), "memory": round(memory, 4), "tokens": round(waste, 4)}
+            figures.update(tokens_ratio=round(tokens, 4), per_token=per_token.figures())
             ratios[f"{setting}: {name} / {first}"] = figures
     mean = statistics.mean(useful)
     common.print_table(
         f"{setting}: {rows.source}; {mean:.0f} useful tokens a step, {len(rows.prompt.prefix)} of them the prefix",
-        ["way", "step (CPU)", "against packed", "goal", "memory above model", "packed's share",
-         "computed/useful", "loss, gradients differ"],
+        ["way", "step (CPU)", "against packed", "goal", "tokens", "time / tokens", "goal", "memory above model",
+         "packed's share", "goal", "computed/useful", "loss, gradients differ"],
         lines,
     )  # fmt: skip
     return details
@@ -464,15 +496,14 @@ def extrapolate(
                 each[0].memory + share * (each[1].memory - each[0].memory)
                 for each in ((results[way], found[large][way]) for way in (first, name))
             ]
-            goal = GOALS.get((name, small.task, small.instruction, small.batch)) if small.shape == "gemma-2b" else None
-            verdict = "" if goal is None else f"≥ {goal[0]:g}: {'met' if ratio.median >= goal[0] else 'not met'}"
-            limit = ""
-            if goal is not None and goal[1]:
-                limit = f"≤ {goal[1]:g}: {'met' if memory[0] / memory[1] <= goal[1] else 'not met'}"
+            key = (name, small.task, small.instruction, small.batch)
+            least, most = GOALS.get(key, (0, 0)) if small.shape == "gemma-2b" else (0, 0)
+            share_of_memory = memory[0] / memory[1]
+            met = (verdict("≥", least, ratio.median), verdict("≤", most, share_of_memory))
             title = str(small).replace(f"{small.layers} layers", f"{whole} layers, extrapolated")
             seconds = f"{statistics.median(at_whole(first)):.1f} / {statistics.median(at_whole(name)):.1f} s"
-            lines.append([title, name, ratio.show(" ×"), verdict, f"{memory[0] / memory[1]:.2f}", limit, seconds])
-            ratios[f"{title}: {name} / {first}"] = {**ratio.figures(), "memory": round(memory[0] / memory[1], 4)}
+            lines.append([title, name, ratio.show(" ×"), met[0], f"{share_of_memory:.2f}", met[1], seconds])
+            ratios[f"{title}: {name} / {first}"] = {**ratio.figures(), "memory": round(share_of_memory, 4)}
             details.append(
                 {"setting": title, "way": name, "seconds": at_whole(name), f"seconds_{first}": at_whole(first)}
             )
@@ -503,14 +534,15 @@ def main() -> None:
     )
     parser.add_argument("--full", action="store_true", help="the whole gemma-2b in bf16 instead of slices")
     parser.add_argument("--shapes", nargs="+", default=["gemma-2b"], choices=list(common.SHAPES))
+    parser.add_argument("--base", nargs="+", type=Path, default=[], help="folders of real bases, instead of shapes")
     parser.add_argument("--tasks", nargs="+", default=["CoLA", "QQP"], choices=list(common.TASKS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32])
+    parser.add_argument("--batches", nargs="+", type=int, help="default: 8 and 32; for a base what the recipe says")
     parser.add_argument("--instructions", nargs="+", default=["own"], help="tokens, or own: as the recipe has it")
     parser.add_argument(
         "--layers", nargs="+", type=int, help="layers of random models; two numbers are extrapolated from"
     )
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=[name for name in WAYS if name != "hf-384"])
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
     parser.add_argument("--repeats", type=int, default=3, help="steps measured of each way")
     parser.add_argument("--json", type=Path, help="also write the ratios and what they come from")
     options = parser.parse_args()
@@ -521,7 +553,10 @@ def main() -> None:
         options.tasks, options.batches, options.repeats = ["CoLA"], [8], 1
         options.shapes, options.ways = ["demo", "gemma-2b"], ["packed", "padded", "trl"]
     if options.full:
-        options.shapes, options.precision, options.layers = ["gemma-2b"], "bf16", None
+        options.shapes, options.precision, options.layers = ["gemma-2b"], ["bf16"], None
+    if options.base:
+        options.shapes, options.layers = [common.add_base(folder) for folder in options.base], None
+        options.batches = None if options.quick else options.batches
     try:
         import trl  # noqa: F401
     except ImportError:
@@ -539,14 +574,16 @@ def main() -> None:
             print(f"{name}: left out, {shape.folder} is not there")
             continue
         random = shape.folder is None
-        for layers in options.layers if random and options.layers else [shape.whole if options.full else shape.layers]:
-            model = common.load_shape(name, layers, options.precision)
-            model = common.add_lora(calm(model) if random else model)
+        slices = options.layers if random and options.layers else [shape.whole if options.full else shape.layers]
+        for precision, layers in itertools.product(options.precision, slices):
+            model = common.load_shape(name, layers, precision)
+            model = common.add_lora(calm(model) if random else model, shape.lora)
             for task in options.tasks:
+                own = [common.load_recipe(task).train.batch_size] if shape.base else [8, 32]
                 for words in options.instructions:
-                    for batch in options.batches:
+                    for batch in options.batches or own:
                         length = None if words == "own" else int(words)
-                        setting = Setting(name, task, length, batch, layers, options.precision)
+                        setting = Setting(name, task, length, batch, layers, precision)
                         found[setting] = measure(setting, names, model, options.repeats)
                         whole = name == "gemma-2b" and layers == shape.whole
                         details += compare(setting, found[setting], options.repeats, ratios, whole)
