@@ -95,7 +95,7 @@ def main() -> None:
                 batch * (options.repeats + 1),
                 shape.demo,
             )
-            scorer = LabelScorer(model, rows.prompt.label_ids).train()
+            scorer = LabelScorer(model, rows.prompt.label_ids, "vocabulary").train()
             steps, forwards, floors, fractions = [], [], [], []
             for turn in range(options.repeats + 1):
                 tokens = rows.useful_tokens(turn * batch, batch)

@@ -1,7 +1,7 @@
 """The proof that a faster way to compute rows gives what the padded rows give, on the user's own model and rows.
 
-It is decided in fp32 on a shallow copy (see `shallow`), where rounding moves nothing by more than 1e-5 and every known
-mistake moves something by a hundredth or more. The whole model is then compared in its own precision too, beside the noise
+It is decided in fp32 on a shallow copy (see `shallow`), where rounding moves nothing by more than 2e-5 and every known
+mistake moves something by 0.02 or more. The whole model is then compared in its own precision too, beside the noise
 there: padded rows against the same rows with more filling, which ought to be equal and are not.
 """
 
@@ -32,7 +32,7 @@ WHOLE_ROWS = 2
 
 TOLERANCE = 1e-3
 """Largest relative difference allowed on the shallow copy. Measured on real bases (benchmarks/LOG.md): equal ways differ by
-1e-5 at most, the least of the known mistakes by 6e-3 in logits and 5e-2 in gradients."""
+1.4e-5 at most, the least of the known mistakes by 2e-2 in logits and 8e-2 in gradients."""
 
 NOISE_FACTOR = 5
 """On the whole model a way may differ from the padded one by this many times the noise measured there."""
