@@ -25,6 +25,9 @@ from train import _forget_peak, _status
 
 sys.path.insert(1, str(ROOT / "tests"))
 
+BATCH = 16
+"""Rows of the recipes' batches."""
+
 LONG_ROW = 700
 """Tokens of the row that shows a forgotten window."""
 
@@ -43,7 +46,7 @@ def cases(subject: Any, rows: Any) -> Iterator[tuple[str, Any, bool, float]]:
     windowed = dataclasses.replace(
         rows, suffixes=[*(rows.suffixes[row] for row in range(8)), long], targets=rows.targets[:9]
     )
-    packed, cached = packed_ways(prompt), (after_the_prefix(prompt),)
+    packed, cached = packed_ways(subject, BATCH), (after_the_prefix(prompt),)
 
     def timed(ways: Any, some: Any) -> tuple[Any, float]:
         started = time.process_time()

@@ -3,12 +3,15 @@ rows; a recipe that names one is obeyed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+import torch
+
 from runner.errors import UserError
-from runner.layouts import LAYOUTS, Layout, packed, token_ratio
-from runner.prompt import Encoded, Prompt
+from runner.layouts import LAYOUTS, Layout, line_room, packed, token_ratio
+from runner.prompt import Encoded
 from runner.proof import Answers, Proof, Subject, Way, prove
 from runner.scorer import LabelScorer
 
@@ -44,27 +47,43 @@ def choose_layout(wanted: str, subject: Subject, rows: Encoded, batch_size: int)
     plain = Choice("padded", LAYOUTS["padded"](model), "as set")
     if wanted == "padded":
         return plain
-    proof = prove(subject, packed_ways(subject.prompt), rows)
+    proof = prove(subject, packed_ways(subject, batch_size), rows)
     if proof.holds:
         saved = token_ratio(model, subject.prompt, rows.lengths()[:COUNTED_ROWS], batch_size)
         reason = f"same results as padded on your rows, {saved:.1f} × fewer tokens"
         return Choice("packed", LAYOUTS["packed"](model), reason, proof)
     if wanted == "auto":
         return Choice(plain.name, plain.layout, f"packed is not used: {proof.words()}", proof)
-    if proof.refusal and subject.shallow is not None:
+    if proof.raised:
         raise UserError(f"train.layout: packed: {proof.words()}", "set train.layout: auto, which takes padded here")
-    reason = f"WARNING: packed is used because the recipe names it, but {proof.words()}; train.layout: auto would take padded"
+    reason = f"the recipe names it. WARNING: {proof.words()}; train.layout: auto would take padded"
     return Choice("packed", LAYOUTS["packed"](model), reason, proof)
 
 
-def packed_ways(prompt: Prompt) -> tuple[Way, Way]:
-    """The packed layout as it is used, and over two lines, of which the shorter one is filled."""
+def packed_ways(subject: Subject, batch_size: int) -> tuple[Way, Way, Way]:
+    """The packed layout as it is used; over two lines, of which the shorter one is filled; and in a line as long as that of a
+    batch, after other rows, for what counts along the line shows only there."""
+    prompt, room = subject.prompt, line_room(subject.scorer.model, subject.prompt)
 
-    def way_of(make: Any) -> Way:
+    def way_of(make: Callable[[Any], Layout], before: Callable[[Sequence[Any]], list[Any]] = lambda rows: []) -> Way:
         def way(scorer: LabelScorer) -> Answers:
             lay = make(scorer.model)
-            return lambda suffixes: scorer(lay(prompt, suffixes)).label_logits
+
+            def answers(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
+                others = before(suffixes)
+                return scorer(lay(prompt, [*others, *suffixes])).label_logits[len(others) :]
+
+            return answers
 
         return way
 
-    return way_of(LAYOUTS["packed"]), way_of(lambda model: packed(model, least_lines=2))
+    def others(suffixes: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        longest = max(suffixes, key=len)
+        free = (room - sum(map(len, suffixes))) // len(longest) + 1
+        return [longest] * max(0, min(free, batch_size - len(suffixes)))
+
+    return (
+        way_of(LAYOUTS["packed"]),
+        way_of(lambda model: packed(model, lines=2)),
+        way_of(lambda model: packed(model, lines=1), others),
+    )

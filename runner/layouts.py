@@ -56,12 +56,12 @@ def padded(model: Any) -> Layout:
     return lay
 
 
-def packed(model: Any, least_lines: int = 1) -> Layout:
+def packed(model: Any, lines: Optional[int] = None) -> Layout:
     """The prefix once, the suffixes after it side by side: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
 
     Positions restart after the prefix and a mask keeps the suffixes apart, so each row says what it says alone. The
     prefix is computed once for all rows of a line: with LoRA dropout they share its one draw. A batch above `line_tokens`
-    takes several lines of about equal length; so does a smaller one where `least_lines` asks for them."""
+    takes several lines of about equal length. `lines`: how many; None: as many as cost least."""
     take_block_masks(model)
     weights, width = layer_size(model)
     device, dtype, config = model.device, model.dtype, model.config
@@ -73,7 +73,7 @@ def packed(model: Any, least_lines: int = 1) -> Layout:
         owners: list[list[int]] = []
         answers: dict[int, tuple[int, int]] = {}
         room = line_tokens(weights, width, head) - head
-        for line, rows in enumerate(_spread([*map(len, suffixes)], room, least_lines)):
+        for line, rows in enumerate(_spread([*map(len, suffixes)], room, lines)):
             ids.append(list(prompt.prefix))
             places.append(list(range(head)))
             owners.append([0] * head)
@@ -120,11 +120,16 @@ LAYOUTS: Mapping[str, Callable[[Any], Layout]] = {"packed": packed, "padded": pa
 """Every layout by its name in the recipe, fastest first; each is made for a model."""
 
 
+def line_room(model: Any, prompt: Prompt) -> int:
+    """Tokens of suffixes that a packed line takes, more or less."""
+    return line_tokens(*layer_size(model), len(prompt.prefix)) - len(prompt.prefix)
+
+
 def token_ratio(model: Any, prompt: Prompt, lengths: Sequence[int], batch_size: int) -> float:
     """How many tokens `padded` computes for each one that `packed` computes, where suffixes of these lengths come in batches
     in this order."""
     head, plain, shared = len(prompt.prefix), 0, 0
-    room = line_tokens(*layer_size(model), head) - head
+    room = line_room(model, prompt)
     for start in range(0, len(lengths), batch_size):
         batch = lengths[start : start + batch_size]
         lines = [sum(batch[row] for row in line) for line in _spread(batch, room)]
@@ -133,10 +138,9 @@ def token_ratio(model: Any, prompt: Prompt, lengths: Sequence[int], batch_size: 
     return plain / shared
 
 
-def _spread(lengths: Sequence[int], room: int, least: int = 1) -> list[list[int]]:
-    """The rows of each line, `least` lines or more: the longest first, each into the line that is shortest so far."""
-    count = max(least, -(-sum(lengths) // max(room, 1)))
-    count = min(count, len(lengths))
+def _spread(lengths: Sequence[int], room: int, wanted: Optional[int] = None) -> list[list[int]]:
+    """The rows of each line, in as many lines as are wanted: the longest first, each into the line that is shortest so far."""
+    count = min(wanted or max(1, -(-sum(lengths) // max(room, 1))), len(lengths))
     lines: list[list[int]] = [[] for _ in range(count)]
     filled = [0] * count
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):

@@ -2,7 +2,7 @@
 
 It is decided in fp32 on a shallow copy (see `shallow`), where rounding moves nothing by more than 2e-5 and every known
 mistake moves something by 0.02 or more. The whole model is then compared in its own precision too, beside the noise
-there: padded rows against the same rows with more filling, which ought to be equal and are not.
+there: padded rows against the same rows with more filling, and one by one, which ought to be equal and are not.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ TOLERANCE = 1e-3
 NOISE_FACTOR = 5
 """On the whole model a way may differ from the padded one by this many times the noise measured there."""
 
+MOST_ALLOWED = 0.5
+"""Largest difference allowed on the whole model, whatever the noise: rows that have nothing to do with each other differ by 1."""
+
 LEAST_NOISE = {torch.float32: 2e-5, torch.bfloat16: 5e-2}
 """Noise that is assumed at least, by the weights' type: few rows can show too little of it. Measured on real bases: 1e-6 to 4e-6
 in fp32, 0.01 to 0.2 in bf16."""
@@ -44,7 +47,7 @@ in fp32, 0.01 to 0.2 in bf16."""
 FILLING = 8
 """Columns of filling that are added to measure the noise."""
 
-MODEL_REFUSALS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError, LookupError)
+MODEL_REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, MemoryError)
 """What models raise when they are handed a mask, positions or a cache that they cannot take."""
 
 Answers = Callable[[Sequence[Sequence[int]]], torch.Tensor]
@@ -63,36 +66,36 @@ class Proof:
     whole: float = float("nan")
     """Difference of the logits or of all gradients together, on the whole model in its own precision."""
     noise: float = float("nan")
-    """The same between padded rows and padded rows with more filling."""
+    """The same between padded rows and the same rows with more filling or one by one, whichever is larger."""
     precision: torch.dtype = torch.float32
     """The whole model's."""
-    refusal: str = ""
-    """The error of a model that cannot compute rows in this way; then nothing is measured."""
+    problem: str = ""
+    """Why nothing was measured: the error of a model that cannot compute rows in this way, or that cannot be copied."""
+    raised: bool = False
+    """Whether the model raised when it was to compute rows in this way."""
 
     @property
     def holds(self) -> bool:
         """Whether the way gives what the padded one gives."""
-        return not self.refusal and self.shallow <= TOLERANCE and self.whole <= self.allowed
+        return not self.problem and self.shallow <= TOLERANCE and self.whole <= self.allowed
 
     @property
     def allowed(self) -> float:
         """Largest difference allowed on the whole model."""
-        return NOISE_FACTOR * max(self.noise, LEAST_NOISE[self.precision])
+        return min(NOISE_FACTOR * max(self.noise, LEAST_NOISE[self.precision]), MOST_ALLOWED)
 
     def words(self) -> str:
         """The outcome for the user: why the way is not taken, or by how much it differs."""
-        if self.refusal:
-            return f"it could not be tried ({self.refusal})"
-        return (
-            f"it differs from padded by {self.shallow:.1g} in fp32 (allowed {TOLERANCE:g}) and by {self.whole:.1g} on the "
-            f"whole model (allowed {self.allowed:.1g})"
-        )
+        if self.problem:
+            return f"it could not be tried ({self.problem})"
+        apart, allowed = (self.shallow, TOLERANCE) if not self.shallow <= TOLERANCE else (self.whole, self.allowed)
+        return f"its results differ from padded by {apart:.1g} (allowed {allowed:.1g})"
 
     def figures(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes null."""
         measured = {"shallow": self.shallow, "whole": self.whole, "noise": self.noise}
         plain = {name: value if value == value else None for name, value in measured.items()}
-        return {**plain, "refusal": self.refusal or None, "holds": self.holds}
+        return {**plain, "problem": self.problem or None, "holds": self.holds}
 
 
 @dataclass
@@ -105,6 +108,8 @@ class Subject:
     """The shallow copy's; None where the model cannot be copied."""
     prompt: Prompt
     """The prompt of its rows."""
+    no_copy: str = ""
+    """Why the model cannot be copied."""
     alone: bool = True
     """Whether this process computes by itself: then it may find by itself that a way takes too much memory."""
 
@@ -114,17 +119,22 @@ class Subject:
 
 
 def subject_of(scorer: LabelScorer, prompt: Prompt, device: Any = None, alone: bool = True) -> Subject:
-    """The scorer with its shallow copy. Make it before the base is split or anything is installed in its layers."""
+    """The scorer with its shallow copy. Make it before the base is split or anything is installed in its layers.
+
+    Raises UserError where it is not `alone` and memory runs out."""
     try:
-        return Subject(scorer, shallow_copy(scorer, device), prompt, alone)
-    except MODEL_REFUSALS:
-        raise_if_asked()
-        return Subject(scorer, None, prompt, alone)
+        shallow = shallow_copy(scorer, device)
+        with torch.no_grad():  # some models can be copied, and the copy cannot compute
+            shallow(padded(shallow.model)(prompt, [prompt.tail]))
+        return Subject(scorer, shallow, prompt, alone=alone)
+    except MODEL_REFUSALS as error:
+        return Subject(scorer, None, prompt, f"no layers can be copied: {_said(error, alone)}", alone)
 
 
 def prove(subject: Subject, ways: Sequence[Way], rows: Encoded) -> Proof:
     """Compares `ways`, of which the first is used and the others are variants of it, with the padded rows. Rows with targets
-    are there to train on, so gradients are compared too; rows without are there to predict.
+    are there to train on, so gradients are compared too; rows without are there to predict. An fp32 model that cannot be
+    copied is compared whole.
 
     Raises UserError where the subject is not alone and memory runs out."""
     lengths = rows.lengths()
@@ -132,32 +142,42 @@ def prove(subject: Subject, ways: Sequence[Way], rows: Encoded) -> Proof:
     short = [rows.suffixes[row] for row in (by_length[:SHORTEST_ROWS] * SHORTEST_ROWS)[:SHORTEST_ROWS]]
     chosen, gradients = [*short, rows.suffixes[by_length[-1]]], bool(rows.targets)
     few = short[:WHOLE_ROWS]
-    scorer, shallow = subject.scorer, subject.shallow
-    precision: torch.dtype = scorer.model.dtype
-    if shallow is None:
-        return Proof(precision=precision, refusal="its layers cannot be copied")
+    scorer, precision = subject.scorer, subject.scorer.model.dtype
+    shallow = subject.shallow or (scorer if precision == torch.float32 else None)
     plain, training = _padded(subject.prompt), scorer.training
     scorer.eval()  # without dropout, which would differ by its draw alone
     try:
+        if shallow is None:
+            with torch.no_grad():
+                ways[0](scorer)(few)  # at least whether the model raises
+            return Proof(precision=precision, problem=subject.no_copy)
         with full_precision(), torch.set_grad_enabled(gradients):
             expected = _measure(plain(shallow), [short, chosen[-1:]], shallow, gradients)
             found = [_measure(way(shallow), [chosen], shallow, gradients) for way in ways]
         apart = torch.tensor([_worst(one, expected) for one in found]).max().item()
-        if not apart <= TOLERANCE:
+        if not apart <= TOLERANCE and subject.alone:  # else all processes go on: a split base needs all of them
             return Proof(shallow=apart, precision=precision)
         with torch.set_grad_enabled(gradients):
             ours, theirs, filled = (
                 _measure(way(scorer), [few], scorer, gradients)
                 for way in (ways[0], plain, _padded(subject.prompt, FILLING))
             )
+            single = _measure(plain(scorer), [[row] for row in few], scorer, gradients)
     except MODEL_REFUSALS as error:
-        raise_if_asked()  # a signal can look like that
-        if not subject.alone and out_of_memory(error):
-            raise too_little(out_of_memory(error)) from error
-        return Proof(precision=precision, refusal=f"{type(error).__name__}: {' '.join(str(error).split())[:100]}")
+        return Proof(precision=precision, problem=_said(error, subject.alone), raised=True)
     finally:
         scorer.train(training)
-    return Proof(apart, _together(ours, theirs), _together(filled, theirs), precision)
+    noise = max(_together(filled, theirs), _together(single, theirs))
+    return Proof(apart, _together(ours, theirs), noise, precision)
+
+
+def _said(error: BaseException, alone: bool) -> str:
+    """The words of an error of the model's. Raises Stopped where it was a signal, and UserError where the process is not
+    alone and memory has run out: the others would wait for it."""
+    raise_if_asked()
+    if not alone and out_of_memory(error):
+        raise too_little(out_of_memory(error)) from error
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
 
 
 @torch.no_grad()

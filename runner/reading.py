@@ -37,7 +37,7 @@ def _one_by_one(subject: Subject, rows: Encoded, start: int, say: Say) -> Iterat
 
 
 def _in_batches(subject: Subject, rows: Encoded, size: int, start: int, say: Say) -> Iterator[torch.Tensor]:
-    answers = _proved(subject, packed_ways(subject.prompt), rows, "packed", say) or _padded(subject)
+    answers = _proved(subject, packed_ways(subject, size), rows, "packed", say) or _padded(subject)
     for first in range(start, len(rows.suffixes), size):
         yield from answers(rows.suffixes[first : first + size])
 

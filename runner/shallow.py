@@ -1,7 +1,7 @@
 """The shallow copy: a layer of each kind that a model has, in fp32, on which right and wrong can be told apart.
 
 A bf16 model's own rounding moves a LoRA gradient by up to 0.4, more than many a mistake does, and no tolerance tells the
-two apart. Two or three layers in fp32 round to 1e-6, and every known mistake moves them by a hundredth and more.
+two apart. A few layers in fp32 round to 1e-5, and every known mistake moves them by 0.02 and more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runner.scorer import LabelScorer
 from runner.stack import body, decoder_layers
 
 FEWEST_LAYERS, MOST_LAYERS = 2, 6
-"""Layers copied. One alone would hide what only a second layer sees; more kinds than six are no family known to us."""
+"""Least layers copied, and most kinds of them: more than six kinds are no family known to us."""
 
 LOGITS = 32
 """Rows of the output head that are copied, the labels' first: the more, the less can cancel out by chance."""
@@ -30,7 +30,8 @@ def shallow_copy(scorer: LabelScorer, device: Any = None) -> LabelScorer:
     model, decoder = scorer.model, body(scorer.model)
     layers, chosen = decoder_layers(model), layers_of_each_kind(model)
     config = copy.deepcopy(model.config)
-    config.__dict__["num_hidden_layers"] = len(chosen)
+    renamed = getattr(config, "attribute_map", {})  # GPT-2 calls it n_layer
+    config.__dict__[renamed.get("num_hidden_layers", "num_hidden_layers")] = len(chosen)
     if getattr(config, "layer_types", None):
         config.__dict__["layer_types"] = [config.layer_types[number] for number in chosen]
     instead: dict[int, Any] = {id(layer): None for number, layer in enumerate(layers) if number not in chosen}
@@ -42,9 +43,9 @@ def shallow_copy(scorer: LabelScorer, device: Any = None) -> LabelScorer:
     whole = copy.copy(model)
     whole.__dict__.update(config=config, _modules=dict(model._modules))
     whole._modules[model.base_model_prefix] = small
-    whole.set_output_embeddings(_rows_of(model.get_output_embeddings(), scorer.label_ids))
-    whole.float().to(device or scorer.label_ids.device)
-    _wake(whole)
+    device = device or scorer.label_ids.device
+    whole.set_output_embeddings(_rows_of(model.get_output_embeddings(), scorer.label_ids).to(device))
+    _wake(small.float().to(device))  # nothing else: what is left is the model's own
     return LabelScorer(whole, range(whole.get_output_embeddings().out_features)).eval()
 
 
@@ -57,6 +58,10 @@ def layers_of_each_kind(model: Any) -> list[int]:
     for number, layer in enumerate(decoder_layers(model)):
         kinds.setdefault((types and types[number], *_traits(layer)), number)
     first = [*kinds.values()][:MOST_LAYERS]
+    if first[-1] + 1 < model.config.num_hidden_layers:
+        first.append(
+            first[-1] + 1
+        )  # of the last layer only what the answers see is compared: it must not be the only one
     others = (number for number in range(model.config.num_hidden_layers) if number not in first)
     return sorted([*first, *(number for number, _ in zip(others, range(FEWEST_LAYERS - len(first))))])
 
@@ -96,6 +101,13 @@ class _Lookup(torch.nn.Module):
         super().__init__()
         self.shared = (embedding,)  # in a tuple: not a module of this one, so neither cast nor moved
 
+    def __getattr__(self, name: str) -> Any:
+        """What PEFT asks of a table, such as its padding_idx."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["shared"][0], name)
+
     def forward(self, ids: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
         (embedding,) = self.shared
         return embedding(ids.to(embedding.weight.device), *rest, **named).float().to(ids.device)
@@ -109,7 +121,8 @@ def _rows_of(head: Any, label_ids: torch.Tensor) -> torch.nn.Linear:
     known = set(label_ids.tolist())
     others = [number for number in range(0, weight.shape[0], -(-weight.shape[0] // LOGITS)) if number not in known]
     rows = [*label_ids.tolist(), *others]
-    small = torch.nn.Linear(weight.shape[1], len(rows), bias=head.bias is not None)
+    # without a start of its own, which would take the run's random numbers
+    small = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], len(rows), bias=head.bias is not None)
     small.weight = torch.nn.Parameter(weight[rows].detach().float(), requires_grad=False)
     if head.bias is not None:
         small.bias = torch.nn.Parameter(head.bias[rows].detach().float(), requires_grad=False)

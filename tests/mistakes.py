@@ -105,6 +105,19 @@ def two_suffixes_see_each_other(model: Any, prompt: Prompt) -> Any:
     return _changed_mask(change)
 
 
+def prefix_sees_suffixes(model: Any, prompt: Prompt) -> Any:
+    """Where layers are of several kinds, in full attention alone."""
+    real = layouts.mask_argument
+
+    def changed(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
+        made = real(config, owners, positions, dtype)
+        mask = made["full_attention"] if isinstance(made, dict) else made
+        mask[:, 0][(owners[:, :, None] == 0) & (owners[:, None, :] > 0)] = 0
+        return made
+
+    return replaced(layouts, "mask_argument", changed)
+
+
 def window_left_out(model: Any, prompt: Prompt) -> Any:
     real = layouts.mask_argument
 
@@ -142,6 +155,7 @@ PACKED = (
     positions_that_do_not_restart,
     one_filler_token_seen,
     two_suffixes_see_each_other,
+    prefix_sees_suffixes,
 )
 """What the packed layout can get wrong."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from conftest import tiny_tokenizer
 from mistakes import CACHED, PACKED, cache_that_keeps_the_last_row, prefix_without_gradient, window_left_out
 from shapes import BLOCK_MASKS, NEWEST, SHAPES, model
@@ -36,7 +37,10 @@ WINDOWED = [name for name in ("Gemma3Text", "Mistral") if name in BLOCK_MASKS]
 def adapted(request: Any) -> Iterator[Subject]:
     """A tiny model of the named architecture and precision with a fresh adapter in it, weights large enough to matter."""
     name, precision = request.param
-    own = model(name, initializer_range=0.2).to(precision).requires_grad_(False)
+    kinds = ["sliding_attention", "full_attention"] * 2
+    changes = {"num_hidden_layers": 4, "layer_types": kinds} if name == "Gemma3Text" else {}
+    changes |= {"sliding_window": 24} if name in WINDOWED else {}  # below the longest row, above the shortest
+    own = model(name, initializer_range=0.2, **changes).to(precision).requires_grad_(False)
     base = Base(None, "fp32", own, tiny_tokenizer())  # type: ignore[arg-type]
     with new_adapter(base, Lora(r=4, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))):
         yield subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
@@ -100,9 +104,7 @@ def test_packed_that_a_recipe_names_is_used_and_a_failed_proof_is_a_warning(adap
     with prefix_without_gradient(adapted.scorer.model, PROMPT):
         choice = choose_layout("packed", adapted, ROWS, 4)
     assert choice.name == "packed"
-    assert choice.reason.startswith(
-        "WARNING: packed is used because the recipe names it, but it differs from padded by"
-    )
+    assert choice.reason.startswith("the recipe names it. WARNING: its results differ from padded by")
     assert "train.layout: auto would take padded" in choice.reason
 
 
@@ -129,13 +131,15 @@ def test_the_shallow_copy_has_a_layer_of_each_kind_and_leaves_the_model_as_it_wa
     kinds = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
     own = model("Gemma3Text", num_hidden_layers=4, layer_types=kinds).to(torch.bfloat16)
     before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
-    assert layers_of_each_kind(own) == [0, 2]
+    assert layers_of_each_kind(own) == [0, 2, 3]
+    drawn = torch.get_rng_state()
     small = shallow_copy(LabelScorer(own, PROMPT.label_ids)).model
-    assert small.config.layer_types == ["sliding_attention", "full_attention"]
+    assert torch.equal(drawn, torch.get_rng_state()), "a run's random numbers are its own"
+    assert small.config.layer_types == ["sliding_attention", "full_attention", "sliding_attention"]
     assert {tensor.dtype for tensor in small.parameters()} == {torch.float32}
     table = own.get_input_embeddings().weight
     assert all(tensor.data_ptr() != table.data_ptr() for tensor in small.parameters()), "the embedding is shared"
-    assert sum(tensor.numel() for tensor in small.parameters()) < table.numel() + 2 * sum(
+    assert sum(tensor.numel() for tensor in small.parameters()) < table.numel() + 3 * sum(
         tensor.numel() for tensor in body(own).layers[0].parameters()
     )
     assert len(body(own).layers) == own.config.num_hidden_layers == 4
@@ -146,9 +150,44 @@ def test_layers_with_an_adapter_and_without_are_two_kinds() -> None:
     own = model("Llama", num_hidden_layers=4).requires_grad_(False)
     base = Base(None, "fp32", own, tiny_tokenizer())  # type: ignore[arg-type]
     with new_adapter(base, Lora(r=2, target_modules=("q_proj",), layers_to_transform=(2, 3))):
-        assert layers_of_each_kind(own) == [0, 2]
+        assert layers_of_each_kind(own) == [0, 2, 3]
         small = shallow_copy(LabelScorer(own, PROMPT.label_ids))
         grown = [tensor for name, tensor in small.named_parameters() if "lora_B" in name]
-        assert len(grown) == 1
-        assert grown[0].any(), "a B that is zero would hide A's gradient"
+        assert len(grown) == 2
+        assert all(tensor.any() for tensor in grown), "a B that is zero would hide A's gradient"
     assert layers_of_each_kind(own) == [0, 1]
+
+
+def test_what_counts_along_the_line_is_noticed() -> None:
+    """GPT-Neo's local attention looks back so many tokens of the line, whatever their positions say."""
+    types = [[["global", "local"], 1]]
+    small = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": types, "window_size": 128}
+    own = transformers.GPTNeoForCausalLM(
+        transformers.GPTNeoConfig(vocab_size=355, max_position_embeddings=512, initializer_range=0.2, **small)
+    ).eval()
+    subject = subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+    assert choose_layout("auto", subject, ROWS, 64).name == "padded"
+
+
+def test_a_copy_that_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a layer's inputs are counted by the number of all layers. In fp32 the whole model is as good."""
+    own = model("Llama", num_hidden_layers=4)
+    kind = type(body(own))
+    forward = kind.forward
+
+    def counting(self: Any, *args: Any, **named: Any) -> Any:
+        if len(self.layers) != 4:
+            raise ValueError("shapes do not match")
+        return forward(self, *args, **named)
+
+    monkeypatch.setattr(kind, "forward", counting)
+    for precision, taken in ((torch.float32, "packed"), (torch.bfloat16, "padded")):
+        subject = subject_of(LabelScorer(own.to(precision), PROMPT.label_ids), PROMPT)
+        assert subject.shallow is None
+        prove_head(subject, ROWS.suffixes[:1])
+        choice = choose_layout("auto", subject, ROWS, 4)
+        assert choice.name == taken, choice.reason
+        named = choose_layout("packed", subject, ROWS, 4)
+        assert named.name == "packed"
+        assert ("WARNING" in named.reason) == (taken == "padded")
+    assert "no layers can be copied: ValueError: shapes do not match" in choice.reason

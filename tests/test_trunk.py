@@ -94,7 +94,7 @@ def test_states_of_the_wrong_tokens_are_noticed(
         self.starts = {name: start - 1 for name, start in self.starts.items()}
 
     monkeypatch.setattr(trunk.Trunk, "__init__", shifted)
-    with pytest.raises(UserError, match=r"train\.keep_trunk: not for this model: it differs from padded by"):
+    with pytest.raises(UserError, match=r"train\.keep_trunk: not for this model: its results differ from padded by"):
         run(workspace, tiny_base, keep_trunk=True, precision=precision)
 
 
