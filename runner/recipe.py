@@ -154,10 +154,10 @@ class Train:
     """Compute activations again in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the adapter's start, the order of rows and dropout."""
-    loss: Literal["labels", "vocabulary"] = key("labels")
-    """What is minimised at the answer's position: minus the log-probability of the right label among the labels, which is what
-    decides an answer, or among the whole vocabulary, the language model's own objective. `decoding.kind: generate` needs
-    `vocabulary`."""
+    loss: Literal["vocabulary", "labels"] = key("vocabulary")
+    """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary, the
+    language model's own objective, or among the labels, which is what decides an answer and is cheaper on small bases.
+    `decoding.kind: generate` needs `vocabulary`."""
     keep_trunk: bool = key(False)
     """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/store/`: with
     `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""

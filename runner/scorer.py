@@ -28,7 +28,7 @@ class LabelScorer(torch.nn.Module):
     On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. A module, so
     that its mode and its parameters are those of the model in it."""
 
-    def __init__(self, model: Any, label_ids: Sequence[int], loss: str = "labels") -> None:
+    def __init__(self, model: Any, label_ids: Sequence[int], loss: str = "vocabulary") -> None:
         """`model`: the causal language model, with LoRA layers in it or not. `label_ids`: the labels' ids, in order.
         `loss`: a row of `LOSSES`."""
         super().__init__()
@@ -71,7 +71,7 @@ def labels_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Tensor
 
 
 LOSSES: Mapping[str, Callable[[LabelScorer, torch.Tensor, torch.Tensor], Scores]] = {
-    "labels": labels_loss,
     "vocabulary": vocabulary_loss,
+    "labels": labels_loss,
 }
 """Every loss by its name in the recipe."""

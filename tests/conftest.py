@@ -83,8 +83,6 @@ def recipe_tree(base: Path, **changes: Any) -> dict[str, Any]:
         "train": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
         "decoding": {"kind": "label"},
     }
-    if changes.get("decoding", {}).get("kind") == "generate":  # which needs it
-        tree["train"]["loss"] = "vocabulary"
     for name, value in changes.items():
         tree[name] = {**tree[name], **value} if isinstance(value, dict) and isinstance(tree.get(name), dict) else value
     return tree

@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(workspace: P
 def test_training_lowers_the_loss_and_the_best_epoch_is_what_is_saved(workspace: Path, tiny_base: Path) -> None:
     how = {"train": {"epochs": 4, "learning_rate": 0.05}, "lora": {"target_modules": "all-linear"}}
     figures = run(workspace, tiny_base, **how)
-    assert figures["tuned"]["loss"] < 0.9 * figures["untuned"]["loss"]
+    assert figures["tuned"]["loss"] < figures["untuned"]["loss"] - 1
     best = max(figures["epochs"], key=lambda epoch: (epoch["accuracy"], -epoch["loss"]))
     assert figures["tuned"] == best == figures["epochs"][figures["best_epoch"] - 1]
 
@@ -74,7 +74,7 @@ def test_the_saved_adapter_scores_as_it_did_in_training(workspace: Path, tiny_ba
             logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
         label = prompt["labels"].index(record["output"])
         right += int(logits[prompt["label_ids"]].argmax()) == label
-        loss -= logits[prompt["label_ids"]].log_softmax(0)[label].item()
+        loss -= logits.log_softmax(0)[prompt["label_ids"][label]].item()
     assert figures["tuned"]["accuracy"] == right / len(records)
     assert figures["tuned"]["loss"] == pytest.approx(loss / len(records), abs=1e-5)
 
@@ -200,7 +200,7 @@ CHANGES: list[dict[str, Any]] = [
     {"accumulation": 2},
     {"batch_size": 8},
     {"epochs": 3},
-    {"loss": "vocabulary"},
+    {"loss": "labels"},
 ]
 
 
@@ -249,7 +249,7 @@ def test_what_the_user_keeps_beside_an_adapter_stays_and_what_was_said_of_it_goe
 def test_an_adapter_that_knows_one_label_only_is_said(workspace: Path, tiny_base: Path, capsys: Any) -> None:
     seen = []
     for epochs in (1, 8):
-        answers = run(workspace, tiny_base, train={"epochs": epochs, "loss": "vocabulary"})["tuned"]["answers"]
+        answers = run(workspace, tiny_base, train={"epochs": epochs})["tuned"]["answers"]
         seen.append(sum(count > 0 for count in answers.values()))
         assert ("every hold-out row the same label" in capsys.readouterr().out) == (seen[-1] == 1)
     assert seen == [2, 1]

@@ -17,9 +17,6 @@ from runner.decoding import parse_answer
 from runner.errors import UserError
 from runner.recipe_file import load_recipes
 
-VOCABULARY = {"epochs": 1, "loss": "vocabulary"}
-"""What generation needs."""
-
 
 def run(workspace: Path, base: Path, stages: tuple[str, ...] = pipeline.STAGES, **changes: Any) -> None:
     changes = {"train": {"epochs": 1}, **changes}
@@ -150,9 +147,9 @@ def test_generated_answers_that_are_no_label_are_counted_shown_and_hold_their_li
 
 
 def test_generation_and_label_scoring_see_the_same_logits(workspace: Path, tiny_base: Path) -> None:
-    run(workspace, tiny_base, train=VOCABULARY)
+    run(workspace, tiny_base)
     scored = predictions(workspace)
-    run(workspace, tiny_base, ("predict",), train=VOCABULARY, decoding={"kind": "generate"})
+    run(workspace, tiny_base, ("predict",), decoding={"kind": "generate"})
     for one, other in zip(scored, predictions(workspace)):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 
@@ -161,7 +158,7 @@ def test_generation_and_label_scoring_see_the_same_logits(workspace: Path, tiny_
 def test_logits_that_are_no_numbers_are_no_answer(
     workspace: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(workspace, tiny_base, train=VOCABULARY)
+    run(workspace, tiny_base)
     before = (workspace / "result/result_tiny.txt").read_bytes()
     real = decoding._probabilities
     nan = torch.tensor([float("nan"), 0.0])
@@ -169,13 +166,7 @@ def test_logits_that_are_no_numbers_are_no_answer(
         decoding, "_probabilities", lambda prompt, logits, row: real(prompt, nan if row == 3 else logits, row)
     )
     with pytest.raises(UserError, match=r"dev row 3: the model's logits are no numbers"):
-        run(
-            workspace,
-            tiny_base,
-            ("predict",),
-            train=VOCABULARY,
-            decoding={"kind": kind, **({"batch": 2} if kind == "label" else {})},
-        )
+        run(workspace, tiny_base, ("predict",), decoding={"kind": kind, **({"batch": 2} if kind == "label" else {})})
     assert (workspace / "result/result_tiny.txt").read_bytes() == before
 
 

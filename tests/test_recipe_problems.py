@@ -128,8 +128,8 @@ CASES = [
         "14:11: train.warmup: out of range: expected at least 0 and less than 1, found 1",
     ),
     (
-        "decoding: {kind: label}",
-        "decoding: {kind: generate}",
+        "  learning_rate: 2e-4\ndecoding: {kind: label}",
+        "  loss: labels\ndecoding: {kind: generate}",
         "15:18: decoding.kind: generate needs train.loss: vocabulary, found labels: it compares the labels with each other only, "
         "so the model may write any other word; set train.loss: vocabulary, or decoding.kind: label",
     ),
@@ -274,7 +274,6 @@ def test_overrides_are_yaml_values(tmp_path: Path) -> None:
         "train.learning_rate=3e-5",
         "lora.target_modules=[q_proj, v_proj]",
         "decoding={kind: generate}",
-        "train.loss=vocabulary",
         "base=/m/g",
     ]
     recipe = load_recipes([path], overrides)[0].recipe

@@ -39,10 +39,6 @@ RESULTS = ("result/result_tiny.txt", "result/predictions_tiny.jsonl")
 OFTEN = {"lora": {"lora_dropout": 0.1}, "train": {"epochs": 3, "batch_size": 4, "checkpoint_minutes": 1e-9}}
 
 
-VOCABULARY = {"loss": "vocabulary"}
-"""What generation needs."""
-
-
 def run(workspace: Path, base: Path, fresh: bool = False, **changes: Any) -> None:
     how = {name: {**OFTEN.get(name, {}), **changes.get(name, {})} for name in {*OFTEN, *changes}}
     path = write_recipe(workspace, recipe_tree(base, **how))
@@ -560,18 +556,18 @@ def test_a_run_computed_otherwise_is_refused(workspace: Path, tiny_base: Path, m
 def test_predictions_that_were_computed_otherwise_are_made_again(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    run(workspace, tiny_base, train=VOCABULARY)
+    run(workspace, tiny_base)
     (workspace / "result/manifest_tiny.json").unlink()
     with monkeypatch.context() as patch:
         cut_at(patch, predict, "prediction_line", 4)
         with pytest.raises(KeyboardInterrupt):
-            run(workspace, tiny_base, train=VOCABULARY)
+            run(workspace, tiny_base)
     in_bf16(monkeypatch)
-    run(workspace, tiny_base, train=VOCABULARY)
+    run(workspace, tiny_base)
     assert "going on behind row" not in capsys.readouterr().out
     mixed = outputs(workspace)
-    run(workspace, tiny_base, train=VOCABULARY, decoding={"kind": "generate"})
-    run(workspace, tiny_base, train=VOCABULARY)
+    run(workspace, tiny_base, decoding={"kind": "generate"})
+    run(workspace, tiny_base)
     assert outputs(workspace) == mixed
 
 
@@ -710,16 +706,16 @@ def test_predictions_of_another_run_are_made_again(
 def test_what_another_recipe_has_predicted_so_far_waits_for_it(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    run(workspace, tiny_base, train=VOCABULARY)
+    run(workspace, tiny_base)
     before = outputs(workspace)
     with monkeypatch.context() as patch:
         cut_at(patch, predict, "prediction_line", 4)
         with pytest.raises(KeyboardInterrupt):
-            run(workspace, tiny_base, train=VOCABULARY, decoding={"kind": "generate"})
-    run(workspace, tiny_base, train=VOCABULARY)
+            run(workspace, tiny_base, decoding={"kind": "generate"})
+    run(workspace, tiny_base)
     assert "predict: nothing changed" in capsys.readouterr().out
     assert outputs(workspace) == before
-    run(workspace, tiny_base, train=VOCABULARY, decoding={"kind": "generate"})
+    run(workspace, tiny_base, decoding={"kind": "generate"})
     assert "going on behind row 3 of 5" in capsys.readouterr().out
 
 

@@ -118,7 +118,7 @@ def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
     own = model("Gemma")
     batch, targets = padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)
     whole = LabelScorer(own, PROMPT.label_ids, "vocabulary")(batch, targets)
-    labels = LabelScorer(own, PROMPT.label_ids)(batch, targets)
+    labels = LabelScorer(own, PROMPT.label_ids, "labels")(batch, targets)
     torch.testing.assert_close(labels.label_logits, whole.label_logits, atol=1e-6, rtol=1e-6)
     expected = -whole.label_logits.log_softmax(1)[range(len(TARGETS)), TARGETS]
     torch.testing.assert_close(labels.losses, expected)
