@@ -829,8 +829,16 @@ def test_out_of_memory_halves_the_rows_at_once_and_nothing_else(
 ) -> None:
     run(workspace, tiny_base, lora={"lora_dropout": 0})
     expected = outputs(workspace)[0]
+    real, calls = training.LabelScorer.forward, [0]
+
+    def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
+        calls[0] += scorer.training
+        if calls[0] == 3 and scorer.training:
+            raise error
+        return real(scorer, batch, targets)
+
     with monkeypatch.context() as patch:
-        cut_at(patch, training.LabelScorer, "forward", 12, error)
+        patch.setattr(training.LabelScorer, "forward", full)
         run(workspace, tiny_base, fresh=True, lora={"lora_dropout": 0})
     assert "from here 2 rows at once, the same 4 rows a step" in capsys.readouterr().out
     one, other = (load(data) for data in (expected, outputs(workspace)[0]))
