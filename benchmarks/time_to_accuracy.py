@@ -1,8 +1,8 @@
 """Accuracy and the CPU time that it takes: ours against TRL's SFTTrainer and a LoRA classification head, on a real base.
 
-    python benchmarks/time_to_accuracy.py --base FOLDER --task CoLA --keep runs-real-bases.jsonl                every way, one seed
-    python benchmarks/time_to_accuracy.py --base FOLDER --task QQP --keep runs-real-bases.jsonl --ways packed vocabulary --seeds 5
-    python benchmarks/time_to_accuracy.py --keep runs-real-bases.jsonl                                          only the tables
+    python benchmarks/time_to_accuracy.py --base FOLDER --task CoLA --keep FILE                 every way, one seed
+    python benchmarks/time_to_accuracy.py --base FOLDER --task QQP --keep FILE --ways packed vocabulary --seeds 5
+    python benchmarks/time_to_accuracy.py --keep benchmarks/runs-real-bases.jsonl              only the tables of the log
 
 Every way trains on the same rows in the same order, with the same batch, steps, schedule and LoRA (the task's recipe), on one
 thread, in a process of its own. Accuracy is measured on rows that no way has trained on, the same for every way and seed,
