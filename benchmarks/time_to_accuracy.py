@@ -34,6 +34,8 @@ from typing import Any, Optional
 
 import rows as common
 
+from grading.measures import wilson_interval
+
 UNSEEN, CURVE = 1000, 400
 """Rows to measure on at the end, and those of them that are measured during training."""
 POINTS = 8
@@ -412,14 +414,6 @@ STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}
 """Two-sided 95 % quantiles of Student's t for a mean over so many seeds."""
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share (Wilson 1927)."""
-    z, share = 1.96, right / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return middle - half, middle + half
-
-
 def show(found: Sequence[Mapping[str, Any]]) -> None:
     """The tables of all finished runs."""
     groups: dict[tuple[Any, ...], dict[str, dict[int, Mapping[str, Any]]]] = {}
@@ -431,7 +425,7 @@ def show(found: Sequence[Mapping[str, Any]]) -> None:
         for name in (name for name in WAYS if name in ways):
             runs = ways[name]
             shares = [run["right"].count("1") / len(run["right"]) for run in runs.values()]
-            low, high = wilson(
+            low, high = wilson_interval(
                 sum(run["right"].count("1") for run in runs.values()), sum(len(r["right"]) for r in runs.values())
             )
             spread = f"{statistics.mean(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"

@@ -63,7 +63,7 @@ def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verd
 
 
 def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
-    """The predictions for the dataset of `key`. Raises FileProblem if there is no file of lines to read."""
+    """The predictions for the dataset of `key`. Raises FileProblem if its file is missing or cannot be read as lines."""
     path, data = _read_first(
         submission, contract.result_paths(key.dataset), max(1 << 20, LINE_BYTES * len(key.answers))
     )

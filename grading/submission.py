@@ -96,7 +96,7 @@ class Submission:
     """A submission's folder. Paths are those of `grading.contract`: relative, with forward slashes."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises CouldNotGrade if `folder` is no folder: nobody's points should hang on a mistyped path."""
+        """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must not cost anybody points."""
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing"
             raise CouldNotGrade(

@@ -193,7 +193,7 @@ def _entry(
         raw = names[0] if b"path" in records else _field(names[0])
     if b"size" in records:
         if not _DECIMAL.fullmatch(records[b"size"]):
-            raise FileProblem(f"gives entry {quoted(raw)} a size that is no number", COPY_AGAIN)
+            raise FileProblem(f"gives entry {quoted(raw)} a size that is not a number", COPY_AGAIN)
         size = int(records[b"size"])
     name = decoded_name(raw)
     path = clean_name(name, limits)

@@ -63,14 +63,14 @@ def find_base(name: str, root: Path, trusted: bool = False) -> Path:
         _require_safetensors(folder)
         return folder
     if not _HUB_ID.fullmatch(name):
-        raise UserError(f"base: there is no folder {folder}", "name the model's folder: base=/models/gemma-2b")
+        raise UserError(f"base: the folder {folder} does not exist", "name the model's folder: base=/models/gemma-2b")
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(content(trusted))))
     except Exception as error:  # the hub's client has dozens of error types; each means that the base is not to be had
         raise UserError(
-            f"base: {name} is no folder here and cannot be had from the hub: {str(error).strip().partition(chr(10))[0]}",
+            f"base: {name} is not a folder, and it cannot be downloaded from the hub: {str(error).strip().partition(chr(10))[0]}",
             "name the model's folder (base=/models/gemma-2b), or log in with `huggingface-cli login` if the model is gated",
         ) from error
     _require_safetensors(folder)

@@ -144,7 +144,7 @@ def prove(subject: Subject, ways: Sequence[Way], rows: Encoded) -> Proof:
     few = short[:WHOLE_ROWS]
     scorer, precision = subject.scorer, subject.scorer.model.dtype
     shallow = subject.shallow or (scorer if precision == torch.float32 else None)
-    plain, training = _padded(subject.prompt), scorer.training
+    plain, training = padded_rows(subject.prompt), scorer.training
     scorer.eval()  # without dropout, which would differ by its draw alone
     try:
         if shallow is None:
@@ -160,7 +160,7 @@ def prove(subject: Subject, ways: Sequence[Way], rows: Encoded) -> Proof:
         with torch.set_grad_enabled(gradients):
             ours, theirs, filled = (
                 _measure(way(scorer), [few], scorer, gradients)
-                for way in (ways[0], plain, _padded(subject.prompt, FILLING))
+                for way in (ways[0], plain, padded_rows(subject.prompt, FILLING))
             )
             single = _measure(plain(scorer), [[row] for row in few], scorer, gradients)
     except MODEL_REFUSALS as error:
@@ -211,7 +211,7 @@ def prove_head(subject: Subject, suffixes: Sequence[Sequence[int]]) -> None:
         )
 
 
-def _padded(prompt: Prompt, filling: int = 0) -> Way:
+def padded_rows(prompt: Prompt, filling: int = 0) -> Way:
     """The reference, with so many columns of filling more than it needs."""
 
     def way(scorer: LabelScorer) -> Answers:
@@ -234,15 +234,14 @@ def _measure(
     weights = torch.randn(64, len(scorer.label_ids), generator=torch.Generator().manual_seed(0))
     wanted = [parameter for parameter in scorer.parameters() if parameter.requires_grad] if gradients else []
     logits, sums, done = [], [torch.zeros_like(parameter) for parameter in wanted], 0
-    with torch.set_grad_enabled(gradients):
-        for batch in batches:
-            found = answers(batch)
-            logits.append(found.detach())
-            if wanted:
-                mixture = (found * weights[done : done + len(batch)].to(found.device)).sum()
-                for total, part in zip(sums, torch.autograd.grad(mixture, wanted, allow_unused=True)):
-                    total.add_(0 if part is None else part)
-            done += len(batch)
+    for batch in batches:
+        found = answers(batch)
+        logits.append(found.detach())
+        if wanted:
+            mixture = (found * weights[done : done + len(batch)].to(found.device)).sum()
+            for total, part in zip(sums, torch.autograd.grad(mixture, wanted, allow_unused=True)):
+                total.add_(0 if part is None else part)
+        done += len(batch)
     return [torch.cat(logits), *sums]
 
 

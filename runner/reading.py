@@ -6,15 +6,13 @@ Each way is used only where it gives what the padded rows give, on rows at hand;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Optional
 
 import torch
 
 from runner.layout_choice import packed_ways
-from runner.layouts import LAYOUTS
 from runner.prefix_cache import PrefixCache
 from runner.prompt import Encoded, Prompt
-from runner.proof import Answers, Subject, Way, prove
+from runner.proof import Answers, Subject, Way, padded_rows, prove
 from runner.scorer import LabelScorer
 
 Say = Callable[[str], None]
@@ -30,31 +28,25 @@ def read(
 
 
 def _one_by_one(subject: Subject, rows: Encoded, start: int, say: Say) -> Iterator[torch.Tensor]:
-    cached = _proved(subject, (after_the_prefix(subject.prompt),), rows, "one row after the cached prefix", say)
-    answers = cached or _padded(subject)
+    answers = _proved(subject, (after_the_prefix(subject.prompt),), rows, "one row after the cached prefix", say)
     for suffix in rows.suffixes[start:]:
         yield answers([suffix])[0]
 
 
 def _in_batches(subject: Subject, rows: Encoded, size: int, start: int, say: Say) -> Iterator[torch.Tensor]:
-    answers = _proved(subject, packed_ways(subject, size), rows, "packed", say) or _padded(subject)
+    answers = _proved(subject, packed_ways(subject, size), rows, "packed", say)
     for first in range(start, len(rows.suffixes), size):
         yield from answers(rows.suffixes[first : first + size])
 
 
-def _proved(subject: Subject, ways: Sequence[Way], rows: Encoded, name: str, say: Say) -> Optional[Answers]:
-    """The first of the ways for the whole model; None, with a word to the user, where the proof does not hold."""
+def _proved(subject: Subject, ways: Sequence[Way], rows: Encoded, name: str, say: Say) -> Answers:
+    """The first of the ways for the whole model; padded rows, with a word to the user, where the proof does not hold."""
     proof = prove(subject, ways, rows)
     subject.release()
     if proof.holds:
         return ways[0](subject.scorer)
     say(f"predicting with padded rows, which is slower: {name} is not used, {proof.words()}")
-    return None
-
-
-def _padded(subject: Subject) -> Answers:
-    lay = LAYOUTS["padded"](subject.scorer.model)
-    return lambda suffixes: subject.scorer(lay(subject.prompt, suffixes)).label_logits
+    return padded_rows(subject.prompt)(subject.scorer)
 
 
 def after_the_prefix(prompt: Prompt) -> Way:

@@ -593,7 +593,7 @@ BAD = {
     ),
     "pax-size.tar": (
         made_tar(pax(record(b"size", b"-1")), member(b"a")),
-        "gives entry 'a' a size that is no number",
+        "gives entry 'a' a size that is not a number",
     ),
     "pax-lie.tar": (made_tar(pax(record(b"size", b"9000")), member(b"a")), "is cut short"),
     "huge-pax.tar": (

@@ -164,7 +164,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         (["no.yaml"], "no.yaml: cannot read no.yaml"),
         (["train.epochs=2"], "no recipe named"),
         (["{recipe}", "--workspace", "nowhere"], "--workspace nowhere: no such folder"),
-        (["{recipe}", "--workspace", "{workspace}", "base=./nowhere"], "base: there is no folder"),
+        (["{recipe}", "--workspace", "{workspace}", "base=./nowhere"], "base: the folder"),
         (
             ["{recipe}", "--workspace", "{workspace}", "base=no-such/model"],
             "base: no-such/model is no folder here and cannot be had",
