@@ -167,7 +167,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         (["{recipe}", "--workspace", "{workspace}", "base=./nowhere"], "base: the folder"),
         (
             ["{recipe}", "--workspace", "{workspace}", "base=no-such/model"],
-            "base: no-such/model is no folder here and cannot be had",
+            "base: no-such/model is not a folder, and it cannot be downloaded",
         ),
         (["{recipe}", "--workspace", "{workspace}", "base={workspace}"], "holds no config.json"),
         (

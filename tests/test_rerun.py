@@ -86,5 +86,5 @@ def test_a_rerun_that_is_offline_asks_nobody(
         report = tmp_path / "report.json"
         state, reason = advice(workspace, handed_in, report, "base=nobody/no-such-model", f"offline={offline}")
         server.shutdown()
-    assert (state, "cannot be had from the hub" in reason) == ("not known", True)
+    assert (state, "cannot be downloaded from the hub" in reason) == ("not known", True)
     assert bool(asked) == (offline == "false")

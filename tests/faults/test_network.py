@@ -121,7 +121,7 @@ def test_a_token_is_in_nothing_that_a_run_says_or_writes(workspace: Path, tiny_b
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         said += done.stdout + done.stderr
-    assert "cannot be had from the hub" in said
+    assert "cannot be downloaded from the hub" in said
     (workspace / "tiny.yaml").unlink()  # there the user has written it
     written = b"".join(path.read_bytes() for path in workspace.rglob("*") if path.is_file())
     assert b"secretsecret" not in said.encode() + written
