@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from runner import pipeline  # noqa: E402  (the path comes first)
-from runner.recipe_file import load_recipes  # noqa: E402
+from runner.recipe.loader import load_recipes  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 

@@ -23,9 +23,9 @@ from typing import Any
 import rows as common
 import torch
 
-from runner.layouts import LAYOUTS
-from runner.scorer import LabelScorer
-from runner.stack import body
+from runner.model.compat import body
+from runner.scoring.layouts import LAYOUTS
+from runner.scoring.scorer import LabelScorer
 
 
 def linear_layers(model: Any) -> Counter[tuple[int, int]]:

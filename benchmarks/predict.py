@@ -91,8 +91,8 @@ Run = Callable[[], list[str]]
 
 
 def _ours(work: Work, size: int) -> Run:
-    from runner.proof import subject_of
-    from runner.reading import read
+    from runner.scoring.label_logits import read
+    from runner.scoring.proof import subject_of
 
     prompt = work.rows.prompt
     # as many rows again in front, so that the proof and the prefix have been done when the clock starts
@@ -141,7 +141,7 @@ def _harness(work: Work) -> Run:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from runner.tokens import encode_text
+    from runner.scoring.tokenization import encode_text
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     prompt = work.rows.prompt
@@ -230,8 +230,8 @@ def give_both_labels(model: Any, rows: common.TaskRows) -> None:
     for the other. The head gets weights of its own where it shared the embedding's."""
     import torch
 
-    from runner.layouts import padded
-    from runner.stack import body
+    from runner.model.compat import body
+    from runner.scoring.layouts import padded
 
     head = model.get_output_embeddings()
     batch = padded(model)(rows.prompt, rows.suffixes)
@@ -266,7 +266,7 @@ def measure(setting: Setting, few: int, rounds: int, chosen: Sequence[str]) -> d
     """The chosen ways' results, the ways taking turns; those one at a time on `few` rows."""
     import torch
 
-    from runner.scorer import LabelScorer
+    from runner.scoring.scorer import LabelScorer
 
     shape = common.SHAPES[setting.shape]
     tokenizer = common.load_tokenizer(setting.shape)

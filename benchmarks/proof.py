@@ -36,9 +36,9 @@ def cases(subject: Any, rows: Any) -> Iterator[tuple[str, Any, bool, float]]:
     """Each case's name, its proof, whether it ought to hold, and its seconds."""
     from mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
 
-    from runner.layout_choice import packed_ways
-    from runner.proof import prove
-    from runner.reading import after_the_prefix
+    from runner.scoring.label_logits import after_the_prefix
+    from runner.scoring.layout_choice import packed_ways
+    from runner.scoring.proof import prove
 
     model, prompt = subject.scorer.model, subject.prompt
     unlabelled = dataclasses.replace(rows, targets=[])
@@ -76,12 +76,12 @@ def measure(folder: Path, task: str, precision: str) -> int:
     """Prints one setting's table; returns how many of its cases were judged wrongly."""
     import torch
 
-    from runner.adapter import new_adapter
-    from runner.base_model import load_base
-    from runner.prompt import build_prompt
-    from runner.proof import prove_head, subject_of
-    from runner.recipe_file import load_recipes
-    from runner.scorer import LabelScorer
+    from runner.model.adapter import new_adapter
+    from runner.model.base import load_base
+    from runner.recipe.loader import load_recipes
+    from runner.scoring.prompt import build_prompt
+    from runner.scoring.proof import prove_head, subject_of
+    from runner.scoring.scorer import LabelScorer
 
     recipe = load_recipes([common.TASKS[task][0]])[0].recipe
     base = load_base(folder, precision, torch.device("cpu"))

@@ -31,10 +31,10 @@ EXAM = Path(os.environ.get("LABELTUNE_EXAM", ROOT.parent / "shared" / "exam"))
 MODELS = ROOT.parent / "shared" / "models"
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 
-from runner.prompt import Prompt, build_prompt, encode_text  # noqa: E402
-from runner.recipe import PromptShape  # noqa: E402
-from runner.recipe_file import load_recipes  # noqa: E402
-from runner.table import open_table  # noqa: E402
+from runner.data.tsv import open_table  # noqa: E402
+from runner.recipe.loader import load_recipes  # noqa: E402
+from runner.recipe.schema import PromptShape  # noqa: E402
+from runner.scoring.prompt import Prompt, build_prompt, encode_text  # noqa: E402
 
 LORA: Mapping[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 """The adapter of every model but a real base, which takes the recipes'."""
@@ -238,7 +238,7 @@ def load_shape(
     transformers.utils.logging.disable_progress_bar()
     shape, dtype = SHAPES[name], {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     if shape.folder is not None:
-        from runner.stack import load_model
+        from runner.model.compat import load_model
 
         return load_model(shape.folder, dtype).requires_grad_(False)
     keys = {**shape.keys, "num_hidden_layers": layers or shape.layers}

@@ -34,8 +34,11 @@ WAYS: Mapping[str, Sequence[str]] = {
     "score --help": ["-m", "grading.score", "--help"],
     "torch": ["-c", "import torch"],
     "torch, transformers, peft": ["-c", f"import torch, peft; {MODELS}"],
-    "predict's imports": ["-c", f"import runner.accelerator, runner.predict; {MODELS}"],
-    "the run's imports": ["-c", f"import runner.accelerator, runner.finetune, runner.predict; {MODELS}"],
+    "predict's imports": ["-c", f"import runner.distributed.accelerator, runner.prediction.predict; {MODELS}"],
+    "the run's imports": [
+        "-c",
+        f"import runner.distributed.accelerator, runner.training.finetune, runner.prediction.predict; {MODELS}",
+    ],
     "stock set": ["-c", f"import torch, peft, accelerate, datasets, evaluate, sklearn.metrics; {MODELS}"],
 }
 """What is started, by name; the arguments of a Python started in the repository's root. The stock set is what the usual

@@ -34,7 +34,7 @@ from typing import Any, Optional
 
 import rows as common
 
-from grading.measures import wilson_interval
+from grading.contract.metrics import wilson_interval
 
 UNSEEN, CURVE = 1000, 400
 """Rows to measure on at the end, and those of them that are measured during training."""
@@ -119,7 +119,7 @@ class Work:
 
 def load_work(run: Run, folder: Path, curve: bool) -> Work:
     """Rows and order of a run: the unseen rows are the same for every run of a task."""
-    from runner.recipe_file import load_recipes
+    from runner.recipe.loader import load_recipes
 
     inputs, labels, instruction, _ = common.load_inputs(run.task)
     order = list(range(len(inputs)))
@@ -155,7 +155,7 @@ def _optimizer(work: Work, parameters: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def _train(work: Work, model: Any, loss: Callable[[list[int]], Any], answers: Callable[[int], list[int]]) -> None:
-    """The step of runner/training.py: score, backward, clip, step."""
+    """The step of runner/training/trainer.py: score, backward, clip, step."""
     import torch
 
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -193,8 +193,8 @@ def _load(work: Work) -> tuple[Any, Any]:
     """The base and the recipe's prompt for it."""
     import torch
 
-    from runner.base_model import load_base
-    from runner.prompt import build_prompt
+    from runner.model.base import load_base
+    from runner.scoring.prompt import build_prompt
 
     base = load_base(work.folder, work.run.precision, torch.device("cpu"))
     recipe = work.recipe
@@ -205,11 +205,11 @@ def _ours(work: Work, loss: str, frozen: float) -> None:
     """Packed rows; `frozen`: the share of the layers, from below, that have no adapter and are computed once."""
     import torch
 
-    from runner.adapter import new_adapter
-    from runner.layout_choice import Choice
-    from runner.layouts import LAYOUTS
-    from runner.scorer import LabelScorer
-    from runner.trunk import open_trunk
+    from runner.model.adapter import new_adapter
+    from runner.scoring.frozen_layers import open_trunk
+    from runner.scoring.layout_choice import Choice
+    from runner.scoring.layouts import LAYOUTS
+    from runner.scoring.scorer import LabelScorer
 
     base, prompt = _load(work)
     rows, unseen = prompt.encode(work.records, "training"), prompt.encode(work.unseen, "unseen")
@@ -250,9 +250,9 @@ def _trl(work: Work) -> None:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from runner.adapter import new_adapter
-    from runner.layouts import LAYOUTS
-    from runner.scorer import LabelScorer
+    from runner.model.adapter import new_adapter
+    from runner.scoring.layouts import LAYOUTS
+    from runner.scoring.scorer import LabelScorer
 
     trl.trainer.utils._use_triton = lambda device: True
     base, prompt = _load(work)
@@ -299,7 +299,7 @@ def _head(work: Work) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from runner.tokens import encode_text
+    from runner.scoring.tokenization import encode_text
 
     tokenizer = AutoTokenizer.from_pretrained(work.folder, local_files_only=True)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[work.run.precision]

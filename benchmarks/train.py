@@ -38,7 +38,7 @@ from typing import Any, Optional
 
 import rows as common
 
-from runner.stack import body
+from runner.model.compat import body
 
 LEARNING_RATE = 1e-4
 MAX_STEPS = 1000
@@ -127,12 +127,12 @@ def _forget_peak() -> int:
 
 
 def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layout: str, loss: str) -> None:
-    """The step of runner/finetune.py: lay, score, backward, clip, step."""
+    """The step of runner/training/finetune.py: lay, score, backward, clip, step."""
     import torch
     from transformers import get_scheduler
 
-    from runner.layouts import LAYOUTS
-    from runner.scorer import LabelScorer
+    from runner.scoring.layouts import LAYOUTS
+    from runner.scoring.scorer import LabelScorer
 
     base = model.get_base_model()
     scorer = LabelScorer(base, rows.prompt.label_ids, loss=loss)

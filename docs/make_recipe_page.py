@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md, every recipe key with its type, default, range and meaning, from `runner/recipe.py`.
+"""Writes docs/recipe.md, every recipe key with its type, default, range and meaning, from `runner/recipe/schema.py`.
 
     python docs/make_recipe_page.py
 
@@ -16,13 +16,13 @@ from typing import Any, Literal, Union
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from runner import recipe as shapes  # noqa: E402  (the path comes first)
-from runner.recipe_reader import LIMITS  # noqa: E402
+from runner.recipe import schema as shapes  # noqa: E402  (the path comes first)
+from runner.recipe.parser import LIMITS  # noqa: E402
 
 HEAD = """\
 # Recipe keys
 
-Made by `python docs/make_recipe_page.py` from `runner/recipe.py`; change it there.
+Made by `python docs/make_recipe_page.py` from `runner/recipe/schema.py`; change it there.
 
 A recipe is YAML read by the rules of YAML 1.2: `2e-4` is a number, `no` is text and not false, a repeated key is an
 error. `extends: other.yaml` takes every key of another recipe that this one does not say itself, mappings key by key.

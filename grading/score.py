@@ -18,10 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from grading import contract, handin, report, rubric
-from grading.errors import CouldNotGrade, FileProblem
-from grading.exam import Exam
-from grading.faults import fault_of
+from grading import contract, rubric
+from grading.errors import CouldNotGrade, FileProblem, fault_of
+from grading.files import write_json
+from grading.grader import Exam
+from grading.report.gradescope import as_gradescope
+from grading.report.json_report import as_json, failure
+from grading.report.text import as_text, failure_text
+from grading.submission.opening import opened
 
 OWN_ANSWERS = Path(__file__).resolve().parent.parent / contract.ANSWER_FOLDER
 """The keys of the grader's own checkout: never looked for in the submission, nor in the folder it is started from."""
@@ -57,19 +61,19 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
     except CouldNotGrade as error:
         mistake = error
         # what is wrong with a key can show a line of it: that is for standard error, and not for a report
-        found = report.failure("examiner", "the examiner's own files cannot be used", "ask the examiner to mend them")
+        found = failure("examiner", "the examiner's own files cannot be used", "ask the examiner to mend them")
     except Exception as error:  # whatever it is: there is to be a report that says so
         fault, reason, step = fault_of(error)
-        found = report.failure(fault, reason, step)
+        found = failure(fault, reason, step)
         if fault == "grader":
             traceback.print_exc()
             code = 1
     if found["problem"]:
-        text = shown = report.failure_text(found)
-    for path, value in ((options.json, found), (options.gradescope, report.as_gradescope(found, text))):
+        text = shown = failure_text(found)
+    for path, value in ((options.json, found), (options.gradescope, as_gradescope(found, text))):
         if path is not None and not (path == "-" and value is found):
             try:
-                _write_json(Path(path), value)
+                write_json(Path(path), value)
             except CouldNotGrade as error:
                 mistake = mistake or error  # the report itself is still to be printed
     if options.json == "-":
@@ -83,23 +87,23 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
 
 def _report(exam: Exam, options: argparse.Namespace) -> tuple[Mapping[str, Any], str, str]:
     """The report of the hand-in as JSON object, as text and as text for this terminal. Raises CouldNotGrade."""
-    opened = exam.open()
+    ready = exam.open()
     try:
-        with handin.opened(options.submission) as submission:
-            found = opened.grade(submission)
+        with opened(options.submission) as submission:
+            found = ready.grade(submission)
             if options.rerun:
-                from grading.rerun import rerun  # its runner loads torch, in a process of its own
+                from grading.audit.rerun import rerun  # its runner loads torch, in a process of its own
 
-                advice = rerun(submission, opened.keys, found.sound_adapters(), options.rerun, options.recipes)
+                advice = rerun(submission, ready.keys, found.sound_adapters(), options.rerun, options.recipes)
                 found = dataclasses.replace(found, advice=(*found.advice, *advice))
     except FileProblem as problem:
-        failed = report.failure("submission", problem.problem, problem.next_step)
+        failed = failure("submission", problem.problem, problem.next_step)
         return failed, "", ""
-    return report.as_json(found), report.as_text(found), report.as_text(found, colour=_wants_colour())
+    return as_json(found), as_text(found), as_text(found, colour=_wants_colour())
 
 
 def _grade_class(exam: Exam, options: argparse.Namespace) -> int:
-    from grading.classroom import grade_class  # what a single hand-in does not need
+    from grading.classroom.run import grade_class  # what a single hand-in does not need
 
     grade_class(exam, options.submissions, options.out, jobs=options.jobs, resume=options.resume, say=_say_line)
     return 0
@@ -195,26 +199,6 @@ def _datasets(text: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text} names a dataset twice")
     return names
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Written aside and renamed: a report that exists is whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        if path.exists() and not path.is_file():  # renaming over /dev/stdout would replace the device
-            raise CouldNotGrade(
-                f"{path}: the report needs a regular file. Next: name one, or pass --json - for standard output"
-            )
-        try:
-            aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="ascii")
-            os.replace(aside, path)
-        finally:
-            if aside.exists():
-                aside.unlink()
-    except OSError as error:
-        raise CouldNotGrade(
-            f"{path}: the report cannot be written: {error.strerror}. Next: name a file in a folder that exists"
-        ) from None
 
 
 def _wants_colour() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 
 
@@ -24,3 +26,11 @@ class RecipeError(UserError):
 
 class DataError(UserError):
     """A data file that cannot be read as the recipe describes it. The message names file, line, expected and found."""
+
+
+def without_secrets(text: str) -> str:
+    """The text without what opens doors: a name and password in an address, the hub's token."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        token = os.environ.get(name, "").strip()
+        text = text.replace(token, "…") if token else text
+    return re.sub(r"\bhf_\w{8,}", "hf_…", re.sub(r"//\S+@", "//…@", text))

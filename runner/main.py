@@ -8,6 +8,6 @@ if __name__ == "__main__":
     # shadow a library of its name. The repository's root takes that place.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-    from runner.command import main
+    from runner.commands.run import main
 
     raise SystemExit(main())

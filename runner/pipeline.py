@@ -17,24 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from grading import contract
-from runner import network
-from runner.base_model import Bases
+from runner.data.prepare import prepare, table_changed
+from runner.data.records import records_of
+from runner.data.tsv import open_table
+from runner.distributed.processes import as_main_says, is_main_process, wait_for_everyone
 from runner.errors import UserError
-from runner.files import digest, folder_aside, settle
-from runner.lock import locked
-from runner.manifest import Manifest, finish, finished, read_manifest
-from runner.predictions import begun
-from runner.prepare import prepare, table_changed
-from runner.prompt import prompt_of
-from runner.recipe import Recipe
-from runner.recipe_file import LoadedRecipe
-from runner.recipe_rules import dev_forms
-from runner.records import records_of
-from runner.run_record import code_digest, library_versions, write_run_record
-from runner.stopping import listening, raise_if_asked
-from runner.table import open_table
-from runner.unfinished import Unfinished
-from runner.workspace import Workspace, locate_table, shown
+from runner.model.base import Bases
+from runner.prediction.prediction_file import begun
+from runner.recipe.loader import LoadedRecipe
+from runner.recipe.schema import Recipe, dev_forms
+from runner.scoring.prompt import prompt_of
+from runner.system import offline
+from runner.system.files import atomic_folder, digest, recover_folder
+from runner.system.lock import locked
+from runner.system.provenance import code_digest, library_versions
+from runner.system.signals import listening, raise_if_asked
+from runner.training.resume import Unfinished
+from runner.workspace.manifest import Manifest, finish, finished, read_manifest
+from runner.workspace.paths import Workspace, locate_table, shown
+from runner.workspace.run_record import write_run_record
 
 STAGES: Mapping[str, tuple[str, ...]] = {
     "prepare": ("task", "instruction", "samples"),
@@ -58,7 +59,7 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
     `fresh` runs a stage even if nothing has changed. Raises UserError and its kin, and Stopped when a signal asks for it."""
     bases, wanted = Bases(root), set(stages)
     if any(loaded.recipe.offline for loaded in recipes):  # one launch is one process
-        network.forbid()
+        offline.block_network()
     with listening():
         wait_for_everyone()  # before anything can go wrong: who is not connected does not hear that another has ended
         for loaded in recipes:
@@ -72,30 +73,6 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
                         raise_if_asked()
                 if is_main_process():
                     write_run_record(loaded, workspace, STAGES, time.perf_counter() - started)
-
-
-def is_main_process() -> bool:
-    """Whether this process is the one that writes and speaks. The launcher numbers its processes in the environment."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def wait_for_everyone() -> None:
-    """Holds every process of the launch until all have come here; needs nothing, not even torch, where there is one."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        from runner.accelerator import connect
-        from runner.exchange import meet
-
-        meet(connect())
-
-
-def as_main_says(decide: Callable[[], bool]) -> bool:
-    """What the main process decides: the files that it looks at may change before others would come to look."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return decide()
-    from runner.accelerator import connect
-    from runner.exchange import gathered
-
-    return bool(gathered(connect(), [is_main_process() and decide()])[0])
 
 
 def _with_code(inputs: Mapping[str, str]) -> dict[str, str]:
@@ -117,7 +94,7 @@ class Work:
             return
         self.workspace.make_folders()
         with locked(self.workspace.lock):
-            settle(self.workspace.at(self.workspace.adapter), OWN_RECORDS)
+            recover_folder(self.workspace.at(self.workspace.adapter), OWN_RECORDS)
             yield
 
     def prepare(self) -> None:
@@ -229,9 +206,9 @@ class Work:
             finish(path, root, stage, _with_code(inputs), self._outputs(stage), figures)
 
     def _finetune(self, unfinished: Unfinished, say: Say) -> Mapping[str, Any]:
-        from runner.accelerator import accelerator_for
-        from runner.finetune import finetune
-        from runner.split import split_asked_for
+        from runner.distributed.accelerator import accelerator_for
+        from runner.distributed.sharding import requested_sharding
+        from runner.training.finetune import finetune
 
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
         if is_main_process():
@@ -240,9 +217,9 @@ class Work:
             unfinished.require_no_other()
             unfinished.begin()
         # every process works on the folder's name, the main one makes it and moves it into place
-        with folder_aside(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
+        with atomic_folder(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
-            kind = split_asked_for(accelerator)
+            kind = requested_sharding(accelerator)
             if kind and recipe.train.keep_trunk:
                 raise UserError(
                     f"train.keep_trunk: the main process computes the trunk alone, and {kind} splits the base",
@@ -255,8 +232,8 @@ class Work:
             return finetune(recipe, base, prompt, records, accelerator, folder, store, unfinished.folder, say)
 
     def _predict(self, identity: str, say: Say) -> Mapping[str, Any]:
-        from runner.accelerator import connect
-        from runner.predict import predict
+        from runner.distributed.accelerator import connect
+        from runner.prediction.predict import predict
 
         recipe = self.recipe
         if self.fresh:

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from runner import layouts, prefix_cache
-from runner.masks import block_mask
-from runner.prompt import Prompt
-from runner.stack import body
+from runner.model.compat import body
+from runner.scoring import layouts, prefix_cache
+from runner.scoring.attention_masks import block_mask
+from runner.scoring.prompt import Prompt
 
 Made = Iterator[None]
 

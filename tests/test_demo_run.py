@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from grading.score import main as grade
-from runner.command import main
+from runner.commands.run import main
 
 RECIPES = ("demo-acceptability", "demo-paraphrase")
 

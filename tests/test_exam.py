@@ -9,8 +9,8 @@ from conftest import ROOT, SHARED
 
 from grading.score import main as grade
 from runner import pipeline
-from runner.command import main
-from runner.recipe_file import load_recipes
+from runner.commands.run import main
+from runner.recipe.loader import load_recipes
 
 DATA = SHARED / "exam/data"
 BASE = SHARED / "models/stories3M"

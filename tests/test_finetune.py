@@ -10,9 +10,11 @@ import torch
 from conftest import recipe_tree, tiny_tokenizer, write_recipe
 from safetensors.torch import load_file
 
-from runner import holdout, pipeline, training
+from runner import pipeline
 from runner.errors import DataError, UserError
-from runner.recipe_file import load_recipes
+from runner.recipe.loader import load_recipes
+from runner.training import evaluation as holdout
+from runner.training import trainer as training
 
 
 def run(
@@ -95,8 +97,8 @@ def test_how_a_batch_is_computed_does_not_change_the_adapter(
 
 
 def test_the_adapter_is_fp32_and_the_base_stays_as_it_was(workspace: Path, tiny_base: Path) -> None:
-    from runner.adapter import new_adapter
-    from runner.base_model import load_base
+    from runner.model.adapter import new_adapter
+    from runner.model.base import load_base
 
     loaded = load_recipes([write_recipe(workspace, recipe_tree(tiny_base, lora={"use_dora": True}))])[0].recipe
     base = load_base(tiny_base, "bf16", torch.device("cpu"))

@@ -8,11 +8,11 @@ import submissions
 from submissions.defects import DEV, RESULT, TRAIN, WEIGHTS
 
 from grading import contract
-from grading.advice import AGREES, LOOK, UNKNOWN
-from grading.answers import read_keys
+from grading.checks.answer_key import read_keys
 from grading.errors import CouldNotGrade
-from grading.exam import OpenExam
-from grading.submission import Submission
+from grading.grade import AGREES, LOOK, UNKNOWN
+from grading.grader import OpenExam
+from grading.submission.folder import Submission
 
 ROWS = [(f"Is {number} prime?", f"Can {number} be divided?", str(number % 2)) for number in range(40)]
 INPUT = "Question 1: {}\nQuestion 2: {}\nSame?"

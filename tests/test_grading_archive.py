@@ -26,9 +26,9 @@ from typing import Optional
 
 import pytest
 
-from grading import archive
-from grading.archive import Limits, is_archive, unpack
-from grading.archive_names import folded
+from grading.archives import unpack as archive
+from grading.archives.names import folded
+from grading.archives.unpack import Limits, is_archive, unpack
 from grading.errors import FileProblem
 
 SMALL = Limits(entries=8, expanded_bytes=20_000, entry_bytes=10_000, path_bytes=40, depth=4, archive_bytes=100_000)
@@ -818,7 +818,8 @@ def test_a_name_that_the_file_system_cannot_write(tmp_path):
     (tmp_path / "b.zip").write_bytes(made_zip(Entry("\u00e9".encode(), b"1", flags=1 << 11)))
     (tmp_path / "into").mkdir()
     check = (
-        "import sys; from pathlib import Path; from grading.archive import unpack; from grading.errors import FileProblem\n"
+        "import sys; from pathlib import Path\n"
+        "from grading.archives.unpack import unpack; from grading.errors import FileProblem\n"
         "for name in sys.argv[2:]:\n"
         "    try: unpack(Path(name), Path(sys.argv[1]))\n"
         "    except FileProblem as problem: print(problem.problem)\n"
@@ -835,7 +836,7 @@ def test_a_name_that_the_file_system_cannot_write(tmp_path):
 
 def test_nothing_but_zlib_is_imported():
     """The parsers that hang or grow on a hostile header stay out of the grader's process."""
-    check = "import sys, grading.archive; sys.exit(bool({'zipfile', 'tarfile', 'gzip'} & set(sys.modules)))"
+    check = "import sys, grading.archives.unpack; sys.exit(bool({'zipfile', 'tarfile', 'gzip'} & set(sys.modules)))"
     root = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-S", "-c", check], cwd=root, check=False).returncode == 0
 

@@ -18,12 +18,18 @@ from pathlib import Path
 import pytest
 import submissions
 
-from grading import child, classroom, handin, report
-from grading.child import Limits
-from grading.classroom import grade_class, stems
+from grading.classroom import run as classroom
+from grading.classroom import sandbox
+from grading.classroom import worker as child
+from grading.classroom.hand_ins import stems
+from grading.classroom.run import grade_class
+from grading.classroom.sandbox import Limits
 from grading.errors import CouldNotGrade, FileProblem
-from grading.exam import Exam
-from grading.submission import Submission
+from grading.grader import Exam
+from grading.report.json_report import as_json
+from grading.report.text import as_text
+from grading.submission import opening as handin
+from grading.submission.folder import Submission
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -101,7 +107,7 @@ def test_a_mixed_class(exam, folder, out, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-4])
     (folder / "empty").mkdir()
     trapped = submissions.write_submission(folder / "trapped")
-    for name in ("json.py", "sitecustomize.py", "grading/__init__.py", "grading/child.py", "hashlib.py"):
+    for name in ("json.py", "sitecustomize.py", "grading/__init__.py", "grading/classroom/worker.py", "hashlib.py"):
         submissions.write(trapped / name, TRAP)
     piped = submissions.write_submission(folder / "piped")
     (piped / "result/result_QQP.txt").unlink()
@@ -251,10 +257,10 @@ def test_a_child_says_what_this_process_says(exam, folder, out):
     (folder / "good/result/result_QQP.txt").write_text("1\n1\n\nx\n" + "0\n" * 7)
     cards, _ = run(exam, folder, out)
     found = exam.open().grade(Submission(folder / "good"))
-    assert cards["good"].report == report.as_json(found)
-    assert cards["good"].text == report.as_text(found)
-    assert json.loads((out / "reports/good.json").read_text()) == report.as_json(found)
-    assert (out / "reports/good.txt").read_text() == report.as_text(found)
+    assert cards["good"].report == as_json(found)
+    assert cards["good"].text == as_text(found)
+    assert json.loads((out / "reports/good.json").read_text()) == as_json(found)
+    assert (out / "reports/good.txt").read_text() == as_text(found)
     # rows 2 and 4 of 1 0 0 1 0 0 1 0 0 0 are 1 and invalid, row 7 is 0
     assert cards["good"].wrong == {"QQP": {"1": 0b10, "0": 0b1000000}}
     assert cards["packed.zip"].wrong == {"QQP": {}}
@@ -350,7 +356,7 @@ def test_limits(exam, folder, out, write, limits, name, fault, words):
     ],
 )
 def test_a_child_that_fails(exam, folder, out, monkeypatch, boot, fault, words):
-    monkeypatch.setattr(child, "_BOOT", boot)
+    monkeypatch.setattr(sandbox, "_BOOT", boot)
     cards, _ = run(exam, folder, out)
     problem = cards["good"].report["problem"]
     assert problem["fault"] == fault
@@ -358,7 +364,7 @@ def test_a_child_that_fails(exam, folder, out, monkeypatch, boot, fault, words):
 
 
 def test_the_graders_own_fault_is_kept_for_the_examiner_and_made_good(exam, folder, out, monkeypatch):
-    monkeypatch.setattr(child, "_BOOT", "raise ValueError('why')")
+    monkeypatch.setattr(sandbox, "_BOOT", "raise ValueError('why')")
     run(exam, folder, out)
     assert "ValueError: why" in (out / "errors/good.txt").read_text()
     assert "why" not in (out / "reports/good.json").read_text() + (out / "reports/good.txt").read_text()
@@ -369,10 +375,10 @@ def test_the_graders_own_fault_is_kept_for_the_examiner_and_made_good(exam, fold
 
 
 def test_an_error_stream_is_kept_up_to_a_bound(exam, folder, out, monkeypatch):
-    monkeypatch.setattr(child, "_BOOT", "import sys; sys.stderr.write('x' * (1 << 20) + 'end'); sys.exit(1)")
+    monkeypatch.setattr(sandbox, "_BOOT", "import sys; sys.stderr.write('x' * (1 << 20) + 'end'); sys.exit(1)")
     run(exam, folder, out)
     text = (out / "errors/good.txt").read_text()
-    assert len(text) == child.ERRORS_KEPT
+    assert len(text) == sandbox.ERRORS_KEPT
     assert text.endswith("end")
 
 
@@ -602,7 +608,7 @@ def test_the_terminals_interrupt_does_not_reach_children(exam, folder, tmp_path)
     if not hasattr(os, "getsid"):
         pytest.skip("no sessions here")
     (tmp_path / "work").mkdir()
-    running = child.start(large(folder / "large", 900), "large", exam, Limits(), tmp_path / "work")
+    running = sandbox.start(large(folder / "large", 900), "large", exam, Limits(), tmp_path / "work")
     assert os.getsid(running._process.pid) == running._process.pid
     running.end()
     running.end()

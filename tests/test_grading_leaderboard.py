@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from grading import similarity
-from grading.card import Card
-from grading.leaderboard import as_csv, as_html, ranked, visible
-from grading.measures import wilson_interval
-from grading.similarity import Finding
+from grading.classroom import similarity
+from grading.classroom.card import Card
+from grading.classroom.leaderboard import as_csv, ranked, visible
+from grading.classroom.leaderboard_html import as_html
+from grading.classroom.similarity import Finding
+from grading.contract.metrics import wilson_interval
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

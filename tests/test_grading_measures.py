@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from grading.measures import measure, wilson_interval
+from grading.contract.metrics import measure, wilson_interval
 
 LABELS = ("0", "1")
 

@@ -12,10 +12,12 @@ import pytest
 import submissions
 from submissions.defects import CONFIG, DEV, RESULT, TRAIN, WEIGHTS
 
-from grading.answers import read_keys
-from grading.exam import OpenExam
-from grading.report import as_gradescope, as_json, as_text
-from grading.submission import Submission
+from grading.checks.answer_key import read_keys
+from grading.grader import OpenExam
+from grading.report.gradescope import as_gradescope
+from grading.report.json_report import as_json
+from grading.report.text import as_text
+from grading.submission.folder import Submission
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")

@@ -5,10 +5,11 @@ import submissions
 from submissions.defects import DEFECTS, RESULT, STEM, WEIGHTS, with_config
 
 from grading import rubric
-from grading.answers import read_keys
-from grading.exam import OpenExam
-from grading.report import as_json, as_text
-from grading.submission import Submission
+from grading.checks.answer_key import read_keys
+from grading.grader import OpenExam
+from grading.report.json_report import as_json
+from grading.report.text import as_text
+from grading.submission.folder import Submission
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import submissions
 
 from grading import score
-from grading.report import SCHEMA
+from grading.report.json_report import SCHEMA
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -322,7 +322,7 @@ def test_a_report_is_written_when_the_grader_breaks(folder, answers, tmp_path, c
     def broken(*arguments):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("grading.exam.check_records", broken)
+    monkeypatch.setattr("grading.grader.check_records", broken)
     assert run(folder, answers, "--json", str(tmp_path / "report.json")) == 1
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["problem"]["fault"] == "grader"
@@ -414,7 +414,7 @@ def test_a_submission_that_takes_too_much_memory_is_its_own_fault(folder, answer
     def full(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("grading.exam.check_records", full)
+    monkeypatch.setattr("grading.grader.check_records", full)
     assert run(folder, answers, "--json", str(tmp_path / "report.json")) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["points"], report["problem"]["fault"]) == (0, "submission")

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from grading import similarity
-from grading.card import Card
-from grading.similarity import (
+from grading.classroom import similarity
+from grading.classroom.card import Card
+from grading.classroom.similarity import (
     KINDS,
     LEAST_RESULTS,
     LEVEL,

@@ -7,7 +7,7 @@ import pytest
 import submissions
 
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
-from grading.submission import Submission
+from grading.submission.folder import Submission
 
 
 def problem(folder, path="file"):
@@ -109,7 +109,7 @@ def test_a_folder_swapped_for_a_link_while_it_is_opened(tmp_path, monkeypatch):
         return found
 
     submission = Submission(tmp_path / "inside")
-    monkeypatch.setattr("grading.submission.os.lstat", swapping)
+    monkeypatch.setattr("grading.submission.folder.os.lstat", swapping)
     with pytest.raises(FileProblem) as caught:
         submission.read("result/file", 100)
     assert "secret" not in caught.value.problem

@@ -8,9 +8,9 @@ import time
 import pytest
 import submissions
 
-from grading import weights
+from grading.checks import safetensors_file as weights
 from grading.errors import FileProblem
-from grading.submission import Submission
+from grading.submission.folder import Submission
 
 
 def looked_at(folder, data):

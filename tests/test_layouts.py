@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapes import BLOCK_MASKS, NEWEST, model
 
-from runner import layouts
-from runner.layout_choice import choose_layout
-from runner.layouts import LAYOUTS
-from runner.prompt import Encoded, Prompt, build_prompt
-from runner.proof import subject_of
-from runner.recipe import PromptShape
-from runner.scorer import LabelScorer
-from runner.stack import enable_checkpointing
+from runner.model.compat import enable_checkpointing
+from runner.recipe.schema import PromptShape
+from runner.scoring import layouts
+from runner.scoring.layout_choice import choose_layout
+from runner.scoring.layouts import LAYOUTS
+from runner.scoring.prompt import Encoded, Prompt, build_prompt
+from runner.scoring.proof import subject_of
+from runner.scoring.scorer import LabelScorer
 
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text than the window", "b c", "", "two words and more"]

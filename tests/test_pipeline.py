@@ -9,9 +9,10 @@ from conftest import DEV_ROWS, recipe_tree, write_recipe
 
 from grading import contract
 from grading.score import main as grade
-from runner import base_model, pipeline
-from runner.command import main
-from runner.recipe_file import load_recipes
+from runner import pipeline
+from runner.commands.run import main
+from runner.model import base as base_model
+from runner.recipe.loader import load_recipes
 
 
 def write_answers(workspace: Path, dataset: str) -> None:

@@ -10,12 +10,13 @@ import torch
 from conftest import DEV_ROWS, recipe_tree, write_recipe
 from safetensors.torch import load_file, save_file
 
-from runner import decoding, pipeline
-from runner.adapter import saved_adapter
-from runner.base_model import load_base
-from runner.decoding import parse_answer
+from runner import pipeline
 from runner.errors import UserError
-from runner.recipe_file import load_recipes
+from runner.model.adapter import saved_adapter
+from runner.model.base import load_base
+from runner.prediction import decoders as decoding
+from runner.prediction.decoders import parse_answer
+from runner.recipe.loader import load_recipes
 
 
 def run(workspace: Path, base: Path, stages: tuple[str, ...] = pipeline.STAGES, **changes: Any) -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from grading import contract
 from runner import pipeline
+from runner.data.sampling import draw
 from runner.errors import DataError
-from runner.recipe import Recipe, Samples
-from runner.recipe_file import load_recipes
-from runner.sampling import draw
+from runner.recipe.loader import load_recipes
+from runner.recipe.schema import Recipe, Samples
 
 
 def recipe(workspace: Path, **changes: Any) -> Recipe:

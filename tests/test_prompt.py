@@ -8,11 +8,12 @@ from conftest import tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner import tokens
 from runner.errors import DataError, UserError
-from runner.prompt import Prompt, build_prompt
-from runner.recipe import PromptShape
-from runner.tokens import encode_text, kept_texts, tokenizer_digest
+from runner.recipe.schema import PromptShape
+from runner.scoring import token_store as tokens
+from runner.scoring.prompt import Prompt, build_prompt
+from runner.scoring.token_store import kept_texts
+from runner.scoring.tokenization import encode_text, tokenizer_digest
 
 TOKENIZER = tiny_tokenizer()
 DIGEST = tokenizer_digest(TOKENIZER)

@@ -11,17 +11,17 @@ from conftest import tiny_tokenizer
 from mistakes import CACHED, PACKED, cache_that_keeps_the_last_row, prefix_without_gradient, window_left_out
 from shapes import BLOCK_MASKS, NEWEST, SHAPES, model
 
-from runner.adapter import new_adapter
-from runner.base_model import Base
 from runner.errors import UserError
-from runner.layout_choice import choose_layout
-from runner.prompt import Encoded, Prompt, build_prompt
-from runner.proof import TOLERANCE, Subject, prove, prove_head, subject_of
-from runner.reading import after_the_prefix, read
-from runner.recipe import Lora, PromptShape
-from runner.scorer import LabelScorer
-from runner.shallow import layers_of_each_kind, shallow_copy
-from runner.stack import body
+from runner.model.adapter import new_adapter
+from runner.model.base import Base
+from runner.model.compat import body
+from runner.recipe.schema import Lora, PromptShape
+from runner.scoring.label_logits import after_the_prefix, read
+from runner.scoring.layout_choice import choose_layout
+from runner.scoring.prompt import Encoded, Prompt, build_prompt
+from runner.scoring.proof import TOLERANCE, Subject, prove, prove_head, subject_of
+from runner.scoring.scorer import LabelScorer
+from runner.scoring.shallow_copy import layers_of_each_kind, shallow_copy
 
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text than the window", "b c", "", "two words and more"]

@@ -15,16 +15,16 @@ import torch
 from conftest import ROOT, SHARED
 from mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
 
-from runner.adapter import new_adapter
-from runner.base_model import load_base
-from runner.layout_choice import Choice, choose_layout
-from runner.layouts import LAYOUTS
-from runner.prompt import Encoded, build_prompt
-from runner.proof import Subject, prove, prove_head, subject_of
-from runner.reading import after_the_prefix
-from runner.recipe_file import load_recipes
-from runner.scorer import LOSSES, LabelScorer
-from runner.trunk import from_the_trunk, open_trunk
+from runner.model.adapter import new_adapter
+from runner.model.base import load_base
+from runner.recipe.loader import load_recipes
+from runner.scoring.frozen_layers import from_the_trunk, open_trunk
+from runner.scoring.label_logits import after_the_prefix
+from runner.scoring.layout_choice import Choice, choose_layout
+from runner.scoring.layouts import LAYOUTS
+from runner.scoring.prompt import Encoded, build_prompt
+from runner.scoring.proof import Subject, prove, prove_head, subject_of
+from runner.scoring.scorer import LOSSES, LabelScorer
 
 pytestmark = pytest.mark.real
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import RecipeError
-from runner.recipe_file import is_override, load_recipes
+from runner.recipe.loader import is_override, load_recipes
 
 GOOD = """\
 task:

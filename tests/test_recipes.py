@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from runner import recipe as shapes
-from runner.command import main
-from runner.recipe import Recipe
-from runner.recipe_file import load_recipes
+from runner.commands.run import main
+from runner.recipe import schema as shapes
+from runner.recipe.loader import load_recipes
+from runner.recipe.schema import Recipe
 
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -78,7 +78,7 @@ def pairs_read() -> set[tuple[str, str]]:
     loading = {"recipe", "recipe_file", "recipe_reader", "recipe_rules", "yaml_tree"}
     trees = [
         ast.parse(path.read_text(encoding="utf-8"))
-        for path in (ROOT / "runner").glob("*.py")
+        for path in (ROOT / "runner").rglob("*.py")
         if path.stem not in loading
     ]
     found = set()

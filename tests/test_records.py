@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from grading import contract
+from runner.data.records import RecordFile, write_records
 from runner.errors import DataError
-from runner.records import RecordFile, write_records
 
 RECORDS = [
     {"instruction": "Which?", "input": text, "output": label}

@@ -10,7 +10,7 @@ from conftest import recipe_tree, write_recipe
 
 from grading import contract
 from grading.score import main as grade
-from runner.command import main
+from runner.commands.run import main
 
 
 def advice(workspace: Path, recipe: Path, report: Path, *more: str) -> tuple[str, str]:

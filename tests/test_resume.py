@@ -17,22 +17,19 @@ import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
 from safetensors.torch import save_file
 
-from runner import (
-    adapter,
-    base_model,
-    checkpoint,
-    files,
-    finetune,
-    pipeline,
-    predict,
-    prefix_cache,
-    training,
-    unfinished,
-)
-from runner.command import main
+from runner import pipeline
+from runner.commands.run import main
 from runner.errors import UserError
-from runner.recipe_file import load_recipes
-from runner.stopping import SIGNALS, Stopped
+from runner.model import adapter
+from runner.model import base as base_model
+from runner.prediction import predict
+from runner.recipe.loader import load_recipes
+from runner.scoring import prefix_cache
+from runner.system import files
+from runner.system.signals import SIGNALS, Stopped
+from runner.training import checkpoint, finetune
+from runner.training import resume as unfinished
+from runner.training import trainer as training
 
 ADAPTER = "saved_model/tiny/adapter_model.safetensors"
 RESULTS = ("result/result_tiny.txt", "result/predictions_tiny.jsonl")
@@ -724,7 +721,7 @@ def test_a_death_while_checkpoints_are_removed_does_not_train_again(
 ) -> None:
     with monkeypatch.context() as patch:
         cut_at(patch, unfinished.shutil, "rmtree", 2)  # the first is of what an earlier run may have left
-        patch.setattr(pipeline, "folder_aside", plain_folder)
+        patch.setattr(pipeline, "atomic_folder", plain_folder)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base)
     capsys.readouterr()
@@ -735,7 +732,7 @@ def test_a_death_while_checkpoints_are_removed_does_not_train_again(
 
 @contextmanager
 def plain_folder(path: Path, forget: Any) -> Iterator[Path]:
-    """`folder_aside` without its own removals."""
+    """`atomic_folder` without its own removals."""
     path.mkdir(parents=True)
     yield path
 

@@ -8,13 +8,13 @@ from conftest import tiny_tokenizer
 from shapes import BLOCK_MASKS, SHAPES, model
 
 from runner.errors import UserError
-from runner.layouts import LAYOUTS, padded
-from runner.prompt import Prompt, build_prompt
-from runner.proof import prove_head, subject_of
-from runner.reading import read
-from runner.recipe import PromptShape
-from runner.scorer import LabelScorer
-from runner.stack import body, enable_checkpointing
+from runner.model.compat import body, enable_checkpointing
+from runner.recipe.schema import PromptShape
+from runner.scoring.label_logits import read
+from runner.scoring.layouts import LAYOUTS, padded
+from runner.scoring.prompt import Prompt, build_prompt
+from runner.scoring.proof import prove_head, subject_of
+from runner.scoring.scorer import LabelScorer
 
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text", "b c", ""]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.data.tsv import Row, Table, open_table
 from runner.errors import DataError
-from runner.table import Row, Table, open_table
 
 COLUMNS = ("id", "text")
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT
 from shapes import model
 
-from runner import layouts
-from runner.layouts import LAYOUTS
+from runner.scoring import layouts
+from runner.scoring.layouts import LAYOUTS
 
 sys.path.append(str(ROOT / "benchmarks"))
 

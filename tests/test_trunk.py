@@ -9,16 +9,18 @@ from conftest import recipe_tree, tiny_tokenizer, write_recipe, write_tables
 from safetensors.torch import load_file
 from shapes import BLOCK_MASKS, model
 
-from runner import pipeline, split, trunk
-from runner.base_model import Base
+from runner import pipeline
+from runner.distributed import sharding as split
 from runner.errors import UserError
-from runner.layout_choice import Choice
-from runner.layouts import LAYOUTS
-from runner.prompt import build_prompt
-from runner.recipe import PromptShape
-from runner.recipe_file import load_recipes
-from runner.scorer import LabelScorer
-from runner.stack import body
+from runner.model.base import Base
+from runner.model.compat import body
+from runner.recipe.loader import load_recipes
+from runner.recipe.schema import PromptShape
+from runner.scoring import frozen_layers as trunk
+from runner.scoring.layout_choice import Choice
+from runner.scoring.layouts import LAYOUTS
+from runner.scoring.prompt import build_prompt
+from runner.scoring.scorer import LabelScorer
 
 UPPER = {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]}
 
@@ -38,7 +40,7 @@ def test_training_from_the_stored_trunk_gives_the_same_adapter(workspace: Path, 
 
 
 def test_a_trunk_of_a_split_base_is_refused(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "split_asked_for", lambda accelerator: "FSDP")
+    monkeypatch.setattr(split, "requested_sharding", lambda accelerator: "FSDP")
     with pytest.raises(
         UserError, match=r"train.keep_trunk: the main process computes the trunk alone, and FSDP splits"
     ):

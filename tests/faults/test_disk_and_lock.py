@@ -13,11 +13,14 @@ import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
 
-from runner import adapter, files, finetune, lock, prepare, training
-from runner.command import main
+from runner.commands.run import main
+from runner.data import prepare
 from runner.errors import UserError
-from runner.launcher import shortfall
-from runner.lock import locked
+from runner.model import adapter
+from runner.system import files, lock
+from runner.system.lock import locked
+from runner.training import finetune
+from runner.training import trainer as training
 
 FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
 
@@ -29,7 +32,7 @@ def start(workspace: Path, base: Path, *more: str, **changes: Any) -> int:
 def test_two_runs_in_one_place(tmp_path: Path) -> None:
     path = tmp_path / "saved_model/.tiny.lock"
     program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom runner.lock import locked\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom runner.system.lock import locked\n"
         f"with locked(Path({str(path)!r})):\n print('held', flush=True)\n input()"
     )
     other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -267,45 +270,6 @@ def test_an_adapter_that_has_not_moved_is_said(
     monkeypatch.setattr(training, "adapter_state", lambda model: start_state[0])
     assert start(workspace, tiny_base) == 0
     assert "WARNING: training has not changed the adapter" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("command", "size", "said"),
-    [
-        (["python", "/bin/accelerate", "launch", "--cpu", "--num_processes", "2", "main.py"], "1", True),
-        (["accelerate", "launch", "--num-processes=4", "main.py"], "2", True),
-        (["accelerate", "launch", "--num_processes", "2", "main.py"], "2", False),
-        (["accelerate", "launch", "main.py"], "1", False),
-        (["bash", "--num_processes", "2"], "1", False),
-        (["accelerate", "launch", "--config_file", "three.yaml", "main.py"], "1", True),
-        (["accelerate", "launch", "--config_file=three.json", "main.py"], "2", True),
-        (["accelerate", "launch", "--config-file", "three.yaml", "main.py"], "3", False),
-        (["accelerate", "launch", "--config_file", "three.yaml", "--num_processes", "1", "main.py"], "1", False),
-        (["accelerate", "launch", "--config_file", "none.yaml", "main.py"], "1", False),
-        (["python", "-m", "accelerate.commands.launch", "--num_processes", "2", "main.py"], "1", True),
-        (["bash", "/tests/accelerate/start.sh", "--num_processes", "2"], "1", False),
-        (["bash", "-c", "accelerate launch main.py", "accelerate", "--num_processes", "2"], "1", False),
-        (["python", "/accelerate-tests/main.py", "--num_processes", "2"], "1", False),
-    ],
-)
-def test_a_launcher_that_starts_too_few(
-    command: list[str], size: str, said: bool, tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", size)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "three.yaml").write_text("distributed_type: MULTI_CPU\nnum_processes: 3\n")
-    (tmp_path / "three.json").write_text('{"distributed_type": "MULTI_CPU", "num_processes": 3}')
-    assert bool(shortfall(command)) == said
-
-
-def test_the_processes_that_accelerate_config_was_told_of(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    (tmp_path / "accelerate").mkdir()
-    (tmp_path / "accelerate/default_config.yaml").write_text("num_processes: 2\n")
-    assert "asked for 2 processes and started 1" in str(shortfall(["accelerate", "launch", "main.py"]))
-    assert shortfall(["accelerate", "launch", "--cpu", "main.py"]) is None
-    assert shortfall(["python", "main.py"]) is None
 
 
 @pytest.mark.parametrize("name", ["saved_model/.tiny.lock", "pre_data/tiny/.tiny_train.json.partial"])

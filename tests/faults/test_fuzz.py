@@ -18,7 +18,7 @@ from conftest import ROOT, recipe_tree, write_recipe
 
 from runner import pipeline
 from runner.errors import DataError, RecipeError, UserError
-from runner.recipe_file import load_recipes
+from runner.recipe.loader import load_recipes
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")

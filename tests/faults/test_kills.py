@@ -20,7 +20,7 @@ import pytest
 import torch
 from conftest import recipe_tree, write_recipe, write_tables
 
-from runner.stopping import SIGNALS
+from runner.system.signals import SIGNALS
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")]
 
@@ -65,7 +65,7 @@ def forked(workspace: Path, recipe: Path) -> int:
             os.dup2(log.fileno(), 2)
             from tqdm import tqdm
 
-            from runner.command import main
+            from runner.commands.run import main
 
             # tqdm's own lock is shared by all forks, and stays locked when one is killed in it
             tqdm.set_lock(threading.RLock())
@@ -102,8 +102,8 @@ def speaks(workspace: Path, child: int) -> None:
 def test_runs_that_are_cut_end_as_whole_ones(
     tiny_base: Path, tmp_path: Path, signals: Sequence[signal.Signals]
 ) -> None:
-    import runner.finetune
-    import runner.predict  # noqa: F401
+    import runner.prediction.predict
+    import runner.training.finetune  # noqa: F401
 
     torch.set_num_threads(1)
     recipes = [write_recipe(tmp_path, recipe_tree(tiny_base, **way), f"{n}.yaml") for n, way in enumerate(WAYS)]

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, recipe_tree, write_recipe
 
-from runner.network import without_secrets
+from runner.errors import without_secrets
 
 DOOR = """
 import socket, sys, urllib.request
 sys.path.insert(0, sys.argv[1])
-from runner import network
+from runner.system import offline as network
 from runner.errors import UserError
 with socket.create_server(("127.0.0.1", 0)) as server:
-    network.forbid()
+    network.block_network()
     socket.create_connection(server.getsockname(), 5).close()
 datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for ask in (
@@ -74,7 +74,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 asked = []
 sys.addaudithook(lambda event, arguments: event.startswith("socket.") and asked.append((event, arguments[1:])))
-from runner.command import main
+from runner.commands.run import main
 assert main(sys.argv[2:]) == 0
 print([one for one in asked if one[0] not in ("socket.__new__", "socket.gethostname", "socket.bind")])
 """

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import recipe_tree, write_recipe, write_tables
 
-from runner.command import main
+from runner.commands.run import main
 
 FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
 TRUNK = {

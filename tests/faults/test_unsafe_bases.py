@@ -10,7 +10,7 @@ import pytest
 from conftest import recipe_tree, write_recipe
 from shapes import SHAPES, model
 
-from runner.command import main
+from runner.commands.run import main
 
 CODE = """
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_a_base_that_holds_all_is_loaded_whole(tmp_path: Path, name: str, tied: 
     """A head that is tied to the embedding lies in no file, and is missed by nobody."""
     import torch
 
-    from runner.stack import load_model
+    from runner.model.compat import load_model
 
     saved = model(name, tie_word_embeddings=tied)
     saved.save_pretrained(tmp_path, safe_serialization=True)
@@ -172,9 +172,9 @@ def test_an_adapter_without_its_safetensors_is_not_looked_for_elsewhere(
     """PEFT would open pickled weights instead."""
     import torch
 
-    from runner.adapter import saved_adapter
-    from runner.base_model import load_base
     from runner.errors import UserError
+    from runner.model.adapter import saved_adapter
+    from runner.model.base import load_base
 
     assert start(workspace, tiny_base) == 0
     adapter = workspace / "saved_model/tiny"

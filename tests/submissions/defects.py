@@ -10,7 +10,7 @@ import struct
 from fractions import Fraction
 
 import submissions
-from grading import adapter
+from grading.checks import adapter
 
 TRAIN = "pre_data/QQP/QQP_train.json"
 DEV = "pre_data/QQP/QQP_dev.json"

@@ -1,0 +1,261 @@
+"""The tar reader: the entries of a tar archive, plain or gzipped, one at a time, believed nowhere.
+
+Formats: POSIX.1-2001 `pax`, the GNU tar manual, RFC 1952 (gzip).
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+
+from grading.archives.names import clean_name, decoded_name
+from grading.archives.source import (
+    CHUNK,
+    COPY_AGAIN,
+    NO_LINKS,
+    PACK_AGAIN,
+    ArchiveFile,
+    Entry,
+    Limits,
+    expanded,
+    quoted,
+    refused,
+    too_large,
+    too_large_entry,
+    too_many,
+    truncated,
+)
+from grading.errors import FileProblem
+
+BLOCK = 512
+_ZEROS = bytes(BLOCK)
+_EXTENDED_BYTES = 1 << 16
+"""Most bytes of an extended header, which says a long name or what macOS knows of a file: 1 kB."""
+
+_ALL_EXTENDED_BYTES = 4 << 20
+"""Most bytes of all extended headers together: a gzipped tar packs 300 MB of them into one."""
+
+_PAX_RECORDS = 64
+"""Most records of a pax header; packers write under ten. Smallest ones, 5 bytes each, take minutes to read by the million."""
+
+_GZIP_MEMBERS = 1_000
+"""Most gzip streams behind one another in a file. Packers write one; millions of empty ones take hours."""
+
+_OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
+_DECIMAL = re.compile(rb"[0-9]{1,19}")
+
+_FILE_KINDS = (b"0", b"\0")
+_FOLDER_KIND = b"5"
+_PAX, _PAX_ALL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
+_EXTENDED_KINDS = (_PAX, _PAX_ALL, _LONG_NAME, _LONG_LINK)
+
+_PAX_KEYS = (b"path", b"size")
+_PAX_SPARSE = b"GNU.sparse."
+
+_OTHER_KINDS = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a device",
+    b"4": "a device",
+    b"6": "a named pipe",
+    b"S": "a sparse file",
+    b"M": "one part of a split archive",
+    b"V": "the label of a tape",
+}
+
+_NO_SPARSE = "pack the folder again with tar -czf, without --sparse"
+_NO_ATTRIBUTES = f"{PACK_AGAIN}, without extended attributes"
+
+
+class _Stream:
+    """The bytes of a tar from front to back, counted as they are taken: no header can hide how many there are."""
+
+    def __init__(self, pieces: Iterator[bytes], limits: Limits) -> None:
+        self._pieces = pieces
+        self._limits = limits
+        self._held = memoryview(b"")
+        self.position = 0
+        """Bytes taken so far."""
+
+    def some(self, most: int) -> bytes:
+        """The next bytes, at most `most`; none at the end. Raises FileProblem beyond the limit."""
+        if not self._held:
+            self._held = memoryview(next(self._pieces, b""))
+        taken = bytes(self._held[:most])
+        self._held = self._held[most:]
+        self.position += len(taken)
+        if self.position > self._limits.expanded_bytes:
+            raise too_large(self._limits)
+        return taken
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """The next `count` bytes. Raises FileProblem if there are fewer."""
+        while count > 0:
+            piece = self.some(min(count, CHUNK))
+            if not piece:
+                raise truncated()
+            count -= len(piece)
+            yield piece
+
+    def exactly(self, count: int) -> bytes:
+        """The next `count` bytes at once: for headers, whose size is bounded."""
+        return b"".join(self.pieces(count))
+
+
+def tar_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
+    return _entries(_Stream(file.pieces(0, file.size), limits), limits)
+
+
+def gzipped_tar_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
+    return _entries(_Stream(_gunzipped(file), limits), limits)
+
+
+def _gunzipped(file: ArchiveFile) -> Iterator[bytes]:
+    members = 1
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)  # 16: with gzip's header and checksum
+    for piece in file.pieces(0, file.size):
+        left = piece
+        while left:
+            if inflater.eof:
+                left = left.lstrip(b"\0")  # padding, as gzip itself allows it between streams
+                if not left:
+                    break
+                members += 1
+                if members > _GZIP_MEMBERS:
+                    raise FileProblem(f"has more than {_GZIP_MEMBERS:,} gzip streams", PACK_AGAIN)
+                inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            try:
+                yield from expanded(inflater, left)
+            except zlib.error:
+                raise FileProblem("is damaged: its gzip stream cannot be expanded", COPY_AGAIN) from None
+            left = inflater.unused_data
+    if not inflater.eof:
+        raise truncated()
+
+
+def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
+    count = extended_bytes = 0
+    extended: dict[bytes, bytes] = {}
+    while True:
+        begin = stream.position
+        block = stream.exactly(BLOCK)
+        if block == _ZEROS:
+            break
+        if not is_tar_header(block):
+            found = "has a damaged tar header" if begin else "holds no tar archive: its first header is damaged"
+            raise FileProblem(f"{found}, at byte {begin:,}", COPY_AGAIN)
+        kind, size = block[156:157], _size(block, begin)
+        if kind in _EXTENDED_KINDS:
+            if size > _EXTENDED_BYTES:
+                raise FileProblem(
+                    f"has an extended tar header of {size:,} bytes at byte {begin:,}, "
+                    f"more than the {_EXTENDED_BYTES:,} that are read",
+                    _NO_ATTRIBUTES,
+                )
+            extended_bytes += size
+            if extended_bytes > _ALL_EXTENDED_BYTES:
+                raise FileProblem(
+                    f"has more than {_ALL_EXTENDED_BYTES:,} bytes of extended tar headers", _NO_ATTRIBUTES
+                )
+            if kind in extended:
+                raise FileProblem(f"has two extended tar headers of one kind at byte {begin:,}", PACK_AGAIN)
+            extended[kind] = stream.exactly(size)
+            stream.exactly(-size % BLOCK)
+            continue
+        count += 1
+        if count > limits.entries:
+            raise too_many(limits)
+        entry, size = _entry(stream, block, kind, size, extended, limits)
+        extended = {}
+        yield entry
+        stream.exactly(-size % BLOCK)
+    if extended:
+        raise FileProblem("ends behind an extended tar header, without the entry that it is for", COPY_AGAIN)
+    while True:
+        rest = stream.some(CHUNK)
+        if not rest:
+            return
+        if rest.count(0) != len(rest):
+            raise FileProblem("has something behind the end of its tar", PACK_AGAIN)
+
+
+def _entry(
+    stream: _Stream, block: bytes, kind: bytes, size: int, extended: dict[bytes, bytes], limits: Limits
+) -> tuple[Entry, int]:
+    records = _pax_records(extended.get(_PAX, b""))
+    everywhere = _pax_records(extended.get(_PAX_ALL, b""))
+    raw = _field(block[0:100])
+    if block[257:263] == b"ustar\0" and block[345]:  # GNU's own headers have "ustar " and times in place of the prefix
+        raw = _field(block[345:500]) + b"/" + raw
+    names = [record for record in (records.get(b"path"), extended.get(_LONG_NAME)) if record is not None]
+    if len(names) > 1 or b"path" in everywhere or b"size" in everywhere:
+        raise FileProblem(f"gives entry {quoted(raw)} two names or sizes", PACK_AGAIN)
+    if names:
+        raw = names[0] if b"path" in records else _field(names[0])
+    if b"size" in records:
+        if not _DECIMAL.fullmatch(records[b"size"]):
+            raise FileProblem(f"gives entry {quoted(raw)} a size that is not a number", COPY_AGAIN)
+        size = int(records[b"size"])
+    name = decoded_name(raw)
+    path = clean_name(name, limits)
+    if _PAX_SPARSE in records or _PAX_SPARSE in everywhere:
+        raise refused(name, "is a sparse file", _NO_SPARSE)
+    is_folder = kind == _FOLDER_KIND or (kind in _FILE_KINDS and name.endswith("/"))
+    if not is_folder and kind not in _FILE_KINDS:
+        words = _OTHER_KINDS.get(kind, f"of the unknown type {ascii(kind)[1:]}")
+        raise refused(name, f"is {words}", _NO_SPARSE if kind == b"S" else NO_LINKS)
+    if is_folder and size:
+        raise refused(name, "is a folder with bytes of its own")
+    if not path and not is_folder:
+        raise refused(name, "has no name")
+    if size > limits.entry_bytes:
+        raise too_large_entry(name, size, limits)
+    if stream.position + size > limits.expanded_bytes:
+        raise too_large(limits)
+    return Entry(path, is_folder, stream.pieces(size)), size
+
+
+def is_tar_header(block: bytes) -> bool:
+    """Whether the header's checksum is right: the sum of its bytes, those of the checksum itself taken as spaces."""
+    if len(block) != BLOCK:
+        return False
+    match = _OCTAL.fullmatch(block[148:156])
+    stated = int(match[1], 8) if match and match[1] else -1
+    return stated == sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
+
+
+def _size(block: bytes, begin: int) -> int:
+    field = block[124:136]
+    if field[0] == 0x80:  # GNU's way to say more than 8 GiB: a big-endian number; 0xff would be a negative one
+        return int.from_bytes(field[1:], "big")
+    match = _OCTAL.fullmatch(field)
+    if not match:
+        raise FileProblem(f"has a tar header without a size at byte {begin:,}", COPY_AGAIN)
+    return int(match[1] or b"0", 8)
+
+
+def _field(data: bytes) -> bytes:
+    return data.split(b"\0", 1)[0]
+
+
+def _pax_records(data: bytes) -> dict[bytes, bytes]:
+    """What matters of a pax header: `_PAX_KEYS`, and `_PAX_SPARSE` where any key starts so. The last of a key holds.
+
+    A record is `length key=value` and a newline, the length counting itself."""
+    records = {}
+    position = count = 0
+    while position < len(data):
+        count += 1
+        if count > _PAX_RECORDS:
+            raise FileProblem(f"has more than {_PAX_RECORDS} records in one extended tar header", _NO_ATTRIBUTES)
+        space = data.find(b" ", position, position + 8)
+        length = int(data[position:space]) if space >= 0 and _DECIMAL.fullmatch(data, position, space) else 0
+        record = data[space + 1 : position + length]
+        key, equals, value = record.partition(b"=")
+        if not length or position + length > len(data) or not record.endswith(b"\n") or not equals:
+            raise FileProblem("has a damaged extended tar header", COPY_AGAIN)
+        if key in _PAX_KEYS:
+            records[key] = value[:-1]
+        elif key.startswith(_PAX_SPARSE):
+            records[_PAX_SPARSE] = b""
+        position += length
+    return records

@@ -1,0 +1,180 @@
+"""The archive: a zip, a tar or a gzipped tar that somebody handed in, unpacked into an empty folder.
+
+Nothing in an archive is believed. Its headers are parsed by the grader's own readers, for `zipfile` and `tarfile` read a
+whole directory or extended header into memory before anybody can look at it, and differ from one Python to the next in what
+they accept. Only zlib is shared with them. An archive that breaks one rule is refused whole: a grade must not hang on
+which of two entries a reader prefers. Nested archives are files like others.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from grading.archives.names import folded, is_litter
+from grading.archives.source import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, quoted, refused, too_many
+from grading.archives.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
+from grading.archives.zip_reader import zip_entries
+from grading.errors import FileProblem
+
+_CREATE_FLAGS = (
+    os.O_WRONLY
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is taken as an archive: `.zip`, `.tar`, `.tar.gz` or `.tgz`, in any case."""
+    return _format_of(name) is not None
+
+
+def unpack(path: Path, into: Path, limits: Limits = LIMITS) -> None:
+    """The files and folders of the archive at `path`, in the empty folder `into`.
+
+    Raises FileProblem for whatever is wrong with the archive; `into` then holds what came before it, within `limits`,
+    and is the caller's to remove. Raises OSError where `into` cannot be written, which is no fault of the archive."""
+    try:
+        form = _format_of(path.name)
+        if form is None:
+            raise FileProblem(f"is none of {', '.join(_FORMATS)}", PACK_AGAIN)
+        with ArchiveFile(path, limits) as file:
+            first = file.read_at(0, min(BLOCK, file.size))
+            if not form.agrees(first):
+                raise FileProblem(f"expected {form.words}, found {_found(first)}", PACK_AGAIN)
+            tree = _Tree(into, limits)
+            for entry in form.entries(file, limits):
+                tree.add(entry)
+    except FileProblem as problem:
+        raise FileProblem(f"{quoted(path.name)}: {problem.problem}", problem.next_step) from None
+
+
+class _Tree:
+    """The folder that is filled. Nobody else writes there, and links are never made: what exists is ours."""
+
+    def __init__(self, into: Path, limits: Limits) -> None:
+        self._into = os.fspath(into)
+        self._limits = limits
+        self._made: dict[str, tuple[str, bool]] = {}
+        """Folded path to the path as it was made, and whether it is a folder."""
+
+    def add(self, entry: Entry) -> None:
+        """Makes the file or folder; its bytes are taken to the end, also where they are litter."""
+        parts = entry.path.split("/") if entry.path else []
+        if not parts or is_litter(parts):
+            for _ in entry.pieces:
+                pass
+            return
+        # One rule for all machines: these names are one file where the file system ignores case or normalises names.
+        keys = [folded(part) for part in parts]
+        for depth in range(1, len(parts)):
+            self._folder("/".join(parts[:depth]), "/".join(keys[:depth]))
+        if entry.is_folder:
+            self._folder(entry.path, "/".join(keys))
+            for _ in entry.pieces:
+                pass
+            return
+        self._reserve(entry.path, "/".join(keys), is_folder=False)
+        with os.fdopen(self._make(entry.path, is_folder=False), "wb") as file:
+            for piece in entry.pieces:
+                file.write(piece)
+
+    def _folder(self, path: str, key: str) -> None:
+        if self._reserve(path, key, is_folder=True):
+            self._make(path, is_folder=True)
+
+    def _reserve(self, path: str, key: str, is_folder: bool) -> bool:
+        """Whether `path`, `key` when folded, is still to be made. Raises FileProblem where it cannot lie beside what is there."""
+        there, there_is_folder = self._made.get(key, (None, False))
+        if there is None:
+            if len(self._made) >= self._limits.entries:
+                raise too_many(self._limits)
+            self._made[key] = path, is_folder
+            return True
+        if there != path:
+            problem = f"entries {quoted(there)} and {quoted(path)} differ only in case or Unicode form"
+            raise FileProblem(problem, SHORTER)
+        if is_folder and there_is_folder:
+            return False
+        problem = "is a file and a folder at once" if is_folder or there_is_folder else "is there twice"
+        raise refused(path, problem)
+
+    def _make(self, path: str, is_folder: bool) -> int:
+        full = os.path.join(self._into, *path.split("/"))
+        try:
+            if is_folder:
+                os.mkdir(full, 0o700)
+                return -1
+            return os.open(full, _CREATE_FLAGS, 0o600)
+        except UnicodeEncodeError:
+            problem = f"cannot be stored under its name: names here are {sys.getfilesystemencoding()}"
+            raise refused(path, problem, SHORTER) from None
+        except OSError as error:
+            if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST):
+                raise  # a full disk is nobody's fault but ours
+            raise refused(path, f"cannot be stored under its name: {error.strerror}", SHORTER) from None
+
+
+@dataclass(frozen=True)
+class _Format:
+    words: str
+    """What it is, in messages."""
+    agrees: Callable[[bytes], bool]
+    """Whether a file that starts with these bytes, at most a block of them, can be one."""
+    entries: Callable[[ArchiveFile, Limits], Iterator[Entry]]
+
+
+def _starts_as_zip(first: bytes) -> bool:
+    return first.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def _starts_as_gzip(first: bytes) -> bool:
+    return first.startswith(b"\x1f\x8b")
+
+
+def _starts_as_tar(first: bytes) -> bool:
+    return is_tar_header(first) or first == bytes(BLOCK) or (len(first) == BLOCK and first[257:262] == b"ustar")
+
+
+_GZIPPED = _Format("a gzipped tar", _starts_as_gzip, gzipped_tar_entries)
+
+_FORMATS = {
+    ".zip": _Format("a zip archive", _starts_as_zip, zip_entries),
+    ".tar": _Format("a tar archive", _starts_as_tar, tar_entries),
+    ".tar.gz": _GZIPPED,
+    ".tgz": _GZIPPED,
+}
+
+_OTHER_FORMATS = {
+    b"PK\x07\x08": "one part of a split zip archive",
+    b"PK": "a zip archive",
+    b"\x1f\x8b": "a gzip file",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\0": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"%PDF": "a PDF",
+    b"MZ": "a Windows program",
+    b"<": "a web page",
+}
+
+
+def _format_of(name: str) -> Optional[_Format]:
+    lowered = name.lower()
+    return next((form for suffix, form in _FORMATS.items() if lowered.endswith(suffix)), None)
+
+
+def _found(first: bytes) -> str:
+    if not first:
+        return "an empty file"
+    if _starts_as_tar(first):
+        return "a tar archive"
+    known = next((words for start, words in _OTHER_FORMATS.items() if first.startswith(start)), None)
+    return known or f"a file that starts with {ascii(first[:8])[1:]}"

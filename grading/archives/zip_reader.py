@@ -1,0 +1,295 @@
+"""The zip reader: the entries of a zip archive, one at a time, believed nowhere.
+
+Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. The directory at the end names the entries; each
+entry has a header of its own before its bytes. Where the two disagree the archive is refused.
+"""
+
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from grading.archives.names import clean_name, decoded_name
+from grading.archives.source import (
+    COPY_AGAIN,
+    NO_LINKS,
+    PACK_AGAIN,
+    ArchiveFile,
+    Entry,
+    Limits,
+    expanded,
+    refused,
+    too_large,
+    too_large_entry,
+    too_many,
+)
+from grading.errors import FileProblem
+
+_END = struct.Struct("<4sHHHHLLH")
+_END64 = struct.Struct("<4sQHHLLQQQQ")
+_LOCATOR = struct.Struct("<4sLQL")
+_CENTRAL = struct.Struct("<4sHHHHHHLLLHHHHHLL")
+_LOCAL = struct.Struct("<4sHHHHHLLLHH")
+_COMMENT_BYTES = 0xFFFF  # most that the format has for the archive's comment
+
+_IN_ZIP64 = 0xFFFFFFFF
+"""A 32-bit field whose value is in the entry's zip64 extra field."""
+
+_STORED, _DEFLATED = 0, 8
+_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 98: "PPMd"}
+"""Methods that packers offer and the grader does not read."""
+
+_EXTRA_BYTES = 1 << 12
+"""Most bytes of an entry's extra field, where packers write times and owners: under 100."""
+_EXTRA_RECORDS = 64
+"""Most records in it."""
+
+_ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13
+_PATCHED = 1 << 5
+_SIZES_BEHIND = 1 << 3
+"""The entry's own header has no sizes; they lie behind its bytes, and in the directory."""
+_IS_UTF8 = 1 << 11
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """Where the central directory of a zip lies."""
+
+    begin: int
+    end: int
+    count: int
+    """Entries that it is said to have."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One entry of a zip, its two headers checked against each other."""
+
+    header: int
+    """Where its own header starts."""
+    begin: int
+    """First of its bytes as they are packed."""
+    end: int
+    """Behind them."""
+    path: str
+    is_folder: bool
+    method: int
+    crc: int
+    size: int
+    """Bytes when expanded."""
+
+
+def zip_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
+    directory = _directory(file)
+    if directory.count > limits.entries:
+        raise too_many(limits)
+    members = sorted(_members(file, directory, limits), key=lambda member: member.header)
+    if sum(member.size for member in members) > limits.expanded_bytes:
+        raise too_large(limits)
+    position = 0
+    for member in members:  # entries that share bytes are how a small file claims to be a huge one
+        if member.header < position:
+            raise refused(member.path, "overlaps the entry before it", COPY_AGAIN)
+        position = member.end
+    for member in members:
+        yield Entry(member.path, member.is_folder, _zip_pieces(file, member))
+
+
+def _directory(file: ArchiveFile) -> _Directory:
+    tail_begin = max(0, file.size - _END.size - _COMMENT_BYTES)
+    tail = file.read_at(tail_begin, file.size - tail_begin)
+    found = tail.rfind(b"PK\x05\x06")
+    if found < 0 or len(tail) - found < _END.size:
+        raise FileProblem("has no zip directory at its end: it is cut short", COPY_AGAIN)
+    position = tail_begin + found
+    _, disk, first_disk, here, count, size, begin, comment = _END.unpack_from(tail, found)
+    if position + _END.size + comment != file.size:
+        raise FileProblem("has something behind its zip directory", COPY_AGAIN)
+    disks = (disk, first_disk)
+    end = position
+    if position >= _LOCATOR.size:
+        locator = file.read_at(position - _LOCATOR.size, _LOCATOR.size)
+        if locator.startswith(b"PK\x06\x07"):
+            small = (here, count, size, begin)
+            end, disks, (here, count, size, begin) = _directory64(file, locator, position - _LOCATOR.size)
+            most = (0xFFFF, 0xFFFF, _IN_ZIP64, _IN_ZIP64)
+            if any(value not in (big, top) for value, big, top in zip(small, (here, count, size, begin), most)):
+                raise FileProblem("has two zip directories that disagree", COPY_AGAIN)
+    if any(disks) or here != count:
+        raise FileProblem("is one part of a split zip archive", PACK_AGAIN)
+    if begin + size != end or count * _CENTRAL.size > size:
+        raise FileProblem("has a zip directory that is not where it says, or not as long", COPY_AGAIN)
+    return _Directory(begin, end, count)
+
+
+def _directory64(
+    file: ArchiveFile, locator: bytes, behind: int
+) -> tuple[int, tuple[int, int], tuple[int, int, int, int]]:
+    """Where the zip64 end record starts, its disks, and entries here, entries, bytes and place of the directory."""
+    _, _, position, _ = _LOCATOR.unpack(locator)
+    if position + _END64.size > behind:
+        raise FileProblem("has a damaged zip64 directory", COPY_AGAIN)
+    sign, size, _, _, disk, first_disk, *where = _END64.unpack(file.read_at(position, _END64.size))
+    if sign != b"PK\x06\x06" or position + 12 + size != behind:
+        raise FileProblem("has a damaged zip64 directory", COPY_AGAIN)
+    return position, (disk, first_disk), (where[0], where[1], where[2], where[3])
+
+
+def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterator[_Member]:
+    position = directory.begin
+    headers: set[int] = set()
+    for _ in range(directory.count):
+        if position + _CENTRAL.size > directory.end:
+            raise FileProblem("has fewer entries than its zip directory says", COPY_AGAIN)
+        fields = _CENTRAL.unpack(file.read_at(position, _CENTRAL.size))
+        name_size, extra_size, comment_size = fields[10:13]
+        behind = position + _CENTRAL.size + name_size + extra_size + comment_size
+        if fields[0] != b"PK\x01\x02" or behind > directory.end:
+            raise FileProblem(f"has a damaged zip directory at byte {position:,}", COPY_AGAIN)
+        names = file.read_at(position + _CENTRAL.size, name_size + extra_size)
+        yield _member(file, directory, fields, names[:name_size], names[name_size:], headers, limits)
+        position = behind
+    if position != directory.end:
+        raise FileProblem("has more entries than its zip directory says", COPY_AGAIN)
+
+
+def _member(
+    file: ArchiveFile,
+    directory: _Directory,
+    fields: tuple[Any, ...],
+    raw: bytes,
+    extra: bytes,
+    headers: set[int],
+    limits: Limits,
+) -> _Member:
+    """The entry of one record of the directory. `headers`: where those before it start; its own joins them."""
+    _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = fields
+    name = _zip_name(raw, flags)
+    path = clean_name(name, limits)
+    if flags & _ENCRYPTED:
+        raise refused(name, "is encrypted", f"{PACK_AGAIN}, without a password")
+    if method not in (_STORED, _DEFLATED) or flags & _PATCHED:
+        words = _METHODS.get(method, f"method {method}")
+        raise refused(name, f"is compressed with {words}, expected stored or deflated", PACK_AGAIN)
+    kind = stat.S_IFMT(attributes >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise refused(name, f"is {_UNIX_KINDS.get(kind, 'no ordinary file')}", NO_LINKS)
+    _require_small(name, len(extra))
+    size, packed, header = _with_zip64(name, extra, [size, packed, header])
+    if header in headers:  # before it is read: reading one header 5,000 times is how a small file costs minutes
+        raise refused(name, "has its header where another entry has it", COPY_AGAIN)
+    headers.add(header)
+    is_folder = name.endswith("/")
+    if is_folder and size:
+        raise refused(name, "is a folder with bytes of its own")
+    if not path and not is_folder:
+        raise refused(name, "has no name")
+    if size > limits.entry_bytes:
+        raise too_large_entry(name, size, limits)
+    begin = _packed_begin(file, directory, header, name, raw, (flags, method, crc, packed, size))
+    if begin + packed > directory.begin:
+        raise refused(name, "lies outside the archive", COPY_AGAIN)
+    return _Member(header, begin, begin + packed, path, is_folder, method, crc, size)
+
+
+_UNIX_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def _zip_name(raw: bytes, flags: int) -> str:
+    if flags & _IS_UTF8:
+        return decoded_name(raw)
+    try:
+        return raw.decode("utf-8")  # macOS writes UTF-8 and forgets to say so
+    except UnicodeDecodeError:
+        return raw.decode("cp437")  # what the format says; Windows writes its own code page: wrong letters, no harm
+
+
+def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
+    """`values`, those of them that 32 bits cannot hold taken from the extra field of zip64."""
+    if _IN_ZIP64 not in values:
+        return values
+    position = count = 0
+    while position + 4 <= len(extra):
+        count += 1
+        if count > _EXTRA_RECORDS:
+            raise refused(name, f"has more than {_EXTRA_RECORDS} records in its extra field")
+        kind, length = struct.unpack_from("<HH", extra, position)
+        position += 4
+        if kind == 1:
+            wanted = [place for place, value in enumerate(values) if value == _IN_ZIP64]
+            if len(extra) < position + length or length < 8 * len(wanted):
+                break
+            big = struct.unpack_from(f"<{len(wanted)}Q", extra, position)
+            found = dict(zip(wanted, big))
+            return [found.get(place, value) for place, value in enumerate(values)]
+        position += length
+    raise refused(name, "has a damaged zip64 field", COPY_AGAIN)
+
+
+def _require_small(name: str, extra_size: int) -> None:
+    if extra_size > _EXTRA_BYTES:
+        problem = f"has an extra field of {extra_size:,} bytes, more than the {_EXTRA_BYTES:,} that are read"
+        raise refused(name, problem)
+
+
+def _packed_begin(
+    file: ArchiveFile, directory: _Directory, header: int, name: str, raw: bytes, said: tuple[int, int, int, int, int]
+) -> int:
+    """Where the entry's bytes begin. Raises FileProblem unless its own header says what the directory `said`."""
+    if header + _LOCAL.size > directory.begin:
+        raise refused(name, "lies outside the archive", COPY_AGAIN)
+    sign, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
+        file.read_at(header, _LOCAL.size)
+    )
+    if sign != b"PK\x03\x04":
+        raise refused(name, "is not where the zip directory says", COPY_AGAIN)
+    begin = header + _LOCAL.size
+    if begin + name_size + extra_size > directory.begin:
+        raise refused(name, "lies outside the archive", COPY_AGAIN)
+    said_flags, said_method, *said_values = said
+    same = method == said_method and name_size == len(raw) and not (flags ^ said_flags) & _ENCRYPTED
+    same = same and file.read_at(begin, name_size) == raw
+    _require_small(name, extra_size)
+    if not flags & _SIZES_BEHIND:
+        extra = file.read_at(begin + name_size, extra_size)
+        same = same and said_values == [crc, *reversed(_with_zip64(name, extra, [size, packed]))]
+    if not same:
+        raise refused(name, "has a header that disagrees with the zip directory", COPY_AGAIN)
+    return begin + name_size + extra_size
+
+
+def _zip_pieces(file: ArchiveFile, member: _Member) -> Iterator[bytes]:
+    packed = file.pieces(member.begin, member.end)
+    count = crc = 0
+    for piece in packed if member.method == _STORED else _inflated(packed, member.path):
+        count += len(piece)
+        if count > member.size:
+            raise refused(member.path, f"expands to more than the {member.size:,} bytes of its header", COPY_AGAIN)
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if count != member.size:
+        raise refused(member.path, f"expands to {count:,} bytes, its header says {member.size:,}", COPY_AGAIN)
+    if crc != member.crc:
+        raise refused(member.path, "is damaged: its checksum is wrong", COPY_AGAIN)
+
+
+def _inflated(packed: Iterator[bytes], path: str) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for piece in packed:
+        if inflater.eof:
+            raise refused(path, "has something behind its end", COPY_AGAIN)
+        try:
+            yield from expanded(inflater, piece)
+        except zlib.error:
+            raise refused(path, "is damaged: it cannot be expanded", COPY_AGAIN) from None
+    if not inflater.eof or inflater.unused_data:
+        fault = "has something behind its end" if inflater.eof else "is damaged: it cannot be expanded"
+        raise refused(path, fault, COPY_AGAIN)

@@ -1,0 +1,125 @@
+"""The rerun: some dev rows predicted again with the submitted adapter, by the runner in a process of its own.
+
+The one check that needs torch, and the only one whose adapter is loaded: the runner gets copies of the bytes that were
+checked, in a folder of their own. A machine of another kind can differ in a few rows that lie between two labels.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from grading import contract
+from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
+from grading.checks.answer_key import AnswerKey
+from grading.checks.predictions import read_predictions
+from grading.checks.records import RECORDS_LIMIT
+from grading.errors import FileProblem
+from grading.grade import AGREES, LOOK, UNKNOWN, Advice
+from grading.submission.folder import Submission
+
+CHECK = "predictions and a rerun"
+
+SECONDS = 3600
+"""Longest that the runner may take over all rows."""
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_PROMPT_LIMIT = 1 << 20
+_PIECE = 1 << 20
+_START = "import sys; sys.path[0] = sys.argv.pop(1); from runner.commands.rerun import main; sys.exit(main())"
+"""Run instead of `-m`, which would leave the current folder on the import path."""
+
+
+def rerun(
+    submission: Submission, keys: Sequence[AnswerKey], sound: Mapping[str, bool], count: int, recipes: Sequence[str]
+) -> Iterator[Advice]:
+    """Advice on each dataset: whether `count` rows, drawn by the key, come out as submitted.
+
+    `sound`: whether a dataset's adapter has passed every check; no other is loaded. `recipes`: the runner's arguments,
+    recipe files and changes to their keys."""
+    with tempfile.TemporaryDirectory(prefix="rerun-") as name:
+        folder, drawn = Path(name), {}
+        for key in keys:
+            if not sound[key.dataset]:
+                yield Advice(key.dataset, CHECK, UNKNOWN, "the adapter has not passed every check, so it is not loaded")
+                continue
+            try:
+                drawn[key.dataset] = _lay(submission, key, count, folder)
+            except (FileProblem, contract.ContractError) as error:
+                yield Advice(key.dataset, CHECK, UNKNOWN, str(error))
+        if not drawn:
+            return
+        found, problem = _run(folder, recipes)
+        for key in keys:
+            if key.dataset in drawn:
+                yield _compare(submission, key, drawn[key.dataset], found.get(key.dataset), problem)
+
+
+def _lay(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
+    """Copies the adapter and the drawn dev records below `folder`; the rows' numbers from 0."""
+    records = contract.parse_json(submission.read(contract.dev_path(key.dataset), RECORDS_LIMIT))
+    if not isinstance(records, list) or any(
+        contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]
+    ):
+        raise FileProblem(f"{contract.dev_path(key.dataset)} does not hold dev records", "prepare them again")
+    known = range(min(len(records), len(key.answers)))
+    rows = sorted(random.Random("".join(key.answers)).sample(known, min(count, len(known))))
+    adapter = contract.adapter_folder(key.dataset)
+    for name, most in (
+        (f"{adapter}/{contract.ADAPTER_WEIGHTS}", WEIGHTS_LIMIT),
+        (f"{adapter}/{contract.ADAPTER_CONFIG}", CONFIG_LIMIT),
+        (f"{adapter}/prompt.json", _PROMPT_LIMIT),
+    ):
+        if not name.endswith("prompt.json") or submission.has(name):
+            _copy(submission, name, most, folder / name)
+    dev = folder / contract.dev_path(key.dataset)
+    dev.parent.mkdir(parents=True, exist_ok=True)
+    dev.write_bytes(b"".join(contract.format_records(records[row] for row in rows)))
+    return rows
+
+
+def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with submission.open(name) as file, target.open("wb") as copy:
+        if file.size > most:
+            raise FileProblem(f"{name} has {file.size:,} bytes, more than {most:,}", "submit a smaller file")
+        for start in range(0, file.size, _PIECE):
+            copy.write(file.read(min(_PIECE, file.size - start)))
+        file.require_unchanged()
+
+
+def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """What the runner says of each dataset, and its last words."""
+    command = [sys.executable, "-c", _START, str(_CHECKOUT), *recipes, "--workspace", str(folder)]
+    try:
+        ran = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {}, f"the runner took more than {SECONDS:,} s"
+    found = {}
+    for line in ran.stdout.decode("utf-8", "replace").splitlines():
+        try:
+            value = json.loads(line)
+            found[value["dataset"]] = value
+        except (ValueError, KeyError, TypeError):
+            continue  # a library's own words
+    last = [line for line in ran.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-1:]
+    return found, last[0].strip() if last else f"the runner ended with {ran.returncode}"
+
+
+def _compare(
+    submission: Submission, key: AnswerKey, rows: Sequence[int], found: Optional[Mapping[str, Any]], problem: str
+) -> Advice:
+    if found is None or "problem" in found:
+        words = str(found["problem"]) if found else f"no recipe of this dataset answered: {problem}"
+        return Advice(key.dataset, CHECK, UNKNOWN, words[:400])
+    try:
+        submitted = read_predictions(submission, key).labels
+    except FileProblem as missing:
+        return Advice(key.dataset, CHECK, UNKNOWN, str(missing))
+    same = sum(1 for row, label in zip(rows, found["labels"]) if submitted[row] == label)
+    words = f"{same:,} of {len(rows):,} drawn rows come out as submitted"
+    return Advice(key.dataset, CHECK, AGREES if same == len(rows) else LOOK, words)

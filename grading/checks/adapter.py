@@ -1,0 +1,132 @@
+"""The adapter: what `saved_model/{dataset}` must hold to be a LoRA that PEFT could load. It is not loaded here."""
+
+from typing import Optional
+
+from grading import contract
+from grading.checks import safetensors_file as weights
+from grading.checks.adapter_config import Config, ConfigError, parse_config, shown
+from grading.checks.base_shapes import BaseShapes
+from grading.checks.lora_pairs import PairsError, find_pairs, require_base, require_config, side_names
+from grading.checks.safetensors_file import Header, WeightsError
+from grading.errors import FileMissing, FileProblem
+from grading.rubric import Verdict, blocked, earned, lost
+from grading.submission.folder import Submission, SubmittedFile
+
+WEIGHTS_LIMIT = 1 << 30
+"""Most bytes of an adapter: rank 64 on every linear layer of gemma-2b is 0.3 GB in float32, the model itself 5 GB."""
+
+CONFIG_LIMIT = 1 << 20
+"""Most bytes of an adapter's configuration; PEFT writes about 1 kB."""
+
+_ZERO_START = (True, "gaussian", "eva")
+"""Values of `init_lora_weights` under which every lora_B starts as zero, so that a non-zero one has been trained."""
+
+_TRAIN_AGAIN = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
+_SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder), safe_serialization on"
+
+
+def check_adapter(submission: Submission, dataset: str, base: Optional[BaseShapes] = None) -> list[Verdict]:
+    """The verdicts of `saved_model` for one dataset; with `base`, the shapes must be those of that base model too."""
+    verdicts, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
+    return verdicts + _check_weights(submission, dataset, config, base)
+
+
+def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Optional[Config]]:
+    try:
+        data = submission.read(path, CONFIG_LIMIT)
+    except FileProblem as problem:
+        step = _SAVE_AGAIN if isinstance(problem, FileMissing) else problem.next_step
+        return [lost("config file", problem.problem, step), blocked("config format", "config file")], None
+    present = earned("config file", f"{path} is there")
+    try:
+        config = parse_config(data)
+    except ConfigError as error:
+        return [present, lost("config format", f"{path} {error}", _SAVE_AGAIN)], None
+    return [present, earned("config format", f"{path} describes a LoRA of rank {config.ranks_text()}")], config
+
+
+def _check_weights(
+    submission: Submission, dataset: str, config: Optional[Config], base: Optional[BaseShapes]
+) -> list[Verdict]:
+    folder = contract.adapter_folder(dataset)
+    path = f"{folder}/{contract.ADAPTER_WEIGHTS}"
+    behind = ("weights size", "weights format", "weights trained")
+    try:
+        file = submission.open(path)
+    except FileProblem as problem:
+        reason, step = problem.problem, problem.next_step
+        if isinstance(problem, FileMissing):
+            step = _SAVE_AGAIN
+            if submission.has(f"{folder}/adapter_model.bin"):
+                reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
+        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in behind]
+    with file:
+        present = earned("weights file", f"{path} is there")
+        try:
+            verdicts = _check_open_weights(file, config, base)
+            file.require_unchanged()
+            return [present, *verdicts]
+        except FileProblem as problem:  # it changed, or its disk failed, between here and the last byte
+            verdict = lost("weights file", problem.problem, problem.next_step)
+            return [verdict] + [blocked(check, "weights file") for check in behind]
+
+
+def _check_open_weights(file: SubmittedFile, config: Optional[Config], base: Optional[BaseShapes]) -> list[Verdict]:
+    if file.size == 0:
+        size = lost("weights size", f"{file.path} is empty", _SAVE_AGAIN)
+        return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")]
+    size = earned("weights size", f"{file.size:,} bytes")
+    if file.size > WEIGHTS_LIMIT:
+        reason = f"{file.path} has {file.size:,} bytes, more than the {WEIGHTS_LIMIT:,} of any adapter"
+        size = lost("weights size", reason, "save the adapter alone, without the base model")
+    try:
+        header = weights.read_header(file)
+    except WeightsError as error:
+        return [
+            size,
+            lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN),
+            blocked("weights trained", "weights format"),
+        ]
+    if file.size != header.file_size and size.share:
+        reason = f"{file.path} has {file.size:,} bytes, its header speaks of {header.file_size:,}"
+        size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
+    form = _check_pairs(file.path, header, config, base)
+    if not size.share:
+        return [size, form, blocked("weights trained", "weights size")]
+    return [size, form, _check_values(file, header, config)]
+
+
+def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:
+    beside = ["whose ranks agree with each other (the config states none)"]
+    try:
+        pairs = find_pairs(header.tensors)
+        if config is not None:
+            require_config(pairs, header.tensors, config)
+            beside = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
+        if base is not None:
+            known = require_base(pairs, base)
+            beside.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
+    except PairsError as error:
+        return lost("weights format", f"{path}: {error}", _SAVE_AGAIN)
+    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(beside)}")
+
+
+def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:
+    sides = {side: side_names(header.tensors, side) for side in "AB"}
+    if not sides["B"]:
+        return blocked("weights trained", "weights format")
+    moved = dict.fromkeys(sides, 0)
+    for tensor, finite, nonzero in weights.read_values(file, header):
+        if not finite:
+            reason = f"{file.path}: tensor {shown(tensor.name)} holds an infinity or NaN"
+            return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
+        for side, names in sides.items():
+            moved[side] += nonzero and tensor.name in names
+    for side in "BA":
+        if sides[side] and not moved[side]:
+            reason = f"{file.path}: every lora_{side} is zero, so the adapter changes nothing"
+            return lost("weights trained", reason, _TRAIN_AGAIN)
+    reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
+    if config is not None and config.init not in _ZERO_START:
+        reason += f" (which proves no training under init_lora_weights {shown(config.init)})"
+    return earned("weights trained", reason)

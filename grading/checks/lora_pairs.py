@@ -1,0 +1,168 @@
+"""The pairs: the lora_A and lora_B of each adapted module, set beside the configuration and, when given, the base model.
+
+lora_A is (rank, in, ...) and lora_B (out, rank, ...), as PEFT saves linear, embedding and convolution layers; a magnitude
+vector of DoRA has `out` values. Other tensors (`lora_B.bias`, whole modules saved beside the pairs) are allowed.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from grading import contract
+from grading.checks import safetensors_file as weights
+from grading.checks.adapter_config import Config, shown
+from grading.checks.base_shapes import BaseShapes
+from grading.checks.safetensors_file import Tensor
+
+_SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?", re.DOTALL)
+_MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?", re.DOTALL)
+_PREFIX = "base_model.model."
+"""What PEFT puts before a module's own name."""
+
+_MOST_PARTS = 32  # of a module's name that can be a target's
+
+
+class PairsError(ValueError):
+    """Tensors that are no complete LoRA. The message names the tensor, what was expected and what was found."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both sides of one adapted module."""
+
+    module: str
+    """The module's name in the file, with PEFT's prefix."""
+    a: Tensor
+    b: Tensor
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension."""
+        return self.a.shape[0]
+
+    @property
+    def name(self) -> str:
+        """The module's name in its model."""
+        return self.module[len(_PREFIX) :]
+
+
+def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
+    """The pairs, in the file's order. Raises PairsError where one is not complete, or there is none."""
+    sides: dict[tuple[str, str], Tensor] = {}
+    embeddings: dict[str, Optional[str]] = {}
+    for tensor in tensors:
+        match = _SIDE.fullmatch(tensor.name)
+        if not match:
+            continue
+        if not tensor.name.startswith(_PREFIX):
+            raise PairsError(f"tensor {shown(tensor.name)} is not named as PEFT loads it, {_PREFIX}...")
+        _require_float(tensor)
+        if len(tensor.shape) < 2 or 0 in tensor.shape:
+            shape = list(tensor.shape)
+            raise PairsError(f"tensor {shown(tensor.name)} has shape {shape}, expected two dimensions, each > 0")
+        place = (match["module"], match["side"])
+        if place in sides:
+            raise PairsError(f"tensors {shown(sides[place].name)} and {shown(tensor.name)} are the same side of a pair")
+        sides[place] = tensor
+        if embeddings.setdefault(match["module"], match["embedding"]) != match["embedding"]:
+            raise PairsError(f"{shown(match['module'])} has one side of a linear layer and one of an embedding")
+    if not sides:
+        raise PairsError("holds no lora_A or lora_B as PEFT names them (...q_proj.lora_A.weight)")
+    pairs = []
+    for (module, side), tensor in sides.items():
+        other = sides.get((module, "B" if side == "A" else "A"))
+        if other is None:
+            raise PairsError(f"tensor {shown(tensor.name)} has no lora_{'B' if side == 'A' else 'A'} beside it")
+        if side == "A":
+            if tensor.shape[0] != other.shape[1]:
+                raise PairsError(f"{shown(module)}: lora_A has rank {tensor.shape[0]}, lora_B {other.shape[1]}")
+            pairs.append(Pair(module, tensor, other))
+    return pairs
+
+
+def _require_float(tensor: Tensor) -> None:
+    if tensor.dtype not in weights.FRACTION_BITS:
+        kinds = ", ".join(weights.FRACTION_BITS)
+        raise PairsError(f"tensor {shown(tensor.name)} is {tensor.dtype}, expected one of {kinds}")
+
+
+def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> None:
+    """Raises PairsError where ranks, target modules or magnitude vectors are not the configuration's."""
+    for pair in pairs:
+        ranks = config.ranks_of(pair.name)
+        if pair.rank not in ranks:
+            stated = str(ranks[0]) if len(ranks) == 1 else config.ranks_text()
+            raise PairsError(f"{shown(pair.module)} has rank {pair.rank}, {contract.ADAPTER_CONFIG} states {stated}")
+    if config.targets is not None:
+        _require_targets(pairs, config.targets)
+    magnitudes = _magnitudes(tensors)
+    for pair in pairs:
+        vector = magnitudes.pop(pair.module, None)
+        if config.dora and vector is None:
+            raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, use_dora asks for one")
+        if vector is not None:
+            _require_float(vector)
+        if config.dora and vector is not None and math.prod(vector.shape) != pair.b.shape[0]:
+            found = f"has shape {list(vector.shape)}, expected {pair.b.shape[0]} values"
+            raise PairsError(f"tensor {shown(vector.name)} {found}")
+        if not config.dora and vector is not None:
+            raise PairsError(f"tensor {shown(vector.name)} is DoRA's, {contract.ADAPTER_CONFIG} does not say use_dora")
+    for vector in magnitudes.values():
+        raise PairsError(f"tensor {shown(vector.name)} stands beside no pair")
+
+
+def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
+    """How many pairs are on modules whose shape in the base model is known.
+
+    Raises PairsError where one has another shape or layer than there, or where none is known."""
+    known = 0
+    for pair in pairs:
+        layer = re.search(r"\.layers\.(\d{1,9})\.", f".{pair.name}")
+        if layer and int(layer[1]) >= base.layers:
+            raise PairsError(f"{shown(pair.module)}: the base model has {base.layers} layers, counted from 0")
+        expected = base.modules.get(pair.name.rpartition(".")[2])
+        found = (pair.a.shape[1], pair.b.shape[0])
+        if expected is not None and found != expected:
+            raise PairsError(
+                f"{shown(pair.module)} takes {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
+            )
+        known += expected is not None
+    if not known:
+        raise PairsError(f"{shown(pairs[0].module)} is no module of the base model, nor is any other")
+    return known
+
+
+def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
+    """A target means every module whose name it is, or ends in it behind a dot, as in PEFT."""
+    known, met = set(targets), set()
+    for pair in pairs:
+        meant = known.intersection(_endings(pair.name))
+        if not meant:
+            raise PairsError(f"{shown(pair.module)} is none of target_modules {shown(list(targets))}")
+        met |= meant
+    for target in targets:
+        if target not in met:
+            raise PairsError(f"no pair for {shown(target)} of target_modules")
+
+
+def _endings(name: str) -> list[str]:
+    """The name, and what stands behind each of its last dots: a bounded number, since the name is a stranger's."""
+    parts = name.rsplit(".", _MOST_PARTS)
+    return [name, *(".".join(parts[start:]) for start in range(1, len(parts)))]
+
+
+def _magnitudes(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for tensor in tensors:
+        match = _MAGNITUDE.fullmatch(tensor.name)
+        if match:
+            found[match["module"]] = tensor
+    return found
+
+
+def side_names(tensors: Sequence[Tensor], side: str) -> frozenset[str]:
+    """Names of the tensors that are that side, `A` or `B`, of a pair, whether their pairs are complete or not."""
+    matches = ((_SIDE.fullmatch(tensor.name), tensor.name) for tensor in tensors)
+    return frozenset(name for match, name in matches if match and match["side"] == side)

@@ -1,0 +1,101 @@
+"""The predictions: a submission's result file, set line by line beside the answer key.
+
+Line *i* answers dev row *i*. A line that is missing or holds no label of the key counts as wrong, lines beyond the
+key's are not read. What is said about it are counts and the number of the first such line, never an answer.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from grading import contract
+from grading.checks.answer_key import AnswerKey
+from grading.contract.metrics import Measures, measure
+from grading.errors import FileMissing, FileProblem
+from grading.rubric import Verdict, lost, shared
+from grading.submission.folder import Submission
+
+LINE_BYTES = 64
+"""Most bytes of a result file for each line of the key, but never less than 1 MiB in all; the exam's file has 2 a line."""
+
+_NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
+    (lambda line, labels: not line.strip(), "a blank line"),
+    (lambda line, labels: line.strip() in labels, "with spaces beside the label"),
+    (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, "the label in other characters"),
+    (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, "a decimal number"),
+    (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
+    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with words beside the label"),
+)
+"""What a line that is no label may have been meant as, first match first. None of them counts: a grader that guesses what
+was meant can be led to guess right."""
+
+_PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A result file, laid against its key."""
+
+    path: str
+    """Where it was found inside the submission."""
+    labels: tuple[Optional[str], ...]
+    """One for each line of the key; None where there is no line or no label of the key on it."""
+    remarks: tuple[str, ...]
+    """What is odd about the file, in words."""
+
+
+def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verdict], Optional[Measures]]:
+    """The verdict of `result` for the dataset of `key`, and the measures behind it (None: no file could be read)."""
+    try:
+        predictions = read_predictions(submission, key)
+    except FileProblem as problem:
+        return [lost("accuracy", problem.problem, problem.next_step)], None
+    measures = measure(key.answers, predictions.labels, key.labels)
+    reason = f"{predictions.path}: {measures.correct:,} of {measures.rows:,} rows are right"
+    if None in predictions.labels:
+        step = f"write one of {', '.join(key.labels)} and nothing else on each of the {measures.rows:,} lines"
+    else:
+        step = "try other settings, compared on a hold-out of the training records"
+    reason = "; ".join((reason, *predictions.remarks))
+    return [shared("accuracy", measures.correct, measures.rows, reason, step)], measures
+
+
+def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
+    """The predictions for the dataset of `key`. Raises FileProblem if its file is missing or cannot be read as lines."""
+    path, data = _read_first(
+        submission, contract.result_paths(key.dataset), max(1 << 20, LINE_BYTES * len(key.answers))
+    )
+    try:
+        lines = contract.parse_result(data)
+    except contract.ContractError as error:
+        raise FileProblem(f"{path}: {error}", _PREDICT) from None
+    rows = len(key.answers)
+    labels = tuple(line if line in key.labels else None for line in lines[:rows])
+    remarks = []
+    others = [other for other in contract.result_paths(key.dataset) if other != path and submission.has(other)]
+    if others:
+        remarks.append(f"{', '.join(others)} is there too and not read")
+    if None in labels:
+        first = labels.index(None)
+        line = lines[first][:40]
+        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is no label")
+        remarks.append(
+            f"no label of {', '.join(key.labels)} on {labels.count(None):,} of its lines, which count as wrong, "
+            f"the first is row {first + 1:,}: {line!a}, {kind}"
+        )
+    if len(lines) < rows:
+        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those without a line count as wrong")
+    if len(lines) > rows:
+        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those beyond are not read")
+    return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
+
+
+def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tuple[str, bytes]:
+    for path in paths:
+        try:
+            return path, submission.read(path, most)
+        except FileMissing:
+            continue  # only where nothing is there: a broken file at the better place is not passed over
+    raise FileMissing(f"{paths[0]} is not there, nor is {paths[1]}", _PREDICT)

@@ -1,0 +1,61 @@
+"""The records: the JSON files under `pre_data/{dataset}`, looked at record by record."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from grading import contract
+from grading.checks.answer_key import AnswerKey
+from grading.errors import FileMissing, FileProblem
+from grading.rubric import Verdict, blocked, earned, lost, shared
+from grading.submission.folder import Submission
+
+RECORDS_LIMIT = 128 << 20
+"""Most bytes of a record file; all 363,846 QQP rows with a long instruction are about 100 MB."""
+
+_PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare"
+
+
+def check_records(submission: Submission, key: AnswerKey) -> list[Verdict]:
+    """The verdicts of `pre_data` for the dataset of `key`."""
+    train, dev = contract.train_path(key.dataset), contract.dev_path(key.dataset)
+    return [
+        *_check_file(submission, train, ("train file", "train records"), contract.TRAIN_KEYS, key.labels, 1),
+        *_check_file(submission, dev, ("dev file", "dev records"), contract.DEV_KEYS, key.labels, len(key.answers)),
+    ]
+
+
+def _check_file(
+    submission: Submission, path: str, checks: tuple[str, str], keys: Sequence[str], labels: Sequence[str], needed: int
+) -> list[Verdict]:
+    file_check, records_check = checks
+    try:
+        records = _read_array(submission, path)
+    except FileProblem as problem:
+        step = _PREPARE if isinstance(problem, FileMissing) else problem.next_step
+        return [lost(file_check, problem.problem, step), blocked(records_check, file_check)]
+    present = earned(file_check, f"{path} is a JSON array")
+    good, first = 0, ""  # only the first one's words are kept: a file may hold half a million bad ones
+    for number, record in enumerate(records, start=1):
+        fault = contract.record_problem(record, keys, labels)
+        if fault is None:
+            good += 1
+        elif not first:
+            first = f"the first that is not is record {number:,}: {fault}"
+    bad = good < len(records)
+    found = [f"{path}: {good:,} of {len(records):,} records are as the contract says"]
+    if bad:
+        found.append(first)
+    if len(records) < needed:
+        found.append(f"at least {needed:,} needed")
+    step = "mend or leave out the records that are named, or " if bad and needed == 1 else ""
+    return [present, shared(records_check, good, max(len(records), needed), "; ".join(found), step + _PREPARE)]
+
+
+def _read_array(submission: Submission, path: str) -> list[Any]:
+    try:
+        records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
+    except contract.ContractError as error:
+        raise FileProblem(f"{path} is no strict JSON: {error}", _PREPARE) from None
+    if not isinstance(records, list):
+        raise FileProblem(f"{path} is not a JSON array", _PREPARE)
+    return records

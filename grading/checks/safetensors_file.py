@@ -1,0 +1,174 @@
+"""The weights: a safetensors file, its header parsed with struct and strict JSON, its values looked at as raw bits.
+
+Format: https://github.com/huggingface/safetensors (a little-endian 64-bit header length, the JSON header, the values
+one behind the other in the order of their offsets, without a gap).
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Optional
+
+from grading import contract
+from grading.submission.folder import SubmittedFile
+
+HEADER_LIMIT = 2 << 20
+"""Most header bytes that are parsed. A LoRA on every linear layer of an 80-layer model needs some 200 kB."""
+
+NAME_LIMIT = 512
+"""Most characters of a tensor's name; PEFT's on gemma-2b have some 70."""
+
+DIMENSION_LIMIT = 8
+"""Most dimensions of a tensor; without a limit the product of a hostile shape takes minutes."""
+
+DTYPE_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+
+FRACTION_BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
+"""The floats that are looked at, with the bits below their exponent (IEEE 754; bfloat16 is F32's upper half)."""
+
+_CHUNK = 1 << 16  # bytes looked at together: the big integers below stay inside the processor's cache
+
+
+class WeightsError(ValueError):
+    """Bytes that are no safetensors file. The message says what was expected and found; the caller knows the file."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One entry of the header."""
+
+    name: str
+    dtype: str
+    """A key of `DTYPE_BYTES`."""
+    shape: tuple[int, ...]
+    begin: int
+    """First byte of its values, counted from the end of the header."""
+    end: int
+    """First byte behind them."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says about itself, checked against itself."""
+
+    tensors: tuple[Tensor, ...]
+    """In the order in which the values lie."""
+    file_size: int
+    """Bytes that the whole file must have: length field, header and values."""
+
+
+def read_header(file: SubmittedFile) -> Header:
+    """The header; the file then stands at the first value. Raises WeightsError, and FileProblem for an unreadable file.
+
+    Whether the file is as long as its header says is left to the caller: see `Header.file_size`."""
+    if file.size < 8:
+        raise WeightsError(f"expected a safetensors file, found {file.size} bytes")
+    first = file.read(8)
+    (length,) = struct.unpack("<Q", first)
+    if length > min(file.size - 8, HEADER_LIMIT):
+        most = min(file.size - 8, HEADER_LIMIT)
+        raise WeightsError(f"expected a header of at most {most:,} bytes, {_found(first, length)}")
+    text = file.read(length)
+    if not text.startswith(b"{"):
+        raise WeightsError("the header does not start with '{'")
+    try:
+        entries = contract.parse_json(text)
+    except contract.ContractError as error:
+        raise WeightsError(f"the header is no strict JSON: {error}") from None
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise WeightsError("'__metadata__' is not an object of strings")
+    tensors = sorted(
+        (_tensor(name, entry) for name, entry in entries.items()), key=lambda tensor: (tensor.begin, tensor.end)
+    )
+    position = 0
+    for tensor in tensors:
+        if tensor.begin != position:
+            fault = "overlaps the values before it" if tensor.begin < position else "leaves a gap before its values"
+            where = f"starts at byte {tensor.begin}, expected {position}"
+            raise WeightsError(f"tensor {_quoted(tensor.name)} {fault}: {where}")
+        position = tensor.end
+    return Header(tuple(tensors), 8 + length + position)
+
+
+def read_values(file: SubmittedFile, header: Header) -> Iterator[tuple[Tensor, bool, bool]]:
+    """Each tensor, whether all its values are finite, whether any is non-zero; `file` stands behind its header.
+
+    Only the floats of `FRACTION_BITS` can be non-finite here. A tensor without values is finite and zero."""
+    for tensor in header.tensors:
+        finite, nonzero = True, False
+        for start in range(tensor.begin, tensor.end, _CHUNK):
+            size = min(_CHUNK, tensor.end - start)
+            bits = int.from_bytes(file.read(size), "little")
+            if tensor.dtype in FRACTION_BITS:
+                exponents, lowest, signs = _masks(tensor.dtype, size)
+                # An exponent of all ones (infinity or NaN) and no other carries into its sign's place when 1 is added.
+                finite = finite and not ((bits & exponents) + lowest) & signs
+                nonzero = nonzero or bool(bits & ~signs)  # minus zero is zero
+            else:
+                nonzero = nonzero or bool(bits)
+        yield tensor, finite, nonzero
+
+
+@lru_cache(maxsize=64)
+def _masks(dtype: str, size: int) -> tuple[int, int, int]:
+    """For `size` bytes of values: the bits of every exponent, the lowest bit of every exponent, every sign."""
+    width = DTYPE_BYTES[dtype]
+    sign = 1 << (8 * width - 1)
+    lowest = 1 << FRACTION_BITS[dtype]
+
+    def repeated(bits: int) -> int:
+        return int.from_bytes(bits.to_bytes(width, "little") * (size // width), "little")
+
+    return repeated(sign - lowest), repeated(lowest), repeated(sign)
+
+
+def _tensor(name: str, entry: Any) -> Tensor:
+    where = f"tensor {_quoted(name)}"
+    if len(name) > NAME_LIMIT:
+        raise WeightsError(f"{where}: a name of {len(name):,} characters, no module has one of more than {NAME_LIMIT}")
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise WeightsError(f"{where}: expected an object of dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise WeightsError(f"{where}: dtype {_quoted(dtype)} is not one of {', '.join(DTYPE_BYTES)}")
+    if not _is_counts(shape) or len(shape) > DIMENSION_LIMIT:
+        raise WeightsError(f"{where}: shape is not a list of at most {DIMENSION_LIMIT} whole numbers >= 0")
+    if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise WeightsError(f"{where}: data_offsets is not a pair of whole numbers, 0 <= begin <= end")
+    needed = DTYPE_BYTES[dtype]
+    for dimension in shape:
+        needed *= dimension
+    if offsets[1] - offsets[0] != needed:
+        spanned = offsets[1] - offsets[0]
+        raise WeightsError(f"{where}: {dtype} of shape {shape} needs {needed} bytes, its offsets span {spanned}")
+    return Tensor(name, dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)  # bool is no count
+
+
+def _quoted(value: Any) -> str:
+    return ascii(value if not isinstance(value, str) or len(value) <= 120 else value[:117] + "...")[:400]
+
+
+_OTHER_FORMATS: dict[bytes, str] = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes it",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"version ": "a Git LFS pointer instead of the file",
+    b"\x89HDF": "an HDF5 file",
+    b"GGUF": "a GGUF file",
+}
+
+
+def _found(first: bytes, length: int) -> str:
+    other: Optional[str] = next((words for start, words in _OTHER_FORMATS.items() if first.startswith(start)), None)
+    return f"found {other}" if other else f"found one of {length:,}"

@@ -1,0 +1,90 @@
+"""The card: what an examiner keeps of one hand-in of a class, as a JSON object that a child process can hand over.
+
+Beside the report it holds what comparing hand-ins needs and no candidate may see: which rows are wrong.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from grading.report.json_report import failure
+from grading.report.text import failure_text
+
+SCHEMA = "labeltune.card/1"
+"""Version of the JSON object. A card of another version is graded again."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One hand-in, graded or refused."""
+
+    name: str
+    """The name of its folder or archive in the class's folder."""
+    report: Mapping[str, Any]
+    """The report as `grading.report.json_report.as_json` gives it; its `problem` is not null where there was nothing to grade."""
+    text: str
+    """The report for people, without colour."""
+    wrong: Mapping[str, Mapping[str, int]]
+    """Dataset, then label that was predicted, to a number whose bit i is set where row i (from 0) is so and wrongly predicted.
+    A dataset without a readable result is not in it."""
+    adapters: Mapping[str, str]
+    """Dataset to the SHA-256 of its adapter's tensors, where there is a sound file: names, types, shapes and values."""
+    results: Mapping[str, str]
+    """Dataset to the SHA-256 of its predictions, where there is a readable result."""
+    seconds: float
+    """How long grading took, by the clock."""
+
+    @property
+    def points(self) -> float:
+        """Points of the report, 0 to 100."""
+        return float(self.report["points"])
+
+    def measures(self, dataset: str) -> Mapping[str, Any]:
+        """The report's measures of a dataset, empty where it has none."""
+        for each in self.report["datasets"]:
+            if each["dataset"] == dataset:
+                return each["measures"] or {}
+        return {}
+
+
+def to_json(card: Card) -> dict[str, Any]:
+    """The card as a JSON object; bits are written in hexadecimal."""
+    return {
+        "schema": SCHEMA,
+        "name": card.name,
+        "report": dict(card.report),
+        "text": card.text,
+        "wrong": {
+            dataset: {label: f"{bits:x}" for label, bits in rows.items()} for dataset, rows in card.wrong.items()
+        },
+        "adapters": dict(card.adapters),
+        "results": dict(card.results),
+        "seconds": card.seconds,
+    }
+
+
+def from_json(value: Mapping[str, Any]) -> Card:
+    """The card of such an object. Raises KeyError, ValueError or TypeError for anything else."""
+    if value["schema"] != SCHEMA:
+        raise ValueError(f"schema {value['schema']!r}, expected {SCHEMA!r}")
+    return Card(
+        name=value["name"],
+        report=value["report"],
+        text=value["text"],
+        wrong={
+            dataset: {label: int(bits, 16) for label, bits in rows.items()} for dataset, rows in value["wrong"].items()
+        },
+        adapters=value["adapters"],
+        results=value["results"],
+        seconds=value["seconds"],
+    )
+
+
+GONE = ("submission", "it is not there any more", "hand it in again")
+"""Fault, reason and next step of a hand-in that was removed while its class was graded."""
+
+
+def refused(name: str, fault: str, reason: str, next_step: str, seconds: float = 0.0) -> Card:
+    """The card of a hand-in that could not be graded. `fault`: a key of `grading.report.errors.FAULTS`."""
+    report = failure(fault, reason, next_step)
+    return Card(name, report, failure_text(report), wrong={}, adapters={}, results={}, seconds=seconds)

@@ -1,0 +1,158 @@
+"""The output folder of a class: locked by one run, and of one class."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Optional
+
+from grading.classroom import card as cards_on_disk
+from grading.classroom.card import Card
+from grading.classroom.hand_ins import HandIn, fingerprint
+from grading.classroom.sandbox import Limits
+from grading.errors import CouldNotGrade
+from grading.files import digest_files, make_folder, unwritable, write_text
+from grading.grader import Exam
+
+SCHEMA = "labeltune.class/1"
+"""Version of `class.json`."""
+
+
+LOCK, CLASS, WORK = "class.lock", "class.json", "work"
+
+
+def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
+    """The card of an earlier run, if it still holds and the hand-in was graded."""
+    try:
+        value = json.loads((out / "cards" / f"{hand_in.stem}.json").read_bytes())
+        kept = cards_on_disk.from_json(value)
+        mark = value["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    same = kept.name == hand_in.name and mark is not None and mark == fingerprint(hand_in.path)
+    return kept if same and kept.report.get("problem") is None else None
+
+
+def about_class(exam: Exam, limits: Limits) -> dict[str, Any]:
+    """What a class is graded with, the exam's files by their contents. Raises CouldNotGrade where they cannot be read."""
+    opened = exam.open()
+    named = exam.as_json()
+    keys = [exam.answers / key.file_name for key in opened.keys]
+    datasets = [key.dataset for key in opened.keys]
+    named.update(answers=digest_files(keys), datasets=datasets)
+    if exam.base is not None:
+        named["base"] = digest_files([exam.base / "config.json" if exam.base.is_dir() else exam.base])
+    if exam.data is not None:
+        tables = [exam.data / each / f"{each}_{part}.tsv" for each in datasets for part in ("train", "dev")]
+        named["data"] = digest_files(tables)
+    grader = sorted(Path(__file__).resolve().parent.parent.rglob("*.py"))
+    return {"schema": SCHEMA, "exam": named, "grader": digest_files(grader), "limits": asdict(limits)}
+
+
+_WORDS: Mapping[str, str] = {
+    "schema": "another version of class.json",
+    "answers": "other answer keys",
+    "datasets": "other datasets",
+    "base": "another --base",
+    "data": "another --data",
+    "grader": "another version of the grader",
+}
+"""What a difference between two runs is called. Other limits are no difference: who ran into them is graded again."""
+
+
+def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
+    """Writes `class.json`, or holds what it says against this run. Raises CouldNotGrade."""
+    path = out / CLASS
+    if path.exists():
+        try:
+            before = json.loads(path.read_bytes())
+            was, now = (
+                {**each["exam"], "schema": each["schema"], "grader": each["grader"]} for each in (before, about)
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CouldNotGrade(
+                f"{path}: cannot be read as what the class was graded with: {type(error).__name__}. "
+                "Next: grade into another folder with --out"
+            ) from None
+        differing = [words for name, words in _WORDS.items() if was.get(name) != now.get(name)]
+        if differing:
+            raise CouldNotGrade(
+                f"{out}: the class was graded with {', '.join(differing)}. Next: go on with what it was graded with, "
+                "or grade all of it into another folder with --out"
+            )
+    write_text(path, json.dumps(about, indent=2) + "\n")
+
+
+def require_apart(submissions: Path, out: Path) -> None:
+    inside, outside = os.path.realpath(submissions), os.path.realpath(out)
+    try:
+        common = os.path.commonpath([inside, outside])
+    except ValueError:  # two drives of Windows
+        return
+    if common in (inside, outside):
+        raise CouldNotGrade(
+            f"{out}: lies inside the hand-ins' folder {submissions}, or that inside it. "
+            "Next: name a folder apart from it with --out"
+        )
+
+
+@contextmanager
+def locked(out: Path, resume: bool) -> Iterator[None]:
+    """`out` for this process alone. Raises CouldNotGrade where it is another's, or holds anything and is not to go on."""
+    make_folder(out)
+    found = {path.name for path in out.iterdir()} - {LOCK}
+    if found and not resume:
+        raise CouldNotGrade(
+            f"{out}: is not empty. Next: go on with the class that is in it with --resume, or name another folder "
+            "with --out"
+        )
+    if found and CLASS not in found:
+        raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to go on with. Next: name its folder with --out")
+    lock = out / LOCK
+    _take(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _take(lock: Path) -> None:
+    for _ in range(2):
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            if not _is_stale(lock):
+                raise CouldNotGrade(
+                    f"{lock}: another run grades into this folder. Next: wait for it; if there is none, remove the file"
+                ) from None
+            lock.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(lock, error) from None
+        else:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+            return
+    raise CouldNotGrade(f"{lock}: another run has just started in this folder. Next: wait for it")
+
+
+def _is_stale(lock: Path) -> bool:
+    """Whether the process that the lock names is gone. Our own number is a former one's: containers start at 1 again."""
+    try:
+        number = int(lock.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    if number == os.getpid():
+        return True
+    if os.name != "posix":  # there a signal 0 is Ctrl-C
+        return False
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False

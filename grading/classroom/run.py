@@ -1,0 +1,214 @@
+"""The classroom: every hand-in of one folder graded, several at once, each in a child process of its own.
+
+    python -m grading.score --submissions DIR --answers DIR --out OUT [--jobs N] [--resume]
+
+A hand-in is a folder or an archive directly in the submissions' folder. Every entry there gets a card but those that begin
+with a dot, which are not looked at: what is neither folder nor archive (a `.7z`, a link, a named pipe) is refused with 0
+points, so that nobody is missing. What is in OUT afterwards:
+
+    class.csv, index.html    the class, for the examiner: points, measures, and who resembles whom
+    reports/STEM.json, .txt  one hand-in's report, which a candidate may be shown: of a mistake of the examiner's it says
+                             no more than that
+    cards/STEM.json          what the examiner keeps of it, which rows are wrong included: not for candidates
+    errors/STEM.txt          what the grader wrote when it was the grader that failed
+    class.json               what the class was graded with
+
+STEM is the hand-in's name where that is a plain file name, see `stems`. A card that exists is whole, so a run may be ended
+at any time and go on with `--resume`. That grades what has no card yet, what could not be graded, and what has changed:
+names, kinds, sizes and times are compared, not contents.
+"""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from grading.classroom import card as cards_on_disk
+from grading.classroom import leaderboard, similarity
+from grading.classroom.card import Card, refused
+from grading.classroom.hand_ins import HandIn, fingerprint, hand_ins, refusal_of
+from grading.classroom.leaderboard_html import as_html
+from grading.classroom.output_folder import WORK, about_class, kept_card, locked, require_apart, require_same
+from grading.classroom.sandbox import Child, Limits, start
+from grading.files import make_folder, remove_folder, shown, write_text
+from grading.grader import Exam
+from grading.report.json_report import failure
+from grading.report.text import failure_text
+
+_TICK = 0.005  # seconds between two looks at the children: under 1 % of a core, and short beside a child's 0.1 s
+
+
+def grade_class(
+    exam: Exam,
+    submissions: Path,
+    out: Path,
+    *,
+    jobs: int,
+    resume: bool,
+    say: Callable[[str], None],
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+) -> list[Card]:
+    """Grades every hand-in in `submissions` into the folder `out`; the cards in the order of the names.
+
+    `jobs`: children at once, at least 1. `resume`: go on with what `out` holds. `say` is given a plain line for each
+    hand-in that is done. Raises CouldNotGrade for a mistake of the examiner's, and KeyboardInterrupt after Ctrl-C or
+    SIGTERM: then what is finished is kept, and the table and the page are made of it."""
+    require_apart(submissions, out)
+    about = about_class(exam, limits)
+    found = list(hand_ins(submissions))
+    with locked(out, resume):
+        require_same(out, about, resume)
+        remove_folder(out / WORK)  # a child of a run that was killed may still write into it
+        for folder in ("cards", "reports", "errors", WORK):
+            make_folder(out / folder)
+        run = _Run(exam, out, limits, found, say)
+        try:
+            with _stoppable() as stopped:
+                try:
+                    run.grade(jobs, stopped)
+                finally:
+                    run.end_children()
+        finally:
+            remove_folder(out / WORK)
+        cards = [run.done[each.name] for each in found if each.name in run.done]
+        write_text(out / "class.csv", leaderboard.as_csv(cards))
+        named = {each.name: each.stem for each in found}
+        write_text(out / "index.html", as_html(cards, similarity.find(cards), reports=named))
+        if stopped.is_set():
+            say(f"interrupted: {len(cards)} of {len(found)} hand-ins are graded and kept in {shown(out)}")
+            say("next: the same command with --resume")
+            raise KeyboardInterrupt
+    say(f"{len(cards)} hand-ins: {shown(out / 'index.html')}")
+    return cards
+
+
+class _Run:
+    """One run over a class."""
+
+    def __init__(
+        self, exam: Exam, out: Path, limits: Limits, hand_ins: Sequence[HandIn], say: Callable[[str], None]
+    ) -> None:
+        self.done: dict[str, Card] = {}
+        """The cards by name."""
+        self._exam = exam
+        self._out = out
+        self._limits = limits
+        self._hand_ins = hand_ins
+        self._say = say
+        self._running: dict[Child, tuple[HandIn, Optional[str]]] = {}
+
+    def grade(self, jobs: int, stopped: threading.Event) -> None:
+        """Grades what is to be graded, `jobs` at once, until all is done or `stopped` is set."""
+        waiting = list(self._to_grade())[::-1]
+        while (waiting or self._running) and not stopped.is_set():
+            while waiting and len(self._running) < jobs:
+                self._start(waiting.pop())
+            if not self._collect():
+                time.sleep(_TICK)
+
+    def end_children(self) -> None:
+        """Ends all that still run."""
+        for child in self._running:
+            child.end()
+        self._running.clear()
+
+    def _to_grade(self) -> Iterator[HandIn]:
+        for hand_in in self._hand_ins:
+            kept = kept_card(self._out, hand_in)
+            if kept is None:
+                yield hand_in
+            else:
+                self.done[hand_in.name] = kept
+        if self.done:
+            self._say(f"{len(self.done)} of {len(self._hand_ins)} hand-ins were graded before and have not changed")
+
+    def _start(self, hand_in: HandIn) -> None:
+        refusal = refusal_of(hand_in.path)
+        if refusal is not None:
+            self._finish(hand_in, refused(hand_in.name, *refusal), None)
+            return
+        work = self._out / WORK / hand_in.stem
+        make_folder(work)
+        mark = fingerprint(hand_in.path)
+        try:
+            child = start(hand_in.path, hand_in.name, self._exam, self._limits, work)
+        except OSError as error:
+            step = "the examiner lowers --jobs or ends other programs, and grades again with --resume"
+            reason = f"no process could be started: {error.strerror or type(error).__name__}"
+            self._finish(hand_in, refused(hand_in.name, "examiner", reason, step), mark)
+            return
+        self._running[child] = (hand_in, mark)
+
+    def _collect(self) -> bool:
+        """Takes the cards of children that have ended; whether there was any."""
+        ended = [(child, made) for child in self._running for made in [child.card()] if made is not None]
+        for child, made in ended:
+            hand_in, mark = self._running.pop(child)
+            errors = child.errors()
+            if errors:
+                write_text(self._out / "errors" / f"{hand_in.stem}.txt", errors)
+            else:
+                (self._out / "errors" / f"{hand_in.stem}.txt").unlink(missing_ok=True)
+            self._finish(hand_in, made, mark)
+            remove_folder(child.work)
+        return bool(ended)
+
+    def _finish(self, hand_in: HandIn, made: Card, mark: Optional[str]) -> None:
+        reports = self._out / "reports"
+        report, text = _for_candidates(made)
+        write_text(reports / f"{hand_in.stem}.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_text(reports / f"{hand_in.stem}.txt", text)
+        kept = {**cards_on_disk.to_json(made), "fingerprint": mark}
+        write_text(self._out / "cards" / f"{hand_in.stem}.json", json.dumps(kept, allow_nan=False) + "\n")
+        self.done[hand_in.name] = made
+        width = len(str(len(self._hand_ins)))
+        self._say(f"[{len(self.done):>{width}}/{len(self._hand_ins)}] {hand_in.name!a}: {_verdict(made)}")
+
+
+def _for_candidates(made: Card) -> tuple[Mapping[str, Any], str]:
+    """The report and its text without what went wrong on the examiner's side: that is full of the examiner's paths."""
+    problem = made.report["problem"]
+    if problem is None or problem["fault"] != "examiner":
+        return made.report, made.text
+    report = failure(
+        "examiner",
+        "it could not be graded, for a reason that does not lie in the hand-in",
+        "the examiner mends that and grades again; there is nothing to hand in anew",
+    )
+    return report, failure_text(report)
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, once; the second one is as outside.
+
+    An exception from a signal could come between a child's start and the note of it."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
+
+    def stop(number: int, _: object) -> None:
+        stopped.set()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _verdict(made: Card) -> str:
+    problem = made.report["problem"]
+    if problem:
+        return f"not graded ({problem['fault']}): {problem['reason']}"
+    return f"{math.floor(made.points * 100 + 1e-6) / 100:g} points"

@@ -1,0 +1,184 @@
+"""The sandbox: a child process with limits that grades one hand-in."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from grading.classroom import card
+from grading.classroom.card import Card, refused
+from grading.errors import TELL_US
+from grading.grader import Exam
+
+if TYPE_CHECKING:
+    import subprocess
+
+CARD_LIMIT = 32 << 20
+"""Most bytes of a card that the parent reads; one of two datasets with 150 rows has about 10 kB."""
+
+
+ERRORS_KEPT = 16 << 10
+"""Bytes of a child's error stream that are kept, from its end."""
+
+
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+_BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.classroom.worker import main; main()"
+# Appended, so that no file of the checkout can stand in for a module of Python's.
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use. An ordinary hand-in needs 0.2 s and 40 MB.
+
+    There is no limit on processes (`RLIMIT_NPROC`): it counts all that the user runs, not the child's, and a child, which
+    runs nothing of a submission, starts none."""
+
+    seconds: float = 60.0
+    """By the clock; the parent ends a child that takes longer."""
+    cpu_seconds: int = 60
+    """Of CPU; ends a child whose parent is gone, too."""
+    address_space: int = 2 << 30
+    """Bytes of memory that a child may ask for."""
+    file_bytes: int = 5 << 28
+    """Largest file that it may write, 1.25 GiB: the largest adapter, unpacked from its archive, and no more."""
+    open_files: int = 64
+    """Files that it may have open at once."""
+
+
+def start(path: Path, name: str, exam: Exam, limits: Limits, work: Path) -> "Child":
+    """Starts grading the hand-in at `path`. `work`: an empty folder for it alone; whoever made it removes it.
+
+    Raises OSError where no process can be started."""
+    import subprocess  # only the parent needs it
+
+    request = {
+        "exam": exam.as_json(),
+        "path": str(path),
+        "name": name,
+        "scratch": str(work),
+        "limits": asdict(limits),
+    }
+    (work / "request.json").write_text(json.dumps(request), encoding="ascii")
+    command = [sys.executable, "-I", "-S", "-B", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _BOOT, str(_CHECKOUT)]
+    with (
+        (work / "request.json").open("rb") as asked,
+        (work / "card.json").open("wb") as answer,
+        (work / "errors.txt").open("wb") as errors,
+    ):
+        process = subprocess.Popen(
+            command,
+            stdin=asked,
+            stdout=answer,
+            stderr=errors,
+            start_new_session=True,  # the terminal's Ctrl-C is the parent's; the group is what the parent ends
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+        )
+    return Child(name, work, process, limits)
+
+
+class Child:
+    """A running child, as its parent sees it."""
+
+    def __init__(self, name: str, work: Path, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
+        self.name = name
+        """The hand-in's name in its class."""
+        self.work = work
+        """The folder that it works in."""
+        self._process = process
+        self._limits = limits
+        self._started = time.monotonic()
+
+    def card(self) -> Optional[Card]:
+        """The card, once the child has ended or is over its time, which ends it; None while it runs."""
+        status = self._process.poll()
+        if status is None and time.monotonic() - self._started <= self._limits.seconds:
+            return None
+        if status is None:
+            self.end()
+            return self._refused(
+                "submission",
+                f"grading it takes longer than {self._limits.seconds:g} seconds",
+                "hand in the files that the exam asks for, in their usual size",
+            )
+        if status < 0:
+            return self._refused(*_of_signal(-status, self._limits))
+        if status > 0:
+            return self._refused("grader", f"the grading process failed with exit code {status}", TELL_US)
+        try:
+            return self._written()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            return self._refused("grader", f"the grading process left no sound card: {type(error).__name__}", TELL_US)
+
+    def end(self) -> None:
+        """Ends the child, whatever it does, and waits for that."""
+        if self._process.poll() is None:  # until it is waited for, its number is nobody else's
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            self._process.wait()
+
+    def errors(self) -> str:
+        """The end of what it wrote to its error stream."""
+        with (self.work / "errors.txt").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - ERRORS_KEPT))
+            return file.read(ERRORS_KEPT).decode("utf-8", "backslashreplace")
+
+    def _written(self) -> Card:
+        path = self.work / "card.json"
+        if path.stat().st_size > CARD_LIMIT:
+            raise ValueError(f"a card of more than {CARD_LIMIT:,} bytes")
+        found = card.from_json(json.loads(path.read_bytes()))
+        if found.name != self.name or not 0 <= found.points <= 100 or "problem" not in found.report:
+            raise ValueError("a card of something else")
+        return found
+
+    def _refused(self, fault: str, reason: str, next_step: str) -> Card:
+        return refused(self.name, fault, reason, next_step, time.monotonic() - self._started)
+
+
+def limit_this_process(limits: Limits) -> None:
+    """Sets what the kernel can hold this process to; a limit that the system does not know is left out."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for name, most in (
+        ("RLIMIT_CORE", 0),  # a core file would hold the answer keys
+        ("RLIMIT_CPU", limits.cpu_seconds),
+        ("RLIMIT_AS", limits.address_space),
+        ("RLIMIT_FSIZE", limits.file_bytes),
+        ("RLIMIT_NOFILE", limits.open_files),
+    ):
+        kind = getattr(resource, name, None)
+        if kind is None:
+            continue
+        _, hard = resource.getrlimit(kind)
+        ceiling = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(kind, (ceiling, hard))  # the hard one stays: at it SIGKILL would hide SIGXCPU
+        except (ValueError, OSError):  # macOS refuses some values
+            continue
+
+
+def _of_signal(number: int, limits: Limits) -> tuple[str, str, str]:
+    """Fault, reason and next step where a signal ended a child."""
+    if number == getattr(signal, "SIGXCPU", None):
+        return (
+            "submission",
+            f"grading it takes more than {limits.cpu_seconds:,} seconds of CPU",
+            "hand in the files that the exam asks for, in their usual size",
+        )
+    if number == getattr(signal, "SIGKILL", None):
+        return (
+            "examiner",
+            "the grading process was killed, as systems do that run out of memory",
+            "the examiner lowers --jobs or ends other programs, and grades again with --resume",
+        )
+    return "grader", f"the grading process died of signal {number}", TELL_US

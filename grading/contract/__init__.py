@@ -1,0 +1,52 @@
+"""The contract: what a submission looks like on disk, said once for the runner that writes and the grader that reads.
+
+Paths, record shapes, the label rule, the result file, strict JSON and the metrics live here and nowhere else. Standard
+library only, Python 3.9: `runner` imports this one package of `grading`, and `grading` imports nothing of `runner`.
+"""
+
+from grading.contract.metrics import Measures, measure, wilson_interval
+from grading.contract.paths import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    ANSWER_FOLDER,
+    adapter_folder,
+    dataset_of_answer,
+    dev_path,
+    is_dataset_name,
+    result_path,
+    result_paths,
+    train_path,
+)
+from grading.contract.records import DEV_KEYS, LABELS, TRAIN_KEYS, format_records, is_label, label_set, record_problem
+from grading.contract.results import INDEXED, PREDICTED_ROWS, format_result, parse_result
+from grading.contract.strict_json import JSON_DEPTH, ContractError, parse_json
+
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_WEIGHTS",
+    "ANSWER_FOLDER",
+    "DEV_KEYS",
+    "INDEXED",
+    "JSON_DEPTH",
+    "LABELS",
+    "PREDICTED_ROWS",
+    "TRAIN_KEYS",
+    "ContractError",
+    "Measures",
+    "adapter_folder",
+    "dataset_of_answer",
+    "dev_path",
+    "format_records",
+    "format_result",
+    "is_dataset_name",
+    "is_label",
+    "label_set",
+    "measure",
+    "parse_json",
+    "parse_result",
+    "record_problem",
+    "result_path",
+    "result_paths",
+    "train_path",
+    "wilson_interval",
+]

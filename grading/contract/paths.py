@@ -1,0 +1,65 @@
+"""Paths: where the files of a submission lie, and which dataset a file name means."""
+
+import re
+from typing import Optional
+
+ANSWER_FOLDER = "data/questionBAnswer"
+"""Where the answer keys lie, below the grader's own folder."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?:_[A-Za-z0-9.-]*[A-Za-z.-][A-Za-z0-9.-]*)*")
+_ANSWER_FILE = re.compile(r"result_(?P<dataset>.+?)(?:_\d+)?\.txt")
+
+
+# Paths, relative to a workspace or a submission, always with forward slashes.
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether `name` can name a dataset: it becomes part of file names, and `_46` at its end would be a key's suffix."""
+    return len(name) <= 64 and bool(_DATASET.fullmatch(name))
+
+
+def train_path(dataset: str) -> str:
+    """The training records: a JSON array of objects with `TRAIN_KEYS`."""
+    return f"pre_data/{dataset}/{dataset}_train.json"
+
+
+def dev_path(dataset: str) -> str:
+    """The records to predict: a JSON array of objects with `DEV_KEYS`."""
+    return f"pre_data/{dataset}/{dataset}_dev.json"
+
+
+def adapter_folder(dataset: str) -> str:
+    """The folder of the LoRA adapter: `ADAPTER_WEIGHTS` and `ADAPTER_CONFIG`, as PEFT saves them."""
+    return f"saved_model/{dataset}"
+
+
+def result_path(dataset: str) -> str:
+    """The predictions, one label a line, line *i* for dev row *i*."""
+    return f"result/result_{dataset}.txt"
+
+
+def result_paths(dataset: str) -> tuple[str, ...]:
+    """Where a result file may lie, best first: the exam's own text also speaks of the workspace's root."""
+    return (result_path(dataset), f"result_{dataset}.txt")
+
+
+def dataset_of_answer(file_name: str) -> Optional[str]:
+    """The dataset that an answer key's file name means (`result_QQP_46.txt` → `QQP`), None for any other file."""
+    match = _ANSWER_FILE.fullmatch(file_name)
+    return match.group("dataset") if match and is_dataset_name(match.group("dataset")) else None
+
+
+# Labels.
+
+
+# Records.
+
+
+# Results.
+
+
+# Strict JSON.

@@ -1,0 +1,65 @@
+"""Records and labels: the shape of `pre_data`, said once for the runner that writes and the grader that reads."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Optional
+
+from grading.contract.strict_json import kind_of
+
+TRAIN_KEYS = ("instruction", "input", "output")
+"""Keys of a training record, in the order they are written."""
+
+
+DEV_KEYS = ("instruction", "input")
+"""Keys of a dev record: the same without the answer."""
+
+
+LABELS = ("0", "1")
+"""The exam's labels. A key that uses other labels brings its own set, see `label_set`."""
+
+
+_LABEL = re.compile(r"[!-~]{1,32}")
+
+
+def is_label(text: str) -> bool:
+    """Whether `text` can be a label: 1 to 32 visible ASCII characters, so that it fits a line and looks like itself."""
+    return bool(_LABEL.fullmatch(text))
+
+
+def label_set(answers: Iterable[str]) -> tuple[str, ...]:
+    """The labels that a key admits: the exam's `LABELS` if it uses no others, else its own, sorted."""
+    used = set(answers)
+    return LABELS if used <= set(LABELS) else tuple(sorted(used))
+
+
+def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> Optional[str]:
+    """What is wrong with one record, in words, or None. `keys` is `TRAIN_KEYS` or `DEV_KEYS`."""
+    if not isinstance(record, dict):
+        return f"expected an object, found {kind_of(record)}"
+    missing = [key for key in keys if key not in record]
+    if missing:
+        return f"key {missing[0]!r} is missing"
+    extra = [key for key in record if key not in keys]
+    if extra:
+        return f"key {extra[0][:40]!a} is not part of the record"
+    for key in keys:
+        if not isinstance(record[key], str):
+            return f"{key!r} is {kind_of(record[key])}, expected a string"
+    if not record["instruction"].strip():
+        return "'instruction' is empty"
+    if "output" in keys and record["output"] not in labels:
+        return f"'output' is {record['output'][:40]!a}, expected one of {', '.join(labels)}"
+    return None
+
+
+def format_records(records: Iterable[dict[str, str]]) -> Iterator[bytes]:
+    """The records as the contract's JSON, piece by piece: a UTF-8 array, one record a line so that people and `diff` can
+    read it.
+
+    Raises UnicodeEncodeError for a bare surrogate, which no reader would accept."""
+    before = "[\n"
+    for record in records:
+        yield (before + json.dumps(record, ensure_ascii=False, allow_nan=False)).encode("utf-8")
+        before = ",\n"
+    yield b"\n]\n" if before != "[\n" else b"[]\n"

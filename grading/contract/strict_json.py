@@ -1,0 +1,101 @@
+"""Strict JSON: what every JSON file of a submission must be."""
+
+import json
+import re
+from typing import Any
+
+JSON_DEPTH = 32
+"""Deepest nesting accepted in any JSON file of a submission; PEFT's own configuration needs 3."""
+
+
+class ContractError(ValueError):
+    """Bytes that break the contract. The message says what was expected and what was found; the caller knows the file."""
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of strict JSON: UTF-8, no repeated key, no NaN or Infinity, no bare surrogate, at most `JSON_DEPTH` deep.
+
+    Raises ContractError with the place (line and column where the parser knows it) and what was found."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContractError(
+            f"expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
+        ) from None
+    if text.startswith("\ufeff"):
+        raise ContractError("starts with a byte order mark; save it as UTF-8 without one")
+    _require_shallow(text)
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_real
+        )
+    except json.JSONDecodeError as error:  # its words and its column differ from one Python to the next
+        raise ContractError(f"line {error.lineno} cannot be read as JSON") from None
+    _check_value(value)
+    return value
+
+
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+# A string that is not closed runs to the end: were it no match, each quote in it would be tried as a beginning.
+
+
+def _require_shallow(text: str) -> None:
+    """Raises ContractError for text nested too deep, before a parser that would call itself that often."""
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth > JSON_DEPTH:
+                raise ContractError(f"nested deeper than {JSON_DEPTH} levels")
+        elif match[0] in "]}":
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ContractError(f"key {key[:40]!a} is repeated in one object")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ContractError(f"{name} is no JSON value")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 40:  # int() is quadratic in the digits, and newer Pythons refuse 4,300 of them with another error
+        raise ContractError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    if len(digits) > 400 or float(digits) in (float("inf"), float("-inf")):
+        raise ContractError(f"a number out of range: {digits[:40]}")
+    return float(digits)
+
+
+def _check_value(value: Any) -> None:
+    """Raises ContractError for a string with a bare surrogate anywhere in a value."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ContractError(f"a string holds a bare surrogate: {value[:40]!a}") from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_value(key)
+            _check_value(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item)
+
+
+def kind_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = ((dict, "an object"), (list, "an array"), (str, "a string"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "a number")

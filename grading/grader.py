@@ -1,0 +1,83 @@
+"""The exam: what the examiner brings, and every check of the rubric made with it on one submission."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Optional
+
+from grading import rubric
+from grading.audit.provenance import advise
+from grading.checks.adapter import check_adapter
+from grading.checks.answer_key import AnswerKey, read_keys
+from grading.checks.base_shapes import BaseShapes, read_base_shapes
+from grading.checks.predictions import check_predictions
+from grading.checks.records import check_records
+from grading.grade import DatasetGrade, PartGrade, Report
+from grading.submission.folder import Submission
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The examiner's side, by name: files are read when it is opened, in whatever process that is."""
+
+    answers: Path
+    """Folder of the answer keys."""
+    datasets: Optional[tuple[str, ...]] = None
+    """Datasets to grade; None: those that have a key."""
+    base: Optional[Path] = None
+    """Folder or `config.json` of the base model, whose shapes the adapters must have; None: they are not compared."""
+    data: Optional[Path] = None
+    """Folder of the exam's TSV files, which the records are set beside; None: they are not."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The exam for another process."""
+        return {
+            "answers": str(self.answers),
+            "datasets": self.datasets,
+            "base": None if self.base is None else str(self.base),
+            "data": None if self.data is None else str(self.data),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Exam":
+        """The exam of such an object."""
+        return cls(
+            answers=Path(value["answers"]),
+            datasets=None if value["datasets"] is None else tuple(value["datasets"]),
+            base=None if value["base"] is None else Path(value["base"]),
+            data=None if value["data"] is None else Path(value["data"]),
+        )
+
+    def open(self) -> "OpenExam":
+        """Reads what it names. Raises CouldNotGrade."""
+        keys = read_keys(self.answers, self.datasets)
+        return OpenExam(tuple(keys), None if self.base is None else read_base_shapes(self.base), self.data)
+
+
+@dataclass(frozen=True)
+class OpenExam:
+    """An exam whose files have been read."""
+
+    keys: tuple[AnswerKey, ...]
+    """At least one; each names a dataset and counts as much as any other."""
+    base: Optional[BaseShapes] = None
+    """Shapes of the base model, where the examiner gave one."""
+    data: Optional[Path] = None
+    """Folder of the exam's TSV files, where the examiner gave one."""
+
+    def grade(self, submission: Submission) -> Report:
+        """The report of a submission. Raises CouldNotGrade where one of the exam's tables cannot be read."""
+        weight = Fraction(1, len(self.keys))
+        grades = tuple(self._grade_dataset(submission, key, weight) for key in self.keys)
+        return Report(grades, tuple(found for key in self.keys for found in advise(submission, key, self.data)))
+
+    def _grade_dataset(self, submission: Submission, key: AnswerKey, weight: Fraction) -> DatasetGrade:
+        accuracy, measures = check_predictions(submission, key)
+        verdicts = {
+            rubric.PRE_DATA: check_records(submission, key),
+            rubric.SAVED_MODEL: check_adapter(submission, key.dataset, self.base),
+            rubric.RESULT: accuracy,
+        }
+        parts = tuple(PartGrade(key.dataset, part, weight, tuple(verdicts[part])) for part in rubric.parts())
+        return DatasetGrade(key, parts, measures)

@@ -1,0 +1,84 @@
+"""The report as JSON. `docs/grading.md` says what each key means.
+
+Where grading failed there is a report too: it says whose fault that was.
+"""
+
+from typing import Any
+
+from grading.grade import DatasetGrade, PartGrade, Report, points_text
+from grading.rubric import MAX_POINTS, Check, Verdict
+
+SCHEMA = "labeltune.grade/1"
+"""Version of the JSON object: a new key leaves it as it is, one that goes or changes its meaning raises it."""
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report as a JSON object. Shares (accuracy, interval, majority) are 0 to 1; `measures` may be null."""
+    return {
+        "schema": SCHEMA,
+        "points": float(report.points),
+        "max_points": float(MAX_POINTS),
+        "problem": None,
+        "parts": [_part_json(part) for dataset in report.datasets for part in dataset.parts],
+        "datasets": [_dataset_json(dataset) for dataset in report.datasets],
+        "advice": [
+            {"dataset": found.dataset, "check": found.check, "state": found.state, "reason": found.reason}
+            for found in report.advice
+        ],
+    }
+
+
+def failure(fault: str, reason: str, next_step: str) -> dict[str, Any]:
+    """The JSON object where nothing could be graded. `fault`: a key of `FAULTS`."""
+    problem = {"fault": fault, "reason": reason, "next_step": next_step}
+    return {
+        "schema": SCHEMA,
+        "points": 0.0,
+        "max_points": float(MAX_POINTS),
+        "problem": problem,
+        "parts": [],
+        "datasets": [],
+        "advice": [],
+    }
+
+
+def _part_json(part: PartGrade) -> dict[str, Any]:
+    checks = []
+    for check, verdict in part.rows():
+        most = check.points * part.weight
+        checks.append({"check": check.name, "points": float(most * verdict.share), "max_points": float(most)})
+    return {
+        "dataset": part.dataset,
+        "part": part.part,
+        "points": float(part.points),
+        "max_points": float(part.max_points),
+        "reasons": [_reason(part, check, verdict) for check, verdict in part.rows()],
+        "checks": checks,
+    }
+
+
+def _reason(part: PartGrade, check: Check, verdict: Verdict) -> str:
+    most = check.points * part.weight
+    step = f". Next: {verdict.next_step}" if verdict.next_step else ""
+    return f"{check.name} {points_text(most * verdict.share)}/{points_text(most)}: {verdict.reason}{step}"
+
+
+def _dataset_json(grade: DatasetGrade) -> dict[str, Any]:
+    measures = grade.measures
+    return {
+        "dataset": grade.key.dataset,
+        "answer_key": grade.key.file_name,
+        "labels": list(grade.key.labels),
+        "rows": len(grade.key.answers),
+        "measures": None
+        if measures is None
+        else {
+            "correct": measures.correct,
+            "accuracy": measures.accuracy,
+            "interval": list(measures.interval),
+            "mcc": measures.mcc,
+            "f1": measures.f1,
+            "majority": measures.majority,
+            "confusion": [list(row) for row in measures.confusion],
+        },
+    }

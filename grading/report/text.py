@@ -1,0 +1,84 @@
+"""The report: a grade, as text for people, as a JSON object for programs and as Gradescope's `results.json`.
+
+`docs/grading.md` says what each key means. Where grading failed there is a report too: it says whose fault that was.
+Points are fractions until they are written, so that nothing is lost to rounding and the parts add up. The text rounds
+down to hundredths: it never shows more than was earned. Nothing in a report depends on the machine or the time.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grading.contract.metrics import Measures
+from grading.errors import FAULTS
+from grading.grade import Report, points_text
+from grading.rubric import MAX_POINTS
+
+_MOST_LABELS = 8  # whose confusion matrix a terminal still shows
+
+_COLOURS = {"good": "\x1b[32m", "bad": "\x1b[31m", "title": "\x1b[1m"}
+_PLAIN = "\x1b[0m"
+
+
+def failure_text(report: Mapping[str, Any]) -> str:
+    """A report whose `problem` is not null, for people."""
+    problem = report["problem"]
+    return f"not graded, {FAULTS[problem['fault']]}: {problem['reason']}\n  next: {problem['next_step']}\n"
+
+
+def as_text(report: Report, colour: bool = False) -> str:
+    """The report for people, ending with the line `points: P / 100`."""
+    paint = _paint if colour else _no_paint
+    lines: list[str] = []
+    for dataset in report.datasets:
+        share = f" (counts 1/{len(report.datasets)})" if len(report.datasets) > 1 else ""
+        lines.append(paint("title", f"{dataset.key.dataset}{share}, answer key {dataset.key.file_name}"))
+        for part in dataset.parts:
+            lines.append(
+                paint("title", f"  {part.part:<24}{points_text(part.points):>7} / {points_text(part.max_points)}")
+            )
+            for check, verdict in part.rows():
+                most = check.points * part.weight
+                tone = "good" if verdict.share == 1 else "bad"
+                amount = paint(tone, f"{points_text(most * verdict.share):>7} / {points_text(most):<6}")
+                lines.append(f"    {check.name:<22}{amount} {verdict.reason}")
+                if verdict.next_step:
+                    lines.append(f"{'':<43}next: {verdict.next_step}")
+        if dataset.measures:
+            lines.append(f"  {_measures_text(dataset.measures)}")
+            lines += _confusion_lines(dataset.key.labels, dataset.measures)
+        lines.append("")
+    if report.advice:
+        lines.append(paint("title", "for the examiner to look at, no points"))
+        lines += [f"  {found.dataset} {found.check}: {found.state}: {found.reason}" for found in report.advice]
+        lines.append("")
+    lines.append(paint("title", f"points: {points_text(report.points)} / {MAX_POINTS}"))
+    return "\n".join(lines) + "\n"
+
+
+def _measures_text(measures: Measures) -> str:
+    low, high = measures.interval
+    return (
+        f"accuracy {measures.correct}/{measures.rows} = {100 * measures.accuracy:.1f} % "
+        f"(95 % interval {100 * low:.1f}-{100 * high:.1f} %), MCC {measures.mcc:.2f}, F1 {measures.f1:.2f}; "
+        f"majority class would give {100 * measures.majority:.1f} %"
+    )
+
+
+def _confusion_lines(labels: Sequence[str], measures: Measures) -> list[str]:
+    if len(labels) > _MOST_LABELS:
+        return []
+    wide = max(8, *(len(label) + 2 for label in labels))
+    heads = "".join(f"{label:>{wide}}" for label in labels)
+    lines = [f"    {'answer, predicted as':<20}{heads}{'no label':>{max(wide, 10)}}"]
+    for label, row in zip(labels, measures.confusion):
+        counts = "".join(f"{count:>{wide},}" for count in row[:-1])
+        lines.append(f"    {label:>18}  {counts}{row[-1]:>{max(wide, 10)},}")
+    return lines
+
+
+def _paint(tone: str, text: str) -> str:
+    return f"{_COLOURS[tone]}{text}{_PLAIN}"
+
+
+def _no_paint(tone: str, text: str) -> str:
+    return text

@@ -1,0 +1,52 @@
+"""The hand-in: what somebody gave, a folder or an archive, opened as a submission.
+
+People hand in the folder that holds `pre_data`, `saved_model` and `result`, or a folder around it: where the top holds none
+of the exam's names and exactly one folder, that folder is the submission.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Optional
+
+from grading.archives.unpack import is_archive, unpack
+from grading.errors import CouldNotGrade, FileProblem
+from grading.submission.folder import Submission
+
+_PARTS = ("pre_data", "saved_model", "result")
+
+_LITTER = ("__MACOSX", ".DS_Store")
+"""What archives carry without anybody having put it there."""
+
+
+@contextmanager
+def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
+    """The submission in the folder or archive at `path`; an archive is unpacked below `scratch` and removed again.
+
+    Raises CouldNotGrade where nothing is at `path`, FileProblem where an archive is not taken or a folder not listed."""
+    try:
+        packed = path.is_file() and is_archive(path.name)
+    except OSError as error:  # a name of 300 characters, say
+        raise CouldNotGrade(f"{path}: {error.strerror}. Next: correct --submission") from None
+    if not packed:
+        yield Submission(_root(path))
+        return
+    with tempfile.TemporaryDirectory(prefix="handin-", dir=scratch) as folder:
+        unpack(path, Path(folder))
+        yield Submission(_root(Path(folder)))
+
+
+def _root(folder: Path) -> Path:
+    if not folder.is_dir():
+        return folder  # Submission says what is wrong
+    try:
+        names = [entry.name for entry in folder.iterdir() if entry.name not in _LITTER]
+    except OSError as error:
+        raise FileProblem(
+            f"the folder cannot be listed: {error.strerror}", "make its files and folders readable"
+        ) from None
+    if len(names) != 1 or any(name in _PARTS or name.startswith("result_") for name in names):
+        return folder
+    inner = folder / names[0]
+    return inner if inner.is_dir() and not inner.is_symlink() else folder

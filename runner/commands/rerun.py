@@ -1,0 +1,80 @@
+"""The rerun: rows predicted again with somebody's adapter, for the grader's `--rerun`.
+
+    python -m runner.commands.rerun RECIPE... --workspace DIR
+
+DIR holds `saved_model/{dataset}` and `pre_data/{dataset}/{dataset}_dev.json` for each recipe's dataset. Every recipe gives
+one JSON line: `{"dataset": …, "labels": […]}`, or `{"dataset": …, "problem": …}` where its rows cannot be predicted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from grading import contract
+from runner.errors import UserError, without_secrets
+from runner.recipe.loader import is_override, load_recipes
+from runner.recipe.schema import Recipe
+from runner.system import offline
+from runner.workspace.paths import Workspace
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command; the exit code, 2 where a recipe is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runner.commands.rerun", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("arguments", nargs="+", metavar="RECIPE|key.sub=value")
+    parser.add_argument("--workspace", type=Path, required=True, metavar="DIR")
+    options = parser.parse_intermixed_args(arguments)
+    recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
+    try:
+        loaded = load_recipes(recipes, [argument for argument in options.arguments if is_override(argument)])
+    except UserError as error:
+        print(without_secrets(str(error)), file=sys.stderr)
+        return 2
+    if any(one.recipe.offline for one in loaded):
+        offline.block_network()
+    for one in loaded:
+        found: dict[str, Any] = {"dataset": one.recipe.task.name}
+        try:
+            found["labels"] = _labels(one.recipe, Workspace(options.workspace, one.recipe.task.name))
+        except (UserError, OSError, contract.ContractError) as error:
+            found["problem"] = " ".join(without_secrets(str(error)).split())
+        print(json.dumps(found), flush=True)
+    return 0
+
+
+def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
+    import torch
+
+    from runner.distributed.accelerator import connect
+    from runner.model.adapter import saved_adapter
+    from runner.model.base import Bases
+    from runner.prediction.decoders import DECODERS
+    from runner.prediction.predict import check_prompt
+    from runner.scoring.prompt import prompt_of
+    from runner.scoring.proof import prove_head, subject_of
+    from runner.scoring.scorer import LabelScorer
+
+    base = Bases(Path()).load(recipe, connect().device)
+    prompt = prompt_of(recipe, base)
+    folder = workspace.at(workspace.adapter)
+    if (folder / "prompt.json").exists():
+        check_prompt(prompt, folder)
+    rows = prompt.encode(contract.parse_json(workspace.at(workspace.dev).read_bytes()), "dev")
+    with saved_adapter(base, folder), torch.no_grad():
+        scorer = LabelScorer(base.model, prompt.label_ids).eval()
+        subject = subject_of(scorer, prompt)
+        prove_head(subject, rows.suffixes[:1])
+        decode = DECODERS[type(recipe.decoding)]
+        answers = decode(recipe.decoding, subject, rows.suffixes, 0, lambda text: print(text, file=sys.stderr))
+        return [answer.label for answer in answers]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The records on disk: what prepare leaves for the other stages, written and read one at a time.
+
+All of QQP for training is some hundred megabytes of Python objects: nobody holds them. Free of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grading import contract
+from runner.errors import DataError
+from runner.system.files import open_atomic
+from runner.workspace.paths import Workspace
+
+Record = dict[str, str]
+"""`instruction`, `input` and, where the row has a label, `output`."""
+
+_NEXT_STEP = "run the prepare stage again: --stages prepare --fresh"
+
+
+class RecordFile(Iterable[Record]):
+    """The records of a file that `write_records` wrote, read from it each time they are gone through."""
+
+    def __init__(self, path: Path, shown: str, keys: Sequence[str], labels: Sequence[str]) -> None:
+        """`shown`: the file's name in messages. `keys` and `labels`: what the contract lets a record have."""
+        self.path, self.shown, self.keys, self.labels = path, shown, keys, labels
+
+    def __iter__(self) -> Iterator[Record]:
+        """Raises DataError where the file is missing or a record breaks the contract."""
+        try:
+            with self.path.open("rb") as file:
+                for number, line in enumerate(file):
+                    if line.rstrip() not in (b"[", b"]", b"[]"):
+                        yield self._record(number, line.rstrip().rstrip(b","))
+        except OSError as error:
+            raise DataError(f"{self.shown}: {error.strerror}", _NEXT_STEP) from None
+
+    def _record(self, number: int, line: bytes) -> Record:
+        try:
+            record = contract.parse_json(line)
+            problem = contract.record_problem(record, self.keys, self.labels)
+        except contract.ContractError as error:
+            problem = str(error)
+        if problem:
+            raise DataError(f"{self.shown}: record {number}: {problem}", _NEXT_STEP)
+        return dict(record)
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one task."""
+
+    train: RecordFile
+    """Training records."""
+    holdout: RecordFile
+    """Held-out records, with their answers."""
+    dev: RecordFile
+    """Records to predict, without answers, record *i* for dev row *i*."""
+
+
+def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
+    """The records that prepare has left in a workspace."""
+
+    def file(name: str, keys: Sequence[str]) -> RecordFile:
+        return RecordFile(workspace.at(name), name, keys, labels)
+
+    return Records(
+        file(workspace.train, contract.TRAIN_KEYS),
+        file(workspace.holdout, contract.TRAIN_KEYS),
+        file(workspace.dev, contract.DEV_KEYS),
+    )
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Writes them as the contract wants them, whole or not at all."""
+    with open_atomic(path) as file:
+        file.writelines(contract.format_records(records))

@@ -1,0 +1,97 @@
+"""The sample: which labelled rows become training rows and which are held out. Seeded, and stratified by label."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterator, MutableSequence, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from runner.errors import DataError
+from runner.recipe.schema import Samples
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Row numbers, counted from 0 among the good rows, in the file's order."""
+
+    train: list[int]
+    """Training rows."""
+    holdout: list[int]
+    """Held-out rows."""
+
+
+def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]) -> Draw:
+    """Draws the hold-out first, from rows whose input stands nowhere else, then the training rows from the rest.
+
+    `labels[i]` is row i's label as a number into `names`; `unique[i]` says that no other labelled or dev row has its
+    input, so that hold-out and training share none. The hold-out has the file's label shares; the training rows
+    have them too, or equal ones. Raises DataError where a label has too few rows."""
+    shuffle = random.Random(samples.seed)
+    by_label = [array("L") for _ in names]  # of machine words: the full QQP has 363,846 rows
+    for row, label in enumerate(labels):
+        by_label[label].append(row)
+    counts = [len(rows) for rows in by_label]
+    for name, count in zip(names, counts):
+        if count == 0:
+            raise DataError(f"no training row has the label {name!r}", "mend task.labels or the file")
+    wanted = samples.holdout + (len(names) if samples.train == "all" else samples.train)
+    if wanted > len(labels):
+        raise DataError(
+            f"samples asks for {samples.train} training and {samples.holdout} held-out rows, found {len(labels)} usable rows",
+            "lower samples.train or samples.holdout, or set samples.train: all",
+        )
+    holdout: list[int] = []
+    drawn = [_drawn(rows, shuffle) for rows in by_label]
+    passed: list[list[int]] = []  # drawn, but not for the hold-out: the first to train on
+    for rows, of_label, quota, name in zip(by_label, drawn, _shares(counts, samples.holdout), names):
+        chosen: list[int] = []
+        passed.append([])
+        while len(chosen) < quota:
+            candidate = next(of_label, None)
+            if candidate is None:
+                break
+            (chosen if unique[candidate] else passed[-1]).append(candidate)
+        if len(chosen) < quota or quota == len(rows):
+            raise DataError(
+                f"samples.holdout wants {quota} rows of label {name!r} that stand nowhere else in the files, found "
+                f"{len(chosen)}, and training needs some too",
+                "lower samples.holdout",
+            )
+        holdout.extend(chosen)
+    counts = [count - share for count, share in zip(counts, _shares(counts, samples.holdout))]
+    train: list[int] = []
+    for first, of_label, count, quota, name in zip(passed, drawn, counts, _quotas(counts, samples), names):
+        if quota > count:
+            raise DataError(
+                f"samples asks for {quota} training rows of label {name!r}, found {count}",
+                "lower samples.train, or set samples.balance: none",
+            )
+        train.extend(islice(chain(first, of_label), quota))
+    return Draw(sorted(train), sorted(holdout))
+
+
+def _drawn(rows: MutableSequence[int], random_numbers: random.Random) -> Iterator[int]:
+    """The rows in a random order, which is made as far as it is asked for (R. A. Fisher and F. Yates, from the front)."""
+    for place in range(len(rows)):
+        other = random_numbers.randrange(place, len(rows))
+        rows[place], rows[other] = rows[other], rows[place]
+        yield rows[place]
+
+
+def _quotas(counts: Sequence[int], samples: Samples) -> list[int]:
+    if samples.balance == "equal":
+        total = min(counts) * len(counts) if samples.train == "all" else samples.train
+        return _shares([1] * len(counts), total)
+    return list(counts) if samples.train == "all" else _shares(counts, samples.train)
+
+
+def _shares(weights: Sequence[int], total: int) -> list[int]:
+    """`total` split in proportion to `weights`, by largest remainder: the parts add up to `total`."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    parts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: parts[i] - exact[i])
+    for index in by_remainder[: total - sum(parts)]:
+        parts[index] += 1
+    return parts

@@ -1,0 +1,81 @@
+"""Sharding: where the launcher asks for FSDP, every process keeps a shard of the frozen layers' weights and has a layer
+whole only while it computes it. Experimental: tested on CPU processes, not on several GPUs.
+
+The adapter, the embedding and the head stay whole on every process, so the training loop, the checkpoints and the
+adapter's file need not know about it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Optional
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+from runner.errors import UserError
+from runner.model.compat import body, decoder_layers
+
+FSDP = DistributedType.FSDP.value
+
+
+def requested_sharding(accelerator: Accelerator) -> Optional[str]:
+    """`FSDP` where the launcher asks for it, None where every process holds the whole base.
+
+    Raises UserError for other ways to shard (DeepSpeed, Megatron-LM, FSDP 1), and for FSDP before torch 2.7."""
+    kind = accelerator.distributed_type.value
+    for name in (FSDP, "DEEPSPEED", "MEGATRON_LM"):
+        # on a CPU, Accelerate ignores the request without a word
+        if accelerator.num_processes > 1 and os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            kind = name
+    if kind in ("DEEPSPEED", "MEGATRON_LM"):
+        raise UserError(f"the launcher asks for {kind}", "use FSDP: recipes/accelerate/fsdp.yaml")
+    if kind != FSDP:
+        return None
+    _require_fully_shard(accelerator)
+    return FSDP
+
+
+def shard(scorer: Any, accelerator: Accelerator, report: Callable[[str], None]) -> None:
+    """Shards the base that `scorer` runs, in place, with PyTorch's FSDP 2 and the launcher's `fsdp_reshard_after_forward` and
+    `fsdp_offload_params`. Does nothing where no sharding is asked for.
+
+    From here on every process has to compute whenever one does."""
+    if requested_sharding(accelerator) is None:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    layers = decoder_layers(scorer.model)
+    sharded = {id(weight) for layer in layers for weight in layer.parameters() if not weight.requires_grad}
+    replicated = [weight for weight in scorer.parameters() if id(weight) not in sharded]
+    plugin = _fsdp_plugin(accelerator)
+    settings = {
+        "mesh": init_device_mesh(accelerator.device.type, (accelerator.num_processes,)),
+        "reshard_after_forward": plugin.reshard_after_forward,
+        "offload_policy": plugin.cpu_offload,
+        "ignored_params": set(replicated),
+    }
+    for layer in layers:
+        fully_shard(layer, **settings)
+    # the body has no weights of its own: it fetches the next layer while one computes
+    fully_shard(body(scorer.model), **settings)
+    for tensor in [*replicated, *scorer.buffers()]:
+        tensor.data = tensor.data.to(accelerator.device)
+    report(f"the base is sharded over {accelerator.num_processes} processes (FSDP)")
+
+
+def _fsdp_plugin(accelerator: Accelerator) -> FullyShardedDataParallelPlugin:
+    return getattr(accelerator.state, "fsdp_plugin", None) or FullyShardedDataParallelPlugin()
+
+
+def _require_fully_shard(accelerator: Accelerator) -> None:
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7):
+        raise UserError(
+            f"the launcher asks for FSDP, which needs torch 2.7 or newer here; this is {torch.__version__}",
+            "let each process hold the whole base: recipes/accelerate/ddp.yaml",
+        )
+    if getattr(_fsdp_plugin(accelerator), "fsdp_version", 1) != 2:
+        raise UserError("the launcher asks for FSDP 1", "set fsdp_version: 2, as in recipes/accelerate/fsdp.yaml")

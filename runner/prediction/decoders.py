@@ -1,0 +1,78 @@
+"""Decoding: how predictions are made of rows. One function per kind, one row each of `DECODERS`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+import torch
+from transformers import GenerationConfig
+
+from grading.contract.results import UNPARSABLE
+from runner.errors import UserError
+from runner.prediction.prediction_file import Prediction
+from runner.recipe.schema import GenerateDecoding, LabelDecoding
+from runner.scoring.label_logits import Say, read
+from runner.scoring.prompt import Prompt
+from runner.scoring.proof import Subject
+
+
+def by_label(
+    decoding: LabelDecoding, subject: Subject, suffixes: Sequence[Sequence[int]], start: int, say: Say
+) -> Iterator[Prediction]:
+    """The likelier label of each row."""
+    prompt = subject.prompt
+    for row, logits in enumerate(read(subject, suffixes, decoding.batch, start, say), start + 1):
+        probabilities = _probabilities(prompt, logits, row)
+        yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
+
+
+def by_generation(
+    decoding: GenerateDecoding, subject: Subject, suffixes: Sequence[Sequence[int]], start: int, say: Say
+) -> Iterator[Prediction]:
+    """The label that the model's greedy continuation of each row begins with, if it begins with one."""
+    scorer, prompt = subject.scorer, subject.prompt
+    subject.release()  # the model's own generation needs no proof
+    greedy = GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=prompt.tokenizer.eos_token_id,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
+    for row, suffix in enumerate(suffixes[start:], start + 1):
+        ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
+        written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
+        text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
+        probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
+        yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
+
+
+def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
+    """The label that `text` begins with, leading spaces aside, if no letter or digit goes on behind it: `1.` but not `10`."""
+    for label in sorted(labels, key=len, reverse=True):
+        if re.match(rf"\s*{re.escape(label)}(?!\w)", text):
+            return label
+    return None
+
+
+def _probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
+    """Raises UserError for logits that are no numbers: whatever label stood there would be made up."""
+    if not torch.isfinite(logits).all():
+        raise UserError(
+            f"dev row {row}: the model's logits are no numbers (NaN or infinite)",
+            "check the base's files; with train.precision: bf16, try fp32",
+        )
+    return dict(zip(prompt.labels, logits.softmax(0).tolist()))
+
+
+Decoder = Callable[[Any, Subject, Sequence[Sequence[int]], int, Say], Iterator[Prediction]]
+"""From the recipe's decoding, the model and its prompt, all rows, the number of rows that need no answer any more, and where
+messages go."""
+
+DECODERS: Mapping[type, Decoder] = {
+    LabelDecoding: by_label,
+    GenerateDecoding: by_generation,
+}

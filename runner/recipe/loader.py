@@ -1,0 +1,197 @@
+"""The recipe file: YAML, the recipes it extends and the command line's overrides, read into a `Recipe`.
+
+Everything that can be wrong with a recipe is found here, all of it at once and with its place, before any data or
+model is touched. Beyond this module a recipe is never checked again.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Optional
+
+from runner.errors import RecipeError
+from runner.recipe.parser import RecipeReader
+from runner.recipe.rules import contradictions
+from runner.recipe.schema import Recipe
+from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse
+
+COMMAND_LINE = "command line"
+
+RECIPE_LIMIT = 1 << 16
+"""Most bytes of a recipe file; ours have some three thousand."""
+
+MOST_CONTRADICTIONS = 30
+"""Most of them told at once: who has more of them has made one mistake many times."""
+
+_OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*=.*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe and the file it came from, which `./` paths start at."""
+
+    path: Path
+    """The recipe file."""
+    recipe: Recipe
+    """What it says."""
+
+
+def is_override(argument: str) -> bool:
+    """Whether a command-line argument is `key.sub=value` rather than a recipe file."""
+    return bool(_OVERRIDE.fullmatch(argument))
+
+
+def load_recipes(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[LoadedRecipe]:
+    """Every recipe of one launch, with the overrides applied to each.
+
+    Raises RecipeError with all problems of all recipes, in the order of the command line."""
+    loaded: list[LoadedRecipe] = []
+    problems: list[Problem] = []
+    known: set[Problem] = set()
+    for path in paths:
+        found: list[Problem] = []
+        recipe = _load(path, overrides, found)
+        problems.extend(problem for problem in dict.fromkeys(found) if problem not in known)
+        known.update(found)
+        if recipe is not None:
+            loaded.append(LoadedRecipe(path, recipe))
+    for index, one in enumerate(loaded):
+        for other in loaded[:index]:
+            if one.recipe.task.name.lower() == other.recipe.task.name.lower():
+                text = f"{one.recipe.task.name} is also what {other.path} writes; give each recipe of a launch its own name"
+                problems.append(Problem(Place(str(one.path)), "task.name", text))
+    if problems:
+        raise RecipeError(problems)
+    return loaded
+
+
+def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Optional[Recipe]:
+    tree = _read_file(path, Place(str(path)), problems, ())
+    if tree is None:
+        return None
+    for override in overrides:
+        tree = _override(tree, override, problems)
+    reader = RecipeReader()
+    recipe: Optional[Recipe] = reader.build(Recipe, tree, "")
+    problems.extend(reader.problems)
+    found = islice(contradictions(reader.values), MOST_CONTRADICTIONS)
+    problems.extend(Problem(_place_of(tree, key), key, text) for key, text in found)
+    order = {str(path): 0, COMMAND_LINE: 2}
+    problems.sort(key=lambda problem: (order.get(problem.place.source, 1), problem.place.line, problem.place.column))
+    return recipe if not problems else None
+
+
+def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:
+    """The tree of one file with the recipes it extends below it, None if it cannot be read. `asked` is where the file
+    was named."""
+    try:
+        here = path.resolve()
+        if here in above:
+            problems.append(Problem(asked, "extends", f"{path} extends itself"))
+            return None
+        text = _bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problems.append(
+            Problem(
+                Place(str(path)), "", f"not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset {error.start}"
+            )
+        )
+        return None
+    except (OSError, ValueError, RuntimeError) as error:  # names that no file can have, links in a circle
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        shown = ascii(str(path)[:200])[1:-1]
+        problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {shown}: {reason}{_near(path)}"))
+        return None
+    tree, found = parse(text, str(path))
+    problems.extend(found)
+    if tree is None:
+        return None
+    if not isinstance(tree.value, dict):
+        problems.append(Problem(tree.place, "", f"expected a mapping of keys, found {kind(tree.value)}"))
+        return None
+    own = dict(tree.value)
+    extends = own.pop("extends", None)
+    if extends is None:
+        return tree
+    if not isinstance(extends.node.value, str) or not extends.node.value or "\0" in extends.node.value:
+        text = f"expected the path of a recipe, found {kind(extends.node.value)}"
+        problems.append(Problem(extends.node.place, "extends", text))
+        return Node(own, tree.place)
+    parent = path.parent / extends.node.value
+    below = _read_file(parent, extends.node.place, problems, (*above, here))
+    return _merge(below, Node(own, tree.place)) if below is not None else None
+
+
+def _bytes(path: Path) -> bytes:
+    """The file's bytes. Raises OSError for what is no file: a pipe would be waited for, a device has no end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    with path.open("rb") as file:
+        data = file.read(RECIPE_LIMIT + 1)
+    if len(data) > RECIPE_LIMIT:
+        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 10} KiB: no recipe is")
+    return data
+
+
+def _near(path: Path) -> str:
+    """Recipes that lie where one was looked for."""
+    with suppress(OSError, ValueError):
+        near = sorted(str(found) for found in path.parent.glob("*.yaml"))
+        return f"; there are {', '.join(near[:12])}" if near else ""
+    return ""
+
+
+def _merge(below: Node, over: Node) -> Node:
+    """`over` laid on `below`: mappings key by key, anything else replaced. Another `kind` replaces its whole mapping."""
+    if not isinstance(below.value, dict) or not isinstance(over.value, dict):
+        return over
+    ours, theirs = over.value.get("kind"), below.value.get("kind")
+    if ours and theirs and ours.node.value != theirs.node.value:
+        return over
+    merged = dict(below.value)
+    for name, entry in over.value.items():
+        node = _merge(merged[name].node, entry.node) if name in merged else entry.node
+        merged[name] = Entry(entry.key_place, node)
+    return Node(merged, over.place if over.place.line else below.place)
+
+
+def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
+    path, _, text = override.partition("=")
+    place = Place(COMMAND_LINE)
+    value, found = parse(text, COMMAND_LINE)
+    if value is None or found:
+        problems.append(Problem(place, path, f"{text!r}: {found[0].text}"))
+        return tree
+    node = _moved(value, place)
+    if path == "extends":
+        problems.append(Problem(place, path, "a recipe extends another in its file, not on the command line"))
+        return tree
+    for name in reversed(path.split(".")):
+        node = Node({name: Entry(place, node)}, place)
+    return _merge(tree, node)
+
+
+def _moved(node: Node, place: Place) -> Node:
+    """The same tree with every place replaced: lines and columns of a command-line value help nobody."""
+    value = node.value
+    if isinstance(value, dict):
+        return Node({name: Entry(place, _moved(entry.node, place)) for name, entry in value.items()}, place)
+    if isinstance(value, tuple):
+        return Node(tuple(_moved(item, place) for item in value), place)
+    return Node(value, place)
+
+
+def _place_of(tree: Node, path: str) -> Place:
+    """The place of the value at `path`, or of the nearest mapping above it."""
+    node = tree
+    for name in path.split("."):
+        if not isinstance(node.value, dict) or name not in node.value:
+            break
+        node = node.value[name].node
+    return node.place

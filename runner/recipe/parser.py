@@ -1,0 +1,220 @@
+"""The recipe reader: a tree of values becomes frozen dataclasses, by their type hints and `key` rules.
+
+Every problem is reported with its place and nothing stops at the first, so that the user mends a recipe once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from runner.recipe.yaml_nodes import Node, Place, Problem, kind
+
+
+class _Mismatch(Exception):
+    """A value that is not of the wanted type, with the place of the part that is wrong."""
+
+    def __init__(self, place: Place, text: str, suffix: str = "") -> None:
+        super().__init__(text)
+        self.place, self.text, self.suffix = place, text, suffix
+
+
+class RecipeReader:
+    """Reads one tree. `problems` fills with what is wrong, `values` with every value that was read or defaulted."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.values: dict[str, Any] = {}
+
+    def build(self, shape: Any, node: Node, path: str) -> Any:
+        """An instance of the dataclass `shape`, or None after reporting what keeps it from being one."""
+        if not isinstance(node.value, dict):
+            self._report(
+                node.place, path, f"expected a mapping with {_listing(_names(shape))}, found {kind(node.value)}"
+            )
+            return None
+        entries, before = node.value, len(self.problems)
+        hints = typing.get_type_hints(shape)
+        for name, entry in entries.items():
+            if name not in hints:
+                self._report(
+                    entry.key_place, _join(path, name), _unknown(name, [*_names(shape), *([] if path else ["extends"])])
+                )
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(shape):
+            here = _join(path, field.name)
+            if field.name in entries:
+                values[field.name] = self._value(hints[field.name], field.metadata, entries[field.name].node, here)
+            elif field.default is dataclasses.MISSING:
+                self._report(node.place, here, "required key is missing")
+            else:
+                self._keep(here, field.default)
+        return shape(**values) if len(self.problems) == before else None
+
+    def _value(self, hint: Any, rule: Mapping[str, float], node: Node, path: str) -> Any:
+        shapes = [shape for shape in _members(hint) if dataclasses.is_dataclass(shape)]
+        if len(shapes) > 1:
+            return self._variant(shapes, node, path)
+        if shapes:
+            return self.build(shapes[0], node, path)
+        try:
+            value = _read(hint, rule, node)
+        except _Mismatch as mismatch:
+            self._report(mismatch.place, path + mismatch.suffix, mismatch.text)
+            return None
+        if rule.get("path") and value.startswith(("./", "../")):
+            folder = Path(node.place.source).parent if node.place.line else Path()
+            value = os.path.abspath(folder / value)
+        self._keep(path, value)
+        return value
+
+    def _variant(self, shapes: Sequence[Any], node: Node, path: str) -> Any:
+        """One of several dataclasses, told apart by their `kind`."""
+        rows = {typing.get_args(typing.get_type_hints(shape)["kind"])[0]: shape for shape in shapes}
+        entry = node.value.get("kind") if isinstance(node.value, dict) else None
+        if entry is None and isinstance(node.value, dict):
+            return self.build(shapes[0], node, path)  # the first kind is the default
+        named = entry.node.value if entry else None
+        if not isinstance(named, str) or named not in rows:
+            found = kind(named) if entry else kind(node.value)
+            place = entry.node.place if entry else node.place
+            self._report(place, _join(path, "kind"), f"expected {' or '.join(rows)}, found {found}")
+            return None
+        return self.build(rows[named], node, path)
+
+    def _keep(self, path: str, value: Any) -> None:
+        if dataclasses.is_dataclass(value):
+            for field in dataclasses.fields(value):
+                self._keep(_join(path, field.name), getattr(value, field.name))
+        else:
+            self.values[path] = value
+
+    def _report(self, place: Place, path: str, text: str) -> None:
+        self.problems.append(Problem(place, path, text))
+
+
+LIMITS = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
+"""The range rules of `recipe.key`, in words."""
+
+_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
+    """The node's value as `hint` wants it: text, number, truth value, fixed choices, tuples and dicts of those.
+
+    Raises _Mismatch in the words of the message."""
+    members = _members(hint)
+    value = node.value
+    for member in members:
+        origin, arguments = typing.get_origin(member), typing.get_args(member)
+        if origin is tuple and isinstance(value, tuple):
+            return tuple(_item(arguments[0], rule, item, f"[{index}]") for index, item in enumerate(value))
+        if origin is dict and isinstance(value, dict):
+            return {
+                _readable(name, entry.key_place): _item(arguments[1], rule, entry.node, f".{name}")
+                for name, entry in value.items()
+            }
+        if origin is Literal and isinstance(value, str) and value in arguments:
+            return value
+        if member is type(None) and value is None:
+            return None
+        if member is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(_ranged(value, rule, node.place))
+        if member is int and isinstance(value, int) and not isinstance(value, bool):
+            return _ranged(value, rule, node.place)
+        if member is str and isinstance(value, str):
+            return _readable(value, node.place)
+        if member is bool and isinstance(value, bool):
+            return value
+    raise _Mismatch(node.place, _expected(members, value))
+
+
+def _readable(text: str, place: Place) -> str:
+    """The text, if files and file names can hold it."""
+    odd = [mark for mark in text if mark == "\0" or "\ud800" <= mark <= "\udfff"]
+    if odd:
+        raise _Mismatch(place, f"holds the character U+{ord(odd[0]):04X}, which no file can hold as text")
+    return text
+
+
+def _item(hint: Any, rule: Mapping[str, float], node: Node, suffix: str) -> Any:
+    try:
+        return _read(hint, rule, node)
+    except _Mismatch as mismatch:
+        raise _Mismatch(mismatch.place, mismatch.text, suffix + mismatch.suffix) from None
+
+
+def _ranged(value: Any, rule: Mapping[str, float], place: Place) -> Any:
+    if not isinstance(value, int) and not math.isfinite(value):
+        raise _Mismatch(place, f"expected a finite number, found {value}")
+    held = {
+        "low": value >= rule.get("low", -math.inf),
+        "above": value > rule.get("above", -math.inf),
+        "high": value <= rule.get("high", math.inf),
+        "below": value < rule.get("below", math.inf),
+    }
+    if not all(held.values()):
+        wanted = " and ".join(f"{words} {rule[name]}" for name, words in LIMITS.items() if name in rule)
+        raise _Mismatch(place, f"out of range: expected {wanted}, found {value}")
+    return value
+
+
+def _expected(members: Sequence[Any], value: Any) -> str:
+    words: list[str] = []
+    for member in members:
+        origin, arguments = typing.get_origin(member), typing.get_args(member)
+        if origin is Literal:
+            words.extend(arguments)
+        elif origin is tuple:
+            words.append(
+                "a list of lists" if typing.get_origin(arguments[0]) is tuple else f"a list of {_plural(arguments[0])}"
+            )
+        elif origin is dict:
+            words.append(f"a mapping of names to {_plural(arguments[1])}")
+        elif member is not type(None):
+            words.append(_WORDS[member])
+    choices = [word for member in members if typing.get_origin(member) is Literal for word in typing.get_args(member)]
+    text = f"expected {_listing(words, 'or')}, found {kind(value)}"
+    if str in members and isinstance(value, (bool, int, float)):
+        text += f'; for the text, put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
+    elif bool in members and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
+        text += f"; write {'true' if value.lower() in ('yes', 'on') else 'false'}"
+    elif isinstance(value, str) and choices:
+        text += suggestion(value, choices)
+    return text
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Union else (hint,)
+
+
+def _names(shape: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(shape)]
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    return f"unknown key{suggestion(name, names) or '; known are ' + ', '.join(names)}"
+
+
+def suggestion(word: str, words: Sequence[str]) -> str:
+    """`; did you mean …?` where one of `words` is near, else nothing."""
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _listing(words: Sequence[str], last: str = "and") -> str:
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _plural(hint: Any) -> str:
+    return {str: "texts", int: "whole numbers", float: "numbers"}[hint]

@@ -1,0 +1,246 @@
+"""The recipe: what one fine-tune is, as frozen values that need no further checking.
+
+The dataclasses are the schema: a field's name is the YAML key, its type and `key(...)` rule are what `recipe_file`
+checks, its docstring is the documentation. A recipe that exists has passed every check.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Optional, Union
+
+from runner.recipe.rules import Columns
+
+
+def key(
+    default: Any = dataclasses.MISSING,
+    *,
+    low: Optional[float] = None,
+    above: Optional[float] = None,
+    high: Optional[float] = None,
+    below: Optional[float] = None,
+    path: bool = False,
+) -> Any:
+    """A recipe key: its default (none: the key is required) and the range of its number, ends included for low and high.
+
+    `path`: a value that begins with `./` or `../` is taken from the file it stands in and made absolute."""
+    rule = {"low": low, "above": above, "high": high, "below": below, "path": path or None}
+    return dataclasses.field(
+        default=default, metadata={name: limit for name, limit in rule.items() if limit is not None}
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """The files of a task and how a row becomes a record."""
+
+    name: str = key()
+    """Names the folders and the result file, as the examiner's answer key names it: `QQP` → `result_QQP.txt`."""
+    train: str = key(path=True)
+    """The labelled TSV file, in the workspace (`data/…`), beside the recipe (`./…`) or absolute."""
+    dev: str = key(path=True)
+    """The TSV file to predict, without labels."""
+    header: bool = key()
+    """Whether the files begin with a line of column names. It is checked against `columns`."""
+    columns: tuple[str, ...] = key()
+    """The columns of the training file, in order."""
+    input: str = key()
+    """Template of a record's input, with columns in braces: `"{question1}\\n{question2}"`."""
+    label: str = key()
+    """The column that holds the label. It may not stand in `input`."""
+    labels: tuple[str, ...] = key()
+    """The labels as the files write them, two or more; the last in alphabetical order counts as positive for F1."""
+    dev_columns: tuple[tuple[str, ...], ...] = key(())
+    """Forms that the dev file may have, each a list of columns, told apart by their number; default: `columns` without
+    the label."""
+    quoting: Literal["auto", "none", "csv"] = key("auto")
+    """Whether a `"` is a character like any other (`none`, GLUE's files) or CSV quoting (`csv`, Quora's own file);
+    `auto` decides by the file's own quotes and says so."""
+    bad_rows: Literal["error", "skip"] = key("error")
+    """What happens to training rows that cannot be read: stop and name them, or skip and count them. Dev rows are
+    always kept."""
+
+
+@dataclass(frozen=True)
+class PromptShape:
+    """How a record becomes the text that the model reads."""
+
+    template: str = key("{instruction}\n{input}\nAnswer:")
+    """The prompt with `{instruction}` and `{input}` once each. What stands before `{input}` is the
+    prefix, the same for every record of the task."""
+    max_length: int = key(512, low=8)
+    """Most tokens of one prompt."""
+    too_long: Literal["error", "truncate", "drop-from-train"] = key("error")
+    """What happens to a prompt above `max_length`: stop and name it; cut the end of its input and count it; or leave
+    it out of training and cut it elsewhere. A dev row is never left out."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which rows are used."""
+
+    train: Union[int, Literal["all"]] = key(4000, low=1)
+    """Training rows; `all` takes what the hold-out leaves."""
+    holdout: int = key(500, low=2)
+    """Labelled rows kept out of training to judge by: they pick the best epoch and give the accuracy to expect."""
+    dev: Union[int, Literal["all"]] = key(150, low=1)
+    """Dev rows to predict, from the first; the exam asks for 150."""
+    seed: int = key(0, low=0, high=2**31 - 1)
+    """Seed of the draw."""
+    balance: Literal["none", "equal"] = key("none")
+    """Label shares of the training rows: as in the file, or equal. The hold-out keeps the file's shares."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The LoRA adapter: PEFT's own keys, handed to `peft.LoraConfig` as they stand.
+
+    Left out are the keys that change the base's own weights (`bias`, `modules_to_save`, PiSSA's and OLoRA's start):
+    several recipes share one loaded base, and an adapter must be complete by itself."""
+
+    r: int = key(16, low=1, high=1024)
+    """Rank of the update."""
+    lora_alpha: float = key(32.0, above=0)
+    """Scale: the update is multiplied by `lora_alpha / r`."""
+    lora_dropout: float = key(0.0, low=0, below=1)
+    """Dropout on the adapter's input, in training only."""
+    target_modules: Union[Literal["all-linear"], tuple[str, ...]] = key("all-linear")
+    """Names of the layers to adapt, or every linear layer but the output head."""
+    layers_to_transform: Optional[tuple[int, ...]] = key(None, low=0)
+    """Numbers of the layers to adapt; default: all."""
+    rank_pattern: Optional[dict[str, int]] = key(None, low=1)
+    """Another rank for some layers, by name or pattern."""
+    alpha_pattern: Optional[dict[str, float]] = key(None, above=0)
+    """Another `lora_alpha` for some layers."""
+    use_rslora: bool = key(False)
+    """Scale by `lora_alpha / sqrt(r)` instead, which keeps high ranks stable (Kalajdzievski 2023, arXiv:2312.03732)."""
+    use_dora: bool = key(False)
+    """Train magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353); slower."""
+    init_lora_weights: Union[bool, Literal["gaussian"]] = key(True)
+    """Start of the A matrices; B starts at zero in both."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """The fine-tuning run."""
+
+    epochs: int = key(2, low=1)
+    """Passes over the training rows. The best one by hold-out accuracy is kept."""
+    batch_size: int = key(16, low=1)
+    """Rows computed at once in training, over all processes together."""
+    accumulation: int = key(1, low=1)
+    """Batches per optimizer step: the effective batch is `batch_size × accumulation` rows."""
+    learning_rate: float = key(2e-4, above=0, high=1)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["cosine", "linear", "constant"] = key("cosine")
+    """Course of the learning rate after the warm-up."""
+    warmup: float = key(0.06, low=0, below=1)
+    """Share of all steps over which the learning rate rises from zero."""
+    weight_decay: float = key(0.0, low=0, high=1)
+    """AdamW's decoupled weight decay on the adapter."""
+    max_grad_norm: float = key(1.0, above=0)
+    """The gradient's norm is clipped to this."""
+    precision: Literal["auto", "bf16", "fp32"] = key("auto")
+    """Type of the base's weights; `auto` is bf16 on a device that computes it and fp32 elsewhere. The adapter and the
+    loss are always fp32. fp16 is not offered: Gemma overflows in it."""
+    layout: Literal["auto", "packed", "padded"] = key("auto")
+    """How rows lie in a batch: `packed` computes the shared prefix once a line and has no padding, `padded` is the ordinary
+    way. `auto` takes `packed` where it gives the padded results on the longest and shortest rows; `packed` takes it in any case,
+    with a warning where it does not."""
+    gradient_checkpointing: bool = key(False)
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+    seed: int = key(0, low=0, high=2**31 - 1)
+    """Seed of the adapter's start, the order of rows and dropout."""
+    loss: Literal["vocabulary", "labels"] = key("vocabulary")
+    """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary, the
+    language model's own objective, or among the labels, which is what decides an answer and is cheaper on small bases.
+    `decoding.kind: generate` needs `vocabulary`."""
+    keep_trunk: bool = key(False)
+    """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/store/`: with
+    `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""
+    checkpoint_minutes: float = key(10.0, above=0)
+    """Minutes between two checkpoints, from which the same command goes on after a crash; there is one after every epoch too."""
+    trackers: tuple[str, ...] = key(())
+    """Experiment trackers of Accelerate to log to, for instance `[tensorboard]`."""
+
+
+@dataclass(frozen=True)
+class LabelDecoding:
+    """Answer with the likelier label."""
+
+    kind: Literal["label"] = key("label")
+    """Compares the labels' logits at the answer's position: every row gets a label and its probability."""
+    batch: int = key(1, low=1)
+    """Rows computed at once. 1 is the exam's way, one input in and one label out; more is faster and answers alike."""
+
+
+@dataclass(frozen=True)
+class GenerateDecoding:
+    """Let the model write and look for a label in what it wrote: the usual way, kept for comparison."""
+
+    kind: Literal["generate"] = key()
+    """Greedy generation; an answer that is no label is counted, shown and written as `?`."""
+    max_new_tokens: int = key(4, low=1, high=256)
+    """Tokens to generate per row."""
+
+
+WITHOUT_EFFECT = ("checkpoint_minutes", "trackers")
+"""Keys of `train` that no result depends on: with another value a finished stage is finished, and a stopped one goes on."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One fine-tune, whole."""
+
+    task: Task = key()
+    """Files, columns and labels."""
+    instruction: str = key()
+    """What the model is asked, the same for every record."""
+    base: str = key(path=True)
+    """The base model: a folder (in the workspace, beside the recipe with `./`, or absolute) or a hub id."""
+    prompt: PromptShape = key(PromptShape())
+    """How a record becomes text."""
+    samples: Samples = key(Samples())
+    """Which rows are used."""
+    lora: Lora = key(Lora())
+    """The adapter."""
+    train: Train = key(Train())
+    """The run."""
+    decoding: Union[LabelDecoding, GenerateDecoding] = key(LabelDecoding())
+    """How a prediction is made."""
+    trust_remote_code: bool = key(False)
+    """Whether Python code that lies in the base's folder may be run: whoever wrote it can then do all that you can. Models that
+    transformers knows need none."""
+    offline: bool = key(False)
+    """Whether nothing that runs in the run's Python may reach another machine: a hub id as `base` is then found in the hub's
+    cache or not at all. Without it, nothing but a hub id is ever fetched."""
+
+    def digest(self, *keys: str) -> str:
+        """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it is done."""
+        return hashlib.sha256(json.dumps(self._chosen(keys), sort_keys=True).encode()).hexdigest()
+
+    def flat(self, *keys: str) -> dict[str, Any]:
+        """The values of some keys as plain values, one for each key that has none below it: `{"lora.r": 16, …}`."""
+        found: dict[str, Any] = {}
+        for name, value in self._chosen(keys).items():
+            below = value if isinstance(value, dict) else None
+            found.update({f"{name}.{key}": each for key, each in below.items()} if below else {name: value})
+        return found
+
+    def _chosen(self, keys: Sequence[str]) -> dict[str, Any]:
+        tree = dataclasses.asdict(self)
+        if not keys:
+            return tree
+        for name in WITHOUT_EFFECT:
+            del tree["train"][name]
+        return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys}
+
+
+def dev_forms(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> tuple[Columns, ...]:
+    """The column lists that a dev file may have: the recipe's, or the training file's without the label."""
+    return tuple(dev_columns) or (tuple(name for name in columns if name != label),)

@@ -1,0 +1,77 @@
+"""The manifest: what a stage read, what it wrote and what it found, written last. It says whether the stage is done.
+
+A manifest whose inputs are today's and whose outputs are on disk unchanged means: nothing to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from runner.system.files import digest, write_atomic
+
+SCHEMA = "labeltune.manifest/1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One finished stage."""
+
+    stage: str
+    """`prepare`, `finetune` or `predict`."""
+    inputs: Mapping[str, str]
+    """Digest of everything that the outputs depend on, by name."""
+    outputs: Mapping[str, str]
+    """SHA-256 of every file written, by its path from the workspace."""
+    figures: Mapping[str, Any]
+    """What the stage found: counts, metrics, seconds. Plain JSON values."""
+    schema: str = SCHEMA
+    """Version of this shape."""
+
+
+def finish(
+    path: Path,
+    workspace: Path,
+    stage: str,
+    inputs: Mapping[str, str],
+    outputs: Sequence[str],
+    figures: Mapping[str, Any],
+) -> Manifest:
+    """Writes the manifest of a stage whose outputs, named from the workspace, all lie in their places."""
+    manifest = Manifest(stage, inputs, {name: digest(workspace / name) for name in outputs}, figures)
+    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+    write_atomic(path, f"{text}\n".encode())
+    return manifest
+
+
+def read_manifest(path: Path) -> Optional[Manifest]:
+    """The manifest in `path`; None where there is none that can be read: the stage has not finished."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**tree)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):  # missing, cut short, of another version: all mean the same
+        return None
+    tables = (manifest.inputs, manifest.outputs)
+    whole = all(isinstance(table, dict) and all(isinstance(value, str) for value in table.values()) for table in tables)
+    return manifest if whole and manifest.schema == SCHEMA else None
+
+
+def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional[Manifest]:
+    """The manifest in `path` if it has these inputs and its outputs are unchanged on disk; None: run the stage."""
+    manifest = read_manifest(path)
+    if manifest is None or manifest.inputs != inputs:
+        return None
+    try:
+        unchanged = all(digest(workspace / name) == value for name, value in manifest.outputs.items())
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+    return manifest if unchanged else None

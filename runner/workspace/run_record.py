@@ -1,0 +1,57 @@
+"""The run record: what was run, with what, and what came of it: `run.json` beside the adapter, written last."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grading import contract
+from runner import __version__
+from runner.recipe.loader import LoadedRecipe
+from runner.system.files import write_atomic
+from runner.system.provenance import PACKAGES, _commit, _version
+from runner.workspace.manifest import read_manifest
+from runner.workspace.paths import Workspace
+
+SCHEMA = "labeltune.run/1"
+
+
+def write_run_record(
+    loaded: LoadedRecipe, workspace: Workspace, stages: Mapping[str, Sequence[str]], seconds: float
+) -> None:
+    """Writes the record of a run from the manifests in this workspace that are of this recipe and of each other's outputs.
+
+    `stages`: each stage's recipe keys, in order. Without an adapter of this recipe nothing is written: the record lies
+    beside the adapter and speaks of it."""
+    manifests: dict[str, Any] = {}
+    made: dict[str, str] = {}
+    for stage, keys in stages.items():
+        manifest = read_manifest(workspace.manifest(stage))
+        if manifest is None or manifest.inputs.get("recipe") != loaded.recipe.digest(*keys):
+            continue
+        weights = f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"
+        for name, path in (("train", workspace.train), ("dev", workspace.dev), ("adapter", weights)):
+            if path in made and manifest.inputs.get(name, made[path]) != made[path]:
+                break  # of an earlier run: its inputs are not what lies there now
+        else:
+            manifests[stage] = dataclasses.asdict(manifest)
+            made.update(manifest.outputs)
+    if "finetune" not in manifests:
+        return
+    record = {
+        "schema": SCHEMA,
+        "labeltune": __version__,
+        "commit": _commit(),
+        "recipe_file": str(loaded.path),
+        "recipe_digest": loaded.recipe.digest(),
+        "recipe": dataclasses.asdict(loaded.recipe),
+        "seeds": {"samples": loaded.recipe.samples.seed, "train": loaded.recipe.train.seed},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "machine": platform.machine(),
+        "stages": manifests,
+        "seconds": round(seconds, 3),
+    }
+    write_atomic(workspace.run_record, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
