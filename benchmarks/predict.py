@@ -97,7 +97,7 @@ def _ours(work: Work, size: int) -> Run:
     prompt = work.rows.prompt
     # as many rows again in front, so that the proof and the prefix have been done when the clock starts
     suffixes = [*work.rows.suffixes[:size], *(work.rows.suffixes[row] for row in work.chosen)]
-    answers = read(subject_of(work.scorer, prompt), suffixes, size, 0, print)
+    answers = read(subject_of(work.scorer, prompt), suffixes, size, 0)
     for _ in range(size):
         next(answers)
 

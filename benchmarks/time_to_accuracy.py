@@ -236,7 +236,7 @@ def _ours(work: Work, loss: str, frozen: float) -> None:
             return
         work.start()
         choice = Choice("packed", layout, "")
-        trunk = open_trunk(base, scorer, first, prompt, list(rows.suffixes), choice, Path(store), lambda said: None)
+        trunk = open_trunk(base, scorer, first, prompt, list(rows.suffixes), choice, Path(store))
         work.stop()
         with trunk.installed(scorer):
             train(trunk.layout(layout))

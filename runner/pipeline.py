@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -28,10 +29,11 @@ from runner.recipe.loader import LoadedRecipe
 from runner.recipe.schema import Recipe, dev_forms
 from runner.scoring.prompt import prompt_of
 from runner.system import offline
+from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest, recover_folder
 from runner.system.lock import locked
 from runner.system.provenance import code_digest, library_versions
-from runner.system.signals import listening, raise_if_asked
+from runner.system.signals import raise_if_asked
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
 from runner.workspace.paths import Workspace, locate_table, shown
@@ -50,7 +52,7 @@ ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, "prompt.json
 OWN_RECORDS = ("manifest.json", "run.json")
 """What a new adapter makes void in its folder; anything else that lies there stays."""
 
-Say = Callable[[str], None]
+log = logging.getLogger("labeltune.pipeline")
 
 
 def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGES, fresh: bool = False) -> None:
@@ -60,19 +62,18 @@ def run(recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STA
     bases, wanted = Bases(root), set(stages)
     if any(loaded.recipe.offline for loaded in recipes):  # one launch is one process
         offline.block_network()
-    with listening():
-        wait_for_everyone()  # before anything can go wrong: who is not connected does not hear that another has ended
-        for loaded in recipes:
-            started = time.perf_counter()
-            workspace = Workspace(root, loaded.recipe.task.name)
-            work = Work(loaded.recipe, workspace, bases, fresh)
-            with work.alone():
-                for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
-                    if name in wanted:
-                        stage()
-                        raise_if_asked()
-                if is_main_process():
-                    write_run_record(loaded, workspace, STAGES, time.perf_counter() - started)
+    wait_for_everyone()  # before anything can go wrong: who is not connected does not hear that another has ended
+    for loaded in recipes:
+        started = time.perf_counter()
+        workspace = Workspace(root, loaded.recipe.task.name)
+        work = Work(loaded.recipe, workspace, bases, fresh)
+        with work.alone():
+            for name, stage in zip(STAGES, (work.prepare, work.finetune, work.predict)):
+                if name in wanted:
+                    stage()
+                    raise_if_asked()
+            if is_main_process():
+                write_run_record(loaded, workspace, STAGES, time.perf_counter() - started)
 
 
 def _with_code(inputs: Mapping[str, str]) -> dict[str, str]:
@@ -112,8 +113,8 @@ class Work:
             "dev": digest(dev.path),
         }
 
-        def work(say: Say) -> Mapping[str, Any]:
-            figures = prepare(recipe, train, dev, self.workspace, say)
+        def work() -> Mapping[str, Any]:
+            figures = prepare(recipe, train, dev, self.workspace)
             for table, before in ((train, inputs["train"]), (dev, inputs["dev"])):
                 if digest(table.path) != before:  # its rows were read one by one, some before the change
                     raise table_changed(table)
@@ -140,13 +141,14 @@ class Work:
         }
         unfinished = Unfinished(self.workspace.at(self.workspace.checkpoints), identity)
         done = as_main_says(lambda: not unfinished.there() and self._done("finetune", inputs))
-        self._stage("finetune", inputs, done, lambda say: self._finetune(unfinished, say))
+        self._stage("finetune", inputs, done, lambda: self._finetune(unfinished))
         if not is_main_process():
             return
         if not done:  # the adapter is in its place: there is nothing to go on with
             unfinished.clear()  # and no other: none was there when it began
         elif unfinished.others():
-            self._say("finetune", f"kept: {unfinished.others()[0]}, another run's; its command goes on with it")
+            with log_context(f"{self.workspace.dataset} finetune"):
+                log.info(f"kept: {unfinished.others()[0]}, another run's; its command goes on with it")
 
     def predict(self) -> None:
         """Adapter and dev records → result. One input at a time, so the main process alone."""
@@ -170,7 +172,7 @@ class Work:
         identity = hashlib.sha256(json.dumps(_with_code(inputs), sort_keys=True).encode()).hexdigest()
         partial = self.workspace.at(self.workspace.unfinished_predictions)
         done = not begun(partial, identity) and self._done("predict", inputs)
-        self._stage("predict", inputs, done, lambda say: self._predict(identity, say))
+        self._stage("predict", inputs, done, lambda: self._predict(identity))
 
     def _outputs(self, stage: str) -> Sequence[str]:
         """What a stage writes, by its paths from the workspace."""
@@ -191,21 +193,22 @@ class Work:
         stage: str,
         inputs: Mapping[str, str],
         done: bool,
-        work: Callable[[Say], Mapping[str, Any]],
+        work: Callable[[], Mapping[str, Any]],
     ) -> None:
         """Does the work of a stage unless it is `done`, and writes its manifest last."""
-        if done:
-            self._say(stage, "nothing changed")
-            return
-        if stage != "prepare" and "torch" not in sys.modules:
-            self._say(stage, "loading torch, transformers and peft")
-        figures = work(lambda text: self._say(stage, text))
+        with log_context(f"{self.workspace.dataset} {stage}"):
+            if done:
+                log.info("nothing changed")
+                return
+            if stage != "prepare" and "torch" not in sys.modules:
+                log.info("loading torch, transformers and peft")
+            figures = work()
         if is_main_process():
             self.workspace.run_record.unlink(missing_ok=True)  # it speaks of what was there before
             path, root = self.workspace.manifest(stage), self.workspace.root
             finish(path, root, stage, _with_code(inputs), self._outputs(stage), figures)
 
-    def _finetune(self, unfinished: Unfinished, say: Say) -> Mapping[str, Any]:
+    def _finetune(self, unfinished: Unfinished) -> Mapping[str, Any]:
         from runner.distributed.accelerator import accelerator_for
         from runner.distributed.sharding import requested_sharding
         from runner.training.finetune import finetune
@@ -229,9 +232,9 @@ class Work:
             base = load(recipe, accelerator.device)
             prompt, store = prompt_of(recipe, base), self.workspace.at(self.workspace.store)
             records = records_of(self.workspace, recipe.task.labels)
-            return finetune(recipe, base, prompt, records, accelerator, folder, store, unfinished.folder, say)
+            return finetune(recipe, base, prompt, records, accelerator, folder, store, unfinished.folder)
 
-    def _predict(self, identity: str, say: Say) -> Mapping[str, Any]:
+    def _predict(self, identity: str) -> Mapping[str, Any]:
         from runner.distributed.accelerator import connect
         from runner.prediction.predict import predict
 
@@ -241,7 +244,7 @@ class Work:
         dev = records_of(self.workspace, recipe.task.labels).dev
         base = self.bases.load(recipe, connect().device)
         prompt = prompt_of(recipe, base)
-        return predict(recipe, base, prompt, dev, self.workspace, identity, say)
+        return predict(recipe, base, prompt, dev, self.workspace, identity)
 
     def _require(self, stage: str) -> Manifest:
         """The manifest of an earlier stage. Raises UserError where it has not finished, not with this recipe, or where its
@@ -271,7 +274,3 @@ class Work:
                 found = str(error.strerror)
             raise UserError(f"{name}: {found}", f"run the {stage} stage again: leave --stages out")
         return manifest
-
-    def _say(self, stage: str, text: str) -> None:
-        if is_main_process():
-            print(f"{self.workspace.dataset} {stage}: {text}", flush=True)

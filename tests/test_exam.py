@@ -8,8 +8,7 @@ import pytest
 from conftest import ROOT, SHARED
 
 from grading.score import main as grade
-from runner import pipeline
-from runner.commands.run import main
+from runner.commands.run import execute, main
 from runner.recipe.loader import load_recipes
 
 DATA = SHARED / "exam/data"
@@ -32,7 +31,7 @@ def exam(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_in_the_files(exam: Path, name: str, expected: dict[str, object]) -> None:
-    pipeline.run(load_recipes([ROOT / f"recipes/{name.lower()}.yaml"]), exam, ["prepare"])
+    execute(load_recipes([ROOT / f"recipes/{name.lower()}.yaml"]), exam, ["prepare"])
     figures = json.loads((exam / f"pre_data/{name}/manifest.json").read_text())["figures"]
     assert {key: figures[key] for key in expected} == expected
     assert (sum(figures["train"].values()), sum(figures["holdout"].values()), figures["dev"]) == (4000, 500, 150)
@@ -46,7 +45,7 @@ def test_the_flat_layout_gives_the_same_records(exam: Path, tmp_path: Path) -> N
     for part in ("train", "dev"):
         shutil.copy(DATA / f"questionBData/CoLA/CoLA_{part}.tsv", flat / "data/questionBData")
     for workspace in (exam, flat):
-        pipeline.run(load_recipes([ROOT / "recipes/cola.yaml"]), workspace, ["prepare"])
+        execute(load_recipes([ROOT / "recipes/cola.yaml"]), workspace, ["prepare"])
     name = "pre_data/CoLA/CoLA_train.json"
     assert (exam / name).read_bytes() == (flat / name).read_bytes()
 

@@ -11,6 +11,7 @@ from conftest import recipe_tree, tiny_tokenizer, write_recipe
 from safetensors.torch import load_file
 
 from runner import pipeline
+from runner.commands.run import execute
 from runner.errors import DataError, UserError
 from runner.recipe.loader import load_recipes
 from runner.training import evaluation as holdout
@@ -22,7 +23,7 @@ def run(
 ) -> dict[str, Any]:
     """Runs the stages and returns fine-tuning's figures."""
     path = write_recipe(workspace, recipe_tree(base, **changes))
-    pipeline.run(load_recipes([path]), workspace, stages)
+    execute(load_recipes([path]), workspace, stages)
     return json.loads((workspace / "saved_model/tiny/manifest.json").read_text())["figures"]
 
 

@@ -10,7 +10,7 @@ from conftest import DEV_ROWS, recipe_tree, write_recipe
 from grading import contract
 from grading.score import main as grade
 from runner import pipeline
-from runner.commands.run import main
+from runner.commands.run import execute, main
 from runner.model import base as base_model
 from runner.recipe.loader import load_recipes
 
@@ -84,18 +84,18 @@ def test_recipes_of_one_launch_load_their_base_once_and_do_not_touch_each_other(
     monkeypatch.setattr(base_model, "load_base", counted)
     one = write_recipe(workspace, recipe_tree(tiny_base), "one.yaml")
     other = write_recipe(workspace, recipe_tree(tiny_base, task={"name": "other"}), "other.yaml")
-    pipeline.run(load_recipes([one, other]), workspace)
+    execute(load_recipes([one, other]), workspace)
     assert loads == [tiny_base]
     together = (workspace / "saved_model/other/adapter_model.safetensors").read_bytes()
     assert together == (workspace / "saved_model/tiny/adapter_model.safetensors").read_bytes()
-    pipeline.run(load_recipes([other]), workspace, fresh=True)
+    execute(load_recipes([other]), workspace, fresh=True)
     assert (workspace / "saved_model/other/adapter_model.safetensors").read_bytes() == together
 
 
 def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, tiny_base: Path) -> None:
     path = write_recipe(workspace, recipe_tree(tiny_base))
     loaded = load_recipes([path])
-    pipeline.run(loaded, workspace)
+    execute(loaded, workspace)
     record = json.loads((workspace / "saved_model/tiny/run.json").read_text())
     assert record["recipe_digest"] == loaded[0].recipe.digest()
     assert record["recipe"]["train"]["epochs"] == 2

@@ -11,6 +11,7 @@ from conftest import DEV_ROWS, recipe_tree, write_recipe
 from safetensors.torch import load_file, save_file
 
 from runner import pipeline
+from runner.commands.run import execute
 from runner.errors import UserError
 from runner.model.adapter import saved_adapter
 from runner.model.base import load_base
@@ -21,7 +22,7 @@ from runner.recipe.loader import load_recipes
 
 def run(workspace: Path, base: Path, stages: tuple[str, ...] = pipeline.STAGES, **changes: Any) -> None:
     changes = {"train": {"epochs": 1}, **changes}
-    pipeline.run(load_recipes([write_recipe(workspace, recipe_tree(base, **changes))]), workspace, stages)
+    execute(load_recipes([write_recipe(workspace, recipe_tree(base, **changes))]), workspace, stages)
 
 
 def predictions(workspace: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grading import contract
-from runner import pipeline
+from runner.commands.run import execute
 from runner.data.sampling import draw
 from runner.errors import DataError
 from runner.recipe.loader import load_recipes
@@ -26,7 +26,7 @@ def recipe(workspace: Path, **changes: Any) -> Recipe:
 def run(workspace: Path, **changes: Any) -> dict[str, Any]:
     """Runs the prepare stage and returns its figures."""
     path = write_recipe(workspace, recipe_tree(Path("none"), **changes))
-    pipeline.run(load_recipes([path]), workspace, ["prepare"])
+    execute(load_recipes([path]), workspace, ["prepare"])
     return json.loads((workspace / "pre_data/tiny/manifest.json").read_text())["figures"]
 
 

@@ -133,7 +133,7 @@ def test_a_kept_trunk_passes_and_one_of_other_tokens_does_not(name: str, precisi
         scorer = LabelScorer(base.model, prompt.label_ids)
         subject = subject_of(scorer, prompt)
         choice = Choice("packed", LAYOUTS["packed"](base.model), "")
-        trunk = open_trunk(base, scorer, layers // 2, prompt, suffixes, choice, tmp_path, print)
+        trunk = open_trunk(base, scorer, layers // 2, prompt, suffixes, choice, tmp_path)
         assert prove(subject, (from_the_trunk(trunk, scorer, choice),), rows).holds
         trunk.starts = {key: start - 1 for key, start in trunk.starts.items()}  # of the stored states alone
         proof = prove(subject, (from_the_trunk(trunk, scorer, choice),), rows)

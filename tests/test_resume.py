@@ -18,7 +18,7 @@ from conftest import ROOT, recipe_tree, write_recipe, write_tables
 from safetensors.torch import save_file
 
 from runner import pipeline
-from runner.commands.run import main
+from runner.commands.run import execute, main
 from runner.errors import UserError
 from runner.model import adapter
 from runner.model import base as base_model
@@ -39,7 +39,7 @@ OFTEN = {"lora": {"lora_dropout": 0.1}, "train": {"epochs": 3, "batch_size": 4, 
 def run(workspace: Path, base: Path, fresh: bool = False, **changes: Any) -> None:
     how = {name: {**OFTEN.get(name, {}), **changes.get(name, {})} for name in {*OFTEN, *changes}}
     path = write_recipe(workspace, recipe_tree(base, **how))
-    pipeline.run(load_recipes([path]), workspace, fresh=fresh)
+    execute(load_recipes([path]), workspace, fresh=fresh)
 
 
 def outputs(workspace: Path) -> list[bytes]:
@@ -280,7 +280,7 @@ def test_a_second_signal_stops_at_once(workspace: Path, tiny_base: Path) -> None
     """In a process of its own: it ends by the signal."""
     code = (
         "import os, signal, sys, time; sys.path[:0] = [sys.argv[1]]\n"
-        "from runner import command, training\n"
+        "from runner.commands import run as command; from runner.training import trainer as training\n"
         "def endless(*rest):\n"
         "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(1.2); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n"
         "training.TrainingLoop._accumulate = endless\n"
@@ -646,7 +646,7 @@ def test_outputs_that_somebody_has_changed_are_not_built_upon(workspace: Path, t
         data = (workspace / name).read_bytes()
         (workspace / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(UserError, match=f"{name}: is not what the .* stage wrote"):
-            pipeline.run(recipe, workspace, stages)
+            execute(recipe, workspace, stages)
         (workspace / name).write_bytes(data)
 
 

@@ -9,7 +9,7 @@ from conftest import recipe_tree, tiny_tokenizer, write_recipe, write_tables
 from safetensors.torch import load_file
 from shapes import BLOCK_MASKS, model
 
-from runner import pipeline
+from runner.commands.run import execute
 from runner.distributed import sharding as split
 from runner.errors import UserError
 from runner.model.base import Base
@@ -27,7 +27,7 @@ UPPER = {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]}
 
 def run(workspace: Path, base: Path, **train: Any) -> dict[str, torch.Tensor]:
     tree = recipe_tree(base, lora=UPPER, train={"epochs": 2, **train})
-    pipeline.run(load_recipes([write_recipe(workspace, tree)]), workspace, ["prepare", "finetune"])
+    execute(load_recipes([write_recipe(workspace, tree)]), workspace, ["prepare", "finetune"])
     return load_file(workspace / "saved_model/tiny/adapter_model.safetensors")
 
 
@@ -106,7 +106,7 @@ def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Pat
     suffixes = [[7, 8, 9], [10] * 6]
     scorer = LabelScorer(own, prompt.label_ids)
     base = Base(tiny_base, "fp32", own, tiny_tokenizer())
-    made = trunk.open_trunk(base, scorer, 1, prompt, suffixes, packed(own), tmp_path, print)
+    made = trunk.open_trunk(base, scorer, 1, prompt, suffixes, packed(own), tmp_path)
     ran: list[int] = []
     for number, layer in enumerate(body(own).layers):
         layer.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
@@ -119,13 +119,14 @@ def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Pat
     assert ran == [0, 1, 1, 0, 1], "the layers are as they were"
 
 
-def test_stored_states_that_are_damaged_are_stored_again(tiny_base: Path, tmp_path: Path, capsys: Any) -> None:
+def test_stored_states_that_are_damaged_are_stored_again(tiny_base: Path, tmp_path: Path, caplog: Any) -> None:
     own = model("Llama")
     prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
     scorer, base = LabelScorer(own, prompt.label_ids), Base(tiny_base, "fp32", own, tiny_tokenizer())
     for damaged in (False, True):
-        trunk.open_trunk(base, scorer, 1, prompt, [[7, 8, 9]], packed(own), tmp_path, print)
-        assert ("is damaged, storing it again" in capsys.readouterr().out) == damaged
+        caplog.clear()
+        trunk.open_trunk(base, scorer, 1, prompt, [[7, 8, 9]], packed(own), tmp_path)
+        assert ("is damaged, storing it again" in caplog.text) == damaged
         (path,) = tmp_path.iterdir()
         data = path.read_bytes()
         if not damaged:
@@ -141,7 +142,7 @@ def test_the_trunk_is_exact_on_every_architecture(name: str, tiny_base: Path, tm
     scorer = LabelScorer(own, prompt.label_ids)
     layout = LAYOUTS["packed"](own)
     made = trunk.open_trunk(
-        Base(tiny_base, "fp32", own, tiny_tokenizer()), scorer, 1, prompt, suffixes, packed(own), tmp_path, print
+        Base(tiny_base, "fp32", own, tiny_tokenizer()), scorer, 1, prompt, suffixes, packed(own), tmp_path
     )
     with made.installed(scorer), torch.no_grad():
         for rows in (suffixes, suffixes[:0:-1]):

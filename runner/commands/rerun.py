@@ -72,7 +72,7 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
         subject = subject_of(scorer, prompt)
         prove_head(subject, rows.suffixes[:1])
         decode = DECODERS[type(recipe.decoding)]
-        answers = decode(recipe.decoding, subject, rows.suffixes, 0, lambda text: print(text, file=sys.stderr))
+        answers = decode(recipe.decoding, subject, rows.suffixes, 0)
         return [answer.label for answer in answers]
 
 

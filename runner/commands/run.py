@@ -7,17 +7,17 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
 
 from runner import __version__, pipeline
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, without_secrets
-from runner.recipe.loader import is_override, load_recipes
-from runner.system.console import patient_streams
+from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
+from runner.system.console import console_logging, patient_streams
 from runner.system.memory import out_of_memory, too_little
-from runner.system.signals import Stopped
+from runner.system.signals import Stopped, listening
 
 EPILOG = """\
 examples:
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
             raise UserError(
                 f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
             )
-        pipeline.run(loaded, options.workspace, options.stages, options.fresh)
+        execute(loaded, options.workspace, options.stages, options.fresh)
     except UserError as error:
         _tell(error)
         return 2
@@ -82,6 +82,14 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
         print("interrupted before anything was begun", file=sys.stderr)
         return 130
     return 0
+
+
+def execute(
+    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = pipeline.STAGES, fresh: bool = False
+) -> None:
+    """Run the recipes as a command does: log records are printed, and signals stop the run where nothing is lost."""
+    with listening(), console_logging(is_main_process()):
+        pipeline.run(recipes, root, stages, fresh)
 
 
 def _of_others(error: BaseException) -> Optional[UserError]:

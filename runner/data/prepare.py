@@ -6,6 +6,7 @@ every row, the second takes the drawn ones. Knows nothing of models.
 
 from __future__ import annotations
 
+import logging
 import string
 from array import array
 from collections import Counter
@@ -22,24 +23,29 @@ from runner.errors import DataError
 from runner.recipe.schema import Recipe
 from runner.workspace.paths import Workspace
 
+log = logging.getLogger("labeltune.data")
+
 SHOWN_PROBLEMS = 10
 """Bad rows named in one message; the rest are counted."""
 
 
 def prepare(
-    recipe: Recipe, train: Table, dev: Table, workspace: Workspace, say: Callable[[str], None]
+    recipe: Recipe,
+    train: Table,
+    dev: Table,
+    workspace: Workspace,
 ) -> Mapping[str, Any]:
-    """Writes the train, hold-out and dev records and returns the counts. `say` takes a line for the user.
+    """Writes the train, hold-out and dev records and returns the counts.
 
     Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
     for table in (train, dev):
         for note in table.notes:
-            say(f"{table.shown}: {note}")
+            log.info(f"{table.shown}: {note}")
     dev_records, dev_keys, dev_problems = _dev_records(recipe, dev)
     for row in dev_problems[:SHOWN_PROBLEMS]:
-        say(f"{dev.shown}:{row.line}: {row.problem}; kept all the same, every dev row has its line in the result")
+        log.info(f"{dev.shown}:{row.line}: {row.problem}; kept all the same, every dev row has its line in the result")
     scan = _scan(recipe, train)
-    _judge_bad_rows(recipe, train, scan, say)
+    _judge_bad_rows(recipe, train, scan)
     repeated = _repeated(scan)
     unique = [key not in repeated and key not in dev_keys for key in scan.keys]
     chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
@@ -71,7 +77,7 @@ def prepare(
         "dev": len(dev_records),
     }
     for line in _summary(figures):
-        say(line)
+        log.info(line)
     return figures
 
 
@@ -137,7 +143,7 @@ def _repeated(scan: _Scan) -> dict[int, set[int]]:
     return found
 
 
-def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan, say: Callable[[str], None]) -> None:
+def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
     count = sum(scan.bad.values())
     if not count:
         return
@@ -147,7 +153,7 @@ def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan, say: Callable[[st
     if recipe.task.bad_rows == "error":
         raise DataError("\n".join(lines), "mend the rows, or set task.bad_rows: skip to leave them out, counted")
     for line in lines:
-        say(f"{line}; skipped")
+        log.info(f"{line}; skipped")
 
 
 def _dev_records(recipe: Recipe, table: Table) -> tuple[list[Record], set[int], list[Row]]:

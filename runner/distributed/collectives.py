@@ -7,7 +7,7 @@ gradients once a step, and what to do next.
 from __future__ import annotations
 
 import functools
-import sys
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +20,8 @@ from accelerate.utils import broadcast, gather_object
 
 from runner.errors import UserError
 from runner.system.memory import out_of_memory
+
+log = logging.getLogger("labeltune.distributed")
 
 PATIENCE = 60.0
 """Seconds of waiting for the other processes before it is said."""
@@ -116,11 +118,10 @@ def _waiting(accelerator: Accelerator) -> Iterator[None]:
     """Says when the block takes long: one that is stopped, or hangs, would have the others wait without a word."""
 
     def tell() -> None:
-        print(
-            f"WARNING: process {accelerator.process_index} of {accelerator.num_processes} has waited {PATIENCE:g} s for the "
-            "others: is one of them stopped?",
-            file=sys.stderr,
-            flush=True,
+        log.warning(
+            f"process {accelerator.process_index} of {accelerator.num_processes} has waited {PATIENCE:g} s for the others: "
+            "is one of them stopped?",
+            extra={"every_process": True},
         )
 
     timer = threading.Timer(PATIENCE, tell)

@@ -7,8 +7,8 @@ adapter's file need not know about it.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
 from typing import Any, Optional
 
 import torch
@@ -17,6 +17,8 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from runner.errors import UserError
 from runner.model.compat import body, decoder_layers
+
+log = logging.getLogger("labeltune.distributed")
 
 FSDP = DistributedType.FSDP.value
 
@@ -38,7 +40,7 @@ def requested_sharding(accelerator: Accelerator) -> Optional[str]:
     return FSDP
 
 
-def shard(scorer: Any, accelerator: Accelerator, report: Callable[[str], None]) -> None:
+def shard(scorer: Any, accelerator: Accelerator) -> None:
     """Shards the base that `scorer` runs, in place, with PyTorch's FSDP 2 and the launcher's `fsdp_reshard_after_forward` and
     `fsdp_offload_params`. Does nothing where no sharding is asked for.
 
@@ -64,7 +66,7 @@ def shard(scorer: Any, accelerator: Accelerator, report: Callable[[str], None]) 
     fully_shard(body(scorer.model), **settings)
     for tensor in [*replicated, *scorer.buffers()]:
         tensor.data = tensor.data.to(accelerator.device)
-    report(f"the base is sharded over {accelerator.num_processes} processes (FSDP)")
+    log.info(f"the base is sharded over {accelerator.num_processes} processes (FSDP)")
 
 
 def _fsdp_plugin(accelerator: Accelerator) -> FullyShardedDataParallelPlugin:

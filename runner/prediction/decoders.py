@@ -13,23 +13,29 @@ from grading.contract.results import UNPARSABLE
 from runner.errors import UserError
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
-from runner.scoring.label_logits import Say, read
+from runner.scoring.label_logits import read
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject
 
 
 def by_label(
-    decoding: LabelDecoding, subject: Subject, suffixes: Sequence[Sequence[int]], start: int, say: Say
+    decoding: LabelDecoding,
+    subject: Subject,
+    suffixes: Sequence[Sequence[int]],
+    start: int,
 ) -> Iterator[Prediction]:
     """The likelier label of each row."""
     prompt = subject.prompt
-    for row, logits in enumerate(read(subject, suffixes, decoding.batch, start, say), start + 1):
+    for row, logits in enumerate(read(subject, suffixes, decoding.batch, start), start + 1):
         probabilities = _probabilities(prompt, logits, row)
         yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 
 
 def by_generation(
-    decoding: GenerateDecoding, subject: Subject, suffixes: Sequence[Sequence[int]], start: int, say: Say
+    decoding: GenerateDecoding,
+    subject: Subject,
+    suffixes: Sequence[Sequence[int]],
+    start: int,
 ) -> Iterator[Prediction]:
     """The label that the model's greedy continuation of each row begins with, if it begins with one."""
     scorer, prompt = subject.scorer, subject.prompt
@@ -68,9 +74,8 @@ def _probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, 
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
-Decoder = Callable[[Any, Subject, Sequence[Sequence[int]], int, Say], Iterator[Prediction]]
-"""From the recipe's decoding, the model and its prompt, all rows, the number of rows that need no answer any more, and where
-messages go."""
+Decoder = Callable[[Any, Subject, Sequence[Sequence[int]], int], Iterator[Prediction]]
+"""From the recipe's decoding, the model and its prompt, all rows, and the number of rows that need no answer any more."""
 
 DECODERS: Mapping[type, Decoder] = {
     LabelDecoding: by_label,

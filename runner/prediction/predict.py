@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from runner.system.files import write_atomic
 from runner.system.signals import raise_if_asked
 from runner.workspace.paths import Workspace
 
+log = logging.getLogger("labeltune.prediction")
+
 SHOWN_ANSWERS = 5
 """Unparsable answers shown to the user; all are in the predictions file."""
 
@@ -39,7 +42,6 @@ def predict(
     dev: Iterable[Record],
     workspace: Workspace,
     identity: str,
-    say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Writes the result file and, beside it, each row's label probabilities as JSON lines. Returns the figures.
     Rows that an unfinished prediction of the same `identity` has got through are not predicted again.
@@ -49,7 +51,7 @@ def predict(
     check_prompt(prompt, folder)
     rows = prompt.encode(dev, "dev")
     if rows.truncated:
-        say(f"{rows.truncated} dev inputs cut to prompt.max_length")
+        log.info(f"{rows.truncated} dev inputs cut to prompt.max_length")
     decode = DECODERS[type(recipe.decoding)]
     computed = f"{identity} {base.model.device.type} {base.precision}"  # rows of two kinds would be of none
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
@@ -62,8 +64,8 @@ def predict(
         predictions = unfinished.read(size)  # whole batches: the same rows are computed together
         done = len(predictions)
         if done:
-            say(f"going on behind row {done} of {len(rows.suffixes)}")
-        answers = decode(recipe.decoding, subject, rows.suffixes, done, say)
+            log.info(f"going on behind row {done} of {len(rows.suffixes)}")
+        answers = decode(recipe.decoding, subject, rows.suffixes, done)
         with unfinished.going_on(predictions) as keep:
             for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
                 keep(row, prediction_line(row, answer))
@@ -79,11 +81,11 @@ def predict(
         (row, prediction.text) for row, prediction in enumerate(predictions, 1) if prediction.label == UNPARSABLE
     ]
     for row, text in unparsable[:SHOWN_ANSWERS]:
-        say(f"row {row}: {text!r} is no label; written as {UNPARSABLE}")
+        log.info(f"row {row}: {text!r} is no label; written as {UNPARSABLE}")
     counts = Counter(prediction.label for prediction in predictions)
     if unparsable:
-        say(f"{len(unparsable)} of {len(predictions)} answers are no label; decoding.kind: label always gives one")
-    say(
+        log.info(f"{len(unparsable)} of {len(predictions)} answers are no label; decoding.kind: label always gives one")
+    log.info(
         f"{len(predictions)} rows → {workspace.result} ({', '.join(f'{n} × {label}' for label, n in sorted(counts.items()))})"
     )
     return {

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import os
 import shutil
 from array import array
@@ -34,6 +35,8 @@ from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import layers_of_each_kind
 from runner.system.files import aside_in, intact, seal, sealed
 from runner.system.provenance import code_digest
+
+log = logging.getLogger("labeltune.scoring")
 
 STORED_AT_ONCE = 8
 """Rows computed at once for the store: a fixed number, for the last bits of a state depend on who is computed beside it."""
@@ -97,7 +100,6 @@ def open_trunk(
     suffixes: Sequence[Sequence[int]],
     choice: Choice,
     folder: Path,
-    say: Callable[[str], None],
 ) -> Trunk:
     """The trunk of these rows below layer `first`, from `folder` if it has been stored there, else computed and stored.
 
@@ -113,11 +115,11 @@ def open_trunk(
     nbytes = tokens * width * torch.finfo(dtype).bits // 8
     path = sealed(folder, key, ".states")
     if path is not None and not intact(path):
-        say(f"WARNING: {path} is damaged, storing it again")
+        log.warning(f"{path} is damaged, storing it again")
         path.unlink()
         path = None
     if path is not None:
-        say(f"trunk: layers 0 to {first - 1} are stored, {nbytes / 1e6:,.1f} MB")
+        log.info(f"trunk: layers 0 to {first - 1} are stored, {nbytes / 1e6:,.1f} MB")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         aside = aside_in(folder, key)
@@ -127,7 +129,7 @@ def open_trunk(
                 f"train.keep_trunk: the states of {tokens:,} tokens take {nbytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f}",
                 "make room, or set train.keep_trunk: false",
             )
-        say(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
+        log.info(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
         path = _store(scorer, first, prompt, suffixes, choice.layout, aside)
     stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
     return Trunk(first, prompt, suffixes, stored)

@@ -5,7 +5,8 @@ Each way is used only where it gives what the padded rows give, on rows at hand;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -15,37 +16,40 @@ from runner.scoring.prompt import Encoded, Prompt
 from runner.scoring.proof import Answers, Subject, Way, padded_rows, prove
 from runner.scoring.scorer import LabelScorer
 
-Say = Callable[[str], None]
+log = logging.getLogger("labeltune.scoring")
 
 
 def read(
-    subject: Subject, suffixes: Sequence[Sequence[int]], size: int, start: int, say: Say
+    subject: Subject,
+    suffixes: Sequence[Sequence[int]],
+    size: int,
+    start: int,
 ) -> Iterator[torch.Tensor]:
     """(labels,) in fp32 for each row from number `start`, in order; `size` rows are computed at once. Call it without
     gradient. The rows before `start` are proved on too, so that the way is the same wherever one goes on."""
     rows = Encoded(suffixes, [], 0, 0)  # type: ignore[arg-type]
-    return _one_by_one(subject, rows, start, say) if size == 1 else _in_batches(subject, rows, size, start, say)
+    return _one_by_one(subject, rows, start) if size == 1 else _in_batches(subject, rows, size, start)
 
 
-def _one_by_one(subject: Subject, rows: Encoded, start: int, say: Say) -> Iterator[torch.Tensor]:
-    answers = _proved(subject, (after_the_prefix(subject.prompt),), rows, "one row after the cached prefix", say)
+def _one_by_one(subject: Subject, rows: Encoded, start: int) -> Iterator[torch.Tensor]:
+    answers = _proved(subject, (after_the_prefix(subject.prompt),), rows, "one row after the cached prefix")
     for suffix in rows.suffixes[start:]:
         yield answers([suffix])[0]
 
 
-def _in_batches(subject: Subject, rows: Encoded, size: int, start: int, say: Say) -> Iterator[torch.Tensor]:
-    answers = _proved(subject, packed_ways(subject, size), rows, "packed", say)
+def _in_batches(subject: Subject, rows: Encoded, size: int, start: int) -> Iterator[torch.Tensor]:
+    answers = _proved(subject, packed_ways(subject, size), rows, "packed")
     for first in range(start, len(rows.suffixes), size):
         yield from answers(rows.suffixes[first : first + size])
 
 
-def _proved(subject: Subject, ways: Sequence[Way], rows: Encoded, name: str, say: Say) -> Answers:
+def _proved(subject: Subject, ways: Sequence[Way], rows: Encoded, name: str) -> Answers:
     """The first of the ways for the whole model; padded rows, with a word to the user, where the proof does not hold."""
     proof = prove(subject, ways, rows)
     subject.release()
     if proof.holds:
         return ways[0](subject.scorer)
-    say(f"predicting with padded rows, which is slower: {name} is not used, {proof.words()}")
+    log.info(f"predicting with padded rows, which is slower: {name} is not used, {proof.words()}")
     return padded_rows(subject.prompt)(subject.scorer)
 
 

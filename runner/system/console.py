@@ -1,18 +1,74 @@
-"""The streams: what the run says. A reader that goes away (`| head`, a closed terminal) ends the saying, not the run."""
+"""The console: log records, progress bars and the two output streams of a command.
+
+A library logs to `labeltune.*` and prints nothing; the commands print those records here. A reader that goes away
+(`| head`, a closed terminal) ends the output, not the run.
+"""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Optional
 
 from tqdm import tqdm
 
 LOG_SECONDS = 30
 """Seconds between two progress lines where they pile up in a file instead of replacing each other."""
+
+
+_context: ContextVar[str] = ContextVar("labeltune_log_context", default="")
+
+
+@contextmanager
+def log_context(text: str) -> Iterator[None]:
+    """Begin every console line that is logged in the block with this text, such as `QQP finetune`."""
+    token = _context.set(text)
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class ConsoleHandler(logging.Handler):
+    """Print log records to standard output, one a line, never in the middle of a progress bar."""
+
+    def __init__(self, main_process: bool = True) -> None:
+        """`main_process`: whether this process speaks for all. The others print only records that are marked
+        `every_process`."""
+        super().__init__(logging.INFO)
+        self.main_process = main_process
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record; a warning begins with `WARNING:`."""
+        if not self.main_process and not getattr(record, "every_process", False):
+            return
+        level = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
+        context = _context.get()
+        with tqdm.external_write_mode(file=sys.stdout):
+            print(
+                f"{context}: {level}{record.getMessage()}" if context else f"{level}{record.getMessage()}", flush=True
+            )
+
+
+@contextmanager
+def console_logging(main_process: bool = True) -> Iterator[None]:
+    """Print what the package logs for the length of the block."""
+    logger, handler = logging.getLogger("labeltune"), ConsoleHandler(main_process)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 class PatientStream:

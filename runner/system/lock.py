@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from runner.errors import UserError
+
+log = logging.getLogger("labeltune.system")
 
 try:
     import fcntl
@@ -37,9 +39,7 @@ def locked(path: Path) -> Iterator[None]:
                 "wait for it, end it, or run in another folder: --workspace DIR",
             ) from None
         except OSError as error:  # a disk of a cluster, say, that knows no locks
-            print(
-                f"WARNING: {path}: {error.strerror}: nothing here keeps another run out of this folder", file=sys.stderr
-            )
+            log.warning(f"{path}: {error.strerror}: nothing keeps another run out of this folder")
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()

@@ -10,9 +10,10 @@ newest is damaged, the one before it is used.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -28,6 +29,8 @@ from runner.system.files import intact, seal
 from runner.system.memory import out_of_memory
 from runner.system.signals import raise_if_asked
 from runner.training.resume import CHECKPOINTS
+
+log = logging.getLogger("labeltune.training")
 
 SCHEMA = "labeltune.checkpoint/3"
 
@@ -58,8 +61,8 @@ class Kept(NamedTuple):
 class Checkpoints:
     """The checkpoints of one fine-tune, in a folder of their own."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self.folder, self.say = folder, say
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def save(self, step: int, judged: int, computed: Mapping[str, str], state: Mapping[str, Any]) -> bool:
         """Keeps `state`, tensors and plain values, as the checkpoint behind that step and so many judged epochs; returns
@@ -77,7 +80,7 @@ class Checkpoints:
                 self._write(stem, content)
             self.prune(KEPT)
         except OSError as error:
-            self.say(f"WARNING: no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
+            log.warning(f"no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training goes on")
             return False
         return True
 
@@ -107,9 +110,7 @@ class Checkpoints:
             if kept is not None:
                 return kept
             path.rename(path.with_name(f"damaged-{path.name}"))
-            self.say(
-                f"WARNING: {path} does not hold what was written; it is passed over and called damaged-{path.name}"
-            )
+            log.warning(f"{path} does not hold what was written; it is passed over and called damaged-{path.name}")
         return None
 
     def _read(self, path: Path) -> Optional[Kept]:

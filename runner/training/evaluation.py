@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from runner.scoring.prompt import Encoded, Prompt
 from runner.scoring.scorer import LabelScorer
 from runner.system.memory import out_of_memory, too_little
 from runner.training.metrics import LabelMetric
+
+log = logging.getLogger("labeltune.training")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,6 @@ class Holdout:
         layout: Layout,
         batch_size: int,
         accelerator: Accelerator,
-        say: Callable[[str], None],
     ) -> None:
         self.prompt, self.rows, self.layout, self.accelerator = prompt, rows, layout, accelerator
         lengths = rows.lengths()
@@ -62,7 +64,7 @@ class Holdout:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
         rounds = -(-len(batches) // accelerator.num_processes)
-        self.rows_at_once, self.say = batch_size, say
+        self.rows_at_once = batch_size
         self.fillers = batches[:1] * (rounds - len(self.batches))
         """Computed for nothing where others have one batch more: a split base needs every process to compute."""
         self.metric = LabelMetric(prompt.labels)
@@ -108,7 +110,7 @@ class Holdout:
             if len(part) == 1 or requested_sharding(self.accelerator):
                 raise too_little(said, len(part))
             self.rows_at_once = -(-len(part) // 2)
-            self.say(f"WARNING: out of memory on the hold-out; from here {self.rows_at_once} of its rows at once")
+            log.warning(f"out of memory on the hold-out; from here {self.rows_at_once} of its rows at once")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return found

@@ -4,9 +4,10 @@ every epoch by the scorer that will predict, and the best epoch kept."""
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
@@ -34,6 +35,8 @@ from runner.training.checkpoint import Checkpoints, Kept
 from runner.training.evaluation import Holdout
 from runner.training.trainer import TrainingLoop
 
+log = logging.getLogger("labeltune.training")
+
 
 def finetune(
     recipe: Recipe,
@@ -44,7 +47,6 @@ def finetune(
     folder: Path,
     store: Path,
     unfinished: Path,
-    say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
     `store` keeps what other runs over the same rows can use again: token ids, and the trunk where the recipe says so.
@@ -55,7 +57,7 @@ def finetune(
     rows, held = _encode(prompt, records, accelerator, store / "tokens")
     for name, encoded in (("training", rows), ("hold-out", held)):
         if encoded.truncated or encoded.dropped:
-            say(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
+            log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
     if not len(rows.suffixes):
         raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
     set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
@@ -64,9 +66,9 @@ def finetune(
         start = adapter_state(model)
         scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
         subject = subject_of(scorer, prompt, accelerator.device, alone=requested_sharding(accelerator) is None)
-        shard(scorer, accelerator, say)
+        shard(scorer, accelerator)
         prove_head(subject, held.suffixes[:1])
-        checkpoints = Checkpoints(unfinished, say)
+        checkpoints = Checkpoints(unfinished)
         kept = checkpoints.load(accelerator)
         computed = {"device": accelerator.device.type, "precision": base.precision}
         if kept is not None:
@@ -76,15 +78,15 @@ def finetune(
         if kept is not None:
             kept.require(computed)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        say(
+        log.info(
             f"{len(rows.suffixes):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}"
         )
-        say(f"layout {choice.name}: {choice.reason}")
+        log.info(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
-        with _trunk(recipe, base, subject, rows, held, choice, accelerator, store, say) as layout:
+        with _trunk(recipe, base, subject, rows, held, choice, accelerator, store) as layout:
             trunk_seconds = time.perf_counter() - before
             subject.release()
-            holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator, say)
+            holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator)
             untuned = holdout.evaluate(scorer)
             if not math.isfinite(untuned.loss):
                 raise UserError(
@@ -95,7 +97,7 @@ def finetune(
                 enable_checkpointing(base.model)
             metrics = folder / "metrics.jsonl"
             loop = TrainingLoop(
-                recipe.train, rows, prompt, layout, holdout, accelerator, metrics, checkpoints, computed, say
+                recipe.train, rows, prompt, layout, holdout, accelerator, metrics, checkpoints, computed
             )
             epochs = loop.run(model, scorer, kept)
         if recipe.train.gradient_checkpointing:
@@ -109,12 +111,12 @@ def finetune(
             save_adapter(model, best.state, folder)
             (folder / "prompt.json").write_text(json.dumps(prompt.description(), indent=1) + "\n", encoding="utf-8")
     if not moved:
-        say("WARNING: training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
+        log.warning("training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
     if len([count for count in best.evaluation.answers.values() if count]) == 1:
-        say(
-            "WARNING: the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
+        log.warning(
+            "the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
         )
-    say(
+    log.info(
         f"hold-out accuracy: majority {holdout.majority():.1%}, untuned {untuned.accuracy:.1%}, "
         f"tuned {best.evaluation.accuracy:.1%} (epoch {best.epoch} of {recipe.train.epochs}; "
         f"MCC {best.evaluation.mcc:.3f}, F1 {best.evaluation.f1:.3f}); {loop.seconds:.1f} s"
@@ -193,7 +195,6 @@ def _trunk(
     choice: Choice,
     accelerator: Accelerator,
     store: Path,
-    say: Callable[[str], None],
 ) -> Iterator[Layout]:
     """The layout to train with: the one given, or for a kept trunk the same over its stored states."""
     layers = recipe.lora.layers_to_transform
@@ -202,7 +203,7 @@ def _trunk(
         return
     suffixes, scorer = Joined(rows.suffixes, held.suffixes), subject.scorer
     with main_process_first(accelerator):
-        trunk = open_trunk(base, scorer, min(layers), subject.prompt, suffixes, choice, store / "trunk", say)
+        trunk = open_trunk(base, scorer, min(layers), subject.prompt, suffixes, choice, store / "trunk")
     proof = prove(subject, [from_the_trunk(trunk, scorer, choice)], rows)
     if not proof.holds:
         raise UserError(f"train.keep_trunk: not for this model: {proof.words()}", "set train.keep_trunk: false")

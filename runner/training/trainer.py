@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from runner.system.memory import out_of_memory, too_little
 from runner.system.signals import Stopped, StopRequest, finishing
 from runner.training.checkpoint import Checkpoints, Kept, random_state, set_random_state
 from runner.training.evaluation import Evaluation, Holdout
+
+log = logging.getLogger("labeltune.training")
 
 LOG_STEPS = 10
 """Optimizer steps between two lines of metrics.jsonl: reading the loss makes a device wait, so not every step."""
@@ -61,12 +64,11 @@ class TrainingLoop:
         metrics: Path,
         checkpoints: Checkpoints,
         computed: Mapping[str, str],
-        say: Callable[[str], None],
     ) -> None:
         """`metrics`: the file that gets a line now and then. `computed`: how this run computes, for its checkpoints."""
         self.train, self.rows, self.prompt, self.layout = train, rows, prompt, layout
         self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
-        self.checkpoints, self.computed, self.say = checkpoints, computed, say
+        self.checkpoints, self.computed = checkpoints, computed
         self.size = train.batch_size * train.accumulation
         self.rows_at_once = -(-train.batch_size // accelerator.num_processes)
         """Rows that a process computes at once: its part of the recipe's batch, less where memory has run out."""
@@ -91,7 +93,7 @@ class TrainingLoop:
         broadcast_parameters(accelerator, parameters)
         if kept is not None:
             self._restore(kept.state, trained, optimizer, scheduler)
-            self.say(f"going on behind step {self.step} of {steps}, from a checkpoint")
+            log.info(f"going on behind step {self.step} of {steps}, from a checkpoint")
         total = train.epochs * len(self.rows.suffixes)
         started = time.perf_counter() - self.seconds
         seen = (self.epoch - 1) * len(self.rows.suffixes) + min(self.done * self.size, len(self.rows.suffixes))
@@ -187,7 +189,7 @@ class TrainingLoop:
                 f"{self.step + 1}",
                 "lower train.learning_rate, or set train.precision: fp32",
             )
-        self.say(f"WARNING: step {self.step + 1} skipped: its loss or gradient is no number")
+        log.warning(f"step {self.step + 1} skipped: its loss or gradient is no number")
         return False
 
     def _gradient(self, scorer: Any, rows: Sequence[int], optimizer: Any) -> torch.Tensor:
@@ -210,9 +212,8 @@ class TrainingLoop:
 
     def _compute_at_once(self, rows: int) -> None:
         self.rows_at_once = rows
-        self.say(
-            f"WARNING: out of memory behind step {self.step}; from here {rows} rows at once, the same "
-            f"{self.size} rows a step"
+        log.warning(
+            f"out of memory behind step {self.step}; from here {rows} rows at once, the same {self.size} rows a step"
         )
 
     def _agree(self, asked: StopRequest, overdue: bool) -> tuple[int, bool]:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import ROOT, recipe_tree, write_recipe
 
-from runner import pipeline
+from runner.commands.run import execute
 from runner.errors import DataError, RecipeError, UserError
 from runner.recipe.loader import load_recipes
 
@@ -202,7 +202,7 @@ def test_tables(workspace: Path, tiny_base: Path, quoting: str, header: bool, ba
             (workspace / f"data/tiny_{name}.tsv").write_bytes(data)
         refusal = None
         try:
-            pipeline.run(recipe, workspace, ["prepare"])
+            execute(recipe, workspace, ["prepare"])
         except UserError as error:
             refusal = error
         if refusal is not None:
