@@ -4,8 +4,8 @@
     python benchmarks/proof.py --bases FOLDER --tasks CoLA --precisions bf16
 
 A difference is what the proof decides by: on the shallow copy in fp32 (allowed 1e-3), and on the whole model beside the noise
-there. The mistakes are those of tests/mistakes.py; a mistake that is accepted, or a right way that is refused, ends the command
-with exit code 1. Seconds are of CPU, memory is the peak above what the process held before.
+there. The mistakes are those of tests/support/mistakes.py. A mistake that is accepted, or a right way that is refused, ends the
+command with exit code 1. Seconds are of CPU, memory is the peak above what the process held before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONG_ROW = 700
 
 def cases(subject: Any, rows: Any) -> Iterator[tuple[str, Any, bool, float]]:
     """Each case's name, its proof, whether it ought to hold, and its seconds."""
-    from mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
+    from support.mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
 
     from runner.scoring.label_logits import after_the_prefix
     from runner.scoring.layout_choice import packed_ways

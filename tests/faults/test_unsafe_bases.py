@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import recipe_tree, write_recipe
-from shapes import SHAPES, model
+from support.shapes import SHAPES, model
 
 from runner.commands.run import main
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from shapes import model
+from support.shapes import model
 
 from runner.scoring import layouts
 from runner.scoring.layouts import LAYOUTS

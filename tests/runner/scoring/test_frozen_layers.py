@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import recipe_tree, tiny_tokenizer, write_recipe, write_tables
 from safetensors.torch import load_file
-from shapes import BLOCK_MASKS, model
+from support.shapes import BLOCK_MASKS, model
 
 from runner.commands.run import execute
 from runner.distributed import sharding as split

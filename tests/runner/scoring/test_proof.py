@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 from conftest import tiny_tokenizer
-from mistakes import CACHED, PACKED, cache_that_keeps_the_last_row, prefix_without_gradient, window_left_out
-from shapes import BLOCK_MASKS, NEWEST, SHAPES, model
+from support.mistakes import CACHED, PACKED, cache_that_keeps_the_last_row, prefix_without_gradient, window_left_out
+from support.shapes import BLOCK_MASKS, NEWEST, SHAPES, model
 
 from runner.errors import UserError
 from runner.model.adapter import new_adapter

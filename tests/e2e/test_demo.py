@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-DEMO = Path(__file__).resolve().parents[1] / "recipes" / "demo"
+DEMO = Path(__file__).resolve().parents[2] / "recipes" / "demo"
 BASE = DEMO / "base"
 sys.path.insert(0, str(DEMO))  # the demo's scripts are no package: they run from their own folder
 

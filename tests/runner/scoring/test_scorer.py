@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import tiny_tokenizer
-from shapes import BLOCK_MASKS, SHAPES, model
+from support.shapes import BLOCK_MASKS, SHAPES, model
 
 from runner.errors import UserError
 from runner.model.compat import body, enable_checkpointing

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, SHARED
-from mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
+from support.mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
 
 from runner.model.adapter import new_adapter
 from runner.model.base import load_base

@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import BLOCK_MASKS, NEWEST, model
+from support.shapes import BLOCK_MASKS, NEWEST, model
 
 from runner.model.compat import enable_checkpointing
 from runner.recipe.schema import PromptShape
