@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy.py loss      [--task QQP|CoLA|acceptability|paraphrase] [--seeds 3] [--quick] [--json FILE]
     python benchmarks/accuracy.py dropout   the packed layout's one dropout draw for the shared prefix, against padded
-    python benchmarks/accuracy.py trunk     LoRA on all layers, the upper half (trunk kept), the upper third (trunk kept)
+    python benchmarks/accuracy.py frozen    LoRA on all layers, the upper half, the upper third; frozen layers are cached
 
 Real rows and a small pre-trained Llama come from ../shared where they lie beside the checkout; the demo's tasks and base are
 in the repository. Each row of the table is the mean over seeds with the lowest and highest; times are the loop's own, taken
@@ -53,12 +53,16 @@ def variants(study: str, layers: int) -> dict[str, tuple[str, ...]]:
     rows: dict[str, tuple[str, ...]] = {"all layers": ()}
     for name, share in (("upper half", 2), ("upper third", 3)):
         chosen = list(range(layers - layers // share, layers))
-        rows[name] = (f"lora.target_modules={NAMES}", f"lora.layers_to_transform={chosen}", "train.keep_trunk=true")
+        rows[name] = (
+            f"lora.target_modules={NAMES}",
+            f"lora.layers_to_transform={chosen}",
+            "train.cache_frozen_layers=true",
+        )
     return rows
 
 
 def measure(task: str, changes: tuple[str, ...], seed: int, workspace: Path, quick: bool) -> dict[str, float]:
-    """Fine-tunes once and returns the best epoch's hold-out measures and the seconds of training, storing a trunk included."""
+    """Fine-tunes once and returns the best epoch's hold-out measures and the seconds of training, filling the cache included."""
     recipe, *overrides = TASKS[task]
     if quick:
         overrides += ["samples.train=400", "samples.holdout=200", "train.epochs=1"]
@@ -77,7 +81,7 @@ def measure(task: str, changes: tuple[str, ...], seed: int, workspace: Path, qui
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("study", choices=("loss", "dropout", "trunk"))
+    parser.add_argument("study", choices=("loss", "dropout", "frozen"))
     parser.add_argument("--task", choices=TASKS, default="acceptability")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one seed, few rows: only that it runs")

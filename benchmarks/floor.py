@@ -24,6 +24,7 @@ import rows as common
 import torch
 
 from runner.model.compat import body
+from runner.scoring.collator import Collator
 from runner.scoring.layouts import LAYOUTS
 from runner.scoring.scorer import LabelScorer
 
@@ -55,8 +56,8 @@ def step_seconds(scorer: LabelScorer, rows: common.TaskRows, first: int, batch: 
     parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
     started = time.process_time()
-    laid = LAYOUTS["packed"](scorer.model)(rows.prompt, rows.suffixes[first : first + batch])
-    loss = scorer(laid, torch.tensor(rows.targets[first : first + batch])).losses.mean()
+    collator = Collator(rows.dataset, LAYOUTS["packed"](scorer.model, rows.prompt))
+    loss = scorer(collator(range(len(rows.suffixes))[first : first + batch])).losses.mean()
     halfway = time.process_time()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -95,7 +96,7 @@ def main() -> None:
                 batch * (options.repeats + 1),
                 shape.demo,
             )
-            scorer = LabelScorer(model, rows.prompt.label_ids, "vocabulary").train()
+            scorer = LabelScorer(model, rows.prompt, "vocabulary").train()
             steps, forwards, floors, fractions = [], [], [], []
             for turn in range(options.repeats + 1):
                 tokens = rows.useful_tokens(turn * batch, batch)

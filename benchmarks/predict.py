@@ -91,18 +91,19 @@ Run = Callable[[], list[str]]
 
 
 def _ours(work: Work, size: int) -> Run:
-    from runner.scoring.label_logits import read
+    from runner.scoring.dataset import EncodedDataset, encode_records
+    from runner.scoring.label_logits import predict_label_logits
     from runner.scoring.proof import subject_of
 
     prompt = work.rows.prompt
     # as many rows again in front, so that the proof and the prefix have been done when the clock starts
     suffixes = [*work.rows.suffixes[:size], *(work.rows.suffixes[row] for row in work.chosen)]
-    answers = read(subject_of(work.scorer, prompt), suffixes, size, 0)
+    answers = predict_label_logits(subject_of(work.scorer), EncodedDataset(prompt, suffixes), size)
     for _ in range(size):
         next(answers)
 
     def run() -> list[str]:
-        prompt.encode(work.records, "rows")  # read has had the ids, but they have their price
+        encode_records(prompt, work.records, "rows")  # the ids are known, but they have their price
         return [prompt.labels[int(logits.argmax())] for logits in answers]
 
     return run
@@ -111,12 +112,14 @@ def _ours(work: Work, size: int) -> Run:
 def _generate(work: Work, size: int, tokens: int) -> Run:
     import torch
 
+    from runner.scoring.dataset import encode_records
+
     prompt = work.rows.prompt
 
     def run() -> list[str]:
         answers: list[str] = []
         for start in range(0, len(work.chosen), size):
-            encoded = prompt.encode(work.records[start : start + size], "rows")
+            encoded = encode_records(prompt, work.records[start : start + size], "rows")
             lines = [[*prompt.prefix, *suffix] for suffix in encoded.suffixes]
             longest = max(map(len, lines))
             ids = torch.tensor([[0] * (longest - len(line)) + line for line in lines])
@@ -234,8 +237,8 @@ def give_both_labels(model: Any, rows: common.TaskRows) -> None:
     from runner.scoring.layouts import padded
 
     head = model.get_output_embeddings()
-    batch = padded(model)(rows.prompt, rows.suffixes)
-    hidden = body(model)(**batch.inputs, use_cache=False)[0][batch.lines, batch.positions].float()
+    batch = padded(model, rows.prompt)(rows.suffixes)
+    hidden = body(model)(**batch.inputs, use_cache=False)[0][batch.rows, batch.positions].float()
     mean = hidden.mean(0)
     along = torch.linalg.svd(hidden - mean, full_matrices=False).Vh[0]
     ratios = ((hidden @ along) / (hidden @ mean)).sort().values
@@ -275,7 +278,7 @@ def measure(setting: Setting, few: int, rounds: int, chosen: Sequence[str]) -> d
     common.add_lora(model, shape.lora)
     give_both_labels(model, rows)
     model.get_output_embeddings().register_forward_pre_hook(_fresh_row)
-    scorer = LabelScorer(model, rows.prompt.label_ids, loss="labels").eval()
+    scorer = LabelScorer(model, rows.prompt, loss="labels").eval()
     by_length = sorted(range(BULK_ROWS), key=lambda row: len(rows.suffixes[row]))
     step = BULK_ROWS // few
     some = by_length[step // 2 :: step]

@@ -36,17 +36,17 @@ def cases(subject: Any, rows: Any) -> Iterator[tuple[str, Any, bool, float]]:
     """Each case's name, its proof, whether it ought to hold, and its seconds."""
     from support.mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
 
-    from runner.scoring.label_logits import after_the_prefix
+    from runner.scoring.label_logits import after_cached_prefix
     from runner.scoring.layout_choice import packed_ways
     from runner.scoring.proof import prove
 
-    model, prompt = subject.scorer.model, subject.prompt
+    model, prompt = subject.scorer.model, subject.scorer.prompt
     unlabelled = dataclasses.replace(rows, targets=[])
     long = (rows.suffixes[0] * LONG_ROW)[:LONG_ROW]
     windowed = dataclasses.replace(
         rows, suffixes=[*(rows.suffixes[row] for row in range(8)), long], targets=rows.targets[:9]
     )
-    packed, cached = packed_ways(subject, BATCH), (after_the_prefix(prompt),)
+    packed, cached = packed_ways(subject, BATCH), (after_cached_prefix,)
 
     def timed(ways: Any, some: Any) -> tuple[Any, float]:
         started = time.process_time()
@@ -79,6 +79,7 @@ def measure(folder: Path, task: str, precision: str) -> int:
     from runner.model.adapter import new_adapter
     from runner.model.base import load_base
     from runner.recipe.loader import load_recipes
+    from runner.scoring.dataset import encode_records
     from runner.scoring.prompt import build_prompt
     from runner.scoring.proof import prove_head, subject_of
     from runner.scoring.scorer import LabelScorer
@@ -89,13 +90,13 @@ def measure(folder: Path, task: str, precision: str) -> int:
     shape = dataclasses.replace(recipe.prompt, max_length=1024)
     prompt = build_prompt(shape, instruction, recipe.task.labels, base.tokenizer)
     records = [{"instruction": instruction, "input": i, "output": label} for i, label in zip(inputs[:4000], labels)]
-    rows = prompt.encode(records, task)
+    rows = encode_records(prompt, records, task)
     lines, wrong = [], 0
     with new_adapter(base, recipe.lora):
-        scorer = LabelScorer(base.model, prompt.label_ids)
+        scorer = LabelScorer(base.model, prompt)
         before = _forget_peak()
         started = time.process_time()
-        subject = subject_of(scorer, prompt)
+        subject = subject_of(scorer)
         prove_head(subject, rows.suffixes[:1])
         ready = time.process_time() - started
         for name, proof, right, seconds in cases(subject, rows):

@@ -34,7 +34,9 @@ sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 from runner.data.tsv import open_table  # noqa: E402
 from runner.recipe.loader import load_recipes  # noqa: E402
 from runner.recipe.schema import PromptShape  # noqa: E402
-from runner.scoring.prompt import Prompt, build_prompt, encode_text  # noqa: E402
+from runner.scoring.dataset import EncodedDataset, encode_records  # noqa: E402
+from runner.scoring.prompt import Prompt, build_prompt  # noqa: E402
+from runner.scoring.tokenization import encode_text  # noqa: E402
 
 LORA: Mapping[str, Any] = {"r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
 """The adapter of every model but a real base, which takes the recipes'."""
@@ -70,6 +72,11 @@ class TaskRows:
     """The rows' own token ids."""
     targets: list[int]
     """The number of each row's right label."""
+
+    @property
+    def dataset(self) -> EncodedDataset:
+        """The rows as the runner takes them."""
+        return EncodedDataset(self.prompt, self.suffixes, self.targets)
 
     def lines(self, first: int, count: int) -> list[list[int]]:
         """Whole prompts, prefix and suffix, of `count` rows."""
@@ -120,8 +127,8 @@ def load_rows(
     # the same rows for every tokenizer, length and machine: the order of their hashes
     order = sorted(range(len(inputs)), key=lambda row: hashlib.sha256(f"{row} {inputs[row]}".encode()).digest())[:count]
     records = [{"instruction": prompt.instruction, "input": inputs[row], "output": labels[row]} for row in order]
-    encoded = prompt.encode(records, task)
-    return TaskRows(task, source, prompt, [inputs[row] for row in order], encoded.suffixes, encoded.targets)
+    encoded = encode_records(prompt, records, task)
+    return TaskRows(task, source, prompt, [inputs[row] for row in order], encoded.suffixes, list(encoded.targets))
 
 
 def _stretched(prompt: Prompt, instruction: str, wanted: int) -> tuple[int, ...]:

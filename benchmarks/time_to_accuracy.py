@@ -171,7 +171,7 @@ def _train(work: Work, model: Any, loss: Callable[[list[int]], Any], answers: Ca
         work.step_done(answers)
 
 
-def _label_answers(scorer: Any, prompt: Any, layout: Any, suffixes: Sequence[Sequence[int]]) -> list[int]:
+def _label_answers(scorer: Any, layout: Any, suffixes: Sequence[Sequence[int]]) -> list[int]:
     """The number of the likelier label for each row, rows of about equal length computed together."""
     import torch
 
@@ -182,7 +182,7 @@ def _label_answers(scorer: Any, prompt: Any, layout: Any, suffixes: Sequence[Seq
     with torch.no_grad():
         for at in range(0, len(order), SCORED_AT_ONCE):
             part = order[at : at + SCORED_AT_ONCE]
-            logits = scorer(layout(prompt, [suffixes[row] for row in part])).label_logits
+            logits = scorer(layout([suffixes[row] for row in part])).label_logits
             for row, answer in zip(part, logits.argmax(1).tolist()):
                 found[row] = answer
     scorer.train(training)
@@ -206,13 +206,15 @@ def _ours(work: Work, loss: str, frozen: float) -> None:
     import torch
 
     from runner.model.adapter import new_adapter
-    from runner.scoring.frozen_layers import open_trunk
+    from runner.scoring.collator import Collator
+    from runner.scoring.dataset import encode_records
+    from runner.scoring.frozen_layers import cached_frozen_layers
     from runner.scoring.layout_choice import Choice
     from runner.scoring.layouts import LAYOUTS
     from runner.scoring.scorer import LabelScorer
 
     base, prompt = _load(work)
-    rows, unseen = prompt.encode(work.records, "training"), prompt.encode(work.unseen, "unseen")
+    rows, unseen = encode_records(prompt, work.records, "training"), encode_records(prompt, work.unseen, "unseen")
     lora, layers = work.recipe.lora, base.model.config.num_hidden_layers
     first = round(frozen * layers)
     if first:
@@ -220,26 +222,26 @@ def _ours(work: Work, loss: str, frozen: float) -> None:
         lora = dataclasses.replace(lora, target_modules=names, layers_to_transform=tuple(range(first, layers)))
     torch.manual_seed(work.run.seed)
     with new_adapter(base, lora), tempfile.TemporaryDirectory() as store:
-        scorer = LabelScorer(base.model, prompt.label_ids, loss)
-        layout = LAYOUTS["packed"](base.model)
+        scorer = LabelScorer(base.model, prompt, loss)
+        layout = LAYOUTS["packed"](base.model, prompt)
 
         def train(over: Any) -> None:
-            def loss_of(numbers: list[int]) -> Any:
-                targets = torch.tensor([rows.targets[row] for row in numbers])
-                batch = over(prompt, [rows.suffixes[row] for row in numbers])
-                return scorer(batch, targets).losses.sum() / len(numbers)
+            collator = Collator(rows, over)
 
-            _train(work, scorer, loss_of, lambda n: _label_answers(scorer, prompt, layout, list(unseen.suffixes)[:n]))
+            def loss_of(numbers: list[int]) -> Any:
+                return scorer(collator(numbers)).losses.sum() / len(numbers)
+
+            _train(work, scorer, loss_of, lambda n: _label_answers(scorer, layout, list(unseen.suffixes)[:n]))
 
         if not first:
             train(layout)
             return
         work.start()
         choice = Choice("packed", layout, "")
-        trunk = open_trunk(base, scorer, first, prompt, list(rows.suffixes), choice, Path(store))
+        cache = cached_frozen_layers(base, scorer, first, (rows,), choice, Path(store))
         work.stop()
-        with trunk.installed(scorer):
-            train(trunk.layout(layout))
+        with cache.installed(scorer):
+            train(cache.layout(layout))
 
 
 def _trl(work: Work) -> None:
@@ -251,15 +253,16 @@ def _trl(work: Work) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from runner.model.adapter import new_adapter
+    from runner.scoring.dataset import encode_records
     from runner.scoring.layouts import LAYOUTS
     from runner.scoring.scorer import LabelScorer
 
     trl.trainer.utils._use_triton = lambda device: True
     base, prompt = _load(work)
-    rows, unseen = prompt.encode(work.records, "training"), prompt.encode(work.unseen, "unseen")
+    rows, unseen = encode_records(prompt, work.records, "training"), encode_records(prompt, work.unseen, "unseen")
     torch.manual_seed(work.run.seed)
     with new_adapter(base, work.recipe.lora) as model:
-        scorer, layout = LabelScorer(base.model, prompt.label_ids), LAYOUTS["packed"](base.model)
+        scorer, layout = LabelScorer(base.model, prompt), LAYOUTS["packed"](base.model, prompt)
         plain = base.model.forward
         texts, labels = [], []
         for number in (row for step in work.steps for row in step):
@@ -273,7 +276,7 @@ def _trl(work: Work) -> None:
                 work.start()
 
             def on_step_end(self, *_: Any, **__: Any) -> None:
-                work.step_done(lambda n: _label_answers(scorer, prompt, layout, list(unseen.suffixes)[:n]))
+                work.step_done(lambda n: _label_answers(scorer, layout, list(unseen.suffixes)[:n]))
 
         train = work.recipe.train
         with tempfile.TemporaryDirectory() as folder:

@@ -127,26 +127,27 @@ def _forget_peak() -> int:
 
 
 def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layout: str, loss: str) -> None:
-    """The step of runner/training/finetune.py: lay, score, backward, clip, step."""
+    """The step of runner/training/finetune.py: place, score, backward, clip, step."""
     import torch
     from transformers import get_scheduler
 
+    from runner.scoring.collator import Collator
     from runner.scoring.layouts import LAYOUTS
     from runner.scoring.scorer import LabelScorer
 
     base = model.get_base_model()
-    scorer = LabelScorer(base, rows.prompt.label_ids, loss=loss)
-    lay = LAYOUTS[layout](base)
+    scorer = LabelScorer(base, rows.prompt, loss=loss)
+    place = LAYOUTS[layout](base, rows.prompt)
+    collator = Collator(rows.dataset, place)
     scorer.train()
 
     def mean_loss(first: int, count: int) -> Any:
-        targets = torch.tensor(rows.targets[first : first + count])
-        return scorer(lay(rows.prompt, rows.suffixes[first : first + count]), targets).losses.sum() / count
+        return scorer(collator(range(len(rows.suffixes))[first : first + count])).losses.sum() / count
 
     parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
     shown = mean_loss(0, PROOF_ROWS)
     starts = range(0, len(rows.suffixes), setting.batch)
-    computed = [lay(rows.prompt, rows.suffixes[first : first + setting.batch]).tokens for first in starts]
+    computed = [place(rows.suffixes[first : first + setting.batch]).tokens for first in starts]
     gate.show(shown.detach(), torch.autograd.grad(shown, parameters), computed)
     del shown
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE)

@@ -55,7 +55,9 @@ def _section(name: str, shape: Any, skip: bool = False) -> str:
             f"{text} {field.metadata[limit]:.12g}" for limit, text in LIMITS.items() if limit in field.metadata
         )
         kind = f"{_kind(hint)}, {limits}" if limits else _kind(hint)
-        rows.append(f"| `{field.name}` | {kind} | {_default(field.default)} | {words[field.name]} |")
+        older = [old for old, new in shapes.ALIASES.items() if new == f"{name}.{field.name}"]
+        also = "".join(f" (also `{old.rpartition('.')[2]}`, its older name)" for old in older)
+        rows.append(f"| `{field.name}`{also} | {kind} | {_default(field.default)} | {words[field.name]} |")
     lines = [f"## {name or 'The recipe'}", "", " ".join((shape.__doc__ or "").split()), ""]
     return "\n".join([*lines, "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
 

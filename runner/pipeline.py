@@ -223,10 +223,10 @@ class Work:
         with atomic_folder(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             kind = requested_sharding(accelerator)
-            if kind and recipe.train.keep_trunk:
+            if kind and recipe.train.cache_frozen_layers:
                 raise UserError(
-                    f"train.keep_trunk: the main process computes the trunk alone, and {kind} splits the base",
-                    "set train.keep_trunk: false, or let each process hold the whole base: recipes/accelerate/ddp.yaml",
+                    f"train.cache_frozen_layers: the main process computes them alone, and {kind} splits the base",
+                    "set train.cache_frozen_layers: false, or let each process hold the whole base: recipes/accelerate/ddp.yaml",
                 )
             load = self.bases.load_to_split if kind else self.bases.load
             base = load(recipe, accelerator.device)

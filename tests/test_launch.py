@@ -171,7 +171,7 @@ from runner.commands import run as command
 from runner.scoring.scorer import LabelScorer
 whole = LabelScorer.forward
 def forward(scorer, batch, targets=None):
-    if scorer.training and os.environ["RANK"] == "1" and len(batch.lines) > {fit}:
+    if scorer.training and os.environ["RANK"] == "1" and len(batch.rows) > {fit}:
         raise RuntimeError("CUDA out of memory")
     return whole(scorer, batch, targets)
 LabelScorer.forward = forward
@@ -211,10 +211,10 @@ def test_an_error_of_all_processes_is_shown_once(tmp_path: Path, tiny_base: Path
     from conftest import write_tables
 
     write_tables(tmp_path)
-    write_recipe(tmp_path, recipe_tree(tiny_base, train={"keep_trunk": "perhaps"}))
+    write_recipe(tmp_path, recipe_tree(tiny_base, train={"cache_frozen_layers": "perhaps"}))
     done = launch(tmp_path, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml")
     assert done.returncode != 0
-    assert done.stderr.count("keep_trunk: expected true or false") == 1
+    assert done.stderr.count("cache_frozen_layers: expected true or false") == 1
 
 
 IN_TWO = """

@@ -170,7 +170,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
             ["{recipe}", "--workspace", "{workspace}", "base=no-such/model"],
             "base: no-such/model is not a folder, and it cannot be downloaded",
         ),
-        (["{recipe}", "--workspace", "{workspace}", "base={workspace}"], "holds no config.json"),
+        (["{recipe}", "--workspace", "{workspace}", "base={workspace}"], "has no config.json"),
         (
             ["{recipe}", "--workspace", "{workspace}", "task.dev=data/none.tsv"],
             "data/none.tsv: cannot read it: No such file",

@@ -854,7 +854,7 @@ def test_out_of_memory_in_the_middle_of_a_step_counts_no_row_twice(
 
     def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
         if scorer.training:
-            sizes.append(len(batch.lines))
+            sizes.append(len(batch.rows))
             if len(sizes) in (1, 3):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
             if len(sizes) == 8:
@@ -889,7 +889,7 @@ def test_a_device_with_room_for_one_row_is_enough(
     real = training.LabelScorer.forward
 
     def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
-        if len(batch.lines) > 1:
+        if len(batch.rows) > 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return real(scorer, batch, targets)
 

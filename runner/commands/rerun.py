@@ -57,6 +57,7 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.model.base import Bases
     from runner.prediction.decoders import DECODERS
     from runner.prediction.predict import check_prompt
+    from runner.scoring.dataset import encode_records
     from runner.scoring.prompt import prompt_of
     from runner.scoring.proof import prove_head, subject_of
     from runner.scoring.scorer import LabelScorer
@@ -66,13 +67,13 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     folder = workspace.at(workspace.adapter)
     if (folder / "prompt.json").exists():
         check_prompt(prompt, folder)
-    rows = prompt.encode(contract.parse_json(workspace.at(workspace.dev).read_bytes()), "dev")
+    rows = encode_records(prompt, contract.parse_json(workspace.at(workspace.dev).read_bytes()), "dev")
     with saved_adapter(base, folder), torch.no_grad():
-        scorer = LabelScorer(base.model, prompt.label_ids).eval()
-        subject = subject_of(scorer, prompt)
+        scorer = LabelScorer(base.model, prompt).eval()
+        subject = subject_of(scorer)
         prove_head(subject, rows.suffixes[:1])
         decode = DECODERS[type(recipe.decoding)]
-        answers = decode(recipe.decoding, subject, rows.suffixes, 0)
+        answers = decode(recipe.decoding, subject, rows, 0)
         return [answer.label for answer in answers]
 
 

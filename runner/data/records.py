@@ -11,7 +11,7 @@ from pathlib import Path
 
 from grading import contract
 from runner.errors import DataError
-from runner.system.files import open_atomic
+from runner.system.files import digest, open_atomic
 from runner.workspace.paths import Workspace
 
 Record = dict[str, str]
@@ -34,6 +34,13 @@ class RecordFile(Iterable[Record]):
                 for number, line in enumerate(file):
                     if line.rstrip() not in (b"[", b"]", b"[]"):
                         yield self._record(number, line.rstrip().rstrip(b","))
+        except OSError as error:
+            raise DataError(f"{self.shown}: {error.strerror}", _NEXT_STEP) from None
+
+    def digest(self) -> str:
+        """SHA-256 of the file. Raises DataError where it cannot be read."""
+        try:
+            return digest(self.path)
         except OSError as error:
             raise DataError(f"{self.shown}: {error.strerror}", _NEXT_STEP) from None
 

@@ -1,81 +1,119 @@
-"""Sources: where a base model comes from, a folder or the Hugging Face hub."""
+"""Sources: where a base model comes from. Each is a row of `SOURCES`: a folder, or the Hugging Face hub."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from grading import contract
 from runner.errors import UserError
 
 CONTENT = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
-"""The files that can make a base what it is: its digest covers them and a download brings them."""
-
+"""Patterns of the files that define a base. Its digest covers them, and a download brings them."""
 
 CODE = ("*.py",)
-"""The same where a recipe says that code in the base's folder may be run."""
-
+"""The same where a recipe allows the code in the base's folder to run."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+class Source(NamedTuple):
+    """A place that bases come from."""
+
+    matches: Callable[[str, Path], bool]
+    """Whether a base of this name comes from here; the path is the workspace."""
+    find: Callable[[str, Path, bool], Path]
+    """The folder of the base of this name. The last argument: whether its code is wanted too. Raises UserError."""
+
+
 def content(trusted: bool) -> tuple[str, ...]:
-    """Patterns of a base's files; `trusted`: its code counts."""
+    """Patterns of a base's files; `trusted`: with its code."""
     return CONTENT + CODE if trusted else CONTENT
 
 
 def find_base(name: str, root: Path, trusted: bool = False) -> Path:
-    """The folder of the base that a recipe names: a folder (from the workspace or absolute) or a hub id, downloaded once.
+    """The folder of the base that a recipe names; `root`: the workspace, where a relative folder starts.
 
-    Raises UserError where neither is there."""
-    folder = root / os.path.expanduser(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                f"base: {folder} holds no config.json", "name the folder that the model was saved or downloaded to"
-            )
-        _require_safetensors(folder)
-        return folder
-    if not _HUB_ID.fullmatch(name):
-        raise UserError(f"base: the folder {folder} does not exist", "name the model's folder: base=/models/gemma-2b")
-    from huggingface_hub import snapshot_download
+    Raises UserError where no source has it, or where its weights are not safe to load."""
+    for source in SOURCES:
+        if source.matches(name, root):
+            folder = source.find(name, root, trusted)
+            _require_safetensors(folder)
+            return folder
+    raise UserError(
+        f"base: the folder {_local(name, root)} does not exist", "name the model's folder: base=/models/gemma-2b"
+    )
 
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=list(content(trusted))))
-    except Exception as error:  # the hub's client has dozens of error types; each means that the base is not to be had
+
+def _local(name: str, root: Path) -> Path:
+    return root / os.path.expanduser(name)
+
+
+def _is_folder(name: str, root: Path) -> bool:
+    return _local(name, root).is_dir()
+
+
+def _find_folder(name: str, root: Path, trusted: bool) -> Path:
+    folder = _local(name, root)
+    if not (folder / "config.json").is_file():
         raise UserError(
-            f"base: {name} is not a folder, and it cannot be downloaded from the hub: {str(error).strip().partition(chr(10))[0]}",
-            "name the model's folder (base=/models/gemma-2b), or log in with `huggingface-cli login` if the model is gated",
-        ) from error
-    _require_safetensors(folder)
+            f"base: {folder} has no config.json", "name the folder that the model was saved or downloaded to"
+        )
     return folder
 
 
+def _is_hub_id(name: str, root: Path) -> bool:
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def _download(name: str, root: Path, trusted: bool) -> Path:
+    """The hub's snapshot of a model, downloaded once."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(content(trusted))))
+    # the hub's client has dozens of error types; each means that the base cannot be downloaded
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"base: {name} is not a folder, and it cannot be downloaded from the hub: {reason}",
+            "name the model's folder (base=/models/gemma-2b), or log in with `huggingface-cli login` if the model is gated",
+        ) from error
+
+
+SOURCES = (Source(_is_folder, _find_folder), Source(_is_hub_id, _download))
+"""Every source. The first that matches a name is used."""
+
+
 def _require_safetensors(folder: Path) -> None:
-    """Raises UserError where a folder has other weights, or an index that names others: even with `weights_only`, reading a
-    pickle has run code (CVE-2025-32434, torch before 2.6). So it does for a folder that holds an adapter: transformers would
-    load that too, from wherever it says, and no longer tell which weights of the base are missing."""
+    """Raises UserError where a folder has pickled weights only, or an index that names them: reading a pickle can run code,
+    even with `weights_only` (CVE-2025-32434, torch before 2.6).
+
+    Also where it has an adapter: transformers would load the adapter too, from wherever its configuration says, and would
+    then not report which weights of the base are missing."""
     if (folder / contract.ADAPTER_CONFIG).exists():
         raise UserError(
-            f"base: {folder} holds an adapter ({contract.ADAPTER_CONFIG})",
-            "name the model below it; or merge the two and save the result as a base of its own",
+            f"base: {folder} has an adapter in it ({contract.ADAPTER_CONFIG})",
+            "name the base model of that adapter; or merge the two and save the result as a new base",
         )
     named = [path.name for path in folder.glob("*.safetensors")]
     for index in folder.glob("*.safetensors.index.json"):
         try:
             named += dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
         except (OSError, ValueError, TypeError, KeyError):
-            raise UserError(f"base: {index} is no index of weights", "copy or save the model again") from None
+            raise UserError(f"base: {index} is not an index of weights", "copy or save the model again") from None
     there = {path.name for path in folder.iterdir()}
-    far = sorted({str(name) for name in named} - there)
-    if far and far[0].endswith(".safetensors"):
-        raise UserError(f"base: {folder} has {far[0]} in its index, which does not lie in it", "copy the model again")
+    missing = sorted({str(name) for name in named} - there)
+    if missing and missing[0].endswith(".safetensors"):
+        raise UserError(f"base: {folder} has {missing[0]} in its index, but not the file", "copy the model again")
     other = sorted({str(name) for name in named if not str(name).endswith(".safetensors")})
     if other or not named:
         raise UserError(
-            f"base: {folder} {f'has {other[0]} in its index' if other else 'holds no *.safetensors'}; pickled weights (*.bin) "
-            "are not loaded, they can run code",
-            "save the model with save_pretrained(folder, safe_serialization=True) where you trust it",
+            f"base: {folder} {f'has {other[0]} in its index' if other else 'has no *.safetensors'}; pickled weights (*.bin) "
+            "are not loaded, because they can run code",
+            "if you trust the model, save it with save_pretrained(folder, safe_serialization=True)",
         )

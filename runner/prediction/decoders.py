@@ -13,7 +13,8 @@ from grading.contract.results import UNPARSABLE
 from runner.errors import UserError
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
-from runner.scoring.label_logits import read
+from runner.scoring.dataset import EncodedDataset
+from runner.scoring.label_logits import predict_label_logits
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject
 
@@ -21,12 +22,12 @@ from runner.scoring.proof import Subject
 def by_label(
     decoding: LabelDecoding,
     subject: Subject,
-    suffixes: Sequence[Sequence[int]],
+    dataset: EncodedDataset,
     start: int,
 ) -> Iterator[Prediction]:
     """The likelier label of each row."""
-    prompt = subject.prompt
-    for row, logits in enumerate(read(subject, suffixes, decoding.batch, start), start + 1):
+    prompt = dataset.prompt
+    for row, logits in enumerate(predict_label_logits(subject, dataset, decoding.batch, start), start + 1):
         probabilities = _probabilities(prompt, logits, row)
         yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 
@@ -34,11 +35,11 @@ def by_label(
 def by_generation(
     decoding: GenerateDecoding,
     subject: Subject,
-    suffixes: Sequence[Sequence[int]],
+    dataset: EncodedDataset,
     start: int,
 ) -> Iterator[Prediction]:
     """The label that the model's greedy continuation of each row begins with, if it begins with one."""
-    scorer, prompt = subject.scorer, subject.prompt
+    scorer, prompt = subject.scorer, dataset.prompt
     subject.release()  # the model's own generation needs no proof
     greedy = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
@@ -48,8 +49,8 @@ def by_generation(
         output_scores=True,
         return_dict_in_generate=True,
     )
-    for row, suffix in enumerate(suffixes[start:], start + 1):
-        ids = torch.tensor([[*prompt.prefix, *suffix]], device=scorer.label_ids.device)
+    for row in range(start + 1, len(dataset) + 1):
+        ids = torch.tensor([[*prompt.prefix, *dataset.suffixes[row - 1]]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
         probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
@@ -74,8 +75,8 @@ def _probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, 
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
-Decoder = Callable[[Any, Subject, Sequence[Sequence[int]], int], Iterator[Prediction]]
-"""From the recipe's decoding, the model and its prompt, all rows, and the number of rows that need no answer any more."""
+Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Prediction]]
+"""From the recipe's decoding, the scorer, all rows, and the number of rows that need no answer any more."""
 
 DECODERS: Mapping[type, Decoder] = {
     LabelDecoding: by_label,

@@ -21,6 +21,7 @@ from runner.model.base import Base
 from runner.prediction.decoders import DECODERS
 from runner.prediction.prediction_file import PartialPredictions, prediction_line
 from runner.recipe.schema import LabelDecoding, Recipe
+from runner.scoring.dataset import encode_records
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
@@ -49,7 +50,7 @@ def predict(
     Raises UserError where the adapter is missing, does not fit the base, or was trained with another prompt."""
     folder = workspace.at(workspace.adapter)
     check_prompt(prompt, folder)
-    rows = prompt.encode(dev, "dev")
+    rows = encode_records(prompt, dev, "dev")
     if rows.truncated:
         log.info(f"{rows.truncated} dev inputs cut to prompt.max_length")
     decode = DECODERS[type(recipe.decoding)]
@@ -57,17 +58,17 @@ def predict(
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
     with saved_adapter(base, folder), torch.no_grad():
-        scorer = LabelScorer(base.model, prompt.label_ids).eval()
-        subject = subject_of(scorer, prompt)
+        scorer = LabelScorer(base.model, prompt).eval()
+        subject = subject_of(scorer)
         prove_head(subject, rows.suffixes[:1])
         size = recipe.decoding.batch if isinstance(recipe.decoding, LabelDecoding) else 1
         predictions = unfinished.read(size)  # whole batches: the same rows are computed together
         done = len(predictions)
         if done:
-            log.info(f"going on behind row {done} of {len(rows.suffixes)}")
-        answers = decode(recipe.decoding, subject, rows.suffixes, done)
+            log.info(f"going on behind row {done} of {len(rows)}")
+        answers = decode(recipe.decoding, subject, rows, done)
         with unfinished.going_on(predictions) as keep:
-            for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
+            for row, answer in enumerate(progress(len(rows), "predict", answers, done=done), done + 1):
                 keep(row, prediction_line(row, answer))
                 predictions.append(answer)
                 raise_if_asked()

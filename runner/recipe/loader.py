@@ -18,7 +18,7 @@ from typing import Optional
 from runner.errors import RecipeError
 from runner.recipe.parser import RecipeReader
 from runner.recipe.rules import contradictions
-from runner.recipe.schema import Recipe
+from runner.recipe.schema import ALIASES, Recipe
 from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse
 
 COMMAND_LINE = "command line"
@@ -112,6 +112,7 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
     problems.extend(found)
     if tree is None:
         return None
+    tree = _renamed(tree, problems)
     if not isinstance(tree.value, dict):
         problems.append(Problem(tree.place, "", f"expected a mapping of keys, found {kind(tree.value)}"))
         return None
@@ -174,7 +175,24 @@ def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
         return tree
     for name in reversed(path.split(".")):
         node = Node({name: Entry(place, node)}, place)
-    return _merge(tree, node)
+    return _merge(tree, _renamed(node, problems))
+
+
+def _renamed(tree: Node, problems: list[Problem]) -> Node:
+    """The same tree, in which keys with an older name have their present one."""
+    blocks = dict(tree.value) if isinstance(tree.value, dict) else {}
+    for old, new in ALIASES.items():
+        (block, old_name), (_, new_name) = old.split("."), new.split(".")
+        outer = blocks.get(block)
+        if outer is None or not isinstance(outer.node.value, dict) or old_name not in outer.node.value:
+            continue
+        values = dict(outer.node.value)
+        entry = values.pop(old_name)
+        if new_name in values:
+            problems.append(Problem(entry.key_place, old, f"repeated key; it is the older name of {new_name}"))
+        values.setdefault(new_name, entry)
+        blocks[block] = Entry(outer.key_place, Node(values, outer.node.place))
+    return Node(blocks, tree.place) if blocks else tree
 
 
 def _moved(node: Node, place: Place) -> Node:

@@ -146,10 +146,13 @@ def _template(template: str) -> Findings:
         yield "prompt.template", "ends with {input}: put a word or a newline behind it, where the model is to answer"
 
 
-@_rule("train.keep_trunk", "lora.layers_to_transform")
+@_rule("train.cache_frozen_layers", "lora.layers_to_transform")
 def _trunk(keep: bool, layers: Optional[tuple[int, ...]]) -> Findings:
     if keep and not (layers and min(layers) > 0):
-        yield "train.keep_trunk", "needs lora.layers_to_transform without layer 0: there is no frozen layer to keep"
+        yield (
+            "train.cache_frozen_layers",
+            "needs lora.layers_to_transform without layer 0: there is no frozen layer to keep",
+        )
 
 
 @_rule("train.loss", "decoding.kind")

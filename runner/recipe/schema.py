@@ -160,7 +160,7 @@ class Train:
     """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary, the
     language model's own objective, or among the labels, which is what decides an answer and is cheaper on small bases.
     `decoding.kind: generate` needs `vocabulary`."""
-    keep_trunk: bool = key(False)
+    cache_frozen_layers: bool = key(False)
     """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/store/`: with
     `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""
     checkpoint_minutes: float = key(10.0, above=0)
@@ -187,6 +187,10 @@ class GenerateDecoding:
     """Greedy generation; an answer that is no label is counted, shown and written as `?`."""
     max_new_tokens: int = key(4, low=1, high=256)
     """Tokens to generate per row."""
+
+
+ALIASES = {"train.keep_trunk": "train.cache_frozen_layers"}
+"""Older names of keys, which recipes may still use."""
 
 
 WITHOUT_EFFECT = ("checkpoint_minutes", "trackers")

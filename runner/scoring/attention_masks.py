@@ -1,6 +1,6 @@
-"""The masks of packed rows: who sees whom where several suffixes share one prefix, in the form that a model takes.
+"""The attention masks of packed rows, in which several suffixes share one prefix.
 
-Always additive floats in four dimensions: a boolean mask is right under sdpa and silently wrong under eager attention.
+They are additive floats of four dimensions: a boolean mask is right under sdpa and silently wrong under eager attention.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch
 
 
 def block_mask(owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype, window: int = 0) -> torch.Tensor:
-    """(lines, 1, length, length) of `dtype`: 0 where the query sees the key, the type's least number elsewhere.
+    """(rows, 1, length, length) of `dtype`: 0 where the query sees the key, the smallest number of the type elsewhere.
 
-    `owners`: (lines, length) 0 for the prefix, n for the line's n-th suffix, -1 for filling. `positions`: (lines, length),
-    restarting behind the prefix. A suffix sees the prefix and itself, and nothing looks ahead. With a `window`, a key must
-    also be less than that many positions back, counted by the restarted positions."""
+    `owners`: (rows, length) 0 for the prefix, n for the row's n-th suffix, -1 for padding. `positions`: (rows, length),
+    restarting after the prefix. A suffix sees the prefix and itself, and no token sees a later one. With a `window`, a key
+    must also be fewer than that many positions back, counted in the restarted positions."""
     query, key = owners[:, :, None], owners[:, None, :]
-    ahead = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).triu(1)
-    seen = ((key == query) | (key == 0)) & ~ahead
+    later = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).triu(1)
+    seen = ((key == query) | (key == 0)) & ~later
     if window:
         seen &= positions[:, :, None] - positions[:, None, :] < window
     mask = torch.zeros(seen.shape, dtype=dtype, device=owners.device)
@@ -26,10 +26,10 @@ def block_mask(owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype
 
 
 def mask_argument(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
-    """What the decoder body of a model with this `config` takes as `attention_mask` for such rows.
+    """The `attention_mask` argument for such rows, as the decoder body of a model with this `config` takes it.
 
-    Models that mix full and windowed layers (Gemma-2, Gemma-3, Qwen2 where it slides) take a mask for each type of layer;
-    a model whose every layer slides (Mistral, Phi-3) takes the windowed one; the others take one without a window."""
+    Models that mix full and windowed layers (Gemma-2, Gemma-3, Qwen2 with a window) take one mask for each type of layer.
+    A model with a window in every layer (Mistral, Phi-3) takes the windowed mask. The others take one without a window."""
     window = getattr(config, "sliding_window", None) or 0
     types = set(getattr(config, "layer_types", None) or ())
     full = block_mask(owners, positions, dtype)

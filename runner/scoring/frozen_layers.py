@@ -1,8 +1,9 @@
-"""The frozen trunk: the layers below the adapter, whose outputs never change, computed once and kept on disk.
+"""The frozen-layer cache: the outputs of the layers below the adapter, computed once and kept on disk.
 
-Where LoRA touches only the upper layers, every epoch, seed and sweep run over the same rows would compute the lower ones
-again. Here the hidden states that enter the first adapted layer are stored, the prefix's once and each suffix's once,
-and training starts from them. The file is named by all that it depends on, and mapped into memory, not read.
+Where LoRA adapts only the upper layers, the outputs of the lower ones never change. Without the cache every epoch, seed and
+sweep run over the same rows computes them again. With it, the hidden states that enter the first adapted layer are stored
+once for the prefix and once for each suffix, and training starts from them. The file's key covers everything that the states
+depend on. The file is mapped into memory, not read.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import logging
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Optional
 
@@ -27,208 +28,201 @@ import transformers
 from runner.errors import UserError
 from runner.model.base import Base
 from runner.model.compat import body, layer_output
+from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layout_choice import Choice
 from runner.scoring.layouts import LAYOUTS, Batch, Layout
 from runner.scoring.prompt import Prompt
-from runner.scoring.proof import Answers, Way
+from runner.scoring.proof import LabelLogits, Way
 from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import layers_of_each_kind
-from runner.system.files import aside_in, intact, seal, sealed
+from runner.system.content_store import ContentStore
 from runner.system.provenance import code_digest
 
 log = logging.getLogger("labeltune.scoring")
 
 STORED_AT_ONCE = 8
-"""Rows computed at once for the store: a fixed number, for the last bits of a state depend on who is computed beside it."""
+"""Examples computed at once for the cache. The number is fixed, because the last bits of a state depend on its batch."""
+
+_SWITCH_OFF = "set train.cache_frozen_layers: false"
 
 
-class Trunk:
-    """The stored hidden states of one task's rows, for one base, below one layer."""
+class FrozenLayerCache:
+    """The stored hidden states of some examples of one prompt, for one base, below one layer."""
 
-    def __init__(self, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]], stored: torch.Tensor) -> None:
-        """`first`: the number of the lowest adapted layer. `stored`: (tokens, width), the prefix's states, then those of
-        each suffix in order."""
-        self.first, self.prompt, self.stored = first, prompt, stored
-        ends = accumulate(map(len, suffixes), initial=len(prompt.prefix))
-        self.starts = {_name(suffix): start for suffix, start in zip(suffixes, ends)}
+    def __init__(self, first: int, prompt: Prompt, suffixes: Iterable[Sequence[int]], states: torch.Tensor) -> None:
+        """`first`: the number of the lowest adapted layer. `states`: (tokens, width), those of the prefix, then those of each
+        suffix in order."""
+        self.first, self.prompt, self.states = first, prompt, states
+        self.starts: dict[bytes, int] = {}
+        end = len(prompt.prefix)
+        for suffix in suffixes:
+            self.starts[_name(suffix)] = end
+            end += len(suffix)
         self._entering: Optional[torch.Tensor] = None
 
     def layout(self, layout: Layout) -> Layout:
-        """The same layout with each batch's stored states laid beside its ids."""
+        """The same layout, with the stored states in each batch."""
 
-        def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
-            batch = layout(prompt, suffixes)
-            lines, length = batch.inputs["input_ids"].shape
-            head = len(prompt.prefix)
-            states = torch.zeros(lines, length, self.stored.shape[1], dtype=self.stored.dtype)
-            states[:, :head] = self.stored[:head]
-            for suffix, line, last in zip(suffixes, batch.lines.tolist(), batch.positions.tolist()):
+        def with_states(suffixes: Sequence[Sequence[int]]) -> Batch:
+            batch = layout(suffixes)
+            rows, length = batch.inputs["input_ids"].shape
+            head = len(self.prompt.prefix)
+            states = torch.zeros(rows, length, self.states.shape[1], dtype=self.states.dtype)
+            states[:, :head] = self.states[:head]
+            for suffix, row, last in zip(suffixes, batch.rows.tolist(), batch.positions.tolist()):
                 start = self.starts[_name(suffix)]
-                states[line, last + 1 - len(suffix) : last + 1] = self.stored[start : start + len(suffix)]
-            return dataclasses.replace(batch, states=states.to(batch.lines.device))
+                states[row, last + 1 - len(suffix) : last + 1] = self.states[start : start + len(suffix)]
+            return dataclasses.replace(batch, states=states.to(batch.rows.device))
 
-        return lay
+        return with_states
 
     @contextmanager
     def installed(self, scorer: LabelScorer) -> Iterator[None]:
-        """For the length of the block, batches with stored states pass the trunk's layers by; others run them."""
+        """Inside the block, the scorer skips the frozen layers for batches with stored states, and for no others."""
         layers = body(scorer.model).layers[: self.first]
         before = scorer.register_forward_pre_hook(self._enter)
         for layer in layers:
-            layer.forward = functools.partial(self._pass, layer.forward)
+            layer.forward = functools.partial(self._skip, layer.forward)
         try:
             yield
         finally:
             before.remove()
+            # only the instance's forward: the class keeps its own
             for layer in layers:
-                del layer.forward  # the instance's own; the class's stays
+                del layer.forward
 
     def _enter(self, scorer: LabelScorer, inputs: Any) -> None:
         self._entering = inputs[0].states
 
-    def _pass(self, forward: Callable[..., Any], hidden: torch.Tensor, *rest: Any, **named: Any) -> Any:
+    def _skip(self, forward: Callable[..., Any], hidden: torch.Tensor, *rest: Any, **named: Any) -> Any:
         if self._entering is None:
             return forward(hidden, *rest, **named)
         return layer_output(forward, self._entering)
 
 
-def open_trunk(
-    base: Base,
-    scorer: LabelScorer,
-    first: int,
-    prompt: Prompt,
-    suffixes: Sequence[Sequence[int]],
-    choice: Choice,
-    folder: Path,
-) -> Trunk:
-    """The trunk of these rows below layer `first`, from `folder` if it has been stored there, else computed and stored.
+def cached_frozen_layers(
+    base: Base, scorer: LabelScorer, first: int, datasets: Sequence[EncodedDataset], choice: Choice, folder: Path
+) -> FrozenLayerCache:
+    """The states of all examples of `datasets` that enter layer `first`: from `folder`, or computed and stored there now.
 
-    Rows are laid by the layout of `choice`. Raises UserError where the disk has no room for it, or
-    the model's layers cannot be found."""
+    `choice` is the layout in which they are computed. Raises UserError where the disk has no room for them, or the model's
+    layers cannot be found."""
     if not hasattr(body(base.model), "layers"):
         raise UserError(
-            f"train.keep_trunk: cannot find the layers of {type(base.model).__name__}", "set train.keep_trunk: false"
+            f"train.cache_frozen_layers: cannot find the layers of {type(base.model).__name__}", _SWITCH_OFF
         )
-    tokens = len(prompt.prefix) + sum(map(len, suffixes))
-    width, dtype = base.model.config.hidden_size, base.model.dtype
-    key = _key(base, first, prompt, suffixes, choice.name)
-    nbytes = tokens * width * torch.finfo(dtype).bits // 8
-    path = sealed(folder, key, ".states")
-    if path is not None and not intact(path):
-        log.warning(f"{path} is damaged, storing it again")
-        path.unlink()
-        path = None
+    tokens = len(scorer.prompt.prefix) + sum(sum(dataset.lengths()) for dataset in datasets)
+    shape, dtype = (tokens, base.model.config.hidden_size), base.model.dtype
+    nbytes = tokens * shape[1] * torch.finfo(dtype).bits // 8
+    store, key = ContentStore(folder, ".states"), _key(base, first, scorer.prompt, datasets, choice.name)
+    path = store.get(key)
     if path is not None:
-        log.info(f"trunk: layers 0 to {first - 1} are stored, {nbytes / 1e6:,.1f} MB")
+        log.info(f"frozen layers 0 to {first - 1}: found in the cache, {nbytes / 1e6:,.1f} MB")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = aside_in(folder, key)
-        free = shutil.disk_usage(folder).free
-        if nbytes > 0.9 * free:
-            raise UserError(
-                f"train.keep_trunk: the states of {tokens:,} tokens take {nbytes / 1e9:.1f} GB, {folder} has {free / 1e9:.1f}",
-                "make room, or set train.keep_trunk: false",
-            )
-        log.info(f"trunk: storing layers 0 to {first - 1} for {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
-        path = _store(scorer, first, prompt, suffixes, choice.layout, aside)
-    stored = torch.from_file(str(path), size=tokens * width, dtype=dtype).view(tokens, width)
-    return Trunk(first, prompt, suffixes, stored)
+
+        def write(path: Path) -> None:
+            _require_room(folder, nbytes, tokens)
+            log.info(f"frozen layers 0 to {first - 1}: storing {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
+            states = _new_file(path, nbytes, shape, dtype)
+            _compute(states, scorer, first, _suffixes(datasets), choice.layout)
+
+        path = store.put(key, write)
+    states = torch.from_file(str(path), size=shape[0] * shape[1], dtype=dtype).view(shape)
+    return FrozenLayerCache(first, scorer.prompt, _suffixes(datasets), states)
 
 
-def _key(base: Base, first: int, prompt: Prompt, suffixes: Sequence[Sequence[int]], layout: str) -> str:
-    """Of all that the states depend on, to the last bit."""
+def _suffixes(datasets: Sequence[EncodedDataset]) -> Iterator[Sequence[int]]:
+    return chain.from_iterable(dataset.suffixes for dataset in datasets)
+
+
+def _key(base: Base, first: int, prompt: Prompt, datasets: Sequence[EncodedDataset], layout: str) -> str:
+    """A digest of everything that the states depend on, to the last bit."""
     hasher = hashlib.sha256()
     computed = (torch.__version__, transformers.__version__, code_digest(), base.model.device.type, layout)
-    hasher.update(json.dumps([base.digest, base.precision, first, prompt.digest(), computed]).encode())
-    for suffix in suffixes:
+    hasher.update(json.dumps([base.files.digest, base.precision, first, prompt.digest(), computed]).encode())
+    for suffix in _suffixes(datasets):
         hasher.update(_name(suffix))
     return hasher.hexdigest()[:32]
 
 
 def _name(suffix: Sequence[int]) -> bytes:
-    """16 bytes that name a suffix: the rows themselves stay on disk."""
+    """16 bytes that name a suffix, so that the suffixes themselves stay on disk."""
     return hashlib.blake2b(array("q", suffix).tobytes(), digest_size=16).digest()
 
 
-def _store(
-    scorer: LabelScorer,
-    first: int,
-    prompt: Prompt,
-    suffixes: Sequence[Sequence[int]],
-    layout: Layout,
-    aside: Path,
-) -> Path:
-    """Writes the states aside and seals the file; returns where it is."""
-    model = scorer.model
-    tokens, width = len(prompt.prefix) + sum(map(len, suffixes)), model.config.hidden_size
-    with aside.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):  # a disk that fills up under a mapped file ends the process without a word
-            os.posix_fallocate(file.fileno(), 0, tokens * width * torch.finfo(model.dtype).bits // 8)
-    stored = torch.from_file(str(aside), shared=True, size=tokens * width, dtype=model.dtype).view(tokens, -1)
-    _compute(stored, scorer, first, prompt, suffixes, layout)
-    del stored  # unmapped, hence the system's to write
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    return seal(aside, aside.stem.lstrip("."), ".states")
+def _require_room(folder: Path, nbytes: int, tokens: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if nbytes > 0.9 * free:
+        raise UserError(
+            f"train.cache_frozen_layers: the states of {tokens:,} tokens take {nbytes / 1e9:.1f} GB, {folder} has "
+            f"{free / 1e9:.1f}",
+            f"make room, or {_SWITCH_OFF}",
+        )
+
+
+def _new_file(path: Path, nbytes: int, shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor whose values are those of a new file, mapped into memory."""
+    with path.open("xb") as file:
+        # a disk that fills up under a mapped file would end the process without a message
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, nbytes)
+    return torch.from_file(str(path), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
 
 
 @torch.no_grad()
 def _compute(
-    stored: torch.Tensor,
-    scorer: LabelScorer,
-    first: int,
-    prompt: Prompt,
-    suffixes: Sequence[Sequence[int]],
-    layout: Layout,
+    states: torch.Tensor, scorer: LabelScorer, first: int, suffixes: Iterable[Sequence[int]], layout: Layout
 ) -> None:
-    """Fills `stored`, (tokens, width), with the states that enter layer `first`. The layers from there on are not run."""
-    place = head = len(prompt.prefix)
+    """Fills `states`, (tokens, width), with the states that enter layer `first`. Layers from `first` on are not computed."""
+    place = head = len(scorer.prompt.prefix)
     training = scorer.training
     scorer.eval()
-    for begin in range(0, len(suffixes), STORED_AT_ONCE):
-        rows = suffixes[begin : begin + STORED_AT_ONCE]
-        batch = layout(prompt, rows)
-        states = _states(scorer.model, first, batch).cpu()
-        if begin == 0:
-            stored[:head] = states[0, :head]
-        for suffix, line, last in zip(rows, batch.lines.tolist(), batch.positions.tolist()):
-            stored[place : place + len(suffix)] = states[line, last + 1 - len(suffix) : last + 1]
+    left = iter(suffixes)
+    while some := list(islice(left, STORED_AT_ONCE)):
+        batch = layout(some)
+        found = _entering(scorer.model, first, batch).cpu()
+        if place == head:
+            states[:head] = found[0, :head]
+        for suffix, row, last in zip(some, batch.rows.tolist(), batch.positions.tolist()):
+            states[place : place + len(suffix)] = found[row, last + 1 - len(suffix) : last + 1]
             place += len(suffix)
     scorer.train(training)
 
 
-def from_the_trunk(trunk: Trunk, whole: LabelScorer, choice: Choice) -> Way:
-    """Rows computed from stored states, laid by the layout of `choice`. For the `whole` model they are those of `trunk`; for a
-    shallow copy, which has other layers below, they are computed when they are asked for."""
-    below = sum(number < trunk.first for number in layers_of_each_kind(whole.model))
+def from_frozen_layers(cache: FrozenLayerCache, whole: LabelScorer, choice: Choice) -> Way:
+    """A way: examples computed from stored states, in the layout of `choice`.
 
-    def way(scorer: LabelScorer) -> Answers:
-        layout = LAYOUTS[choice.name](scorer.model)
+    The `whole` model uses the states of `cache`. A shallow copy has other layers below, so its states are computed when they
+    are needed."""
+    below = sum(number < cache.first for number in layers_of_each_kind(whole.model))
 
-        def answers(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
-            used = trunk
+    def way(scorer: LabelScorer) -> LabelLogits:
+        layout = LAYOUTS[choice.name](scorer.model, scorer.prompt)
+
+        def logits(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
+            used = cache
             if scorer is not whole:
-                tokens = len(trunk.prompt.prefix) + sum(map(len, suffixes))
-                stored = torch.empty(tokens, scorer.model.config.hidden_size, dtype=scorer.model.dtype)
-                _compute(stored, scorer, below, trunk.prompt, suffixes, layout)
-                used = Trunk(below, trunk.prompt, suffixes, stored)
+                tokens = len(cache.prompt.prefix) + sum(map(len, suffixes))
+                states = torch.empty(tokens, scorer.model.config.hidden_size, dtype=scorer.model.dtype)
+                _compute(states, scorer, below, suffixes, layout)
+                used = FrozenLayerCache(below, cache.prompt, suffixes, states)
             with used.installed(scorer):
-                return scorer(used.layout(layout)(trunk.prompt, suffixes)).label_logits
+                return scorer(used.layout(layout)(suffixes)).label_logits
 
-        return answers
+        return logits
 
     return way
 
 
 class _Reached(Exception):
-    """The layer above the trunk was reached: its input is the answer, and the rest of the pass is not needed."""
+    """The first adapted layer was reached. Its input is all that is needed, so the forward pass ends here."""
 
     def __init__(self, states: torch.Tensor) -> None:
         self.states = states
 
 
-def _states(model: Any, first: int, batch: Batch) -> torch.Tensor:
-    """(lines, length, width): what enters layer `first`."""
+def _entering(model: Any, first: int, batch: Batch) -> torch.Tensor:
+    """(rows, length, width): the input of layer `first`."""
 
     def reached(layer: Any, inputs: Any) -> None:
         raise _Reached(inputs[0])
@@ -236,8 +230,8 @@ def _states(model: Any, first: int, batch: Batch) -> torch.Tensor:
     hook = body(model).layers[first].register_forward_pre_hook(reached)
     try:
         body(model)(**batch.inputs, use_cache=False)
-    except _Reached as answer:
-        return answer.states
+    except _Reached as found:
+        return found.states
     finally:
         hook.remove()
-    raise UserError(f"train.keep_trunk: layer {first} was never reached", "set train.keep_trunk: false")
+    raise UserError(f"train.cache_frozen_layers: layer {first} was never reached", _SWITCH_OFF)

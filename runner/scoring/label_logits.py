@@ -1,6 +1,7 @@
-"""Reading: the label logits of rows to predict, one at a time after the cached prefix, or many at once.
+"""The label logits of examples to predict: one example at a time after the cached prefix, or several in one batch.
 
-Each way is used only where it gives what the padded rows give, on rows at hand; where it does not, that is said.
+Each way is used only where it gives the same results as padded batches on the user's own examples. Where it does not, padded
+batches are used and a message says so.
 """
 
 from __future__ import annotations
@@ -10,54 +11,52 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layout_choice import packed_ways
 from runner.scoring.prefix_cache import PrefixCache
-from runner.scoring.prompt import Encoded, Prompt
-from runner.scoring.proof import Answers, Subject, Way, padded_rows, prove
+from runner.scoring.proof import LabelLogits, Subject, Way, padded_way, prove
 from runner.scoring.scorer import LabelScorer
 
 log = logging.getLogger("labeltune.scoring")
 
 
-def read(
-    subject: Subject,
-    suffixes: Sequence[Sequence[int]],
-    size: int,
-    start: int,
+def predict_label_logits(
+    subject: Subject, dataset: EncodedDataset, batch_size: int, start: int = 0
 ) -> Iterator[torch.Tensor]:
-    """(labels,) in fp32 for each row from number `start`, in order; `size` rows are computed at once. Call it without
-    gradient. The rows before `start` are proved on too, so that the way is the same wherever one goes on."""
-    rows = Encoded(suffixes, [], 0, 0)  # type: ignore[arg-type]
-    return _one_by_one(subject, rows, start) if size == 1 else _in_batches(subject, rows, size, start)
+    """The label logits of each example from number `start`, in order. Call it without gradient.
+
+    The examples before `start` take part in the proof, so a resumed prediction uses the same way as the first run.
+
+    Args:
+        subject: The scorer and its shallow copy.
+        dataset: The examples, without targets.
+        batch_size: Examples computed at once.
+        start: The number of the first example that is computed.
+
+    Yields:
+        (labels,) in fp32 for each example.
+    """
+    if batch_size == 1:
+        ways: Sequence[Way] = (after_cached_prefix,)
+        name = "one row after the cached prefix"
+    else:
+        ways, name = packed_ways(subject, batch_size), "packed"
+    logits = _proved(subject, ways, dataset, name)
+    for first in range(start, len(dataset), batch_size):
+        yield from logits(dataset.suffixes[first : first + batch_size])
 
 
-def _one_by_one(subject: Subject, rows: Encoded, start: int) -> Iterator[torch.Tensor]:
-    answers = _proved(subject, (after_the_prefix(subject.prompt),), rows, "one row after the cached prefix")
-    for suffix in rows.suffixes[start:]:
-        yield answers([suffix])[0]
-
-
-def _in_batches(subject: Subject, rows: Encoded, size: int, start: int) -> Iterator[torch.Tensor]:
-    answers = _proved(subject, packed_ways(subject, size), rows, "packed")
-    for first in range(start, len(rows.suffixes), size):
-        yield from answers(rows.suffixes[first : first + size])
-
-
-def _proved(subject: Subject, ways: Sequence[Way], rows: Encoded, name: str) -> Answers:
-    """The first of the ways for the whole model; padded rows, with a word to the user, where the proof does not hold."""
-    proof = prove(subject, ways, rows)
+def _proved(subject: Subject, ways: Sequence[Way], dataset: EncodedDataset, name: str) -> LabelLogits:
+    """The first of the ways for the whole model; padded batches, with a message, where the proof does not hold."""
+    proof = prove(subject, ways, dataset)
     subject.release()
     if proof.holds:
         return ways[0](subject.scorer)
     log.info(f"predicting with padded rows, which is slower: {name} is not used, {proof.words()}")
-    return padded_rows(subject.prompt)(subject.scorer)
+    return padded_way()(subject.scorer)
 
 
-def after_the_prefix(prompt: Prompt) -> Way:
-    """Each row for itself, after the prefix that is computed once."""
-
-    def way(scorer: LabelScorer) -> Answers:
-        cache = PrefixCache(scorer, prompt)
-        return lambda suffixes: torch.stack([cache.label_logits(suffix) for suffix in suffixes])
-
-    return way
+def after_cached_prefix(scorer: LabelScorer) -> LabelLogits:
+    """A way: each example alone, after the prefix that is computed once."""
+    cache = PrefixCache(scorer)
+    return lambda suffixes: torch.stack([cache.label_logits(suffix) for suffix in suffixes])

@@ -1,7 +1,7 @@
-"""Pruning: the last layer's feed-forward is computed only where an answer is read.
+"""The last layer's MLP, computed only at the positions where an answer is predicted.
 
-Nothing looks at what the last layer says of any other position. Its keys and values are needed everywhere, its
-feed-forward is not, and that is nine tenths of a layer of gemma-2b: a twentieth of all work.
+No other position of the last layer's output is used. Its keys and values are needed at every position, its MLP is not. The
+MLP is nine tenths of a layer of gemma-2b: a twentieth of all work.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from runner.model.compat import body
 
 
 @contextmanager
-def mlp_at(model: Any, lines: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
-    """For the length of the block, the body's output is right at (lines, positions) and meaningless elsewhere.
+def mlp_at(model: Any, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    """Inside the block, the body's output is right at (rows, positions) and meaningless elsewhere.
 
-    `lines`, `positions`: (rows,). Changes nothing where the layers keep their feed-forward under another name than the
-    Llama family's (GPT-2, OPT), or are computed again in the backward pass, when this block is over."""
+    `rows`, `positions`: (examples,). Changes nothing in two cases: the layers have no module `mlp` (GPT-2, OPT), or
+    gradient checkpointing computes them again in the backward pass, after this block has ended."""
     layers = getattr(body(model), "layers", None)
-    feed = getattr(layers[-1], "mlp", None) if layers is not None else None
-    if feed is None or (model.training and model.is_gradient_checkpointing):
+    mlp = getattr(layers[-1], "mlp", None) if layers is not None else None
+    if mlp is None or (model.training and model.is_gradient_checkpointing):
         yield
         return
-    whole = feed.forward
+    whole = mlp.forward
 
-    def pruned(hidden: torch.Tensor) -> Any:
-        found = whole(hidden[lines, positions][None])
-        if not torch.is_tensor(found):  # a mixture of experts that also returns its router's choice
+    def at_positions(hidden: torch.Tensor) -> Any:
+        found = whole(hidden[rows, positions][None])
+        # a mixture of experts may also return its router's choice
+        if not torch.is_tensor(found):
             return whole(hidden)
-        return torch.zeros_like(hidden).index_put((lines, positions), found[0])
+        return torch.zeros_like(hidden).index_put((rows, positions), found[0])
 
-    feed.forward = pruned
+    mlp.forward = at_positions
     try:
         yield
     finally:
-        del feed.forward  # the instance's own; the class's stays
+        # only the instance's forward: the class keeps its own
+        del mlp.forward

@@ -1,8 +1,9 @@
-"""The choice of a layout: `auto` takes the faster one where it gives the padded one's results on the user's own model and
-rows; a recipe that names one is obeyed."""
+"""The choice of a layout. `auto` takes `packed` where it gives the results of `padded` on the user's own model and rows; a
+layout that the recipe names is used."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -10,70 +11,79 @@ from typing import Any, Optional
 import torch
 
 from runner.errors import UserError
-from runner.scoring.layouts import LAYOUTS, Layout, line_room, packed, token_ratio
-from runner.scoring.prompt import Encoded
-from runner.scoring.proof import Answers, Proof, Subject, Way, prove
+from runner.scoring.dataset import EncodedDataset
+from runner.scoring.layouts import LAYOUTS, Layout, packed, row_room, token_ratio
+from runner.scoring.proof import LabelLogits, Proof, Subject, Way, prove
 from runner.scoring.scorer import LabelScorer
 
-COUNTED_ROWS = 2000
-"""Rows whose tokens are counted to say what a layout saves."""
+log = logging.getLogger("labeltune.scoring")
+
+COUNTED_EXAMPLES = 2000
+"""Examples whose tokens are counted to report what a layout saves."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A layout and why it was taken."""
+    """A layout and the reason for it."""
 
     name: str
     """Its name in `LAYOUTS`."""
     layout: Layout
-    """The layout, for the model at hand."""
+    """The layout, for the model and the prompt at hand."""
     reason: str
-    """Why, in words; the user reads it."""
+    """The reason in words, for the user."""
     proof: Optional[Proof] = None
-    """What was measured; None where nothing was to be proved."""
+    """The measurements; None where nothing had to be proved."""
 
     def figures(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"layout": self.name, "layout_proof": self.proof.figures() if self.proof else None}
 
 
-def choose_layout(wanted: str, subject: Subject, rows: Encoded, batch_size: int) -> Choice:
-    """The layout that is wanted; for `auto`, `packed` where the proof holds, else `padded`. Rows with targets are there to train
-    on, `batch_size` of them at once.
+def choose_layout(wanted: str, subject: Subject, dataset: EncodedDataset, batch_size: int) -> Choice:
+    """The layout `wanted`; for `auto`, `packed` where the proof holds, else `padded`.
 
-    Raises UserError where the recipe names one that the model cannot compute, and where the subject is not alone and memory
-    runs out."""
-    model = subject.scorer.model
-    plain = Choice("padded", LAYOUTS["padded"](model), "as set")
+    A dataset with targets is for training, `batch_size` examples at once. Warns where the recipe names `packed` and the
+    proof does not hold.
+
+    Raises UserError where the recipe names `packed` and the model cannot compute it, and where several processes compute
+    together and memory runs out."""
+    model, prompt = subject.scorer.model, subject.scorer.prompt
+    plain = LAYOUTS["padded"](model, prompt)
     if wanted == "padded":
-        return plain
-    proof = prove(subject, packed_ways(subject, batch_size), rows)
+        return Choice("padded", plain, "as set")
+    proof = prove(subject, packed_ways(subject, batch_size), dataset)
+    if wanted == "auto" and not proof.holds:
+        return Choice("padded", plain, f"packed is not used: {proof.words()}", proof)
+    fast = LAYOUTS["packed"](model, prompt)
     if proof.holds:
-        saved = token_ratio(model, subject.prompt, rows.lengths()[:COUNTED_ROWS], batch_size)
-        reason = f"same results as padded on your rows, {saved:.1f} × fewer tokens"
-        return Choice("packed", LAYOUTS["packed"](model), reason, proof)
-    if wanted == "auto":
-        return Choice(plain.name, plain.layout, f"packed is not used: {proof.words()}", proof)
+        saved = token_ratio(model, prompt, dataset.lengths()[:COUNTED_EXAMPLES], batch_size)
+        return Choice("packed", fast, f"same results as padded on your rows, {saved:.1f} × fewer tokens", proof)
     if proof.raised:
         raise UserError(f"train.layout: packed: {proof.words()}", "set train.layout: auto, which takes padded here")
-    reason = f"the recipe names it. WARNING: {proof.words()}; train.layout: auto would take padded"
-    return Choice("packed", LAYOUTS["packed"](model), reason, proof)
+    log.warning(f"train.layout: packed: {proof.words()}; train.layout: auto would take padded")
+    return Choice("packed", fast, "as set", proof)
 
 
 def packed_ways(subject: Subject, batch_size: int) -> tuple[Way, Way, Way]:
-    """The packed layout as it is used; over two lines, of which the shorter one is filled; and in a line as long as that of a
-    batch, after other rows, for what counts along the line shows only there."""
-    prompt, room = subject.prompt, line_room(subject.scorer.model, subject.prompt)
+    """The ways in which a packed batch is computed, for the proof.
 
-    def way_of(make: Callable[[Any], Layout], before: Callable[[Sequence[Any]], list[Any]] = lambda rows: []) -> Way:
-        def way(scorer: LabelScorer) -> Answers:
-            lay = make(scorer.model)
+    The first is the layout as it is used. The second spreads the examples over two rows, of which the shorter is padded. The
+    third puts them at the end of a row as long as that of a full batch: an error that depends on the place in the row shows
+    only there."""
+    room = row_room(subject.scorer.model, subject.scorer.prompt)
 
-            def answers(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
+    def way_of(
+        make: Callable[..., Layout], before: Callable[[Sequence[Any]], list[Any]] = lambda suffixes: [], **rows: int
+    ) -> Way:
+        def way(scorer: LabelScorer) -> LabelLogits:
+            layout = make(scorer.model, scorer.prompt, **rows)
+
+            def logits(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
                 others = before(suffixes)
-                return scorer(lay(prompt, [*others, *suffixes])).label_logits[len(others) :]
+                return scorer(layout([*others, *suffixes])).label_logits[len(others) :]
 
-            return answers
+            return logits
 
         return way
 
@@ -82,8 +92,4 @@ def packed_ways(subject: Subject, batch_size: int) -> tuple[Way, Way, Way]:
         free = (room - sum(map(len, suffixes))) // len(longest) + 1
         return [longest] * max(0, min(free, batch_size - len(suffixes)))
 
-    return (
-        way_of(LAYOUTS["packed"]),
-        way_of(lambda model: packed(model, lines=2)),
-        way_of(lambda model: packed(model, lines=1), others),
-    )
+    return way_of(LAYOUTS["packed"]), way_of(packed, rows=2), way_of(packed, others, rows=1)

@@ -1,6 +1,6 @@
-"""The layouts: how rows lie in a batch. Each is a function from a prompt and suffixes to a `Batch`, a row of `LAYOUTS`.
+"""The layouts: how examples are placed in a batch. A row of `LAYOUTS` makes a layout for a model and a prompt.
 
-A layout changes what a batch costs, never what it says: the scorer asks only where each row's answer is read.
+A layout changes the cost of a batch, never its results: the scorer needs only the position where each answer is predicted.
 """
 
 from __future__ import annotations
@@ -16,92 +16,101 @@ from runner.model.compat import body, take_block_masks
 from runner.scoring.attention_masks import mask_argument
 from runner.scoring.prompt import Prompt
 
-SHORTEST_LINE, LONGEST_LINE = 256, 4096
-"""Bounds of a packed line's tokens: below, what a line costs by itself counts; above, its mask takes 32 MB and more."""
+SHORTEST_ROW, LONGEST_ROW = 256, 4096
+"""Bounds of a packed row's tokens. Below, the fixed cost of a row counts; above, its mask takes 32 MB and more."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows ready for the decoder."""
+    """Examples ready for the decoder."""
 
     inputs: Mapping[str, Any]
     """Keyword arguments of the decoder body: tensors, or for some masks a dict of them."""
-    lines: torch.Tensor
-    """(rows,) for each row of ours, the line of the decoder's batch that it lies in."""
+    rows: torch.Tensor
+    """(examples,) the row of the decoder's batch that each example is in."""
     positions: torch.Tensor
-    """(rows,) its last position in that line, where the answer is predicted."""
+    """(examples,) the last position of each example in that row, where the answer is predicted."""
+    targets: Optional[torch.Tensor] = None
+    """(examples,) the number of the right label of each example; None: the examples have no labels."""
     states: Optional[torch.Tensor] = None
-    """(lines, length, width) stored hidden states that replace the lower layers, see `trunk`; None: all layers are run."""
+    """(rows, length, width) cached outputs of the frozen layers, see `frozen_layers`; None: all layers are computed."""
 
     @property
     def tokens(self) -> int:
-        """Tokens that the decoder computes, filling included."""
+        """Tokens that the decoder computes, padding included."""
         return int(self.inputs["input_ids"].numel())
 
 
-Layout = Callable[[Prompt, Sequence[Sequence[int]]], Batch]
+Layout = Callable[[Sequence[Sequence[int]]], Batch]
+"""From the suffixes of some examples to their batch."""
 
 
-def padded(model: Any) -> Layout:
-    """The ordinary batch: a line per row, filled on the right. The reference that every other layout must equal."""
+def padded(model: Any, prompt: Prompt) -> Layout:
+    """The ordinary batch: one row for each example, padded on the right. Every other layout must give the same results."""
     device = model.device
 
-    def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
-        rows = [[*prompt.prefix, *suffix] for suffix in suffixes]
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        ids = _filled(rows, 0).to(device)
+    def layout(suffixes: Sequence[Sequence[int]]) -> Batch:
+        examples = [[*prompt.prefix, *suffix] for suffix in suffixes]
+        lengths = torch.tensor([len(ids) for ids in examples], device=device)
+        ids = _table(examples, 0).to(device)
         mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
-        return Batch({"input_ids": ids, "attention_mask": mask}, torch.arange(len(rows), device=device), lengths - 1)
+        rows = torch.arange(len(examples), device=device)
+        return Batch({"input_ids": ids, "attention_mask": mask}, rows, lengths - 1)
 
-    return lay
+    return layout
 
 
-def packed(model: Any, lines: Optional[int] = None) -> Layout:
-    """The prefix once, the suffixes after it side by side: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
+def packed(model: Any, prompt: Prompt, rows: Optional[int] = None) -> Layout:
+    """The prefix once, then the suffixes one after the other: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
 
-    Positions restart after the prefix and a mask keeps the suffixes apart, so each row says what it says alone. The
-    prefix is computed once for all rows of a line: with LoRA dropout they share its one draw. A batch above `line_tokens`
-    takes several lines of about equal length. `lines`: how many; None: as many as cost least."""
+    Positions restart after the prefix and a mask separates the suffixes, so each example gets the result that it gets alone.
+    All examples of a row share one computation of the prefix, and so one draw of LoRA dropout on it. A batch with more than
+    `row_tokens` takes several rows of about equal length. `rows`: how many; None: the cheapest number."""
     take_block_masks(model)
     weights, width = layer_size(model)
     device, dtype, config = model.device, model.dtype, model.config
+    head = len(prompt.prefix)
 
-    def lay(prompt: Prompt, suffixes: Sequence[Sequence[int]]) -> Batch:
-        head = len(prompt.prefix)
+    def layout(suffixes: Sequence[Sequence[int]]) -> Batch:
         ids: list[list[int]] = []
         places: list[list[int]] = []
         owners: list[list[int]] = []
-        answers: dict[int, tuple[int, int]] = {}
-        room = line_tokens(weights, width, head) - head
-        for line, rows in enumerate(_spread([*map(len, suffixes)], room, lines)):
+        ends: dict[int, tuple[int, int]] = {}
+        room = row_tokens(weights, width, head) - head
+        for row, examples in enumerate(_spread([*map(len, suffixes)], room, rows)):
             ids.append(list(prompt.prefix))
             places.append(list(range(head)))
             owners.append([0] * head)
-            for number, row in enumerate(rows, 1):
-                ids[line].extend(suffixes[row])
-                places[line].extend(range(head, head + len(suffixes[row])))
-                owners[line].extend([number] * len(suffixes[row]))
-                answers[row] = (line, len(ids[line]) - 1)
-        positions, owner = _filled(places, 0).to(device), _filled(owners, -1).to(device)
-        found = torch.tensor([answers[row] for row in range(len(suffixes))], device=device)
+            for number, example in enumerate(examples, 1):
+                suffix = suffixes[example]
+                ids[row].extend(suffix)
+                places[row].extend(range(head, head + len(suffix)))
+                owners[row].extend([number] * len(suffix))
+                ends[example] = (row, len(ids[row]) - 1)
+        positions, owner = _table(places, 0).to(device), _table(owners, -1).to(device)
+        found = torch.tensor([ends[example] for example in range(len(suffixes))], device=device)
         inputs = {
-            "input_ids": _filled(ids, 0).to(device),
+            "input_ids": _table(ids, 0).to(device),
             "position_ids": positions,
             "attention_mask": mask_argument(config, owner, positions, dtype),
         }
         return Batch(inputs, found[:, 0], found[:, 1])
 
-    return lay
+    return layout
 
 
-def line_tokens(weights: int, width: int, prefix: int) -> int:
-    """Tokens of the packed line that costs least for a prefix of this many tokens.
+LAYOUTS: Mapping[str, Callable[[Any, Prompt], Layout]] = {"packed": packed, "padded": padded}
+"""Every layout by its name in the recipe, the fastest first."""
 
-    A token costs a layer's `weights` multiplications, and twice `width` (all heads together) for every token of its line,
-    seen or masked. A line of L tokens pays that for its prefix too, which is the fraction `prefix` / L of it. The sum is
-    least at L = √(prefix · weights / (2 · width)): about 900 for gemma-2b and a prefix of 29."""
+
+def row_tokens(weights: int, width: int, prefix: int) -> int:
+    """Tokens of the cheapest packed row for a prefix of this many tokens.
+
+    A token costs a layer's `weights` multiplications, and twice `width` (all heads together) for every token of its row,
+    seen or masked. A row of L tokens pays that for its prefix too, which is the fraction `prefix` / L of it. The sum is
+    smallest at L = √(prefix · weights / (2 · width)): about 900 for gemma-2b and a prefix of 29."""
     best = math.isqrt(prefix * weights // (2 * width))
-    return min(max(best, SHORTEST_LINE, 2 * prefix), LONGEST_LINE)
+    return min(max(best, SHORTEST_ROW, 2 * prefix), LONGEST_ROW)
 
 
 def layer_size(model: Any) -> tuple[int, int]:
@@ -116,43 +125,38 @@ def layer_size(model: Any) -> tuple[int, int]:
     return weights // config.num_hidden_layers, width
 
 
-LAYOUTS: Mapping[str, Callable[[Any], Layout]] = {"packed": packed, "padded": padded}
-"""Every layout by its name in the recipe, fastest first; each is made for a model."""
-
-
-def line_room(model: Any, prompt: Prompt) -> int:
-    """Tokens of suffixes that a packed line takes, more or less."""
-    return line_tokens(*layer_size(model), len(prompt.prefix)) - len(prompt.prefix)
+def row_room(model: Any, prompt: Prompt) -> int:
+    """About how many tokens of suffixes fit in a packed row."""
+    return row_tokens(*layer_size(model), len(prompt.prefix)) - len(prompt.prefix)
 
 
 def token_ratio(model: Any, prompt: Prompt, lengths: Sequence[int], batch_size: int) -> float:
-    """How many tokens `padded` computes for each one that `packed` computes, where suffixes of these lengths come in batches
-    in this order."""
+    """How many tokens `padded` computes for each one that `packed` computes. `lengths`: of the suffixes, in their order."""
     head, plain, shared = len(prompt.prefix), 0, 0
-    room = line_room(model, prompt)
+    room = row_room(model, prompt)
     for start in range(0, len(lengths), batch_size):
         batch = lengths[start : start + batch_size]
-        lines = [sum(batch[row] for row in line) for line in _spread(batch, room)]
+        rows = [sum(batch[example] for example in row) for row in _spread(batch, room)]
         plain += len(batch) * (head + max(batch))
-        shared += len(lines) * (head + max(lines))
+        shared += len(rows) * (head + max(rows))
     return plain / shared
 
 
 def _spread(lengths: Sequence[int], room: int, wanted: Optional[int] = None) -> list[list[int]]:
-    """The rows of each line, in as many lines as are wanted: the longest first, each into the line that is shortest so far."""
+    """The examples of each row, in `wanted` rows: the longest first, each into the row that is shortest so far."""
     count = min(wanted or max(1, -(-sum(lengths) // max(room, 1))), len(lengths))
-    lines: list[list[int]] = [[] for _ in range(count)]
+    rows: list[list[int]] = [[] for _ in range(count)]
     filled = [0] * count
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        line = filled.index(min(filled))
-        lines[line].append(row)
-        filled[line] += lengths[row]
-    return lines
+    for example in sorted(range(len(lengths)), key=lambda example: -lengths[example]):
+        row = filled.index(min(filled))
+        rows[row].append(example)
+        filled[row] += lengths[example]
+    return rows
 
 
-def _filled(rows: Sequence[Sequence[int]], filling: int) -> torch.Tensor:
-    """(rows, longest) with `filling` behind the shorter rows. Filling is never seen and never read."""
-    table = torch.full((len(rows), max(map(len, rows))), filling, dtype=torch.long)
+def _table(rows: Sequence[Sequence[int]], padding: int) -> torch.Tensor:
+    """(rows, longest) with `padding` after the shorter rows. Padding is never seen and its output never used."""
+    table = torch.full((len(rows), max(map(len, rows))), padding, dtype=torch.long)
     for number, row in enumerate(rows):
         table[number, : len(row)] = torch.tensor(row)
     return table

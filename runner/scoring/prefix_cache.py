@@ -1,4 +1,4 @@
-"""The prefix cache: the shared prefix computed once per adapter, so that a row predicted alone costs its suffix only."""
+"""The prefix cache: the shared prefix is computed once per adapter, so an example predicted alone costs its suffix only."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import torch
 
 from runner.model.compat import body
 from runner.scoring.last_layer import mlp_at
-from runner.scoring.prompt import Prompt
 from runner.scoring.scorer import LabelScorer
 
 
 class PrefixCache:
-    """The keys and values of a prompt's prefix, for one model with one adapter."""
+    """The keys and values of the prompt's prefix, for one model with one adapter."""
 
-    def __init__(self, scorer: LabelScorer, prompt: Prompt) -> None:
+    def __init__(self, scorer: LabelScorer) -> None:
         """Runs the body over the prefix. Call it without gradient."""
         self.scorer, self.device = scorer, scorer.label_ids.device
-        prefix = torch.tensor([prompt.prefix], device=self.device)
+        prefix = torch.tensor([scorer.prompt.prefix], device=self.device)
         self.past = body(scorer.model)(input_ids=prefix, use_cache=True).past_key_values
 
     def label_logits(self, suffix: Sequence[int]) -> torch.Tensor:
-        """(labels,) in fp32, for one row."""
-        # a newer cache grows in place, and one with a window cannot be cut back: each row gets a copy of the prefix's
+        """(labels,) in fp32, for one example."""
+        # a newer cache grows in place, and one with a window cannot be cut back: each example gets a copy
         past = self.past if isinstance(self.past, tuple) else copy.deepcopy(self.past)
         ids = torch.tensor([list(suffix)], device=self.device)
-        model, line, last = self.scorer.model, ids.new_tensor([0]), ids.new_tensor([len(suffix) - 1])
-        with mlp_at(model, line, last):
-            hidden = body(model)(input_ids=ids, past_key_values=past, use_cache=True)[0][line, last]
+        model, row, last = self.scorer.model, ids.new_tensor([0]), ids.new_tensor([len(suffix) - 1])
+        with mlp_at(model, row, last):
+            hidden = body(model)(input_ids=ids, past_key_values=past, use_cache=True)[0][row, last]
         return self.scorer.label_logits(hidden[0])

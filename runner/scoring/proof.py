@@ -1,8 +1,9 @@
-"""The proof that a faster way to compute rows gives what the padded rows give, on the user's own model and rows.
+"""The proof that a faster way to compute examples gives the results of padded batches, on the user's own model and rows.
 
-It is decided in fp32 on a shallow copy (see `shallow`), where rounding moves nothing by more than 2e-5 and every known
-mistake moves something by 0.02 or more. The whole model is then compared in its own precision too, beside the noise
-there: padded rows against the same rows with more filling, and one by one, which ought to be equal and are not.
+It is decided in fp32 on a shallow copy (see `shallow_copy`). There rounding changes no result by more than 2e-5, and every
+known mistake changes some result by 0.02 or more. Then the whole model is compared in its own precision, relative to the
+noise there: a padded batch against the same batch with more padding, and against its examples one by one. Those results
+would be equal without rounding.
 """
 
 from __future__ import annotations
@@ -16,67 +17,67 @@ import torch
 
 from runner.errors import UserError
 from runner.model.compat import full_precision
+from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layouts import Batch, padded
-from runner.scoring.prompt import Encoded, Prompt
 from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import shallow_copy
 from runner.system.memory import out_of_memory, too_little
 from runner.system.signals import raise_if_asked
 
-SHORTEST_ROWS = 4
-"""Short rows that are compared, besides the longest one: short rows share a line, and a forgotten window shows only in a row
-that is longer than it."""
+SHORT_EXAMPLES = 4
+"""Short examples that are compared, besides the longest one. Short examples share a packed row; an ignored window shows only
+in an example that is longer than it."""
 
-WHOLE_ROWS = 2
-"""Of the short rows, those that are compared on the whole model."""
+WHOLE_EXAMPLES = 2
+"""How many of the short examples are compared on the whole model."""
 
 TOLERANCE = 1e-3
 """Largest relative difference allowed on the shallow copy. Measured on real bases (benchmarks/LOG.md): equal ways differ by
-1.4e-5 at most, the least of the known mistakes by 2e-2 in logits and 8e-2 in gradients."""
+1.4e-5 at most, the smallest known mistake by 2e-2 in logits and 8e-2 in gradients."""
 
 NOISE_FACTOR = 5
-"""On the whole model a way may differ from the padded one by this many times the noise measured there."""
+"""On the whole model a way may differ from padded batches by this many times the noise measured there."""
 
 MOST_ALLOWED = 0.5
-"""Largest difference allowed on the whole model, whatever the noise: rows that have nothing to do with each other differ by 1."""
+"""Largest difference allowed on the whole model, whatever the noise is. Unrelated results differ by about 1."""
 
 LEAST_NOISE = {torch.float32: 2e-5, torch.bfloat16: 5e-2}
-"""Noise that is assumed at least, by the weights' type: few rows can show too little of it. Measured on real bases: 1e-6 to 4e-6
-in fp32, 0.01 to 0.2 in bf16."""
+"""The noise assumed at least, by the weights' type: a few examples may show too little. Measured on real bases: 1e-6 to 4e-6 in
+fp32, 0.01 to 0.2 in bf16."""
 
-FILLING = 8
-"""Columns of filling that are added to measure the noise."""
+MORE_PADDING = 8
+"""Columns of padding that are added to measure the noise."""
 
 MODEL_REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, MemoryError)
-"""What models raise when they are handed a mask, positions or a cache that they cannot take."""
+"""The errors that models raise for a mask, positions or a cache that they do not support."""
 
-Answers = Callable[[Sequence[Sequence[int]]], torch.Tensor]
-"""From suffixes to their label logits, (rows, labels)."""
+LabelLogits = Callable[[Sequence[Sequence[int]]], torch.Tensor]
+"""From suffixes to their label logits, (examples, labels)."""
 
-Way = Callable[[LabelScorer], Answers]
-"""A way to compute rows, for any scorer."""
+Way = Callable[[LabelScorer], LabelLogits]
+"""A way to compute label logits, for any scorer."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How far a way is from the padded one. Differences are relative; NaN: one of the two gave NaN."""
+    """How much a way differs from padded batches. Differences are relative; NaN: one of the two gave NaN."""
 
     shallow: float = float("nan")
-    """Largest difference of a row's logits or of a gradient tensor, in fp32 on the shallow copy."""
+    """Largest difference of an example's logits or of a gradient tensor, in fp32 on the shallow copy."""
     whole: float = float("nan")
     """Difference of the logits or of all gradients together, on the whole model in its own precision."""
     noise: float = float("nan")
-    """The same between padded rows and the same rows with more filling or one by one, whichever is larger."""
+    """The same between a padded batch and that batch with more padding or one by one, whichever is larger."""
     precision: torch.dtype = torch.float32
-    """The whole model's."""
+    """The whole model's precision."""
     problem: str = ""
-    """Why nothing was measured: the error of a model that cannot compute rows in this way, or that cannot be copied."""
+    """Why nothing was measured: the error of a model that cannot compute in this way, or that cannot be copied."""
     raised: bool = False
-    """Whether the model raised when it was to compute rows in this way."""
+    """Whether the model raised an error when it computed in this way."""
 
     @property
     def holds(self) -> bool:
-        """Whether the way gives what the padded one gives."""
+        """Whether the way gives the results of padded batches."""
         return not self.problem and self.shallow <= TOLERANCE and self.whole <= self.allowed
 
     @property
@@ -85,11 +86,11 @@ class Proof:
         return min(NOISE_FACTOR * max(self.noise, LEAST_NOISE[self.precision]), MOST_ALLOWED)
 
     def words(self) -> str:
-        """The outcome for the user: why the way is not taken, or by how much it differs."""
+        """The outcome for the user: why the way is not used, or by how much it differs."""
         if self.problem:
             return f"it could not be tried ({self.problem})"
-        apart, allowed = (self.shallow, TOLERANCE) if not self.shallow <= TOLERANCE else (self.whole, self.allowed)
-        return f"its results differ from padded by {apart:.1g} (allowed {allowed:.1g})"
+        wrong, allowed = (self.shallow, TOLERANCE) if not self.shallow <= TOLERANCE else (self.whole, self.allowed)
+        return f"its results differ from padded by {wrong:.1g} (allowed {allowed:.1g})"
 
     def figures(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes null."""
@@ -100,80 +101,87 @@ class Proof:
 
 @dataclass
 class Subject:
-    """What a way is proved on."""
+    """The scorer on which a way is proved."""
 
     scorer: LabelScorer
-    """The whole model's."""
+    """The scorer of the whole model."""
     shallow: Optional[LabelScorer]
-    """The shallow copy's; None where the model cannot be copied."""
-    prompt: Prompt
-    """The prompt of its rows."""
+    """The scorer of the shallow copy; None where the model cannot be copied."""
     no_copy: str = ""
     """Why the model cannot be copied."""
     alone: bool = True
-    """Whether this process computes by itself: then it may find by itself that a way takes too much memory."""
+    """Whether this process computes alone. Then it may find alone that a way needs too much memory."""
 
     def release(self) -> None:
-        """Gives the shallow copy's memory back: nothing is proved after this."""
+        """Frees the shallow copy's memory: nothing is proved after this."""
         self.shallow = None
 
 
-def subject_of(scorer: LabelScorer, prompt: Prompt, device: Any = None, alone: bool = True) -> Subject:
-    """The scorer with its shallow copy. Make it before the base is split or anything is installed in its layers.
+def subject_of(scorer: LabelScorer, device: Any = None, alone: bool = True) -> Subject:
+    """The scorer with its shallow copy. Make it before the base is sharded or its layers are changed.
 
     Raises UserError where it is not `alone` and memory runs out."""
     try:
         shallow = shallow_copy(scorer, device)
-        with torch.no_grad():  # some models can be copied, and the copy cannot compute
-            shallow(padded(shallow.model)(prompt, [prompt.tail]))
-        return Subject(scorer, shallow, prompt, alone=alone)
+        # some models can be copied, and the copy cannot compute
+        with torch.no_grad():
+            shallow(padded(shallow.model, shallow.prompt)([scorer.prompt.tail]))
+        return Subject(scorer, shallow, alone=alone)
     except MODEL_REFUSALS as error:
-        return Subject(scorer, None, prompt, f"no layers can be copied: {_said(error, alone)}", alone)
+        return Subject(scorer, None, f"no layers can be copied: {_reason(error, alone)}", alone)
 
 
-def prove(subject: Subject, ways: Sequence[Way], rows: Encoded) -> Proof:
-    """Compares `ways`, of which the first is used and the others are variants of it, with the padded rows. Rows with targets
-    are there to train on, so gradients are compared too; rows without are there to predict. An fp32 model that cannot be
-    copied is compared whole.
+def prove(subject: Subject, ways: Sequence[Way], dataset: EncodedDataset) -> Proof:
+    """Compares `ways` with padded batches. The first way is the one that is used, the others are variants of it.
+
+    A dataset with targets is for training, so gradients are compared too. A model that cannot be copied is compared whole if
+    it is fp32, and not proved otherwise.
 
     Raises UserError where the subject is not alone and memory runs out."""
-    lengths = rows.lengths()
-    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
-    short = [rows.suffixes[row] for row in (by_length[:SHORTEST_ROWS] * SHORTEST_ROWS)[:SHORTEST_ROWS]]
-    chosen, gradients = [*short, rows.suffixes[by_length[-1]]], bool(rows.targets)
-    few = short[:WHOLE_ROWS]
+    short, longest = _chosen(dataset)
+    few, gradients = short[:WHOLE_EXAMPLES], bool(dataset.targets)
     scorer, precision = subject.scorer, subject.scorer.model.dtype
     shallow = subject.shallow or (scorer if precision == torch.float32 else None)
-    plain, training = padded_rows(subject.prompt), scorer.training
-    scorer.eval()  # without dropout, which would differ by its draw alone
+    plain, training = padded_way(), scorer.training
+    # without dropout: two random draws alone would differ
+    scorer.eval()
     try:
         if shallow is None:
             with torch.no_grad():
-                ways[0](scorer)(few)  # at least whether the model raises
+                # to see at least whether the model raises
+                ways[0](scorer)(few)
             return Proof(precision=precision, problem=subject.no_copy)
         with full_precision(), torch.set_grad_enabled(gradients):
-            expected = _measure(plain(shallow), [short, chosen[-1:]], shallow, gradients)
-            found = [_measure(way(shallow), [chosen], shallow, gradients) for way in ways]
-        apart = torch.tensor([_worst(one, expected) for one in found]).max().item()
-        if not apart <= TOLERANCE and subject.alone:  # else all processes go on: a split base needs all of them
-            return Proof(shallow=apart, precision=precision)
+            expected = _measure(plain(shallow), [short, [longest]], shallow, gradients)
+            found = [_measure(way(shallow), [[*short, longest]], shallow, gradients) for way in ways]
+        difference = torch.tensor([_worst(one, expected) for one in found]).max().item()
+        # several processes continue in any case: a sharded base needs all of them
+        if not difference <= TOLERANCE and subject.alone:
+            return Proof(shallow=difference, precision=precision)
         with torch.set_grad_enabled(gradients):
-            ours, theirs, filled = (
-                _measure(way(scorer), [few], scorer, gradients)
-                for way in (ways[0], plain, padded_rows(subject.prompt, FILLING))
+            ours, theirs, more = (
+                _measure(way(scorer), [few], scorer, gradients) for way in (ways[0], plain, padded_way(MORE_PADDING))
             )
-            single = _measure(plain(scorer), [[row] for row in few], scorer, gradients)
+            single = _measure(plain(scorer), [[suffix] for suffix in few], scorer, gradients)
     except MODEL_REFUSALS as error:
-        return Proof(precision=precision, problem=_said(error, subject.alone), raised=True)
+        return Proof(precision=precision, problem=_reason(error, subject.alone), raised=True)
     finally:
         scorer.train(training)
-    noise = max(_together(filled, theirs), _together(single, theirs))
-    return Proof(apart, _together(ours, theirs), noise, precision)
+    noise = max(_together(more, theirs), _together(single, theirs))
+    return Proof(difference, _together(ours, theirs), noise, precision)
 
 
-def _said(error: BaseException, alone: bool) -> str:
-    """The words of an error of the model's. Raises Stopped where it was a signal, and UserError where the process is not
-    alone and memory has run out: the others would wait for it."""
+def _chosen(dataset: EncodedDataset) -> tuple[list[list[int]], list[int]]:
+    """The suffixes that are compared: SHORT_EXAMPLES of the shortest (some twice where there are fewer), and the longest."""
+    lengths = dataset.lengths()
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+    shortest = (by_length[:SHORT_EXAMPLES] * SHORT_EXAMPLES)[:SHORT_EXAMPLES]
+    return [dataset.suffixes[number] for number in shortest], dataset.suffixes[by_length[-1]]
+
+
+def _reason(error: BaseException, alone: bool) -> str:
+    """The text of a model's error. Raises Stopped where it was a signal, and UserError where memory ran out and the process
+    is not alone: the others would wait for it."""
     raise_if_asked()
     if not alone and out_of_memory(error):
         raise too_little(out_of_memory(error)) from error
@@ -182,60 +190,61 @@ def _said(error: BaseException, alone: bool) -> str:
 
 @torch.no_grad()
 def prove_head(subject: Subject, suffixes: Sequence[Sequence[int]]) -> None:
-    """Compares the scorer's logits with those of the model's own forward pass, on the shallow copy, and looks whether the whole
-    model gives numbers.
+    """Compares the scorer's logits with those of the model's own forward pass, on the shallow copy. Also checks that the whole
+    model gives finite logits.
 
-    Raises UserError where they differ: a model whose head does more than we know would be trained on nonsense."""
-    lay, scorer = padded(subject.scorer.model), subject.scorer
+    Raises UserError where they differ: a model with an unknown kind of head would be trained on wrong logits."""
+    scorer = subject.scorer
     training = scorer.training
     scorer.eval()
-    logits = scorer(lay(subject.prompt, suffixes)).label_logits
+    logits = padded_way()(scorer)(suffixes)
     scorer.train(training)
     if torch.isnan(logits).any():
         raise UserError(
-            "the model's logits are not numbers (NaN): its weights or the adapter's are damaged, or too large",
+            "the model's logits are NaN: its weights or the adapter's are damaged, or too large",
             "train again with a lower train.learning_rate, or check the base's files",
         )
-    on = subject.shallow or scorer  # in its own precision where there is no copy: better than not at all
-    batch = padded(on.model)(subject.prompt, suffixes)
+    # without a copy in its own precision: better than no check
+    on = subject.shallow or scorer
+    batch = padded(on.model, on.prompt)(suffixes)
     with full_precision():
         ours = on(batch).label_logits
-        theirs = on.model(**batch.inputs, use_cache=False).logits[batch.lines, batch.positions].float()[:, on.label_ids]
-    apart = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
+        theirs = on.model(**batch.inputs, use_cache=False).logits[batch.rows, batch.positions].float()[:, on.label_ids]
+    difference = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
     allowed = TOLERANCE if on.model.dtype == torch.float32 else 50 * TOLERANCE
-    if not apart <= allowed:
+    if not difference <= allowed:
         raise UserError(
-            f"base: the output head of {type(on.model).__name__} does more than this scorer knows: its label logits differ by "
-            f"{apart:.2g} (allowed {allowed:g})",
+            f"base: the output head of {type(on.model).__name__} computes more than this scorer does: its label logits differ "
+            f"by {difference:.2g} (allowed {allowed:g})",
             "use a model whose head is one matrix (Gemma, Llama, Mistral, Qwen, Phi, GPT-2, OPT)",
         )
 
 
-def padded_rows(prompt: Prompt, filling: int = 0) -> Way:
-    """The reference, with so many columns of filling more than it needs."""
+def padded_way(padding: int = 0) -> Way:
+    """The reference: padded batches, with this many columns of padding more than they need."""
 
-    def way(scorer: LabelScorer) -> Answers:
-        lay = padded(scorer.model)
-        return lambda suffixes: scorer(_filled(lay(prompt, suffixes), filling)).label_logits
+    def way(scorer: LabelScorer) -> LabelLogits:
+        layout = padded(scorer.model, scorer.prompt)
+        return lambda suffixes: scorer(_widened(layout(suffixes), padding)).label_logits
 
     return way
 
 
-def _filled(batch: Batch, columns: int) -> Batch:
+def _widened(batch: Batch, columns: int) -> Batch:
     inputs = {name: torch.nn.functional.pad(tensor, (0, columns)) for name, tensor in batch.inputs.items()}
     return dataclasses.replace(batch, inputs=inputs)
 
 
 def _measure(
-    answers: Answers, batches: Sequence[Sequence[Sequence[int]]], scorer: LabelScorer, gradients: bool
+    logits_of: LabelLogits, batches: Sequence[Sequence[Sequence[int]]], scorer: LabelScorer, gradients: bool
 ) -> list[torch.Tensor]:
-    """The rows' logits, (rows, labels), and the gradients of a fixed random mixture of them. Unlike a loss, that has a
-    gradient however sure the model is."""
+    """The logits, (examples, labels), and the gradients of a fixed random mixture of them. A loss would not do: it has almost
+    no gradient where the model is sure."""
     weights = torch.randn(64, len(scorer.label_ids), generator=torch.Generator().manual_seed(0))
     wanted = [parameter for parameter in scorer.parameters() if parameter.requires_grad] if gradients else []
     logits, sums, done = [], [torch.zeros_like(parameter) for parameter in wanted], 0
     for batch in batches:
-        found = answers(batch)
+        found = logits_of(batch)
         logits.append(found.detach())
         if wanted:
             mixture = (found * weights[done : done + len(batch)].to(found.device)).sum()
@@ -246,22 +255,23 @@ def _measure(
 
 
 def _worst(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> float:
-    """The largest relative difference of a row's logits or of a gradient tensor. Each is taken against its own size, but not
-    below a thousandth of the largest: noise about zero proves nothing."""
-    apart = [torch.zeros(1)]
+    """The largest relative difference of an example's logits or of a gradient tensor. Each is divided by its own size, but not
+    by less than a thousandth of the largest: noise around zero proves nothing."""
+    differences = [torch.zeros(1)]
     for one, other in ((ours[0], theirs[0]), (ours[1:], theirs[1:])):
         if len(other):
             sizes = torch.stack([tensor.norm().cpu() for tensor in other])
             errors = torch.stack([(a - b).norm().cpu() for a, b in zip(one, other)])
-            apart.append(errors / sizes.clamp(min=1e-3 * sizes.max()))
-    return torch.cat(apart).max().item()  # torch's, unlike Python's, is NaN where any of them is
+            differences.append(errors / sizes.clamp(min=1e-3 * sizes.max()))
+    # torch's max, unlike Python's, is NaN where any value is
+    return torch.cat(differences).max().item()
 
 
 def _together(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> float:
     """The relative difference of the logits or of all gradients together, whichever is larger."""
-    apart = [torch.zeros(())]
+    differences = [torch.zeros(())]
     for one, other in ((ours[:1], theirs[:1]), (ours[1:], theirs[1:])):
         if other:
             size = torch.stack([tensor.norm().cpu() for tensor in other]).norm()
-            apart.append(torch.stack([(a - b).norm().cpu() for a, b in zip(one, other)]).norm() / size)
-    return torch.stack(apart).max().item()
+            differences.append(torch.stack([(a - b).norm().cpu() for a, b in zip(one, other)]).norm() / size)
+    return torch.stack(differences).max().item()

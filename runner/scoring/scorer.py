@@ -1,9 +1,9 @@
-"""The label scorer: one logit per label and row. It is the loss in training, the metric on the hold-out and the answer
-in prediction, so the three cannot disagree."""
+"""The label scorer: one logit per label and example. It gives the loss in training, the metrics on the hold-out and the
+answer in prediction, so the three cannot disagree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -11,36 +11,44 @@ import torch
 from runner.model.compat import body
 from runner.scoring.last_layer import mlp_at
 from runner.scoring.layouts import Batch
+from runner.scoring.prompt import Prompt
 
 
 class Scores(NamedTuple):
-    """What the scorer says of a batch."""
+    """The scores of a batch."""
 
     label_logits: torch.Tensor
-    """(rows, labels) in fp32: their soft-max is the labels' probability given that the answer is a label."""
+    """(examples, labels) in fp32. Their soft-max is each label's probability, given that the answer is a label."""
     losses: Optional[torch.Tensor]
-    """(rows,) in fp32, in nats; None without targets."""
+    """(examples,) in fp32, in nats; None without targets."""
 
 
 class LabelScorer(torch.nn.Module):
-    """Runs the decoder body and applies the output head at the answer's position only.
+    """Runs the decoder body and applies the output head only at the position where each answer is predicted.
 
-    On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. A module, so
-    that its mode and its parameters are those of the model in it."""
+    On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. It is a module, so
+    `train()`, `eval()` and `parameters()` are those of the model in it."""
 
-    def __init__(self, model: Any, label_ids: Sequence[int], loss: str = "vocabulary") -> None:
-        """`model`: the causal language model, with LoRA layers in it or not. `label_ids`: the labels' ids, in order.
-        `loss`: a row of `LOSSES`."""
+    def __init__(self, model: Any, prompt: Prompt, loss: str = "vocabulary") -> None:
+        """Wraps a model for one task.
+
+        Args:
+            model: The causal language model, with LoRA layers in it or not.
+            prompt: The task's prompt; its `label_ids` are the tokens that are compared.
+            loss: A row of `LOSSES`.
+        """
         super().__init__()
-        self.model, self.loss = model, loss
-        self.register_buffer("label_ids", torch.tensor(label_ids), persistent=False)
+        self.model, self.prompt, self.loss = model, prompt, loss
+        self.register_buffer("label_ids", torch.tensor(prompt.label_ids), persistent=False)
         self.to(next(model.parameters()).device)
 
-    def forward(self, batch: Batch, targets: Optional[torch.Tensor] = None) -> Scores:
-        """Scores of a batch; `targets`: (rows,) the number of the right label for each row."""
-        with mlp_at(self.model, batch.lines, batch.positions):
-            hidden = body(self.model)(**batch.inputs, use_cache=False)[0][batch.lines, batch.positions]
-        return Scores(self.label_logits(hidden), None) if targets is None else LOSSES[self.loss](self, hidden, targets)
+    def forward(self, batch: Batch) -> Scores:
+        """The scores of a batch; with losses where the batch has targets."""
+        with mlp_at(self.model, batch.rows, batch.positions):
+            hidden = body(self.model)(**batch.inputs, use_cache=False)[0][batch.rows, batch.positions]
+        if batch.targets is None:
+            return Scores(self.label_logits(hidden), None)
+        return LOSSES[self.loss](self, hidden, batch.targets)
 
     def label_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, labels) in fp32, from the body's (…, width) at the answers' positions: a few rows of the head."""
@@ -53,7 +61,8 @@ class LabelScorer(torch.nn.Module):
         return self._bounded(self.model.get_output_embeddings()(hidden))
 
     def _bounded(self, logits: torch.Tensor) -> torch.Tensor:
-        cap = getattr(self.model.config, "final_logit_softcapping", None)  # Gemma-2 bounds its logits
+        # Gemma-2 bounds its logits
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits.float() if cap is None else cap * torch.tanh(logits.float() / cap)
 
 
@@ -65,7 +74,7 @@ def vocabulary_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Te
 
 
 def labels_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Tensor) -> Scores:
-    """Minus the log-probability of the right label among the labels: what decides an answer, and nothing else."""
+    """Minus the log-probability of the right label among the labels: nothing but the choice between them."""
     logits = scorer.label_logits(hidden)
     return Scores(logits, torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
 

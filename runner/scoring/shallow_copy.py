@@ -1,12 +1,13 @@
-"""The shallow copy: a layer of each kind that a model has, in fp32, on which right and wrong can be told apart.
+"""The shallow copy: one layer of each kind that a model has, in fp32. On it, right and wrong results can be told apart.
 
-A bf16 model's own rounding moves a LoRA gradient by up to 0.4, more than many a mistake does, and no tolerance tells the
-two apart. A few layers in fp32 round to 1e-5, and every known mistake moves them by 0.02 and more.
+A bf16 model's own rounding changes a LoRA gradient by up to 0.4, more than many mistakes do, and no tolerance separates the
+two. A few layers in fp32 round to 1e-5, and every known mistake changes their results by 0.02 or more.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import torch
@@ -15,18 +16,18 @@ from runner.model.compat import body, decoder_layers
 from runner.scoring.scorer import LabelScorer
 
 FEWEST_LAYERS, MOST_LAYERS = 2, 6
-"""Least layers copied, and most kinds of them: more than six kinds are no family known to us."""
+"""Fewest layers that are copied, and most kinds of them: no known family has more than six kinds."""
 
 LOGITS = 32
-"""Rows of the output head that are copied, the labels' first: the more, the less can cancel out by chance."""
+"""Rows of the output head that are copied, the labels' first. With more rows, fewer differences cancel out by chance."""
 
 
 def shallow_copy(scorer: LabelScorer, device: Any = None) -> LabelScorer:
-    """A scorer of a few layers of the same model: its weights, its adapter and its kind of attention, in fp32, evaluated
-    without dropout. An adapter that is still nothing, as before training, gets small random B matrices.
+    """A scorer of a few layers of the same model, with its weights, its adapter and its kind of attention, in fp32 and without
+    dropout. B matrices that are zero, as before training, get small random values.
 
-    `device`: where it computes; None: where the model does. Costs the memory of a few layers in fp32; the embedding is
-    shared. Raises LookupError where the layers cannot be found, and what models raise that cannot be copied."""
+    `device`: where it computes; None: where the model does. It needs the memory of a few layers in fp32; the embedding is
+    shared. Raises LookupError where the layers cannot be found, and the model's own errors where it cannot be copied."""
     model, decoder = scorer.model, body(scorer.model)
     layers, chosen = decoder_layers(model), layers_of_each_kind(model)
     config = copy.deepcopy(model.config)
@@ -38,15 +39,18 @@ def shallow_copy(scorer: LabelScorer, device: Any = None) -> LabelScorer:
     instead |= {id(module): _Lookup(module) for module in decoder.modules() if isinstance(module, torch.nn.Embedding)}
     instead[id(model.config)] = config
     small = copy.deepcopy(decoder, dict(instead))
-    small.__dict__.pop("_update_causal_mask", None)  # on 4.38 it was made for the whole model
+    # on 4.38 it was made for the whole model
+    small.__dict__.pop("_update_causal_mask", None)
     _replace_layers(small, layers, chosen)
     whole = copy.copy(model)
     whole.__dict__.update(config=config, _modules=dict(model._modules))
     whole._modules[model.base_model_prefix] = small
     device = device or scorer.label_ids.device
     whole.set_output_embeddings(_rows_of(model.get_output_embeddings(), scorer.label_ids).to(device))
-    _wake(small.float().to(device))  # nothing else: what is left is the model's own
-    return LabelScorer(whole, range(whole.get_output_embeddings().out_features)).eval()
+    # only the decoder: the other modules are the model's own
+    _fill_zero_b(small.float().to(device))
+    head_rows = tuple(range(whole.get_output_embeddings().out_features))
+    return LabelScorer(whole, dataclasses.replace(scorer.prompt, label_ids=head_rows)).eval()
 
 
 def layers_of_each_kind(model: Any) -> list[int]:
@@ -58,16 +62,15 @@ def layers_of_each_kind(model: Any) -> list[int]:
     for number, layer in enumerate(decoder_layers(model)):
         kinds.setdefault((types and types[number], *_traits(layer)), number)
     first = [*kinds.values()][:MOST_LAYERS]
+    # only some outputs of the last layer are compared: it must not be the only layer of its kind
     if first[-1] + 1 < model.config.num_hidden_layers:
-        first.append(
-            first[-1] + 1
-        )  # of the last layer only what the answers see is compared: it must not be the only one
+        first.append(first[-1] + 1)
     others = (number for number in range(model.config.num_hidden_layers) if number not in first)
     return sorted([*first, *(number for number, _ in zip(others, range(FEWEST_LAYERS - len(first))))])
 
 
 def _traits(layer: Any) -> list[Any]:
-    """What tells a kind of layer: the classes of its modules, their switches and their windows."""
+    """The traits that make a kind of layer: the classes of its modules, their switches and their windows."""
     found: list[Any] = []
     for name, module in layer.named_modules():
         switches = {
@@ -81,7 +84,7 @@ def _traits(layer: Any) -> list[Any]:
 
 
 def _replace_layers(small: Any, layers: Any, chosen: list[int]) -> None:
-    """Keeps only the chosen layers, numbered anew: caches find theirs by its number."""
+    """Keeps only the chosen layers and numbers them again from 0: a cache finds a layer by its number."""
     for parent in small.modules():
         for name, module in parent._modules.items():
             if isinstance(module, torch.nn.ModuleList) and len(module) == len(layers):
@@ -99,10 +102,11 @@ class _Lookup(torch.nn.Module):
 
     def __init__(self, embedding: torch.nn.Embedding) -> None:
         super().__init__()
-        self.shared = (embedding,)  # in a tuple: not a module of this one, so neither cast nor moved
+        # in a tuple it is not a submodule, so it is neither cast nor moved
+        self.shared = (embedding,)
 
     def __getattr__(self, name: str) -> Any:
-        """What PEFT asks of a table, such as its padding_idx."""
+        """PEFT reads attributes of an embedding, such as `padding_idx`."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -114,14 +118,14 @@ class _Lookup(torch.nn.Module):
 
 
 def _rows_of(head: Any, label_ids: torch.Tensor) -> torch.nn.Linear:
-    """A head of the labels' rows, and of others evenly from the whole vocabulary. Raises LookupError for a class of its own."""
+    """A head of the labels' rows and of others, spread evenly over the vocabulary. Raises LookupError for another class."""
     if type(head) is not torch.nn.Linear:
-        raise LookupError(f"a head of class {type(head).__name__} may do more than its matrix says")
+        raise LookupError(f"a head of class {type(head).__name__} may compute more than one matrix product")
     weight = head.weight
     known = set(label_ids.tolist())
     others = [number for number in range(0, weight.shape[0], -(-weight.shape[0] // LOGITS)) if number not in known]
     rows = [*label_ids.tolist(), *others]
-    # without a start of its own, which would take the run's random numbers
+    # without random initial values, which would use up the run's random numbers
     small = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], len(rows), bias=head.bias is not None)
     small.weight = torch.nn.Parameter(weight[rows].detach().float(), requires_grad=False)
     if head.bias is not None:
@@ -129,8 +133,8 @@ def _rows_of(head: Any, label_ids: torch.Tensor) -> torch.nn.Linear:
     return small
 
 
-def _wake(model: Any) -> None:
-    """Fills the B matrices that are zero: beside them A has no gradient."""
+def _fill_zero_b(model: Any) -> None:
+    """Gives B matrices that are zero small random values: with B = 0, A has no gradient."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name and not parameter.any():

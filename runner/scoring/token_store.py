@@ -1,30 +1,40 @@
-"""The token store: many texts tokenised once and then read from disk, named by their contents."""
+"""The token store: texts are tokenised once, written to an Arrow file, and read from there."""
 
 from __future__ import annotations
 
 import bisect
-import hashlib
 import itertools
-import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Union, overload
+from typing import Any, NamedTuple, Optional, Union, overload
 
-from runner.errors import DataError
 from runner.scoring.tokenization import encode_texts
-from runner.system.files import aside_in, intact, seal, sealed
+from runner.system.content_store import ContentStore
 
 ENCODED_AT_ONCE = 1000
-"""Texts tokenised between two writes: as many rows are in memory."""
+"""Texts tokenised between two writes, and so the number of texts in memory."""
+
+
+class Example(NamedTuple):
+    """A record before tokenising."""
+
+    text: str
+    """Its input."""
+    target: Optional[int]
+    """The number of its right label; None: it has no label."""
 
 
 class Rows(Sequence[list[int]]):
-    """Rows of token ids that are read when they are asked for."""
+    """Rows of token ids, each read when it is asked for."""
 
     @abstractmethod
     def row(self, number: int) -> list[int]:
-        """The row of that number, from 0 to before the end."""
+        """The row of that number, counted from 0."""
+
+    @abstractmethod
+    def lengths(self) -> list[int]:
+        """The number of ids of each row. No row is read for it."""
 
     @overload
     def __getitem__(self, place: int) -> list[int]: ...
@@ -40,30 +50,16 @@ class Rows(Sequence[list[int]]):
         return self.row(place % len(self))
 
 
-class Joined(Rows):
-    """The rows of one sequence, and behind them those of another."""
-
-    def __init__(self, first: Sequence[list[int]], second: Sequence[list[int]]) -> None:
-        self.first, self.second = first, second
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def row(self, number: int) -> list[int]:
-        """The row of one of them."""
-        behind = number - len(self.first)
-        return self.second[behind] if behind >= 0 else self.first[number]
-
-
 class TokenRows(Rows):
-    """Rows of an Arrow file that is mapped into memory, so all of QQP takes no more memory than a few rows do."""
+    """Rows of an Arrow file that is mapped into memory: all of QQP takes no more memory than a few rows."""
 
     def __init__(self, path: Path) -> None:
         import datasets
 
-        self._kept = datasets.Dataset.from_file(str(path))  # holds the mapping
+        # it holds the mapping
+        self._table = datasets.Dataset.from_file(str(path)).data
         self._chunks = [
-            (chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in self._kept.data.column("ids").chunks
+            (chunk.offsets.to_numpy(), chunk.values.to_numpy()) for chunk in self._table.column("ids").chunks
         ]
         self._starts = list(itertools.accumulate((len(offsets) - 1 for offsets, _ in self._chunks), initial=0))
 
@@ -79,51 +75,30 @@ class TokenRows(Rows):
         return ids
 
     def lengths(self) -> list[int]:
-        """The number of ids of each row, without reading them."""
+        """The number of ids of each text."""
         return [length for offsets, _ in self._chunks for length in (offsets[1:] - offsets[:-1]).tolist()]
 
-
-def kept_texts(tokenizer: Any, digest: str, texts: Callable[[], Iterable[str]], folder: Path) -> TokenRows:
-    """The same, kept in `folder` as an Arrow file that the tokenizer's `digest` and the texts' contents name.
-
-    `texts` gives them anew at each call: once to know them, and again where they have to be tokenised. A file that is
-    damaged is made anew."""
-    hasher = hashlib.sha256(digest.encode())
-    for text in texts():
-        _add(hasher, text)
-    key = hasher.hexdigest()[:32]
-    kept = sealed(folder, key, ".arrow")
-    if kept is not None and not intact(kept):
-        kept.unlink()
-        kept = None
-    return TokenRows(kept or _store(tokenizer, digest, texts(), folder, key))
+    def targets(self) -> list[int]:
+        """The target of each example; empty for examples without labels."""
+        return [target for target in self._table.column("target").to_pylist() if target is not None]
 
 
-def _add(hasher: Any, text: str) -> None:
-    hasher.update(f"{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+def stored_tokens(folder: Path, key: str, tokenizer: Any, examples: Iterable[Example]) -> TokenRows:
+    """The tokens of these examples, from `folder` where they are stored under `key`, else tokenised and stored now.
+
+    `examples` is read only in the second case, and once. An error that it raises leaves nothing in the store."""
+    store = ContentStore(folder, ".arrow")
+    return TokenRows(store.get(key) or store.put(key, lambda path: _write(path, tokenizer, examples)))
 
 
-def _store(tokenizer: Any, digest: str, texts: Iterable[str], folder: Path, key: str) -> Path:
-    """Writes the ids of the texts, some at a time, aside and seals the file. Raises DataError where they are not those that
-    the key was made of."""
-    import pyarrow as pa  # datasets brings it and reads its files
+def _write(path: Path, tokenizer: Any, examples: Iterable[Example]) -> None:
+    # datasets depends on pyarrow and reads its files
+    import pyarrow as pa
 
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = aside_in(folder, key)
-    schema = pa.schema([("ids", pa.list_(pa.int32()))])
-    left, hasher = iter(texts), hashlib.sha256(digest.encode())
-    with aside.open("wb") as file:
-        with pa.ipc.new_stream(file, schema) as stream:
-            while some := list(itertools.islice(left, ENCODED_AT_ONCE)):
-                for text in some:
-                    _add(hasher, text)
-                ids = encode_texts(tokenizer, some)
-                stream.write_batch(pa.record_batch([pa.array(ids, schema.field("ids").type)], schema=schema))
-        file.flush()
-        os.fsync(file.fileno())
-    if hasher.hexdigest()[:32] != key:
-        aside.unlink()
-        raise DataError(
-            f"{folder.parent.parent}: the records changed while they were read", "run again when they are finished"
-        )
-    return seal(aside, key, ".arrow")
+    schema = pa.schema([("ids", pa.list_(pa.int32())), ("target", pa.int32())])
+    left = iter(examples)
+    with path.open("xb") as file, pa.ipc.new_stream(file, schema) as stream:
+        while some := list(itertools.islice(left, ENCODED_AT_ONCE)):
+            ids = encode_texts(tokenizer, [example.text for example in some])
+            columns = [pa.array(ids, schema.field("ids").type), pa.array([one.target for one in some], pa.int32())]
+            stream.write_batch(pa.record_batch(columns, schema=schema))

@@ -1,4 +1,4 @@
-"""The tokens: texts as ids, and nothing but the texts; many of them once and then from disk, by content."""
+"""Tokenization: texts as token ids, and nothing but the texts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """The ids of one text: no BOS is added and a literal `<bos>` in it is spelled out."""
+    """The ids of one text: no BOS is added, and a literal `<bos>` in it is tokenised as characters."""
     return encode_texts(tokenizer, [text])[0]
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The ids of each text, as `encode_text` gives them.
 
-    Goes to the tokenizer's backend because transformers' own switch for special tokens in a text exists on the newest
-    stack only. A cut or a filling that tokenizer.json may ask for is turned off: one would lose words, the other would
-    make a row's ids depend on its neighbours."""
+    Uses the tokenizer's backend, because transformers' own switch for special tokens in a text exists on the newest
+    versions only. Turns off the truncation and the padding that tokenizer.json may ask for: the first would lose words,
+    the second would make the ids of a text depend on its neighbours."""
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True
     backend.no_truncation()

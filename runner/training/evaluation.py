@@ -14,8 +14,9 @@ from accelerate import Accelerator
 
 from runner.distributed.collectives import all_gather
 from runner.distributed.sharding import requested_sharding
+from runner.scoring.collator import Collator
+from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layouts import Layout
-from runner.scoring.prompt import Encoded, Prompt
 from runner.scoring.scorer import LabelScorer
 from runner.system.memory import out_of_memory, too_little
 from runner.training.metrics import LabelMetric
@@ -52,13 +53,12 @@ class Holdout:
 
     def __init__(
         self,
-        prompt: Prompt,
-        rows: Encoded,
+        rows: EncodedDataset,
         layout: Layout,
         batch_size: int,
         accelerator: Accelerator,
     ) -> None:
-        self.prompt, self.rows, self.layout, self.accelerator = prompt, rows, layout, accelerator
+        self.rows, self.collator, self.accelerator = rows, Collator(rows, layout), accelerator
         lengths = rows.lengths()
         order = sorted(range(len(lengths)), key=lengths.__getitem__)  # equal lengths waste least
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -67,7 +67,7 @@ class Holdout:
         self.rows_at_once = batch_size
         self.fillers = batches[:1] * (rounds - len(self.batches))
         """Computed for nothing where others have one batch more: a split base needs every process to compute."""
-        self.metric = LabelMetric(prompt.labels)
+        self.metric = LabelMetric(rows.prompt.labels)
 
     def majority(self) -> float:
         """The accuracy of always giving the commonest label."""
@@ -92,7 +92,9 @@ class Holdout:
         measures = self.metric.compute(predictions=answers, references=self.rows.targets)
         loss = sum(loss for _, _, loss in found) / len(found)
         counts = Counter(answers)
-        return Evaluation(**measures, loss=loss, answers={name: counts[n] for n, name in enumerate(self.prompt.labels)})
+        return Evaluation(
+            **measures, loss=loss, answers={name: counts[n] for n, name in enumerate(self.rows.prompt.labels)}
+        )
 
     def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
         """Each row's number, answer and loss. Where memory runs out, fewer rows are computed at once from there on.
@@ -116,7 +118,5 @@ class Holdout:
         return found
 
     def _compute(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
-        batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in rows])
-        targets = torch.tensor([self.rows.targets[row] for row in rows], device=self.accelerator.device)
-        scores = scorer(batch, targets)
+        scores = scorer(self.collator(rows))
         return list(zip(rows, scores.label_logits.argmax(1).tolist(), scores.losses.tolist()))

@@ -24,13 +24,13 @@ from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
 from runner.recipe.schema import Recipe
-from runner.scoring.frozen_layers import from_the_trunk, open_trunk
+from runner.scoring.dataset import EncodedDataset, encode_file, encode_records
+from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
 from runner.scoring.layout_choice import Choice, choose_layout
 from runner.scoring.layouts import LAYOUTS, Layout
-from runner.scoring.prompt import Encoded, Prompt
+from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
-from runner.scoring.token_store import Joined
 from runner.training.checkpoint import Checkpoints, Kept
 from runner.training.evaluation import Holdout
 from runner.training.trainer import TrainingLoop
@@ -49,7 +49,7 @@ def finetune(
     unfinished: Path,
 ) -> Mapping[str, Any]:
     """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
-    `store` keeps what other runs over the same rows can use again: token ids, and the trunk where the recipe says so.
+    `store` keeps files that other runs over the same rows can use: token ids and, if the recipe says so, frozen layers' outputs.
     `unfinished` is the folder of the checkpoints that it keeps and goes on from.
 
     Every process of the launch calls it; only the main one writes. The base is left as it came.
@@ -58,14 +58,14 @@ def finetune(
     for name, encoded in (("training", rows), ("hold-out", held)):
         if encoded.truncated or encoded.dropped:
             log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
-    if not len(rows.suffixes):
+    if not len(rows):
         raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
     set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
     with new_adapter(base, recipe.lora) as model:
         set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
         start = adapter_state(model)
-        scorer = LabelScorer(base.model, prompt.label_ids, recipe.train.loss)
-        subject = subject_of(scorer, prompt, accelerator.device, alone=requested_sharding(accelerator) is None)
+        scorer = LabelScorer(base.model, prompt, recipe.train.loss)
+        subject = subject_of(scorer, accelerator.device, alone=requested_sharding(accelerator) is None)
         shard(scorer, accelerator)
         prove_head(subject, held.suffixes[:1])
         checkpoints = Checkpoints(unfinished)
@@ -78,15 +78,13 @@ def finetune(
         if kept is not None:
             kept.require(computed)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        log.info(
-            f"{len(rows.suffixes):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}"
-        )
+        log.info(f"{len(rows):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}")
         log.info(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
-        with _trunk(recipe, base, subject, rows, held, choice, accelerator, store) as layout:
+        with _frozen_layers(recipe, base, subject, rows, held, choice, accelerator, store) as layout:
             trunk_seconds = time.perf_counter() - before
             subject.release()
-            holdout = Holdout(prompt, held, layout, recipe.train.batch_size, accelerator)
+            holdout = Holdout(held, layout, recipe.train.batch_size, accelerator)
             untuned = holdout.evaluate(scorer)
             if not math.isfinite(untuned.loss):
                 raise UserError(
@@ -96,9 +94,7 @@ def finetune(
             if recipe.train.gradient_checkpointing:
                 enable_checkpointing(base.model)
             metrics = folder / "metrics.jsonl"
-            loop = TrainingLoop(
-                recipe.train, rows, prompt, layout, holdout, accelerator, metrics, checkpoints, computed
-            )
+            loop = TrainingLoop(recipe.train, rows, layout, holdout, accelerator, metrics, checkpoints, computed)
             epochs = loop.run(model, scorer, kept)
         if recipe.train.gradient_checkpointing:
             base.model.gradient_checkpointing_disable()
@@ -127,7 +123,7 @@ def finetune(
         "tuned": best.evaluation.figures(),
         "best_epoch": best.epoch,
         "epochs": [evaluation.figures() for evaluation in epochs],
-        "rows": len(rows.suffixes),
+        "rows": len(rows),
         "truncated": rows.truncated,
         "dropped": rows.dropped,
         "trainable_parameters": trainable,
@@ -139,21 +135,25 @@ def finetune(
         "processes": accelerator.num_processes,
         "trunk_seconds": round(trunk_seconds, 3),
         "train_seconds": round(loop.seconds, 3),
-        "rows_per_second": round(len(rows.suffixes) * recipe.train.epochs / loop.seconds, 2),
+        "rows_per_second": round(len(rows) * recipe.train.epochs / loop.seconds, 2),
         "prompt_digest": prompt.digest(),
     }
 
 
-def _encode(prompt: Prompt, records: Records, accelerator: Accelerator, keep: Path) -> tuple[Encoded, Encoded]:
+def _encode(
+    prompt: Prompt, records: Records, accelerator: Accelerator, keep: Path
+) -> tuple[EncodedDataset, EncodedDataset]:
     """The training and the held-out rows."""
     with main_process_first(accelerator):  # it keeps the tokens that the others then find
-        rows = prompt.encode(records.train, "training", may_drop=True, keep=keep)
-        held = prompt.encode(records.holdout, "hold-out", keep=keep)
-    prompt.encode(records.dev, "dev")  # said now rather than after hours of training
+        rows = encode_file(prompt, records.train, "training", keep, may_drop=True)
+        held = encode_file(prompt, records.holdout, "hold-out", keep)
+    encode_records(prompt, records.dev, "dev")  # said now rather than after hours of training
     return rows, held
 
 
-def _layout(recipe: Recipe, kept: Optional[Kept], subject: Subject, rows: Encoded, accelerator: Accelerator) -> Choice:
+def _layout(
+    recipe: Recipe, kept: Optional[Kept], subject: Subject, rows: EncodedDataset, accelerator: Accelerator
+) -> Choice:
     """The layout of this run, the same on every process. Where the recipe leaves it open, one that goes on takes the
     checkpoint's: what was short of memory then, or is now, may have changed."""
     wanted: str = recipe.train.layout
@@ -169,9 +169,8 @@ def _layout(recipe: Recipe, kept: Optional[Kept], subject: Subject, rows: Encode
             "see to it and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh",
         ) from error
     if set(all_gather(accelerator, [choice.name])) != {choice.name}:
-        return Choice(
-            "padded", LAYOUTS["padded"](subject.scorer.model), "packed is not used: it fails on another process"
-        )
+        plain = LAYOUTS["padded"](subject.scorer.model, subject.scorer.prompt)
+        return Choice("padded", plain, "packed is not used: it fails on another process")
     return choice
 
 
@@ -186,26 +185,28 @@ def _require_finite(state: Mapping[str, torch.Tensor]) -> None:
 
 
 @contextmanager
-def _trunk(
+def _frozen_layers(
     recipe: Recipe,
     base: Base,
     subject: Subject,
-    rows: Encoded,
-    held: Encoded,
+    rows: EncodedDataset,
+    held: EncodedDataset,
     choice: Choice,
     accelerator: Accelerator,
     store: Path,
 ) -> Iterator[Layout]:
-    """The layout to train with: the one given, or for a kept trunk the same over its stored states."""
+    """The layout to train with: the one given, or the same with the stored states of the frozen layers."""
     layers = recipe.lora.layers_to_transform
-    if not recipe.train.keep_trunk or not layers:
+    if not recipe.train.cache_frozen_layers or not layers:
         yield choice.layout
         return
-    suffixes, scorer = Joined(rows.suffixes, held.suffixes), subject.scorer
+    scorer = subject.scorer
     with main_process_first(accelerator):
-        trunk = open_trunk(base, scorer, min(layers), subject.prompt, suffixes, choice, store / "trunk")
-    proof = prove(subject, [from_the_trunk(trunk, scorer, choice)], rows)
+        cache = cached_frozen_layers(base, scorer, min(layers), (rows, held), choice, store / "frozen_layers")
+    proof = prove(subject, [from_frozen_layers(cache, scorer, choice)], rows)
     if not proof.holds:
-        raise UserError(f"train.keep_trunk: not for this model: {proof.words()}", "set train.keep_trunk: false")
-    with trunk.installed(scorer):
-        yield trunk.layout(choice.layout)
+        raise UserError(
+            f"train.cache_frozen_layers: not for this model: {proof.words()}", "set train.cache_frozen_layers: false"
+        )
+    with cache.installed(scorer):
+        yield cache.layout(choice.layout)

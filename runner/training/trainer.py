@@ -22,8 +22,9 @@ from runner.distributed.sharding import requested_sharding
 from runner.errors import UserError
 from runner.model.adapter import adapter_state
 from runner.recipe.schema import Train
+from runner.scoring.collator import Collator
+from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layouts import Layout
-from runner.scoring.prompt import Encoded, Prompt
 from runner.scoring.scorer import LabelScorer
 from runner.system.console import progress
 from runner.system.memory import out_of_memory, too_little
@@ -56,8 +57,7 @@ class TrainingLoop:
     def __init__(
         self,
         train: Train,
-        rows: Encoded,
-        prompt: Prompt,
+        rows: EncodedDataset,
         layout: Layout,
         holdout: Holdout,
         accelerator: Accelerator,
@@ -66,7 +66,7 @@ class TrainingLoop:
         computed: Mapping[str, str],
     ) -> None:
         """`metrics`: the file that gets a line now and then. `computed`: how this run computes, for its checkpoints."""
-        self.train, self.rows, self.prompt, self.layout = train, rows, prompt, layout
+        self.train, self.rows, self.collator = train, rows, Collator(rows, layout)
         self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
         self.checkpoints, self.computed = checkpoints, computed
         self.size = train.batch_size * train.accumulation
@@ -87,16 +87,16 @@ class TrainingLoop:
         trained = {name: parameter for name, parameter in scorer.named_parameters() if parameter.requires_grad}
         parameters = list(trained.values())
         optimizer = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
-        per_epoch = math.ceil(len(self.rows.suffixes) / self.size)
+        per_epoch = math.ceil(len(self.rows) / self.size)
         steps = train.epochs * per_epoch
         scheduler = get_scheduler(train.schedule, optimizer, math.ceil(train.warmup * steps), steps)
         broadcast_parameters(accelerator, parameters)
         if kept is not None:
             self._restore(kept.state, trained, optimizer, scheduler)
             log.info(f"going on behind step {self.step} of {steps}, from a checkpoint")
-        total = train.epochs * len(self.rows.suffixes)
+        total = train.epochs * len(self.rows)
         started = time.perf_counter() - self.seconds
-        seen = (self.epoch - 1) * len(self.rows.suffixes) + min(self.done * self.size, len(self.rows.suffixes))
+        seen = (self.epoch - 1) * len(self.rows) + min(self.done * self.size, len(self.rows))
         with progress(total, "finetune", shown=accelerator.is_main_process, done=seen) as bar, finishing() as asked:
             bar.set_postfix(self._postfix(None))
             saved = time.perf_counter()
@@ -274,7 +274,7 @@ class TrainingLoop:
     def _steps(self, epoch: int) -> Iterator[list[int]]:
         """The rows of each optimizer step, every row once in an order of the seed and the epoch alone."""
         order = torch.randperm(
-            len(self.rows.suffixes), generator=torch.Generator().manual_seed(self.train.seed * 1000 + epoch)
+            len(self.rows), generator=torch.Generator().manual_seed(self.train.seed * 1000 + epoch)
         ).tolist()
         for start in range(0, len(order), self.size):
             yield order[start : start + self.size]
@@ -290,9 +290,7 @@ class TrainingLoop:
         for start in range(0, most, size):
             # a process without a row of its own computes one with weight 0: a split base needs all of them to
             part, weight = mine[start : start + size] or rows[:1], float(start < len(mine)) / len(rows)
-            batch = self.layout(self.prompt, [self.rows.suffixes[row] for row in part])
-            targets = torch.tensor([self.rows.targets[row] for row in part], device=accelerator.device)
-            loss = scorer(batch, targets).losses.sum() * weight
+            loss = scorer(self.collator(part)).losses.sum() * weight
             loss.backward()
             total += loss.detach()
         return total

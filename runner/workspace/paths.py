@@ -43,7 +43,7 @@ class Workspace:
 
     @property
     def store(self) -> str:
-        """Folder of what is kept between runs over the same rows: `tokens/`, and `trunk/` where the recipe says so."""
+        """Folder of files that other runs over the same rows use: `tokens/` and, if the recipe says so, `frozen_layers/`."""
         return f"pre_data/{self.dataset}/store"
 
     @property

@@ -44,7 +44,7 @@ WAYS: list[dict[str, Any]] = [
     },
     {
         "lora": {"lora_dropout": 0.1, "layers_to_transform": [1], "use_dora": True},
-        "train": {**OFTEN, "batch_size": 3, "keep_trunk": True, "schedule": "constant"},
+        "train": {**OFTEN, "batch_size": 3, "cache_frozen_layers": True, "schedule": "constant"},
         "decoding": {"kind": "generate", "max_new_tokens": 2},
     },
     {

@@ -20,7 +20,7 @@ from runner.commands.run import main
 FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
 TRUNK = {
     "lora": {"layers_to_transform": [1]},
-    "train": {"epochs": 2, "keep_trunk": True, "checkpoint_minutes": 1e-9},
+    "train": {"epochs": 2, "cache_frozen_layers": True, "checkpoint_minutes": 1e-9},
 }
 
 # linux/sched.h and linux/mount.h
@@ -111,7 +111,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_finished(tmp_path: Path, tin
         codes = []
         for room in (0, 8, 32, 128, 512):
             mount(folder, 64 << 10, REMOUNT)
-            shutil.rmtree(folder / "pre_data")  # the tokens and the trunk too are written anew
+            shutil.rmtree(folder / "pre_data")  # the tokens and the frozen layers too are written anew
             assert run(first, "--fresh") == 0
             shutil.rmtree(folder / "pre_data")
             before = finished()

@@ -65,7 +65,7 @@ def test_code_beside_a_base_is_run_only_where_the_recipe_says_so(
     monkeypatch.setattr("builtins.input", lambda *rest: "y")  # transformers asks where it is left open
     mark = workspace / "mark"
     assert start(workspace, base_with_code) == 2
-    assert "needs trust_remote_code: true in the recipe, if you trust who wrote it" in capsys.readouterr().err
+    assert "needs trust_remote_code: true in the recipe, if you trust its author" in capsys.readouterr().err
     assert not mark.exists()
     assert start(workspace, base_with_code, "trust_remote_code=true") == 0
     assert mark.exists()
@@ -119,7 +119,7 @@ def test_an_index_that_names_pickled_weights_is_refused(workspace: Path, tiny_ba
     assert "has weights.bin in its index; pickled weights (*.bin) are not loaded" in capsys.readouterr().err
     (base / "model.safetensors.index.json").write_text("[]")
     assert start(workspace, base) == 2
-    assert "model.safetensors.index.json is no index of weights" in capsys.readouterr().err
+    assert "model.safetensors.index.json is not an index of weights" in capsys.readouterr().err
 
 
 def test_pickled_weights_are_not_read(workspace: Path, tiny_base: Path, capsys: Any) -> None:
@@ -130,7 +130,7 @@ def test_pickled_weights_are_not_read(workspace: Path, tiny_base: Path, capsys: 
     torch.save({}, folder / "pytorch_model.bin")
     for trusted in ("false", "true"):
         assert start(workspace, folder, f"trust_remote_code={trusted}") == 2
-        assert "pickled weights (*.bin) are not loaded, they can run code" in capsys.readouterr().err
+        assert "pickled weights (*.bin) are not loaded, because they can run code" in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_an_adapter_is_no_base(workspace: Path, tiny_base: Path, capsys: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_folder_that_holds_an_adapter_is_no_base(workspace: Path, tiny_base: P
     shutil.copytree(tiny_base, base)
     (base / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}')
     assert start(workspace, base) == 2
-    assert "holds an adapter (adapter_config.json)" in capsys.readouterr().err
+    assert "has an adapter in it (adapter_config.json)" in capsys.readouterr().err
 
 
 def test_an_index_names_no_weights_that_lie_elsewhere(workspace: Path, tiny_base: Path, capsys: Any) -> None:
@@ -149,7 +149,7 @@ def test_an_index_names_no_weights_that_lie_elsewhere(workspace: Path, tiny_base
     shutil.copy(workspace / "outside.safetensors", base / "other.safetensors")
     (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../outside.safetensors"}}')
     assert start(workspace, base) == 2
-    assert "has ../outside.safetensors in its index, which does not lie in it" in capsys.readouterr().err
+    assert "has ../outside.safetensors in its index, but not the file" in capsys.readouterr().err
 
 
 def test_a_tokenizer_of_another_model_is_refused(workspace: Path, tiny_base: Path, capsys: Any) -> None:

@@ -1,5 +1,6 @@
 """Mistakes that a fast way to compute rows can make, each as a context in which it is made. The proof must refuse every one."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -77,7 +78,7 @@ def prefix_without_gradient(model: Any, prompt: Prompt) -> Made:
 
 
 def _changed_mask(change: Callable[[torch.Tensor, torch.Tensor], None]) -> Any:
-    """`change` gets each mask of packed rows, (lines, 1, length, length), and the owners of its tokens."""
+    """`change` gets each mask of packed rows, (rows, 1, length, length), and the owners of its tokens."""
     real = layouts.mask_argument
 
     def changed(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
@@ -89,11 +90,11 @@ def _changed_mask(change: Callable[[torch.Tensor, torch.Tensor], None]) -> Any:
     return replaced(layouts, "mask_argument", changed)
 
 
-def one_filler_token_seen(model: Any, prompt: Prompt) -> Any:
+def one_padding_token_seen(model: Any, prompt: Prompt) -> Any:
     def change(mask: torch.Tensor, owners: torch.Tensor) -> None:
-        for line, fillers in enumerate((owners == -1).tolist()):
-            if True in fillers:
-                mask[line, 0, :, fillers.index(True)] = 0
+        for row, padding in enumerate((owners == -1).tolist()):
+            if True in padding:
+                mask[row, 0, :, padding.index(True)] = 0
 
     return _changed_mask(change)
 
@@ -132,10 +133,9 @@ def window_left_out(model: Any, prompt: Prompt) -> Any:
 def cache_that_lacks_a_token(model: Any, prompt: Prompt) -> Made:
     real = prefix_cache.PrefixCache.__init__
 
-    def shorter(self: Any, scorer: Any, prompt: Prompt) -> None:
-        import dataclasses
-
-        real(self, scorer, dataclasses.replace(prompt, prefix=prompt.prefix[:-1]))
+    def shorter(self: Any, scorer: Any) -> None:
+        with replaced(scorer, "prompt", dataclasses.replace(scorer.prompt, prefix=scorer.prompt.prefix[:-1])):
+            real(self, scorer)
 
     with replaced(prefix_cache.PrefixCache, "__init__", shorter):
         yield
@@ -153,7 +153,7 @@ PACKED = (
     window_left_out,
     prefix_without_gradient,
     positions_that_do_not_restart,
-    one_filler_token_seen,
+    one_padding_token_seen,
     two_suffixes_see_each_other,
     prefix_sees_suffixes,
 )

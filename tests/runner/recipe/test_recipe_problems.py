@@ -94,8 +94,18 @@ CASES = [
     ),
     (
         "  learning_rate: 2e-4",
-        "  keep_trunk: true",
-        "14:15: train.keep_trunk: needs lora.layers_to_transform without layer 0: there is no frozen layer to keep",
+        "  cache_frozen_layers: true",
+        "14:24: train.cache_frozen_layers: needs lora.layers_to_transform without layer 0: there is no frozen layer to keep",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  keep_trunk: perhaps",
+        "14:15: train.cache_frozen_layers: expected true or false, found the text 'perhaps'",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  keep_trunk: true\n  cache_frozen_layers: false",
+        "14:3: train.keep_trunk: repeated key; it is the older name of cache_frozen_layers",
     ),
     (
         "lora: {r: 8}",
@@ -282,6 +292,20 @@ def test_overrides_are_yaml_values(tmp_path: Path) -> None:
     assert recipe.lora.r == 8
     assert recipe.decoding.kind == "generate"
     assert recipe.base == "/m/g"
+
+
+def test_the_older_name_of_a_key_is_the_same_key(tmp_path: Path) -> None:
+    path, child = tmp_path / "good.yaml", tmp_path / "child.yaml"
+    lora = "lora: {target_modules: [q_proj], layers_to_transform: [1]}"
+    path.write_text(
+        GOOD.replace("lora: {r: 8}", lora).replace("learning_rate: 2e-4", "keep_trunk: true"), encoding="utf-8"
+    )
+    assert load_recipes([path])[0].recipe.train.cache_frozen_layers
+    child.write_text("extends: good.yaml\ntrain: {cache_frozen_layers: false}\n", encoding="utf-8")
+    assert not load_recipes([child])[0].recipe.train.cache_frozen_layers
+    recipe = load_recipes([child], ["train.keep_trunk=true"])[0].recipe
+    assert recipe.train.cache_frozen_layers
+    assert recipe.digest() == load_recipes([path])[0].recipe.digest()
 
 
 def test_another_kind_of_decoding_replaces_the_block_of_the_first(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""The frozen trunk, stored once, gives the training that computing it anew gives."""
+"""The frozen layers, stored once, give the training that computing them again gives."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,16 +11,18 @@ from safetensors.torch import load_file
 from support.shapes import BLOCK_MASKS, model
 
 from runner.commands.run import execute
-from runner.distributed import sharding as split
+from runner.distributed import sharding
 from runner.errors import UserError
-from runner.model.base import Base
+from runner.model.base import Base, BaseFiles
 from runner.model.compat import body
 from runner.recipe.loader import load_recipes
 from runner.recipe.schema import PromptShape
-from runner.scoring import frozen_layers as trunk
+from runner.scoring import frozen_layers
+from runner.scoring.dataset import EncodedDataset
+from runner.scoring.frozen_layers import FrozenLayerCache, cached_frozen_layers
 from runner.scoring.layout_choice import Choice
 from runner.scoring.layouts import LAYOUTS
-from runner.scoring.prompt import build_prompt
+from runner.scoring.prompt import Prompt, build_prompt
 from runner.scoring.scorer import LabelScorer
 
 UPPER = {"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]}
@@ -32,56 +35,65 @@ def run(workspace: Path, base: Path, **train: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_training_from_the_stored_trunk_gives_the_same_adapter(workspace: Path, tiny_base: Path, layout: str) -> None:
+def test_training_from_the_cache_gives_the_same_adapter(workspace: Path, tiny_base: Path, layout: str) -> None:
     whole = run(workspace, tiny_base, layout=layout)
-    stored = run(workspace, tiny_base, layout=layout, keep_trunk=True)
+    stored = run(workspace, tiny_base, layout=layout, cache_frozen_layers=True)
     assert whole.keys() == stored.keys()
     assert max((whole[name] - stored[name]).abs().max().item() for name in whole) < 2e-5
 
 
-def test_a_trunk_of_a_split_base_is_refused(workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "requested_sharding", lambda accelerator: "FSDP")
+def test_the_cache_of_a_sharded_base_is_refused(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharding, "requested_sharding", lambda accelerator: "FSDP")
     with pytest.raises(
-        UserError, match=r"train.keep_trunk: the main process computes the trunk alone, and FSDP splits"
+        UserError, match=r"train.cache_frozen_layers: the main process computes them alone, and FSDP splits"
     ):
-        run(workspace, tiny_base, keep_trunk=True)
+        run(workspace, tiny_base, cache_frozen_layers=True)
 
 
-def test_the_trunk_is_stored_once_for_every_seed_and_anew_for_other_rows(
+def test_the_cache_serves_every_seed_but_no_other_rows(
     workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(workspace, tiny_base, keep_trunk=True)
-    assert "trunk: storing layers 0 to 0 for" in capsys.readouterr().out
-    run(workspace, tiny_base, keep_trunk=True, seed=1, gradient_checkpointing=True)
-    assert "trunk: layers 0 to 0 are stored" in capsys.readouterr().out
+    run(workspace, tiny_base, cache_frozen_layers=True)
+    assert "frozen layers 0 to 0: storing " in capsys.readouterr().out
+    run(workspace, tiny_base, cache_frozen_layers=True, seed=1, gradient_checkpointing=True)
+    assert "frozen layers 0 to 0: found in the cache" in capsys.readouterr().out
     rows = (workspace / "data/tiny_train.tsv").read_text()
     (workspace / "data/tiny_train.tsv").write_text(rows.replace("word", "term"))
-    run(workspace, tiny_base, keep_trunk=True)
-    assert "trunk: storing" in capsys.readouterr().out
-    assert len(list((workspace / "pre_data/tiny/store/trunk").iterdir())) == 2
+    run(workspace, tiny_base, cache_frozen_layers=True)
+    assert "frozen layers 0 to 0: storing" in capsys.readouterr().out
+    assert len(list((workspace / "pre_data/tiny/store/frozen_layers").iterdir())) == 2
 
 
-def packed(own: Any) -> Choice:
-    return Choice("packed", LAYOUTS["packed"](own), "for this test")
+PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 
 
-def test_states_of_rows_that_were_computed_otherwise_are_not_taken(workspace: Path, tiny_base: Path) -> None:
-    """They differ in the last bits, and so would the adapter. Another batch computes none otherwise."""
-    run(workspace, tiny_base, keep_trunk=True)
-    first = run(workspace, tiny_base, keep_trunk=True, batch_size=8)
-    run(workspace, tiny_base, keep_trunk=True, batch_size=8, layout="padded")
-    assert len(list((workspace / "pre_data/tiny/store/trunk").iterdir())) == 2
+def cached(own: Any, suffixes: list[list[int]], base: Path, folder: Path) -> tuple[LabelScorer, FrozenLayerCache]:
+    """A scorer, and the states of its layer 0 for these suffixes."""
+    scorer, choice = LabelScorer(own, PROMPT), Choice("packed", LAYOUTS["packed"](own, PROMPT), "for this test")
+    datasets = [EncodedDataset(PROMPT, suffixes[:1]), EncodedDataset(PROMPT, suffixes[1:])]
+    loaded = Base(BaseFiles(base), "fp32", own, tiny_tokenizer())
+    return scorer, cached_frozen_layers(loaded, scorer, 1, datasets, choice, folder)
+
+
+def test_states_of_another_layout_are_not_used(workspace: Path, tiny_base: Path) -> None:
+    """They differ in the last bits, and so would the adapter. The batch size of training changes no state."""
+    run(workspace, tiny_base, cache_frozen_layers=True)
+    first = run(workspace, tiny_base, cache_frozen_layers=True, batch_size=8)
+    run(workspace, tiny_base, cache_frozen_layers=True, batch_size=8, layout="padded")
+    assert len(list((workspace / "pre_data/tiny/store/frozen_layers").iterdir())) == 2
     other = write_tables(workspace / "other")
-    again = run(other, tiny_base, keep_trunk=True, batch_size=8)
+    again = run(other, tiny_base, cache_frozen_layers=True, batch_size=8)
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_what_a_dead_process_had_begun_to_store_makes_room(workspace: Path, tiny_base: Path) -> None:
+def test_leftovers_of_a_dead_process_are_removed(workspace: Path, tiny_base: Path) -> None:
     store = workspace / "pre_data/tiny/store"
-    for kind in ("trunk", "tokens"):
+    for kind in ("frozen_layers", "tokens"):
         (store / kind).mkdir(parents=True)
         (store / kind / ".aa.partial").write_bytes(b"half")
-    run(workspace, tiny_base, keep_trunk=True)
+    run(workspace, tiny_base, cache_frozen_layers=True)
     assert not list(store.rglob("*.partial"))
 
 
@@ -89,44 +101,42 @@ def test_what_a_dead_process_had_begun_to_store_makes_room(workspace: Path, tiny
 def test_states_of_the_wrong_tokens_are_noticed(
     workspace: Path, tiny_base: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trunk.Trunk.__init__
+    real = FrozenLayerCache.__init__
 
     def shifted(self: Any, *rest: Any) -> None:
         real(self, *rest)
         self.starts = {name: start - 1 for name, start in self.starts.items()}
 
-    monkeypatch.setattr(trunk.Trunk, "__init__", shifted)
-    with pytest.raises(UserError, match=r"train\.keep_trunk: not for this model: its results differ from padded by"):
-        run(workspace, tiny_base, keep_trunk=True, precision=precision)
+    monkeypatch.setattr(FrozenLayerCache, "__init__", shifted)
+    with pytest.raises(
+        UserError, match=r"train\.cache_frozen_layers: not for this model: its results differ from padded by"
+    ):
+        run(workspace, tiny_base, cache_frozen_layers=True, precision=precision)
 
 
 def test_the_stored_layers_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:
     own = model("Llama")
-    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
     suffixes = [[7, 8, 9], [10] * 6]
-    scorer = LabelScorer(own, prompt.label_ids)
-    base = Base(tiny_base, "fp32", own, tiny_tokenizer())
-    made = trunk.open_trunk(base, scorer, 1, prompt, suffixes, packed(own), tmp_path)
+    scorer, made = cached(own, suffixes, tiny_base, tmp_path)
+    layout = LAYOUTS["packed"](own, PROMPT)
     ran: list[int] = []
     for number, layer in enumerate(body(own).layers):
         layer.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
     with made.installed(scorer):
-        expected = scorer(LAYOUTS["packed"](own)(prompt, suffixes)).label_logits
-        found = scorer(made.layout(LAYOUTS["packed"](own))(prompt, suffixes)).label_logits
+        expected = scorer(layout(suffixes)).label_logits
+        found = scorer(made.layout(layout)(suffixes)).label_logits
     assert ran == [0, 1, 1]
     torch.testing.assert_close(found, expected)
-    scorer(LAYOUTS["packed"](own)(prompt, suffixes))
+    scorer(layout(suffixes))
     assert ran == [0, 1, 1, 0, 1], "the layers are as they were"
 
 
 def test_stored_states_that_are_damaged_are_stored_again(tiny_base: Path, tmp_path: Path, caplog: Any) -> None:
     own = model("Llama")
-    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
-    scorer, base = LabelScorer(own, prompt.label_ids), Base(tiny_base, "fp32", own, tiny_tokenizer())
     for damaged in (False, True):
         caplog.clear()
-        trunk.open_trunk(base, scorer, 1, prompt, [[7, 8, 9]], packed(own), tmp_path)
-        assert ("is damaged, storing it again" in caplog.text) == damaged
+        cached(own, [[7, 8, 9]], tiny_base, tmp_path)
+        assert ("is damaged; it is made again" in caplog.text) == damaged
         (path,) = tmp_path.iterdir()
         data = path.read_bytes()
         if not damaged:
@@ -135,29 +145,25 @@ def test_stored_states_that_are_damaged_are_stored_again(tiny_base: Path, tmp_pa
 
 
 @pytest.mark.parametrize("name", [name for name in BLOCK_MASKS if name not in ("GPT2", "OPT")])
-def test_the_trunk_is_exact_on_every_architecture(name: str, tiny_base: Path, tmp_path: Path) -> None:
+def test_the_cache_is_exact_on_every_architecture(name: str, tiny_base: Path, tmp_path: Path) -> None:
     own = model(name)
-    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
     suffixes = [[7] * 3, [300 - n for n in range(20)], [10] * 6]
-    scorer = LabelScorer(own, prompt.label_ids)
-    layout = LAYOUTS["packed"](own)
-    made = trunk.open_trunk(
-        Base(tiny_base, "fp32", own, tiny_tokenizer()), scorer, 1, prompt, suffixes, packed(own), tmp_path
-    )
+    scorer, made = cached(own, suffixes, tiny_base, tmp_path)
+    layout = LAYOUTS["packed"](own, PROMPT)
     with made.installed(scorer), torch.no_grad():
         for rows in (suffixes, suffixes[:0:-1]):
             torch.testing.assert_close(
-                scorer(made.layout(layout)(prompt, rows)).label_logits,
-                scorer(layout(prompt, rows)).label_logits,
+                scorer(made.layout(layout)(rows)).label_logits,
+                scorer(layout(rows)).label_logits,
                 atol=1e-5,
                 rtol=1e-5,
             )
 
 
-def test_a_disk_without_room_is_said_before_anything_is_written(
+def test_a_disk_without_room_is_reported_before_writing(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trunk.shutil, "disk_usage", lambda folder: trunk.shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(UserError, match=r"train\.keep_trunk: the states of .* tokens take .* GB"):
-        run(workspace, tiny_base, keep_trunk=True)
-    assert not list((workspace / "pre_data/tiny/store/trunk").iterdir())
+    monkeypatch.setattr(frozen_layers.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1))
+    with pytest.raises(UserError, match=r"train\.cache_frozen_layers: the states of .* tokens take .* GB"):
+        run(workspace, tiny_base, cache_frozen_layers=True)
+    assert not list((workspace / "pre_data/tiny/store/frozen_layers").iterdir())

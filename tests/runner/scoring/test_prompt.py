@@ -1,7 +1,6 @@
 """The prompt gives the same ids to every reader of a record, one BOS, and never cuts a row silently."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 from conftest import tiny_tokenizer
@@ -10,13 +9,11 @@ from hypothesis import strategies as st
 
 from runner.errors import DataError, UserError
 from runner.recipe.schema import PromptShape
-from runner.scoring import token_store as tokens
+from runner.scoring.dataset import encode_records
 from runner.scoring.prompt import Prompt, build_prompt
-from runner.scoring.token_store import kept_texts
-from runner.scoring.tokenization import encode_text, tokenizer_digest
+from runner.scoring.tokenization import encode_text
 
 TOKENIZER = tiny_tokenizer()
-DIGEST = tokenizer_digest(TOKENIZER)
 
 
 DEFAULT = PromptShape()
@@ -32,7 +29,7 @@ def record(text: str, **answer: str) -> dict[str, str]:
 
 def test_prefix_and_suffix_are_the_template_in_two(tmp_path: object) -> None:
     one = prompt()
-    encoded = one.encode([record("ab", output="1"), record("ba", output="0")], "training")
+    encoded = encode_records(one, [record("ab", output="1"), record("ba", output="0")], "training")
     ids = [*one.prefix, *encoded.suffixes[0]]
     assert ids[0] == TOKENIZER.bos_token_id
     assert TOKENIZER.decode(ids[1:]) == "Which?\nab\nAnswer:"
@@ -45,7 +42,7 @@ def test_prefix_and_suffix_are_the_template_in_two(tmp_path: object) -> None:
 )
 def test_one_bos_whatever_the_input_says(text: str) -> None:
     one = prompt()
-    ids = [*one.prefix, *one.encode([record(text)], "dev").suffixes[0]]
+    ids = [*one.prefix, *encode_records(one, [record(text)], "dev").suffixes[0]]
     assert ids.count(TOKENIZER.bos_token_id) == 1
     assert TOKENIZER.eos_token_id not in ids
     assert TOKENIZER.decode(ids[1:]) == f"Which?\n{text}\nAnswer:"
@@ -53,7 +50,7 @@ def test_one_bos_whatever_the_input_says(text: str) -> None:
 
 def test_doubled_braces_are_braces() -> None:
     one = prompt(PromptShape(template="{{x}} {instruction} {input} {{y}}"))
-    ids = [*one.prefix, *one.encode([record("{z}")], "dev").suffixes[0]]
+    ids = [*one.prefix, *encode_records(one, [record("{z}")], "dev").suffixes[0]]
     assert TOKENIZER.decode(ids[1:]) == "{x} Which? {z} {y}"
 
 
@@ -81,7 +78,7 @@ def test_long_inputs_are_cut_or_left_out_and_counted(
     too_long: str, may_drop: bool, kept: int, truncated: int, dropped: int
 ) -> None:
     one = prompt(PromptShape(max_length=32, too_long=too_long))  # type: ignore[arg-type]
-    encoded = one.encode([LONG, SHORT], "training", may_drop)
+    encoded = encode_records(one, [LONG, SHORT], "training", may_drop)
     assert (len(encoded.suffixes), encoded.truncated, encoded.dropped) == (kept, truncated, dropped)
     assert len(encoded.targets) == kept
     assert all(len(one.prefix) + len(suffix) <= 32 for suffix in encoded.suffixes)
@@ -93,14 +90,14 @@ def test_long_inputs_are_an_error_by_default() -> None:
         DataError,
         match=r"dev: 1 records are longer than prompt\.max_length = 32 tokens, the longest is record 2 with 66",
     ):
-        prompt(PromptShape(max_length=32)).encode([SHORT, LONG], "dev")
+        encode_records(prompt(PromptShape(max_length=32)), [SHORT, LONG], "dev")
 
 
 def test_a_row_of_exactly_the_limit_is_whole_and_one_more_token_is_not() -> None:
     one = prompt(PromptShape(max_length=32, too_long="truncate"))
     room = 32 - len(one.prefix) - len(one.tail)
-    assert one.encode([record("x" * room)], "dev").truncated == 0
-    assert one.encode([record("x" * (room + 1))], "dev").truncated == 1
+    assert encode_records(one, [record("x" * room)], "dev").truncated == 0
+    assert encode_records(one, [record("x" * (room + 1))], "dev").truncated == 1
 
 
 def test_a_model_with_fewer_positions_than_the_recipe_allows_sets_the_limit() -> None:
@@ -122,7 +119,7 @@ def test_a_prompt_without_room_for_an_input_is_refused() -> None:
 
 def test_a_record_with_another_instruction_is_refused() -> None:
     with pytest.raises(DataError, match=r"dev: record 1: expected the instruction 'Which\?', found 'What\?'"):
-        prompt().encode([{"instruction": "What?", "input": "a"}], "dev")
+        encode_records(prompt(), [{"instruction": "What?", "input": "a"}], "dev")
 
 
 @pytest.mark.parametrize("change", [{"template": "{instruction} {input}\nAnswer:"}, {"max_length": 99}])
@@ -133,40 +130,3 @@ def test_another_prompt_has_another_digest(change: dict[str, object]) -> None:
 
 def test_special_tokens_in_a_text_are_spelled_out() -> None:
     assert encode_text(TOKENIZER, "<bos>") == [TOKENIZER.convert_tokens_to_ids(letter) for letter in "<bos>"]
-
-
-def test_texts_are_tokenised_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["a", "<bos>", "", "b c"]
-    expected = [encode_text(TOKENIZER, text) for text in texts]
-    monkeypatch.setattr(tokens, "ENCODED_AT_ONCE", 3)  # two writes
-    first = kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)
-    assert (list(first), first[:], first[-1], first.lengths()) == (
-        expected,
-        expected,
-        expected[-1],
-        list(map(len, expected)),
-    )
-    with pytest.raises(IndexError, match="row 4 of 4"):
-        first[4]
-    with monkeypatch.context() as patch:
-        patch.setattr(tokens, "encode_texts", None)  # it would raise if it were called
-        assert kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)[:] == expected
-    more = kept_texts(TOKENIZER, DIGEST, lambda: [*texts, "new"], tmp_path)
-    assert more[:4] == expected
-    kept = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    for place in (None, *range(0, 1000, 40)):
-        for file, data in kept.items():
-            damaged = bytearray(data) if place is not None else data[: len(data) // 2]
-            if place is not None:
-                damaged[place % len(data)] ^= 1  # type: ignore[index]
-            file.unlink()  # the mapping of the file that is read above stays as it is
-            file.write_bytes(damaged)
-        assert kept_texts(TOKENIZER, DIGEST, lambda: texts, tmp_path)[:] == expected
-    assert kept_texts(TOKENIZER, DIGEST, list, tmp_path)[:] == []
-
-
-def test_texts_that_change_while_they_are_read_are_not_kept(tmp_path: Path) -> None:
-    readings = iter([["aa", "bb"], ["aa", "cc"], ["aa", "bb"], ["aa", "bb"]])
-    with pytest.raises(DataError, match="the records changed while they were read"):
-        kept_texts(TOKENIZER, DIGEST, lambda: next(readings), tmp_path)
-    assert kept_texts(TOKENIZER, DIGEST, lambda: next(readings), tmp_path)[1] == encode_text(TOKENIZER, "bb")

@@ -1,7 +1,9 @@
 """The proof takes what is right and refuses what is wrong, whatever the weights' precision."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +15,21 @@ from support.shapes import BLOCK_MASKS, NEWEST, SHAPES, model
 
 from runner.errors import UserError
 from runner.model.adapter import new_adapter
-from runner.model.base import Base
+from runner.model.base import Base, BaseFiles
 from runner.model.compat import body
 from runner.recipe.schema import Lora, PromptShape
-from runner.scoring.label_logits import after_the_prefix, read
+from runner.scoring.dataset import EncodedDataset, encode_records
+from runner.scoring.label_logits import after_cached_prefix, predict_label_logits
 from runner.scoring.layout_choice import choose_layout
-from runner.scoring.prompt import Encoded, Prompt, build_prompt
+from runner.scoring.prompt import Prompt, build_prompt
 from runner.scoring.proof import TOLERANCE, Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import layers_of_each_kind, shallow_copy
 
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text than the window", "b c", "", "two words and more"]
-ROWS: Encoded = PROMPT.encode(
-    [{"instruction": "Which?", "input": text, "output": str(n % 2)} for n, text in enumerate(TEXTS)], "training"
+ROWS: EncodedDataset = encode_records(
+    PROMPT, [{"instruction": "Which?", "input": text, "output": str(n % 2)} for n, text in enumerate(TEXTS)], "training"
 )
 UNLABELLED = dataclasses.replace(ROWS, targets=[])
 PRECISIONS = (torch.float32, torch.bfloat16)
@@ -41,9 +44,9 @@ def adapted(request: Any) -> Iterator[Subject]:
     changes = {"num_hidden_layers": 4, "layer_types": kinds} if name == "Gemma3Text" else {}
     changes |= {"sliding_window": 24} if name in WINDOWED else {}  # below the longest row, above the shortest
     own = model(name, initializer_range=0.2, **changes).to(precision).requires_grad_(False)
-    base = Base(None, "fp32", own, tiny_tokenizer())  # type: ignore[arg-type]
+    base = Base(BaseFiles(Path("none")), "fp32", own, tiny_tokenizer())
     with new_adapter(base, Lora(r=4, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))):
-        yield subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+        yield subject_of(LabelScorer(own, PROMPT))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=str)
@@ -52,9 +55,9 @@ def test_every_architecture_passes_where_it_can_be_computed(name: str, precision
     own = model(name).to(precision)
     if precision == torch.bfloat16 and not NEWEST and name not in BLOCK_MASKS:
         pytest.skip("bf16 on the exam's stack is for the models that it packs")
-    subject = subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+    subject = subject_of(LabelScorer(own, PROMPT))
     prove_head(subject, ROWS.suffixes[:1])
-    assert prove(subject, (after_the_prefix(PROMPT),), UNLABELLED).holds
+    assert prove(subject, (after_cached_prefix,), UNLABELLED).holds
     for rows in (ROWS, UNLABELLED):
         choice = choose_layout("auto", subject, rows, 4)
         assert choice.name == ("packed" if name in BLOCK_MASKS else "padded"), choice.reason
@@ -91,26 +94,28 @@ def test_every_mistake_after_the_cached_prefix_is_refused_and_said(adapted: Subj
         pytest.skip("a tuple does not grow")
     caplog.set_level("INFO")
     with torch.no_grad():
-        right = list(read(dataclasses.replace(adapted), ROWS.suffixes, 1, 0))
+        right = list(predict_label_logits(dataclasses.replace(adapted), UNLABELLED, 1))
         assert not caplog.messages
         with mistake(adapted.scorer.model, PROMPT):
-            found = list(read(adapted, ROWS.suffixes, 1, 0))
+            found = list(predict_label_logits(adapted, UNLABELLED, 1))
     assert [line.partition(", which")[0] for line in caplog.messages] == ["predicting with padded rows"]
     torch.testing.assert_close(torch.stack(found), torch.stack(right), atol=0.1, rtol=0.1)
 
 
 @pytest.mark.parametrize("adapted", [("Llama", torch.bfloat16)], indirect=True, ids=str)
-def test_packed_that_a_recipe_names_is_used_and_a_failed_proof_is_a_warning(adapted: Subject) -> None:
+def test_packed_by_name_with_a_failed_proof_is_used_with_a_warning(adapted: Subject, caplog: Any) -> None:
     with prefix_without_gradient(adapted.scorer.model, PROMPT):
         choice = choose_layout("packed", adapted, ROWS, 4)
-    assert choice.name == "packed"
-    assert choice.reason.startswith("the recipe names it. WARNING: its results differ from padded by")
-    assert "train.layout: auto would take padded" in choice.reason
+    assert (choice.name, choice.reason) == ("packed", "as set")
+    ((logger, level, message),) = caplog.record_tuples
+    assert (logger, level) == ("labeltune.scoring", logging.WARNING)
+    assert choice.proof is not None
+    assert message == f"train.layout: packed: {choice.proof.words()}; train.layout: auto would take padded"
 
 
 def test_packed_that_a_recipe_names_is_an_error_where_the_model_raises() -> None:
     own = model("Llama")
-    subject = subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+    subject = subject_of(LabelScorer(own, PROMPT))
     forward = type(body(own)).forward
 
     def raising(self: Any, *args: Any, **named: Any) -> Any:
@@ -133,7 +138,7 @@ def test_the_shallow_copy_has_a_layer_of_each_kind_and_leaves_the_model_as_it_wa
     before = {name: tensor.clone() for name, tensor in own.state_dict().items()}
     assert layers_of_each_kind(own) == [0, 2, 3]
     drawn = torch.get_rng_state()
-    small = shallow_copy(LabelScorer(own, PROMPT.label_ids)).model
+    small = shallow_copy(LabelScorer(own, PROMPT)).model
     assert torch.equal(drawn, torch.get_rng_state()), "a run's random numbers are its own"
     assert small.config.layer_types == ["sliding_attention", "full_attention", "sliding_attention"]
     assert {tensor.dtype for tensor in small.parameters()} == {torch.float32}
@@ -148,10 +153,10 @@ def test_the_shallow_copy_has_a_layer_of_each_kind_and_leaves_the_model_as_it_wa
 
 def test_layers_with_an_adapter_and_without_are_two_kinds() -> None:
     own = model("Llama", num_hidden_layers=4).requires_grad_(False)
-    base = Base(None, "fp32", own, tiny_tokenizer())  # type: ignore[arg-type]
+    base = Base(BaseFiles(Path("none")), "fp32", own, tiny_tokenizer())
     with new_adapter(base, Lora(r=2, target_modules=("q_proj",), layers_to_transform=(2, 3))):
         assert layers_of_each_kind(own) == [0, 2, 3]
-        small = shallow_copy(LabelScorer(own, PROMPT.label_ids))
+        small = shallow_copy(LabelScorer(own, PROMPT))
         grown = [tensor for name, tensor in small.named_parameters() if "lora_B" in name]
         assert len(grown) == 2
         assert all(tensor.any() for tensor in grown), "a B that is zero would hide A's gradient"
@@ -165,11 +170,11 @@ def test_what_counts_along_the_line_is_noticed() -> None:
     own = transformers.GPTNeoForCausalLM(
         transformers.GPTNeoConfig(vocab_size=355, max_position_embeddings=512, initializer_range=0.2, **small)
     ).eval()
-    subject = subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT)
+    subject = subject_of(LabelScorer(own, PROMPT))
     assert choose_layout("auto", subject, ROWS, 64).name == "padded"
 
 
-def test_a_copy_that_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     """As where a layer's inputs are counted by the number of all layers. In fp32 the whole model is as good."""
     own = model("Llama", num_hidden_layers=4)
     kind = type(body(own))
@@ -182,12 +187,12 @@ def test_a_copy_that_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(kind, "forward", counting)
     for precision, taken in ((torch.float32, "packed"), (torch.bfloat16, "padded")):
-        subject = subject_of(LabelScorer(own.to(precision), PROMPT.label_ids), PROMPT)
+        subject = subject_of(LabelScorer(own.to(precision), PROMPT))
         assert subject.shallow is None
         prove_head(subject, ROWS.suffixes[:1])
         choice = choose_layout("auto", subject, ROWS, 4)
         assert choice.name == taken, choice.reason
-        named = choose_layout("packed", subject, ROWS, 4)
-        assert named.name == "packed"
-        assert ("WARNING" in named.reason) == (taken == "padded")
+        caplog.clear()
+        assert choose_layout("packed", subject, ROWS, 4).name == "packed"
+        assert ("auto would take padded" in caplog.text) == (taken == "padded")
     assert "no layers can be copied: ValueError: shapes do not match" in choice.reason

@@ -18,11 +18,12 @@ from support.mistakes import CACHED, PACKED, prefix_without_gradient, window_lef
 from runner.model.adapter import new_adapter
 from runner.model.base import load_base
 from runner.recipe.loader import load_recipes
-from runner.scoring.frozen_layers import from_the_trunk, open_trunk
-from runner.scoring.label_logits import after_the_prefix
+from runner.scoring.dataset import EncodedDataset, encode_records
+from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
+from runner.scoring.label_logits import after_cached_prefix
 from runner.scoring.layout_choice import Choice, choose_layout
 from runner.scoring.layouts import LAYOUTS
-from runner.scoring.prompt import Encoded, build_prompt
+from runner.scoring.prompt import build_prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import LOSSES, LabelScorer
 
@@ -43,7 +44,7 @@ WINDOW_ROW = 700
 
 
 @pytest.fixture(scope="module")
-def proved(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Subject, Encoded]]:
+def proved(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Subject, EncodedDataset]]:
     """A base in a precision, with the recipe's adapter in it and the recipe's rows: CoLA's or QQP's."""
     import sys
 
@@ -62,7 +63,7 @@ def proved(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Subject, Encod
     )
     records = [{"instruction": instruction, "input": i, "output": label} for i, label in zip(inputs[:500], labels)]
     with new_adapter(base, recipe.lora):
-        yield base, subject_of(LabelScorer(base.model, prompt.label_ids), prompt), prompt.encode(records, "training")
+        yield base, subject_of(LabelScorer(base.model, prompt)), encode_records(prompt, records, "training")
 
 
 SDPA = (("sdpa", "CoLA"), ("sdpa", "QQP"))
@@ -83,7 +84,7 @@ def test_what_is_right_passes(proved: Any) -> None:
         subject.scorer.loss = loss
         choice = choose_layout("auto", subject, rows, batch)
         assert choice.name == "packed", choice.reason
-    assert prove(subject, (after_the_prefix(subject.prompt),), dataclasses.replace(rows, targets=[])).holds
+    assert prove(subject, (after_cached_prefix,), dataclasses.replace(rows, targets=[])).holds
 
 
 @settings([(name, "sdpa", "CoLA") for name in LARGE])
@@ -94,11 +95,11 @@ def test_a_mistake_of_packed_rows_is_refused(proved: Any, mistake: Any) -> None:
         if not getattr(base.model.config, "sliding_window", None):
             pytest.skip("it has no window")
         longest = (rows.suffixes[0] * WINDOW_ROW)[:WINDOW_ROW]
-        rows = Encoded([*(rows.suffixes[row] for row in range(20)), longest], rows.targets[:21], 0, 0)
+        rows = EncodedDataset(rows.prompt, [*rows.suffixes[:20], longest], rows.targets[:21])
     for some in (rows, dataclasses.replace(rows, targets=[])):
         if mistake is prefix_without_gradient and not some.targets:
             continue  # no mistake where no gradient is taken
-        with mistake(base.model, subject.prompt):
+        with mistake(base.model, rows.prompt):
             choice = choose_layout("auto", subject, some, 16)
         assert choice.name == "padded", choice.proof
 
@@ -107,14 +108,14 @@ def test_a_mistake_of_packed_rows_is_refused(proved: Any, mistake: Any) -> None:
 @pytest.mark.parametrize("mistake", CACHED, ids=lambda mistake: mistake.__name__)
 def test_a_mistake_after_the_cached_prefix_is_refused(proved: Any, mistake: Any) -> None:
     base, subject, rows = proved
-    with mistake(base.model, subject.prompt):
-        proof = prove(subject, (after_the_prefix(subject.prompt),), dataclasses.replace(rows, targets=[]))
+    with mistake(base.model, rows.prompt):
+        proof = prove(subject, (after_cached_prefix,), dataclasses.replace(rows, targets=[]))
     assert not proof.holds, proof
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", LARGE)
-def test_a_kept_trunk_passes_and_one_of_other_tokens_does_not(name: str, precision: str, tmp_path: Path) -> None:
+def test_cached_layers_pass_and_those_of_other_tokens_do_not(name: str, precision: str, tmp_path: Path) -> None:
     if not (BASES[name] / "config.json").is_file():
         pytest.skip(f"{BASES[name]} is not there: python shared/models/real.py {name}")
     base = load_base(BASES[name], precision, torch.device("cpu"))
@@ -125,16 +126,16 @@ def test_a_kept_trunk_passes_and_one_of_other_tokens_does_not(name: str, precisi
     )
     prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer)
     texts = [f"The {n} dogs barks at night." if n % 2 else f"Dog number {n} sleeps." for n in range(12)]
-    rows = prompt.encode(
-        [{"instruction": recipe.instruction, "input": text, "output": str(n % 2)} for n, text in enumerate(texts)], "x"
-    )
-    suffixes = list(rows.suffixes)
+    records = [{"instruction": recipe.instruction, "input": text, "output": str(n % 2)} for n, text in enumerate(texts)]
+    rows = encode_records(prompt, records, "training")
     with new_adapter(base, lora):
-        scorer = LabelScorer(base.model, prompt.label_ids)
-        subject = subject_of(scorer, prompt)
-        choice = Choice("packed", LAYOUTS["packed"](base.model), "")
-        trunk = open_trunk(base, scorer, layers // 2, prompt, suffixes, choice, tmp_path)
-        assert prove(subject, (from_the_trunk(trunk, scorer, choice),), rows).holds
-        trunk.starts = {key: start - 1 for key, start in trunk.starts.items()}  # of the stored states alone
-        proof = prove(subject, (from_the_trunk(trunk, scorer, choice),), rows)
+        scorer = LabelScorer(base.model, prompt)
+        subject = subject_of(scorer)
+        choice = Choice("packed", LAYOUTS["packed"](base.model, prompt), "for this test")
+        cache = cached_frozen_layers(base, scorer, layers // 2, (rows,), choice, tmp_path)
+        way = from_frozen_layers(cache, scorer, choice)
+        assert prove(subject, (way,), rows).holds
+        # those of the stored states alone
+        cache.starts = {key: start - 1 for key, start in cache.starts.items()}
+        proof = prove(subject, (way,), rows)
         assert not proof.holds, proof

@@ -10,8 +10,10 @@ from support.shapes import BLOCK_MASKS, SHAPES, model
 from runner.errors import UserError
 from runner.model.compat import body, enable_checkpointing
 from runner.recipe.schema import PromptShape
-from runner.scoring.label_logits import read
-from runner.scoring.layouts import LAYOUTS, padded
+from runner.scoring.collator import Collator
+from runner.scoring.dataset import EncodedDataset, encode_records
+from runner.scoring.label_logits import predict_label_logits
+from runner.scoring.layouts import LAYOUTS, Batch, Layout, padded
 from runner.scoring.prompt import Prompt, build_prompt
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
@@ -19,7 +21,14 @@ from runner.scoring.scorer import LabelScorer
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text", "b c", ""]
 TARGETS = [1, 0, 0, 1]
-SUFFIXES = PROMPT.encode([{"instruction": "Which?", "input": text} for text in TEXTS], "dev").suffixes
+RECORDS = [{"instruction": "Which?", "input": text, "output": str(target)} for text, target in zip(TEXTS, TARGETS)]
+ROWS = encode_records(PROMPT, RECORDS, "training")
+SUFFIXES = ROWS.suffixes
+
+
+def batch_of(layout: Layout) -> Batch:
+    """All rows, with their targets."""
+    return Collator(ROWS, layout)(range(len(ROWS)))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +37,8 @@ SUFFIXES = PROMPT.encode([{"instruction": "Which?", "input": text} for text in T
 )
 def test_label_logits_and_loss_are_the_models_own_one_row_at_a_time(name: str, layout: str) -> None:
     own = model(name)
-    scorer = LabelScorer(own, PROMPT.label_ids, "vocabulary")
-    scores = scorer(LAYOUTS[layout](own)(PROMPT, SUFFIXES), torch.tensor(TARGETS))
+    scorer = LabelScorer(own, PROMPT, "vocabulary")
+    scores = scorer(batch_of(LAYOUTS[layout](own, PROMPT)))
     for row, suffix in enumerate(SUFFIXES):
         ids = torch.tensor([[*PROMPT.prefix, *suffix, PROMPT.label_ids[TARGETS[row]]]])
         answer = torch.full_like(ids, -100)
@@ -44,9 +53,7 @@ def test_label_logits_and_loss_are_the_models_own_one_row_at_a_time(name: str, l
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_gradients_are_those_of_the_models_own_loss(layout: str) -> None:
     own = model("Gemma")
-    LabelScorer(own, PROMPT.label_ids, "vocabulary")(
-        LAYOUTS[layout](own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)
-    ).losses.sum().backward()
+    LabelScorer(own, PROMPT, "vocabulary")(batch_of(LAYOUTS[layout](own, PROMPT))).losses.sum().backward()
     ours = {name: parameter.grad.clone() for name, parameter in own.named_parameters()}
     own.zero_grad()
     for row, suffix in enumerate(SUFFIXES):
@@ -61,8 +68,8 @@ def test_gradients_are_those_of_the_models_own_loss(layout: str) -> None:
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_head_is_proved_and_a_head_we_do_not_know_is_refused(name: str) -> None:
     own = model(name)
-    scorer = LabelScorer(own, PROMPT.label_ids)
-    prove_head(subject_of(scorer, PROMPT), SUFFIXES)
+    scorer = LabelScorer(own, PROMPT)
+    prove_head(subject_of(scorer), SUFFIXES)
     head = own.get_output_embeddings()
     forward = own.forward
 
@@ -73,18 +80,18 @@ def test_the_head_is_proved_and_a_head_we_do_not_know_is_refused(name: str) -> N
 
     own.forward = scaled
     head.weight.data *= 50
-    with pytest.raises(UserError, match="does more than this scorer knows"):
-        prove_head(subject_of(scorer, PROMPT), SUFFIXES)
+    with pytest.raises(UserError, match="computes more than this scorer does"):
+        prove_head(subject_of(scorer), SUFFIXES)
 
 
 def test_the_whole_head_is_applied_to_one_position_a_row_and_in_prediction_not_at_all() -> None:
     own = model("Gemma")
     seen: list[tuple[int, ...]] = []
     own.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
-    scorer = LabelScorer(own, PROMPT.label_ids, "vocabulary")
-    scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS))
+    scorer = LabelScorer(own, PROMPT, "vocabulary")
+    scorer(batch_of(padded(own, PROMPT)))
     assert seen == [(len(SUFFIXES), SHAPES["Gemma"]["vocab_size"])]
-    assert scorer(padded(own)(PROMPT, SUFFIXES)).label_logits.shape == (len(SUFFIXES), 2)
+    assert scorer(padded(own, PROMPT)(SUFFIXES)).label_logits.shape == (len(SUFFIXES), 2)
     assert len(seen) == 1
 
 
@@ -93,8 +100,8 @@ def test_the_last_feed_forward_is_computed_for_one_position_a_row_and_elsewhere_
     seen: list[int] = []
     for layer in body(own).layers:
         layer.mlp.gate_proj.register_forward_hook(lambda module, inputs, output: seen.append(output[..., 0].numel()))
-    batch = padded(own)(PROMPT, SUFFIXES)
-    LabelScorer(own, PROMPT.label_ids)(batch)
+    batch = padded(own, PROMPT)(SUFFIXES)
+    LabelScorer(own, PROMPT)(batch)
     assert seen == [batch.tokens, len(SUFFIXES)]
     seen.clear()
     own(**batch.inputs)
@@ -104,21 +111,21 @@ def test_the_last_feed_forward_is_computed_for_one_position_a_row_and_elsewhere_
 def test_checkpointed_layers_are_left_whole_since_they_are_computed_again_later() -> None:
     own = model("Gemma").train()
     enable_checkpointing(own)
-    scorer = LabelScorer(own, PROMPT.label_ids)
-    scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)).losses.sum().backward()
+    scorer = LabelScorer(own, PROMPT)
+    scorer(batch_of(padded(own, PROMPT))).losses.sum().backward()
     checkpointed = [parameter.grad.clone() for parameter in own.parameters()]
     own.zero_grad()
     own.gradient_checkpointing_disable()
-    scorer(padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)).losses.sum().backward()
+    scorer(batch_of(padded(own, PROMPT))).losses.sum().backward()
     for one, other in zip(checkpointed, own.parameters()):
         torch.testing.assert_close(one, other.grad)
 
 
 def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
     own = model("Gemma")
-    batch, targets = padded(own)(PROMPT, SUFFIXES), torch.tensor(TARGETS)
-    whole = LabelScorer(own, PROMPT.label_ids, "vocabulary")(batch, targets)
-    labels = LabelScorer(own, PROMPT.label_ids, "labels")(batch, targets)
+    batch = batch_of(padded(own, PROMPT))
+    whole = LabelScorer(own, PROMPT, "vocabulary")(batch)
+    labels = LabelScorer(own, PROMPT, "labels")(batch)
     torch.testing.assert_close(labels.label_logits, whole.label_logits, atol=1e-6, rtol=1e-6)
     expected = -whole.label_logits.log_softmax(1)[range(len(TARGETS)), TARGETS]
     torch.testing.assert_close(labels.losses, expected)
@@ -132,11 +139,11 @@ def test_rows_are_read_alike_alone_behind_the_cached_prefix_and_in_any_batch(
 ) -> None:
     caplog.set_level("INFO")
     own = model(name)
-    scorer = LabelScorer(own, PROMPT.label_ids).eval()
+    scorer = LabelScorer(own, PROMPT).eval()
     with torch.no_grad():
-        alone = [scorer(padded(own)(PROMPT, [suffix])).label_logits[0] for suffix in SUFFIXES]
+        alone = [scorer(padded(own, PROMPT)([suffix])).label_logits[0] for suffix in SUFFIXES]
         for order in (SUFFIXES, SUFFIXES[::-1]):
-            found = list(read(subject_of(scorer, PROMPT), order, size, 0))
+            found = list(predict_label_logits(subject_of(scorer), EncodedDataset(PROMPT, order), size))
             expected = alone if order is SUFFIXES else alone[::-1]
             torch.testing.assert_close(torch.stack(found), torch.stack(expected), atol=1e-5, rtol=1e-5)
     assert bool(caplog.messages) == (size > 1 and name not in BLOCK_MASKS), "what is slower than it could be is said"
@@ -150,6 +157,6 @@ def test_the_cached_prefix_is_what_is_used(name: str) -> None:
         lambda module, inputs, out: computed.append(inputs[0].numel())
     )
     with torch.no_grad():
-        list(read(subject_of(LabelScorer(own, PROMPT.label_ids), PROMPT), SUFFIXES, 1, 0))
+        list(predict_label_logits(subject_of(LabelScorer(own, PROMPT)), EncodedDataset(PROMPT, SUFFIXES), 1))
     hook.remove()
     assert computed[-len(SUFFIXES) :] == [*map(len, SUFFIXES)]

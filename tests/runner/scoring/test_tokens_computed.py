@@ -35,15 +35,15 @@ def rows(request: pytest.FixtureRequest) -> benchmark.TaskRows:
 
 
 @pytest.fixture
-def one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every batch in one line, as on a model that is wide enough."""
-    monkeypatch.setattr(layouts, "line_tokens", lambda weights, width, prefix: 1 << 20)
+def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch in one row, as on a model that is wide enough."""
+    monkeypatch.setattr(layouts, "row_tokens", lambda weights, width, prefix: 1 << 20)
 
 
 def computed(rows: benchmark.TaskRows, layout: str, batch: int) -> int:
     """Tokens of all batches."""
-    lay = LAYOUTS[layout](own("Gemma"))
-    return sum(lay(rows.prompt, rows.suffixes[first : first + batch]).tokens for first in range(0, 128, batch))
+    place = LAYOUTS[layout](own("Gemma"), rows.prompt)
+    return sum(place(rows.suffixes[first : first + batch]).tokens for first in range(0, 128, batch))
 
 
 def useful(rows: benchmark.TaskRows, batch: int) -> int:
@@ -52,7 +52,7 @@ def useful(rows: benchmark.TaskRows, batch: int) -> int:
 
 
 @pytest.mark.parametrize("batch", [1, 8, 32])
-def test_packed_computes_the_useful_tokens_and_no_others(rows: benchmark.TaskRows, batch: int, one_line: None) -> None:
+def test_packed_computes_the_useful_tokens_and_no_others(rows: benchmark.TaskRows, batch: int, one_row: None) -> None:
     assert computed(rows, "packed", batch) == useful(rows, batch)
 
 
@@ -62,7 +62,7 @@ def test_padded_computes_several_times_as_many_and_more_in_larger_batches(rows: 
     assert LEAST[rows.task] < waste[1] < waste[2]
 
 
-def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchmark.TaskRows, one_line: None) -> None:
+def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchmark.TaskRows, one_row: None) -> None:
     task, demo = rows.task, rows.source.endswith("generated")
     short, long = (load_rows(task, None, tokens, 128, demo) for tokens in (15, 150))
     assert len(long.prompt.prefix) - len(short.prompt.prefix) == 135
@@ -73,11 +73,10 @@ def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchma
 def test_beyond_the_token_budget_only_prefixes_and_a_little_filling_are_added(
     rows: benchmark.TaskRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layouts, "line_tokens", lambda weights, width, prefix: 512)
-    lay = LAYOUTS["packed"](own("Gemma"))
-    batch = lay(rows.prompt, rows.suffixes)
-    lines = batch.inputs["input_ids"].shape[0]
-    assert lines > 2
-    filling = batch.tokens - rows.useful_tokens(0, 128) - (lines - 1) * len(rows.prompt.prefix)
-    assert 0 <= filling < lines * max(map(len, rows.suffixes))
+    monkeypatch.setattr(layouts, "row_tokens", lambda weights, width, prefix: 512)
+    batch = LAYOUTS["packed"](own("Gemma"), rows.prompt)(rows.suffixes)
+    count = batch.inputs["input_ids"].shape[0]
+    assert count > 2
+    padding = batch.tokens - rows.useful_tokens(0, 128) - (count - 1) * len(rows.prompt.prefix)
+    assert 0 <= padding < count * max(map(len, rows.suffixes))
     assert batch.tokens < 1.25 * rows.useful_tokens(0, 128)

@@ -1,0 +1,51 @@
+"""The content store: files that are found by a key, and verified by the digest of their content, which is in their name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Optional
+
+from runner.system.files import intact, seal
+
+log = logging.getLogger("labeltune.system")
+
+
+class ContentStore:
+    """A folder of files named `{key}-{digest}{suffix}`. Every file in it is complete, or is known to be damaged."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self.folder, self.suffix = folder, suffix
+
+    def get(self, key: str) -> Optional[Path]:
+        """The file of this key; None where there is none. A damaged file is removed, with a warning."""
+        for path in sorted(self.folder.glob(f"{key}-*{self.suffix}")):
+            if path.is_file() and intact(path):
+                return path
+            log.warning(f"{path} is damaged; it is made again")
+            path.unlink()
+        return None
+
+    def temporary(self, key: str) -> Path:
+        """Where `put` writes the file of this key, before it is complete."""
+        return self.folder / f".{key}.partial"
+
+    def put(self, key: str, write: Callable[[Path], None]) -> Path:
+        """Lets `write` fill a temporary file, flushes it to disk and gives it its name. Returns where it is then.
+
+        Removes the temporary files of processes that have died, and its own where `write` raises."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # also a link of that name: writing would follow it
+        for left in self.folder.glob(".*.partial"):
+            left.unlink()
+        temporary = self.temporary(key)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            return seal(temporary, key, self.suffix)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
