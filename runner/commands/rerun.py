@@ -50,30 +50,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
-    import torch
-
     from runner.distributed.accelerator import connect
-    from runner.model.adapter import saved_adapter
     from runner.model.base import Bases
-    from runner.prediction.decoders import DECODERS
-    from runner.prediction.predict import check_prompt
+    from runner.prediction.classifier import Classifier
     from runner.scoring.prompt import prompt_of
-    from runner.scoring.proof import prove_head, subject_of
-    from runner.scoring.scorer import LabelScorer
 
     base = Bases(Path()).load(recipe, connect().device)
     prompt = prompt_of(recipe, base)
-    folder = workspace.at(workspace.adapter)
-    if (folder / "prompt.json").exists():
-        check_prompt(prompt, folder)
-    rows = prompt.encode(contract.parse_json(workspace.at(workspace.dev).read_bytes()), "dev")
-    with saved_adapter(base, folder), torch.no_grad():
-        scorer = LabelScorer(base.model, prompt.label_ids).eval()
-        subject = subject_of(scorer, prompt)
-        prove_head(subject, rows.suffixes[:1])
-        decode = DECODERS[type(recipe.decoding)]
-        answers = decode(recipe.decoding, subject, rows.suffixes, 0)
-        return [answer.label for answer in answers]
+    records = contract.parse_json(workspace.at(workspace.dev).read_bytes())
+    with Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+        suffixes = prompt.encode(records, "dev").suffixes
+        return [answer.label for answer in classifier.answers(recipe.decoding, suffixes)]
 
 
 if __name__ == "__main__":

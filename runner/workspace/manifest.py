@@ -33,19 +33,11 @@ class Manifest:
     """Version of this shape."""
 
 
-def finish(
-    path: Path,
-    workspace: Path,
-    stage: str,
-    inputs: Mapping[str, str],
-    outputs: Sequence[str],
-    figures: Mapping[str, Any],
-) -> Manifest:
-    """Writes the manifest of a stage whose outputs, named from the workspace, all lie in their places."""
-    manifest = Manifest(stage, inputs, {name: digest(workspace / name) for name in outputs}, figures)
-    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+def finish(manifest: Manifest, path: Path, workspace: Path, outputs: Sequence[str]) -> None:
+    """Write the manifest of a stage whose `outputs`, paths from the workspace, are all in their places."""
+    whole = dataclasses.replace(manifest, outputs={name: digest(workspace / name) for name in outputs})
+    text = json.dumps(dataclasses.asdict(whole), indent=1, ensure_ascii=False)
     write_atomic(path, f"{text}\n".encode())
-    return manifest
 
 
 def read_manifest(path: Path) -> Optional[Manifest]:
@@ -53,12 +45,8 @@ def read_manifest(path: Path) -> Optional[Manifest]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(**tree)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ):  # missing, cut short, of another version: all mean the same
+    # missing, cut short, of another version: all mean the same
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     tables = (manifest.inputs, manifest.outputs)
     whole = all(isinstance(table, dict) and all(isinstance(value, str) for value in table.values()) for table in tables)

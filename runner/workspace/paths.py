@@ -12,6 +12,12 @@ from pathlib import Path
 from grading import contract
 from runner.errors import UserError
 
+PROMPT = "prompt.json"
+"""File in an adapter's folder that describes the prompt of its training."""
+
+CLASSIFIER = "classifier.json"
+"""File in an adapter's folder that names its base and precision."""
+
 
 @dataclass(frozen=True)
 class Workspace:
