@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from labeltune import launcher
 from runner import __version__
 
 USAGE = """\
@@ -57,7 +58,7 @@ def _launch(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="labeltune run", add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", type=_count, default=1)
     options, rest = parser.parse_known_args(arguments)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "-q", "--num_processes", str(options.processes)]
+    launch = [sys.executable, str(launcher.__file__), "-q", "--num_processes", str(options.processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     environment = dict(os.environ)
     if options.processes > 1:
@@ -69,16 +70,18 @@ def _launch(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="labeltune-") as folder:
         file = Path(folder, "exit-code")
         environment[EXIT_CODE_FILE] = str(file)
-        process = subprocess.Popen([*launch, str(script.__file__), *rest], env=environment)
+        process = subprocess.Popen([*launch, str(script.__file__), *rest], env=environment, start_new_session=True)
         code = _wait(process)
         return int(file.read_text(encoding="ascii")) if file.exists() else code
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the launcher, and pass signals on to it; Ctrl-C has reached it already."""
-    passed_on = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in passed_on}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Wait for the launcher's group of processes, and pass signals on to it."""
+
+    def pass_on(number: int, _: object) -> None:
+        os.killpg(process.pid, number)
+
+    before = {number: signal.signal(number, pass_on) for number in launcher.STOP_SIGNALS}
     try:
         code = process.wait()
         return code if code >= 0 else 128 - code

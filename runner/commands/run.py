@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -54,7 +55,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     finally:
         file = os.environ.get(EXIT_CODE_FILE)
         if file and is_main_process():
-            Path(file).write_text(str(code), encoding="ascii")
+            with suppress(OSError):
+                Path(file).write_text(str(code), encoding="ascii")
 
 
 def execute(
