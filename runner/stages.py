@@ -19,7 +19,7 @@ from grading import contract
 from runner.data.prepare import prepare, table_changed
 from runner.data.records import records_of
 from runner.data.tsv import open_table
-from runner.distributed.processes import as_main_says, is_main_process, wait_for_everyone
+from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.prediction_file import begun
@@ -98,7 +98,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
         def nothing_changed() -> bool:
             return not (context.fresh or job.is_unfinished()) and finished(path, root, inputs) is not None
 
-        done = as_main_says(nothing_changed) if stage.every_process else nothing_changed()
+        done = main_process_decides(nothing_changed) if stage.every_process else nothing_changed()
         if done:
             log.info("nothing changed")
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
-from runner.errors import UserError, without_secrets
+from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe
 from runner.system import offline
@@ -35,7 +35,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         loaded = load_recipes(recipes, [argument for argument in options.arguments if is_override(argument)])
     except UserError as error:
-        print(without_secrets(str(error)), file=sys.stderr)
+        print(redact_secrets(str(error)), file=sys.stderr)
         return 2
     if any(one.recipe.offline for one in loaded):
         offline.block_network()
@@ -44,7 +44,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         try:
             found["labels"] = _labels(one.recipe, Workspace(options.workspace, one.recipe.task.name))
         except (UserError, OSError, contract.ContractError) as error:
-            found["problem"] = " ".join(without_secrets(str(error)).split())
+            found["problem"] = " ".join(redact_secrets(str(error)).split())
         print(json.dumps(found), flush=True)
     return 0
 

@@ -17,7 +17,7 @@ from typing import Optional
 
 from runner import __version__, pipeline
 from runner.distributed.processes import is_main_process
-from runner.errors import UserError, without_secrets
+from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
 from runner.reporting.run_history import RunResult
 from runner.stages import STAGES
@@ -128,7 +128,7 @@ def _report(error: UserError) -> None:
     if not is_main_process():
         time.sleep(MAIN_FIRST)
         print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
-    print(without_secrets(str(error)), file=sys.stderr)
+    print(redact_secrets(str(error)), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
