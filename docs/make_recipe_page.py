@@ -1,4 +1,4 @@
-"""Writes docs/recipe.md, every recipe key with its type, default, range and meaning, from `runner/recipe/schema.py`.
+"""Writes docs/reference/recipe.md, every recipe key with its type, default, range and meaning, from `runner/recipe/schema.py`.
 
     python docs/make_recipe_page.py
 
@@ -101,4 +101,4 @@ def _default(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs/recipe.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs/reference/recipe.md").write_text(page(), encoding="utf-8")

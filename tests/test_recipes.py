@@ -133,4 +133,4 @@ def test_the_page_of_recipe_keys_is_the_one_that_the_dataclasses_give() -> None:
         [sys.executable, "-c", "import make_recipe_page; print(make_recipe_page.page(), end='')"],
         cwd=ROOT / "docs", capture_output=True, text=True, encoding="utf-8", check=True,
     )  # fmt: skip
-    assert done.stdout == (ROOT / "docs/recipe.md").read_text(encoding="utf-8"), "run python docs/make_recipe_page.py"
+    assert done.stdout == (ROOT / "docs/reference/recipe.md").read_text(encoding="utf-8"), "run python docs/make_recipe_page.py"
