@@ -42,6 +42,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
+def linked_pages(page: Path) -> set[Path]:
+    """The Markdown files that a page has links to."""
+    links = re.findall(r"\]\(([^)\s#:]+\.md)[#)]", page.read_text(encoding="utf-8"))
+    return {(page.parent / link).resolve() for link in links}
+
+
 @cache
 def help_of(command: str) -> str:
     return subprocess.run(
@@ -68,9 +74,11 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [name for name in map(name_of, PAGES) if name.startswith("docs/") and f"({name})" not in readme]
-    assert not missing
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        new = {target for page in new for target in linked_pages(page)} - reached
+    assert {name_of(page) for page in PAGES if (ROOT / "docs") in page.parents} <= set(map(name_of, reached))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
