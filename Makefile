@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := passive
 .PHONY: demo test clean
 
 demo: $(VENV)/.demo
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	$(BIN)/accelerate launch -q --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		runner/main.py recipes/demo-acceptability.yaml recipes/demo-paraphrase.yaml
 	$(BIN)/python -m grading.score --answers recipes/demo/data/questionBAnswer
 

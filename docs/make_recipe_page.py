@@ -1,8 +1,9 @@
-"""Writes docs/recipe.md, every recipe key with its type, default, range and meaning, from `runner/recipe/schema.py`.
+"""Write docs/reference/recipe.md: every recipe key with its type, default, range and meaning.
 
     python docs/make_recipe_page.py
 
-The dataclasses are the one place where a key is described; a test compares the page with what this gives."""
+The dataclasses in `runner/recipe/schema.py` are the one place where a key is described; a test compares the page with
+them."""
 
 from __future__ import annotations
 
@@ -22,15 +23,15 @@ from runner.recipe.parser import LIMITS  # noqa: E402
 HEAD = """\
 # Recipe keys
 
-Made by `python docs/make_recipe_page.py` from `runner/recipe/schema.py`; change it there.
+`python docs/make_recipe_page.py` makes this page from `runner/recipe/schema.py`; change it there.
 
-A recipe is YAML read by the rules of YAML 1.2: `2e-4` is a number, `no` is text and not false, a repeated key is an
-error. `extends: other.yaml` takes every key of another recipe that this one does not say itself, mappings key by key.
-On the command line `key.sub=value` changes a key of every recipe named, its value read as YAML too:
+A recipe is YAML, read by the rules of YAML 1.2: `2e-4` is a number, `no` is text and not false, and a repeated key is an
+error. `extends: other.yaml` takes every key of another recipe that this recipe does not set itself, mappings key by key.
+On the command line `key.sub=value` changes a key of every recipe in the command. Its value is read as YAML too:
 `train.epochs=3`, `'lora.target_modules=[q_proj, v_proj]'`.
 
-A relative path starts at the workspace (`--workspace`, or the current folder); one that begins with `./` or `../` starts
-at the file it stands in, on the command line at the current folder.
+A relative path starts at the workspace (`--workspace`, or the current folder). A path that begins with `./` or `../` starts
+at the folder of the recipe file; on the command line it starts at the current folder.
 """
 
 
@@ -103,4 +104,4 @@ def _default(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs/recipe.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs/reference/recipe.md").write_text(page(), encoding="utf-8")

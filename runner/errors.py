@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: each says what is wrong, where, and what to do next. `command` prints them."""
+"""Errors that the user can fix: each says what is wrong, where, and what to do next. The command prints them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Something that the user can mend. `str()` is the whole message; the command prints it and exits with 2."""
+    """A mistake that the user can fix. `str()` is the whole message; the command prints it and exits with 2."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
         self.what = what
@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 class RecipeError(UserError):
-    """A recipe, or several, with problems: one line each, all at once."""
+    """Every problem of one or more recipes, one a line."""
 
     def __init__(self, problems: Sequence[object]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -28,8 +28,8 @@ class DataError(UserError):
     """A data file that cannot be read as the recipe describes it. The message names file, line, expected and found."""
 
 
-def without_secrets(text: str) -> str:
-    """The text without what opens doors: a name and password in an address, the hub's token."""
+def redact_secrets(text: str) -> str:
+    """Hide the name and password in a URL, and the hub's token."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         token = os.environ.get(name, "").strip()
         text = text.replace(token, "…") if token else text

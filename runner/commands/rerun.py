@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
-from runner.errors import UserError, without_secrets
+from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe
 from runner.system import offline
@@ -35,7 +35,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         loaded = load_recipes(recipes, [argument for argument in options.arguments if is_override(argument)])
     except UserError as error:
-        print(without_secrets(str(error)), file=sys.stderr)
+        print(redact_secrets(str(error)), file=sys.stderr)
         return 2
     if any(one.recipe.offline for one in loaded):
         offline.block_network()
@@ -44,37 +44,24 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         try:
             found["labels"] = _labels(one.recipe, Workspace(options.workspace, one.recipe.task.name))
         except (UserError, OSError, contract.ContractError) as error:
-            found["problem"] = " ".join(without_secrets(str(error)).split())
+            found["problem"] = " ".join(redact_secrets(str(error)).split())
         print(json.dumps(found), flush=True)
     return 0
 
 
 def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
-    import torch
-
     from runner.distributed.accelerator import connect
-    from runner.model.adapter import saved_adapter
     from runner.model.base import Bases
-    from runner.prediction.decoders import DECODERS
-    from runner.prediction.predict import check_prompt
+    from runner.prediction.classifier import Classifier
     from runner.scoring.dataset import encode_records
     from runner.scoring.prompt import prompt_of
-    from runner.scoring.proof import prove_head, subject_of
-    from runner.scoring.scorer import LabelScorer
 
     base = Bases(Path()).load(recipe, connect().device)
     prompt = prompt_of(recipe, base)
-    folder = workspace.at(workspace.adapter)
-    if (folder / "prompt.json").exists():
-        check_prompt(prompt, folder)
-    rows = encode_records(prompt, contract.parse_json(workspace.at(workspace.dev).read_bytes()), "dev")
-    with saved_adapter(base, folder), torch.no_grad():
-        scorer = LabelScorer(base.model, prompt).eval()
-        subject = subject_of(scorer)
-        prove_head(subject, rows.suffixes[:1])
-        decode = DECODERS[type(recipe.decoding)]
-        answers = decode(recipe.decoding, subject, rows, 0)
-        return [answer.label for answer in answers]
+    records = contract.parse_json(workspace.at(workspace.dev).read_bytes())
+    with Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+        rows = encode_records(prompt, records, "dev")
+        return [answer.label for answer in classifier.answers(recipe.decoding, rows)]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
-"""The command: arguments in, exit code out. 0: done; 2: the user's mistake, said in words; 1: our fault, with its
-traceback; 130, 143 and the like: stopped by a signal. (`accelerate launch` turns every code but 0 into 1.)"""
+"""The command: arguments in, exit code out.
+
+0: done; 2: a mistake of the user's, reported in words; 1: a bug of ours, with its traceback; 130, 143 and the like: stopped by
+a signal. (`accelerate launch` turns every code but 0 into 1.)
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,65 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
 from runner import __version__, pipeline
 from runner.distributed.processes import is_main_process
-from runner.errors import UserError, without_secrets
+from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
+from runner.reporting.run_history import RunResult
+from runner.stages import STAGES
 from runner.system.console import console_logging, patient_streams
 from runner.system.memory import out_of_memory, too_little
 from runner.system.signals import Stopped, listening
 
 EPILOG = """\
 examples:
-  accelerate launch runner/main.py recipes/qqp.yaml
-  accelerate launch runner/main.py recipes/cola.yaml base=/models/gemma-2b train.epochs=2
+  accelerate launch -q runner/main.py recipes/qqp.yaml
+  accelerate launch -q runner/main.py recipes/cola.yaml base=/models/gemma-2b train.epochs=2
   python runner/main.py --check recipes/*.yaml
 then:
   python -m grading.score
 """
+
+EXIT_CODE_FILE = "LABELTUNE_EXIT_CODE_FILE"
+"""Environment variable: a file that takes the exit code, for whoever started the launcher, which loses it."""
 
 MAIN_FIRST = 6.0
 """Seconds in which a launcher ends the other processes after the main one has ended; Accelerate 0.26 looks every 5 s."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Runs the command and returns its exit code."""
-    parser = _parser()
-    options = parser.parse_intermixed_args(arguments)
+    """Run the command and return its exit code."""
+    code: object = 1
+    try:
+        options = _parser().parse_intermixed_args(arguments)
+        with patient_streams():
+            code = _run(options)
+        return code
+    except SystemExit as error:
+        code = error.code
+        raise
+    finally:
+        file = os.environ.get(EXIT_CODE_FILE)
+        if file and is_main_process():
+            with suppress(OSError):
+                Path(file).write_text(str(code), encoding="ascii")
+
+
+def execute(
+    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGES, fresh: bool = False
+) -> list[RunResult]:
+    """Run the recipes as a command does: log records are printed, and a signal stops the run where nothing is lost."""
+    with listening(), console_logging(is_main_process()):
+        return pipeline.run(recipes, root, stages, fresh)
+
+
+def _run(options: argparse.Namespace) -> int:
     recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
     overrides = [argument for argument in options.arguments if is_override(argument)]
-    with patient_streams():
-        return _run(options, recipes, overrides)
-
-
-def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequence[str]) -> int:
     try:
         if not recipes:
             raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; they are YAML files")
@@ -56,27 +83,18 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
                 f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
             )
         execute(loaded, options.workspace, options.stages, options.fresh)
-    except UserError as error:
-        _tell(error)
-        return 2
-    except OSError as error:
-        if error.errno is None:
-            raise  # not the system's word: ours to mend
-        where = error.filename or f"the disk of {options.workspace.resolve()}"
-        _tell(UserError(f"{where}: {error.strerror}", "see to it and run again; what was finished stays"))
-        return 2
-    except (RuntimeError, MemoryError) as error:
-        said = out_of_memory(error)
-        found = too_little(said) if said else _of_others(error)
+    except (UserError, OSError, RuntimeError, MemoryError) as error:
+        found = _user_error(error, options.workspace)
         if found is None:
             raise
-        _tell(found)
+        _report(found)
         return 2
     except Stopped as stopped:
         if is_main_process():
             print(stopped, file=sys.stderr)
         else:
-            time.sleep(MAIN_FIRST)  # the launcher ends all when the first has ended: let that be the one that speaks
+            # the launcher ends all processes when the first has ended: let the main one report
+            time.sleep(MAIN_FIRST)
         return stopped.code
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
@@ -84,16 +102,19 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
     return 0
 
 
-def execute(
-    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = pipeline.STAGES, fresh: bool = False
-) -> None:
-    """Run the recipes as a command does: log records are printed, and signals stop the run where nothing is lost."""
-    with listening(), console_logging(is_main_process()):
-        pipeline.run(recipes, root, stages, fresh)
-
-
-def _of_others(error: BaseException) -> Optional[UserError]:
-    """What to say where this process has lost the others of its launch, in an exchange or in a layer that is split."""
+def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
+    """The error as one that the user can fix; None where it is a bug of ours."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError):
+        # without a number it is not the system's
+        if error.errno is None:
+            return None
+        where = error.filename or f"the disk of {workspace.resolve()}"
+        return UserError(f"{where}: {error.strerror}", "fix the cause and run again; finished stages are kept")
+    found = out_of_memory(error)
+    if found:
+        return too_little(found)
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return None
     from runner.distributed.collectives import unreachable
@@ -101,13 +122,13 @@ def _of_others(error: BaseException) -> Optional[UserError]:
     return unreachable(error)
 
 
-def _tell(error: UserError) -> None:
-    """Prints an error once. Most meet every process alike, and the launcher ends the others when the first has said it;
-    one that is still there after `MAIN_FIRST` seconds has met an error of its own."""
+def _report(error: UserError) -> None:
+    """Print an error once. Most errors reach every process, and the launcher ends the others when the first has reported it;
+    a process that still runs after `MAIN_FIRST` seconds has an error of its own."""
     if not is_main_process():
         time.sleep(MAIN_FIRST)
         print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
-    print(without_secrets(str(error)), file=sys.stderr)
+    print(redact_secrets(str(error)), file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,20 +152,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stages",
         type=_stages,
-        default=tuple(pipeline.STAGES),
+        default=tuple(STAGES),
         metavar="LIST",
-        help=f"stages to run (default: {','.join(pipeline.STAGES)})",
+        help=f"stages to run (default: {','.join(STAGES)})",
     )
-    parser.add_argument("--fresh", action="store_true", help="run stages whose inputs have not changed, too")
+    parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
     parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
     return parser
 
 
 def _stages(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in pipeline.STAGES]
+    unknown = [name for name in names if name not in STAGES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected some of {', '.join(pipeline.STAGES)}, with commas between"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(STAGES)}, separated by commas")
     return names

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes and speaks. The launcher numbers its processes in the environment."""
+    """Whether this process writes files and reports. The launcher numbers its processes in the environment."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def wait_for_everyone() -> None:
-    """Holds every process of the launch until all have come here; needs nothing, not even torch, where there is one."""
+    """Wait until every process of the launch has come here. A launch of one process needs no torch for this."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from runner.distributed.accelerator import connect
         from runner.distributed.collectives import barrier
@@ -20,8 +20,8 @@ def wait_for_everyone() -> None:
         barrier(connect())
 
 
-def as_main_says(decide: Callable[[], bool]) -> bool:
-    """What the main process decides: the files that it looks at may change before others would come to look."""
+def main_process_decides(decide: Callable[[], bool]) -> bool:
+    """Return the main process's decision on every process: the files that it reads may change before another reads them."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return decide()
     from runner.distributed.accelerator import connect

@@ -1,12 +1,11 @@
-"""The adapter: LoRA layers put into the base through PEFT, saved as the contract wants them, and taken out again."""
+"""The adapter: LoRA layers put into the base through PEFT, saved in the contract's files, and taken out again."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,73 +20,91 @@ from runner.model.base import Base
 from runner.recipe.schema import Lora
 
 
-@contextmanager
-def new_adapter(base: Base, lora: Lora) -> Iterator[Any]:
-    """The base with a fresh adapter in it, as a PeftModel, for the length of the block.
+class Adapter:
+    """LoRA layers in a base model, until `detach` takes them out.
 
-    Raises UserError where the recipe's targets are not in the model."""
+    A context manager: `with new_adapter(base, lora) as model` gives PEFT's model and detaches at the end. Nothing happens on
+    garbage collection."""
+
+    def __init__(self, model: Any) -> None:
+        """`model`: the PeftModel. Its adapter is cast to fp32: PEFT 0.10 keeps it in the base's type."""
+        self.model = model
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+
+    def detach(self) -> None:
+        """Take the LoRA layers out of the base, which is then as it was. A second call does nothing."""
+        if self.model is None:
+            return
+        bare, self.model = self.model.unload(), None
+        # newer PEFT leaves it there, and would warn of a second adapter on the next one
+        if hasattr(bare, "peft_config"):
+            del bare.peft_config
+
+    def __enter__(self) -> Any:
+        return self.model
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+
+def new_adapter(base: Base, lora: Lora) -> Adapter:
+    """Put a fresh adapter into the base. Raises UserError where the recipe's targets are not in the model."""
     keys = {name: value for name, value in dataclasses.asdict(lora).items() if value is not None}
     keys = {name: list(value) if isinstance(value, tuple) else value for name, value in keys.items()}
     try:
         model = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **keys))
     except (ValueError, re.error) as error:
         raise UserError(f"lora: {' '.join(str(error).split())[:300]}", _linear_layers(base.model)) from error
-    _check_targets(model, lora)
-    yield from _attached(model)
+    adapter = Adapter(model)
+    unmatched = _unmatched_targets(model, lora)
+    if unmatched:
+        adapter.detach()
+        raise UserError(f"{'; '.join(unmatched)}: meets no layer of this model", _linear_layers(base.model))
+    return adapter
 
 
-@contextmanager
-def saved_adapter(base: Base, folder: Path) -> Iterator[Any]:
-    """The base with the adapter in `folder` in it, for the length of the block. Raises UserError where it does not fit."""
+def saved_adapter(base: Base, folder: Path) -> Adapter:
+    """Put the adapter in `folder` into the base. Raises UserError where it does not fit."""
+    next_step = "name the base that it was trained on, or train it again: --fresh"
     try:
         with safe_open(str(folder / contract.ADAPTER_WEIGHTS), framework="pt") as file:
             saved = set(file.keys())
-        # behind it: where that file is missing, PEFT would look for pickled weights, and for its own on a hub
+        # only now: where that file is missing, PEFT would look for pickled weights, and on the hub
         model = PeftModel.from_pretrained(base.model, folder)
-    except Exception as error:  # damaged or foreign files raise errors of many libraries' own
+    # damaged or foreign files raise errors of many libraries
+    except Exception as error:
         raise UserError(
-            f"the adapter in {folder} does not load into {base.folder}: {' '.join(str(error).split())[:300]}",
-            "name the base that it was trained on, or train it again: --fresh",
+            f"the adapter in {folder} does not load into {base.folder}: {' '.join(str(error).split())[:300]}", next_step
         ) from error
-    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    if saved != wanted:
-        odd = sorted(saved ^ wanted)
+    adapter = Adapter(model)
+    different = sorted(saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=False)))
+    if different:
+        adapter.detach()
         raise UserError(
-            f"the adapter in {folder} does not fit {base.folder}: {len(odd)} tensors on one side only, such as {odd[0]}",
-            "name the base that it was trained on, or train it again: --fresh",
+            f"the adapter in {folder} does not fit {base.folder}: {len(different)} tensors are on one side only, "
+            f"such as {different[0]}",
+            next_step,
         )
-    yield from _attached(model)
+    return adapter
 
 
-def _check_targets(model: Any, lora: Lora) -> None:
-    """Raises UserError for a target, layer or pattern of the recipe that met no layer: PEFT passes over it in silence."""
+def _unmatched_targets(model: Any, lora: Lora) -> list[str]:
+    """The targets, layers and patterns of the recipe that match no layer: PEFT ignores them without a word."""
     adapted = [name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")]
-    unmet = []
+    unmatched = []
     for target in lora.target_modules if isinstance(lora.target_modules, tuple) else ():
         if not any(name == target or name.endswith(f".{target}") for name in adapted):
-            unmet.append(f"lora.target_modules: {target}")
+            unmatched.append(f"lora.target_modules: {target}")
     for number in lora.layers_to_transform or ():
         if not any(f".{number}." in name for name in adapted):
-            unmet.append(f"lora.layers_to_transform: {number}")
+            unmatched.append(f"lora.layers_to_transform: {number}")
     for key, pattern in (("rank_pattern", lora.rank_pattern), ("alpha_pattern", lora.alpha_pattern)):
         for part in pattern or ():
             if not any(re.match(rf"(.*\.)?({part})$", name) for name in adapted):
-                unmet.append(f"lora.{key}: {part}")
-    if unmet:
-        raise UserError(f"{'; '.join(unmet)}: meets no layer of this model", _linear_layers(model.get_base_model()))
-
-
-def _attached(model: Any) -> Iterator[Any]:
-    # peft 0.10 keeps the adapter in the base's type; it is trained and applied in fp32 on both ends
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-    try:
-        yield model
-    finally:
-        bare = model.unload()
-        if hasattr(bare, "peft_config"):
-            del bare.peft_config  # left behind by newer PEFT, which would warn of a second adapter on the next one
+                unmatched.append(f"lora.{key}: {part}")
+    return unmatched
 
 
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
@@ -104,12 +121,13 @@ def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) ->
     config = json.loads(path.read_text(encoding="utf-8"))
     config["inference_mode"] = True
     if isinstance(config.get("target_modules"), list):
-        config["target_modules"].sort()  # PEFT writes a set, in an order that changes from run to run
+        # PEFT writes a set, in an order that changes from run to run
+        config["target_modules"].sort()
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _linear_layers(model: Any) -> str:
-    """A line that names them, with an adapter in them or not."""
+    """A sentence that names the linear layers of a model, with or without an adapter in it."""
     names = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()

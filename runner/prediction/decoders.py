@@ -1,4 +1,4 @@
-"""Decoding: how predictions are made of rows. One function per kind, one row each of `DECODERS`."""
+"""Decoders: how rows become predictions. One function for each kind of decoding, one row each of `DECODERS`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def by_label(
     dataset: EncodedDataset,
     start: int,
 ) -> Iterator[Prediction]:
-    """The likelier label of each row."""
+    """Predict the most likely label of each row."""
     prompt = dataset.prompt
     for row, logits in enumerate(predict_label_logits(subject, dataset, decoding.batch, start), start + 1):
-        probabilities = _probabilities(prompt, logits, row)
+        probabilities = label_probabilities(prompt, logits, row)
         yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 
 
@@ -38,9 +38,10 @@ def by_generation(
     dataset: EncodedDataset,
     start: int,
 ) -> Iterator[Prediction]:
-    """The label that the model's greedy continuation of each row begins with, if it begins with one."""
+    """Generate greedily, and predict the label that the generated text begins with, if it begins with one."""
     scorer, prompt = subject.scorer, dataset.prompt
-    subject.release()  # the model's own generation needs no proof
+    # the model's own generation needs no proof
+    subject.release()
     greedy = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -53,30 +54,30 @@ def by_generation(
         ids = torch.tensor([[*prompt.prefix, *dataset.suffixes[row - 1]]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
-        probabilities = _probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
+        probabilities = label_probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
         yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
 
 
 def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
-    """The label that `text` begins with, leading spaces aside, if no letter or digit goes on behind it: `1.` but not `10`."""
+    """Find the label that `text` begins with, after spaces, if no letter or digit follows it: in `1.` but not in `10`."""
     for label in sorted(labels, key=len, reverse=True):
         if re.match(rf"\s*{re.escape(label)}(?!\w)", text):
             return label
     return None
 
 
-def _probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
-    """Raises UserError for logits that are no numbers: whatever label stood there would be made up."""
+def label_probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
+    """Softmax of one row's label logits. Raises UserError where one is not finite: the label would be made up."""
     if not torch.isfinite(logits).all():
         raise UserError(
-            f"dev row {row}: the model's logits are no numbers (NaN or infinite)",
+            f"dev row {row}: the model's logits are not finite (NaN or infinite)",
             "check the base's files; with train.precision: bf16, try fp32",
         )
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
 Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Prediction]]
-"""From the recipe's decoding, the scorer, all rows, and the number of rows that need no answer any more."""
+"""From the recipe's decoding, the scorer, all rows, and the number of rows that are answered already."""
 
 DECODERS: Mapping[type, Decoder] = {
     LabelDecoding: by_label,

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import torch
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
 from runner.data.records import Record
-from runner.errors import UserError
-from runner.model.adapter import saved_adapter
 from runner.model.base import Base
-from runner.prediction.decoders import DECODERS
-from runner.prediction.prediction_file import PartialPredictions, prediction_line
+from runner.prediction.classifier import Classifier
+from runner.prediction.prediction_file import PartialPredictions, Prediction, prediction_line
 from runner.recipe.schema import LabelDecoding, Recipe
-from runner.scoring.dataset import encode_records
-from runner.scoring.prompt import Prompt
-from runner.scoring.proof import prove_head, subject_of
-from runner.scoring.scorer import LabelScorer
+from runner.scoring.dataset import EncodedDataset, encode_records
+from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
 from runner.system.files import write_atomic
 from runner.system.signals import raise_if_asked
@@ -33,89 +25,68 @@ from runner.workspace.paths import Workspace
 log = logging.getLogger("labeltune.prediction")
 
 SHOWN_ANSWERS = 5
-"""Unparsable answers shown to the user; all are in the predictions file."""
+"""Unparsable answers that are logged; all are in the predictions file."""
 
 
 def predict(
-    recipe: Recipe,
-    base: Base,
-    prompt: Prompt,
-    dev: Iterable[Record],
-    workspace: Workspace,
-    identity: str,
+    recipe: Recipe, base: Base, dev: Iterable[Record], workspace: Workspace, identity: str
 ) -> Mapping[str, Any]:
-    """Writes the result file and, beside it, each row's label probabilities as JSON lines. Returns the figures.
-    Rows that an unfinished prediction of the same `identity` has got through are not predicted again.
+    """Write the result file and, beside it, the label probabilities of each row as JSON lines; return the statistics.
 
+    Rows that an unfinished prediction of the same `identity` has predicted are not predicted again.
     Raises UserError where the adapter is missing, does not fit the base, or was trained with another prompt."""
-    folder = workspace.at(workspace.adapter)
-    check_prompt(prompt, folder)
+    prompt = prompt_of(recipe, base)
     rows = encode_records(prompt, dev, "dev")
     if rows.truncated:
         log.info(f"{rows.truncated} dev inputs cut to prompt.max_length")
-    decode = DECODERS[type(recipe.decoding)]
-    computed = f"{identity} {base.model.device.type} {base.precision}"  # rows of two kinds would be of none
+    # never mix rows computed on different devices or in different precisions in one result
+    computed = f"{identity} {base.model.device.type} {base.precision}"
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
-    with saved_adapter(base, folder), torch.no_grad():
-        scorer = LabelScorer(base.model, prompt).eval()
-        subject = subject_of(scorer)
-        prove_head(subject, rows.suffixes[:1])
-        size = recipe.decoding.batch if isinstance(recipe.decoding, LabelDecoding) else 1
-        predictions = unfinished.read(size)  # whole batches: the same rows are computed together
-        done = len(predictions)
-        if done:
-            log.info(f"going on behind row {done} of {len(rows)}")
-        answers = decode(recipe.decoding, subject, rows, done)
-        with unfinished.going_on(predictions) as keep:
-            for row, answer in enumerate(progress(len(rows), "predict", answers, done=done), done + 1):
-                keep(row, prediction_line(row, answer))
-                predictions.append(answer)
-                raise_if_asked()
+    with Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+        predictions, resumed = _answer(classifier, recipe, rows, unfinished)
     seconds = time.perf_counter() - started
-    write_atomic(
-        workspace.at(workspace.predictions), b"".join(map(prediction_line, range(1, len(predictions) + 1), predictions))
-    )
+    lines = map(prediction_line, range(1, len(predictions) + 1), predictions)
+    write_atomic(workspace.at(workspace.predictions), b"".join(lines))
     write_atomic(workspace.at(workspace.result), contract.format_result(prediction.label for prediction in predictions))
     unfinished.remove()
-    unparsable = [
-        (row, prediction.text) for row, prediction in enumerate(predictions, 1) if prediction.label == UNPARSABLE
-    ]
-    for row, text in unparsable[:SHOWN_ANSWERS]:
-        log.info(f"row {row}: {text!r} is no label; written as {UNPARSABLE}")
-    counts = Counter(prediction.label for prediction in predictions)
-    if unparsable:
-        log.info(f"{len(unparsable)} of {len(predictions)} answers are no label; decoding.kind: label always gives one")
-    log.info(
-        f"{len(predictions)} rows → {workspace.result} ({', '.join(f'{n} × {label}' for label, n in sorted(counts.items()))})"
-    )
+    counts = dict(sorted(Counter(prediction.label for prediction in predictions).items()))
+    _log_summary(predictions, counts, workspace)
     return {
         "rows": len(predictions),
-        "answers": dict(sorted(counts.items())),
-        "unparsable": len(unparsable),
+        "answers": counts,
+        "unparsable": counts.get(UNPARSABLE, 0),
         "truncated": rows.truncated,
         "predict_seconds": round(seconds, 3),
-        "rows_per_second": round((len(predictions) - done) / seconds, 2),
+        "rows_per_second": round((len(predictions) - resumed) / seconds, 2),
     }
 
 
-def check_prompt(prompt: Prompt, folder: Path) -> None:
-    """Raises UserError where the adapter in `folder` was trained with another prompt, showing both."""
-    try:
-        trained = dict(json.loads((folder / "prompt.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{folder}: no prompt.json that says which prompt the adapter was trained with ({error})",
-            "run the finetune stage: --stages finetune,predict",
-        ) from None
-    today = prompt.description()
-    changed = [name for name in today if today[name] != trained.get(name)]
-    if changed:
-        shown = "\n".join(
-            f"  {name}: trained with {trained.get(name)!r}\n  {' ' * len(name)}  now {today[name]!r}"
-            for name in changed
+def _answer(
+    classifier: Classifier, recipe: Recipe, rows: EncodedDataset, unfinished: PartialPredictions
+) -> tuple[list[Prediction], int]:
+    """Predict the rows that `unfinished` does not hold, and add them to it; return all, and how many it held."""
+    # whole batches: the same rows are computed together
+    predictions = unfinished.read(recipe.decoding.batch if isinstance(recipe.decoding, LabelDecoding) else 1)
+    done, total = len(predictions), len(rows)
+    if done:
+        log.info(f"resuming after row {done} of {total}")
+    answers = classifier.answers(recipe.decoding, rows, done)
+    with unfinished.resume(predictions) as keep:
+        for row, answer in enumerate(progress(total, "predict", answers, done=done), done + 1):
+            keep(row, prediction_line(row, answer))
+            predictions.append(answer)
+            raise_if_asked()
+    return predictions, done
+
+
+def _log_summary(predictions: Sequence[Prediction], counts: Mapping[str, int], workspace: Workspace) -> None:
+    unparsable = [(row, each.text) for row, each in enumerate(predictions, 1) if each.label == UNPARSABLE]
+    for row, text in unparsable[:SHOWN_ANSWERS]:
+        log.info(f"row {row}: {text!r} is not a label; written as {UNPARSABLE}")
+    if unparsable:
+        log.info(
+            f"{len(unparsable)} of {len(predictions)} answers are not labels; decoding.kind: label always gives one"
         )
-        raise UserError(
-            f"{folder}: the adapter was trained with another prompt than the recipe's\n{shown}",
-            "give the recipe the adapter's prompt again, or train anew: --stages finetune,predict",
-        )
+    shown = ", ".join(f"{count} × {label}" for label, count in counts.items())
+    log.info(f"{len(predictions)} rows → {workspace.result} ({shown})")

@@ -1,4 +1,4 @@
-"""The predictions: the answer to a row, its line of JSON, and the rows that are through so far, on disk as soon as they are."""
+"""The prediction file: the answer to a row, its line of JSON, and the rows predicted so far, on disk at once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Prediction:
     """A label, or `UNPARSABLE`."""
     probabilities: dict[str, float]
     """Each label's probability, given that the answer is a label."""
-    text: Optional[str]
-    """What the model wrote, where it was let write."""
+    text: Optional[str] = None
+    """The text that the model generated, with `decoding.kind: generate`."""
 
 
 def prediction_line(row: int, prediction: Prediction) -> bytes:
-    """A prediction as a line of JSON; `row` counts from 1. Raises ValueError for a probability that is no number."""
+    """A prediction as a line of JSON; `row` counts from 1. Raises ValueError for a probability that is not finite."""
     tree: dict[str, Any] = {"row": row, "label": prediction.label, "probabilities": prediction.probabilities}
     if prediction.text is not None:
         tree["text"] = prediction.text
@@ -34,7 +34,7 @@ def prediction_line(row: int, prediction: Prediction) -> bytes:
 
 
 def begun(path: Path, identity: str) -> bool:
-    """Whether the rows in `path` are of the prediction of that identity, whatever it computed with."""
+    """Whether `path` holds rows of the prediction with this identity, on whatever device and in whatever precision."""
     try:
         with path.open("rb") as file:
             head = json.loads(file.readline().partition(b" ")[2])
@@ -44,16 +44,16 @@ def begun(path: Path, identity: str) -> bool:
 
 
 class PartialPredictions:
-    """The rows that a prediction has got through, a line each as soon as it is there, below a line that says whose.
+    """The rows predicted so far: one line each, below a line with the identity of the prediction.
 
-    Each line begins with a check sum: a line that is torn, changed, lost or doubled ends what is believed."""
+    Each line begins with a checksum. Reading stops at a line that is torn, changed, lost or repeated."""
 
     def __init__(self, path: Path, identity: str) -> None:
-        """`identity`: of all that the answers depend on."""
+        """`identity`: digest of everything that the answers depend on."""
         self.path, self.identity = path, identity
 
     def read(self, size: int) -> list[Prediction]:
-        """The first rows, as many as make whole batches of `size`; none where the file is another prediction's."""
+        """Read the first rows, as many as make whole batches of `size`; none where the file belongs to another prediction."""
         try:
             lines = self.path.read_bytes().splitlines(keepends=True)
         except OSError:
@@ -69,8 +69,8 @@ class PartialPredictions:
         return good[: len(good) // size * size]
 
     @contextmanager
-    def going_on(self, predictions: Sequence[Prediction]) -> Iterator[Callable[[int, bytes], None]]:
-        """Starts the file anew with these rows, and gives what adds the line of a row to it."""
+    def resume(self, predictions: Sequence[Prediction]) -> Iterator[Callable[[int, bytes], None]]:
+        """Write the file again with these rows; yield a function that adds the line of one more row."""
         head = (json.dumps({"of": self.identity}) + "\n").encode()
         lines = [head, *map(prediction_line, range(1, len(predictions) + 1), predictions)]
         write_atomic(self.path, b"".join(map(self._checked, range(len(lines)), lines)))
@@ -83,7 +83,7 @@ class PartialPredictions:
             yield keep
 
     def remove(self) -> None:
-        """The predictions are finished."""
+        """Remove the file: the predictions are finished."""
         self.path.unlink()
 
     def _checked(self, row: int, line: bytes) -> bytes:

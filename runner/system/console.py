@@ -18,7 +18,7 @@ from typing import Any, Optional
 from tqdm import tqdm
 
 LOG_SECONDS = 30
-"""Seconds between two progress lines where they pile up in a file instead of replacing each other."""
+"""Seconds between two updates of a progress bar in a log file, where each update is a new line."""
 
 
 _context: ContextVar[str] = ContextVar("labeltune_log_context", default="")
@@ -72,13 +72,13 @@ def console_logging(main_process: bool = True) -> Iterator[None]:
 
 
 class PatientStream:
-    """A text stream that goes on in silence when nobody can read it any more."""
+    """A text stream that drops its output when nobody can read it any more."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes what can be written."""
+        """Write, if that is still possible."""
         try:
             self._stream.write(text)
         except OSError:
@@ -86,14 +86,14 @@ class PatientStream:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes what can be flushed."""
+        """Flush, if that is still possible."""
         try:
             self._stream.flush()
         except OSError:
             self._silence()
 
     def _silence(self) -> None:
-        """Lets all that follows, and what is still in the buffer, go nowhere."""
+        """Send the buffer, and everything that follows, nowhere."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -104,12 +104,13 @@ class PatientStream:
 
 @contextmanager
 def patient_streams() -> Iterator[None]:
-    """For the length of the block, standard output and error are patient, and write what a terminal lacks as escapes. One
-    that was closed before the start (`>&-`) goes nowhere."""
+    """Make standard output and error patient for the length of the block. Characters that a terminal lacks are written as
+    escapes. A stream that was closed before the start (`>&-`) goes nowhere."""
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without an arrow is no reason to stop
+            # a terminal without an arrow is not a reason to stop
+            stream.reconfigure(errors="backslashreplace")
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         sys.stdout, sys.stderr = (PatientStream(nowhere if stream is None else stream) for stream in before)
         try:
@@ -121,7 +122,7 @@ def patient_streams() -> Iterator[None]:
 
 
 def progress(total: int, what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0) -> Any:
-    """A tqdm bar over `rows`, or over `total` rows to be counted by `update`; `done` of them were done before."""
+    """A tqdm bar over `rows`, or over `total` rows that `update` counts; `done` of them were done before."""
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
     return tqdm(
         rows,

@@ -15,7 +15,8 @@ def launcher_process() -> Optional[int]:
 
 
 _LAUNCHER = re.compile(
-    r"(.*/)?accelerate(-launch)?|accelerate\.commands\.\w+|.*/accelerate/commands/\w+\.py", re.DOTALL
+    r"(.*/)?accelerate(-launch)?|accelerate\.commands\.\w+|.*/accelerate/commands/\w+\.py|.*/labeltune/launcher\.py",
+    re.DOTALL,
 )
 
 

@@ -1,5 +1,7 @@
-"""The lock: one run at a time on one dataset of a workspace. It is the operating system's, so it goes with the process that holds
-it, however that ends; the file only says whose it is."""
+"""The lock: one run at a time on one dataset of a workspace.
+
+The operating system holds it, so it ends with its process, however that ends. The file only names the process.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,14 @@ log = logging.getLogger("labeltune.system")
 
 try:
     import fcntl
-except ImportError:  # Windows has no such lock; there two runs are the user's to keep apart
+# Windows has no such lock: there, keeping two runs apart is up to the user
+except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock in the file at `path` for the length of the block. Raises UserError that names who holds it."""
+    """Hold the lock in the file at `path` for the length of the block. Raises UserError that names the process that holds it."""
     if fcntl is None:
         yield
         return
@@ -38,7 +41,8 @@ def locked(path: Path) -> Iterator[None]:
                 f"{path}: another run is at work here: {_holder(file.read())}",
                 "wait for it, end it, or run in another folder: --workspace DIR",
             ) from None
-        except OSError as error:  # a disk of a cluster, say, that knows no locks
+        # a network disk without locks, for instance
+        except OSError as error:
             log.warning(f"{path}: {error.strerror}: nothing keeps another run out of this folder")
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
@@ -48,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _opened(path: Path) -> int:
-    """The lock's file, made where it is not there. Raises UserError where something else lies in its place."""
+    """Open the lock's file, and create it if needed. Raises UserError where something else is in its place."""
     number = -1
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -69,4 +73,4 @@ def _holder(text: str) -> str:
         tree = json.loads(text)
         return f"process {int(tree['pid'])} on {tree['host']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that has not said its name yet"
+        return "a process that has not written its name yet"

@@ -1,5 +1,4 @@
-"""The network: for a recipe that says `offline: true`, this process opens no connection to another machine, and cannot; and
-what of it must not be told."""
+"""Offline: for a recipe that says `offline: true`, this process cannot connect to another machine."""
 
 from __future__ import annotations
 
@@ -14,10 +13,11 @@ _LOCAL = ("localhost", "127.0.0.1", "::1", "", None)
 
 
 def block_network() -> None:
-    """From here on, whatever in Python asks for a connection to another machine gets an error. It cannot be taken back.
+    """Raise UserError, from now on, wherever Python code connects to another machine. This cannot be undone.
 
-    Processes of one launch meet on this machine by the loopback address, which stays open."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read by the hub's client when it is imported, so that it does not even try
+    The loopback address stays open: the processes of a launch use it."""
+    # the hub's client reads it when it is imported, and then does not even try
+    os.environ["HF_HUB_OFFLINE"] = "1"
     sys.addaudithook(_refuse)
 
 
@@ -29,7 +29,8 @@ _ADDRESSED = ("socket.connect", "socket.sendto", "socket.sendmsg")
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     if event in _LOOKUPS:
         host = arguments[0]
-    elif event in _ADDRESSED and isinstance(arguments[1], tuple):  # a Unix socket's address is a name
+    # a Unix socket's address is a name, not a tuple
+    elif event in _ADDRESSED and isinstance(arguments[1], tuple):
         host = arguments[1][0]
     else:
         return
@@ -37,5 +38,5 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         host = host.decode(errors="replace")
     if host not in _LOCAL and host != socket.gethostname():
         raise UserError(
-            f"offline: true, and something asked for {host}", "name files that are here, or set offline: false"
+            f"offline: true, but something tried to reach {host}", "name files on this machine, or set offline: false"
         )

@@ -18,29 +18,30 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "evaluate
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that a stage with a model depends on; another version is another result."""
-    return {name: _version(name) or "" for name in ("torch", "transformers", "peft")}
+    """The versions of the libraries that a stage with a model depends on: another version may give another result."""
+    return {name: package_version(name) or "" for name in ("torch", "transformers", "peft")}
 
 
 @functools.cache
 def code_digest() -> str:
-    """SHA-256 over the runner's own modules and the contract: a stage done by other code is not done."""
+    """SHA-256 over the runner's modules and the contract: a stage that other code finished is run again."""
     return digest_folder(CHECKOUT, ("runner/**/*.py", "grading/contract/*.py"))
 
 
-def _version(package: str) -> Optional[str]:
+def package_version(package: str) -> Optional[str]:
+    """The installed version of a package; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _commit() -> Optional[str]:
-    """The commit that this code stands at, with `+changes` where files differ from it; None outside a git checkout."""
+def commit() -> Optional[str]:
+    """The commit of this code, with `+changes` where files differ from it; None outside a git checkout."""
     try:
         answers = [
             subprocess.run(
-                # without optional locks: a run that is killed in a `git status` would leave the checkout locked
+                # no optional locks: a run that is killed during `git status` would leave the checkout locked
                 ["git", "--no-optional-locks", "-C", str(CHECKOUT), *command],
                 capture_output=True,
                 text=True,

@@ -1,6 +1,6 @@
-"""The manifest: what a stage read, what it wrote and what it found, written last. It says whether the stage is done.
+"""The manifest: the inputs, outputs and statistics of a finished stage, written last.
 
-A manifest whose inputs are today's and whose outputs are on disk unchanged means: nothing to do.
+A stage whose manifest has today's inputs, and whose outputs are unchanged on disk, need not run again.
 """
 
 from __future__ import annotations
@@ -28,37 +28,25 @@ class Manifest:
     outputs: Mapping[str, str]
     """SHA-256 of every file written, by its path from the workspace."""
     figures: Mapping[str, Any]
-    """What the stage found: counts, metrics, seconds. Plain JSON values."""
+    """Counts, metrics and seconds of the stage: plain JSON values."""
     schema: str = SCHEMA
-    """Version of this shape."""
+    """Version of this format."""
 
 
-def finish(
-    path: Path,
-    workspace: Path,
-    stage: str,
-    inputs: Mapping[str, str],
-    outputs: Sequence[str],
-    figures: Mapping[str, Any],
-) -> Manifest:
-    """Writes the manifest of a stage whose outputs, named from the workspace, all lie in their places."""
-    manifest = Manifest(stage, inputs, {name: digest(workspace / name) for name in outputs}, figures)
-    text = json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False)
+def finish(manifest: Manifest, path: Path, workspace: Path, outputs: Sequence[str]) -> None:
+    """Write the manifest of a stage whose `outputs`, paths from the workspace, are all in their places."""
+    whole = dataclasses.replace(manifest, outputs={name: digest(workspace / name) for name in outputs})
+    text = json.dumps(dataclasses.asdict(whole), indent=1, ensure_ascii=False)
     write_atomic(path, f"{text}\n".encode())
-    return manifest
 
 
 def read_manifest(path: Path) -> Optional[Manifest]:
-    """The manifest in `path`; None where there is none that can be read: the stage has not finished."""
+    """Read the manifest at `path`; None where there is none that can be read: the stage has not finished."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(**tree)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RecursionError,
-    ):  # missing, cut short, of another version: all mean the same
+    # missing, cut short, of another version: all mean the same
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     tables = (manifest.inputs, manifest.outputs)
     whole = all(isinstance(table, dict) and all(isinstance(value, str) for value in table.values()) for table in tables)
@@ -66,12 +54,13 @@ def read_manifest(path: Path) -> Optional[Manifest]:
 
 
 def finished(path: Path, workspace: Path, inputs: Mapping[str, str]) -> Optional[Manifest]:
-    """The manifest in `path` if it has these inputs and its outputs are unchanged on disk; None: run the stage."""
+    """The manifest at `path` if it has these inputs and its outputs are unchanged on disk; None: run the stage."""
     manifest = read_manifest(path)
     if manifest is None or manifest.inputs != inputs:
         return None
     try:
         unchanged = all(digest(workspace / name) == value for name, value in manifest.outputs.items())
-    except (OSError, ValueError):  # a name that no file can have
+    # ValueError: a name that no file can have
+    except (OSError, ValueError):
         return None
     return manifest if unchanged else None

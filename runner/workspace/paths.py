@@ -1,4 +1,4 @@
-"""The workspace: the folder a run works in, and where in it everything lies."""
+"""The workspace: the folder that a run works in, and the path of every file in it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from pathlib import Path
 from grading import contract
 from runner.errors import UserError
 
+PROMPT = "prompt.json"
+"""File in an adapter's folder that describes the prompt of its training."""
+
+CLASSIFIER = "classifier.json"
+"""File in an adapter's folder that names its base and precision."""
+
 
 @dataclass(frozen=True)
 class Workspace:
-    """The paths of one dataset in one workspace. The shared ones come from the contract."""
+    """The paths of one dataset in one workspace. Those that the grader reads come from the contract."""
 
     root: Path
     """The workspace, `--workspace` or the current folder."""
@@ -33,7 +39,7 @@ class Workspace:
 
     @property
     def holdout(self) -> str:
-        """Held-out records, of the same shape; ours alone, the contract does not ask for them."""
+        """Held-out records, of the same shape; not part of the contract."""
         return f"pre_data/{self.dataset}/{self.dataset}_holdout.json"
 
     @property
@@ -43,7 +49,7 @@ class Workspace:
 
     @property
     def store(self) -> str:
-        """Folder of files that other runs over the same rows use: `tokens/` and, if the recipe says so, `frozen_layers/`."""
+        """Folder of caches that later runs over the same rows use: tokens, and frozen layers where the recipe says so."""
         return f"pre_data/{self.dataset}/store"
 
     @property
@@ -53,49 +59,50 @@ class Workspace:
 
     @property
     def checkpoints(self) -> str:
-        """Folder of what unfinished fine-tunes go on from, one folder for each."""
+        """Checkpoints of unfinished fine-tunes, a folder for each."""
         return f"saved_model/.checkpoints/{self.dataset}"
 
     @property
     def result(self) -> str:
-        """Predictions as the contract wants them."""
+        """Predictions in the contract's format."""
         return contract.result_path(self.dataset)
 
     @property
     def predictions(self) -> str:
-        """Predictions with their probabilities, a JSON object a line."""
+        """Predictions with their probabilities, one JSON object a line."""
         return f"result/predictions_{self.dataset}.jsonl"
 
     @property
     def unfinished_predictions(self) -> str:
-        """The rows that an unfinished prediction has got through."""
+        """The rows that an unfinished prediction has predicted so far."""
         return f"result/.predictions_{self.dataset}.partial"
 
     @property
     def lock(self) -> Path:
-        """Held while a run works on this dataset."""
+        """Locked while a run works on this dataset."""
         return self.root / f"saved_model/.{self.dataset}.lock"
 
     @property
     def run_record(self) -> Path:
-        """What was run, with what, and what came of it."""
+        """Recipe, versions, inputs, outputs and metrics of the run."""
         return self.root / self.adapter / "run.json"
 
     def make_folders(self) -> None:
-        """Makes the folders that a run writes into: what is in the way is better known now than after the training.
+        """Make the folders that a run writes into, before the training rather than after it.
 
-        Raises UserError where a file is, or where nothing can be written."""
+        Raises UserError where a file is in the way, or where nothing can be written."""
         folders = [self.root / name for name in (f"pre_data/{self.dataset}", "saved_model", "result")]
         for folder in folders:
-            with _said(folder):
+            with _user_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
         adapter = self.root / self.adapter
         for folder in [*folders, adapter] if adapter.exists() else folders:
-            with _said(folder), tempfile.TemporaryFile(dir=folder):  # a folder's mode is not all that can forbid it
+            # a folder's mode is not all that can forbid writing
+            with _user_errors(folder), tempfile.TemporaryFile(dir=folder):
                 pass
 
     def manifest(self, stage: str) -> Path:
-        """Where a stage says that it is done."""
+        """The manifest of a stage: it exists when the stage has finished."""
         return (
             self.root
             / {
@@ -107,8 +114,8 @@ class Workspace:
 
 
 @contextmanager
-def _said(folder: Path) -> Iterator[None]:
-    """Raises UserError that names the folder where the block cannot make it, or write into it."""
+def _user_errors(folder: Path) -> Iterator[None]:
+    """Raise UserError that names the folder where the block cannot make it, or write into it."""
     try:
         yield
     except (FileExistsError, NotADirectoryError):
@@ -121,15 +128,16 @@ def _said(folder: Path) -> Iterator[None]:
 
 
 def locate_table(name: str, root: Path, dataset: str) -> Path:
-    """The data file that a recipe means, from the workspace or absolute. Where a folder named like the dataset is missing,
-    the file may also lie one up: `questionBData/QQP_train.tsv`, the flat layout."""
+    """Find the data file that a recipe names, by a path from the workspace or an absolute one.
+
+    Where the folder with the dataset's name is missing, the file may be one folder up: `questionBData/QQP_train.tsv`."""
     path = root / os.path.expanduser(name)
     flat = path.parent.parent / path.name
-    # a bare name lies in the workspace itself, which may be called like the dataset: above it is not ours
+    # a bare name means the workspace itself, which may have the dataset's name: never look above it
     inside = os.path.dirname(name) != ""
     return flat if inside and path.parent.name == dataset and not path.exists() and flat.exists() else path
 
 
 def shown(path: Path, root: Path) -> str:
-    """A file as messages name it: from the workspace where it lies in it."""
+    """A file as messages name it: by its path from the workspace if it is in there."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,4 +1,4 @@
-"""The run record: what was run, with what, and what came of it: `run.json` beside the adapter, written last."""
+"""The run record: recipe, versions, inputs, outputs and metrics of a run, in `run.json` beside the adapter; written last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grading import contract
 from runner import __version__
 from runner.recipe.loader import LoadedRecipe
 from runner.system.files import write_atomic
-from runner.system.provenance import PACKAGES, _commit, _version
+from runner.system.provenance import PACKAGES, commit, package_version
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import Workspace
 
@@ -22,10 +22,10 @@ SCHEMA = "labeltune.run/1"
 def write_run_record(
     loaded: LoadedRecipe, workspace: Workspace, stages: Mapping[str, Sequence[str]], seconds: float
 ) -> None:
-    """Writes the record of a run from the manifests in this workspace that are of this recipe and of each other's outputs.
+    """Write the record of a run, from the manifests in this workspace that belong to this recipe and to each other.
 
-    `stages`: each stage's recipe keys, in order. Without an adapter of this recipe nothing is written: the record lies
-    beside the adapter and speaks of it."""
+    `stages`: the recipe keys of each stage, in order. Without an adapter of this recipe nothing is written, for the record
+    describes the adapter that it lies beside."""
     manifests: dict[str, Any] = {}
     made: dict[str, str] = {}
     for stage, keys in stages.items():
@@ -35,7 +35,8 @@ def write_run_record(
         weights = f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"
         for name, path in (("train", workspace.train), ("dev", workspace.dev), ("adapter", weights)):
             if path in made and manifest.inputs.get(name, made[path]) != made[path]:
-                break  # of an earlier run: its inputs are not what lies there now
+                # of an earlier run: its inputs have been replaced
+                break
         else:
             manifests[stage] = dataclasses.asdict(manifest)
             made.update(manifest.outputs)
@@ -44,12 +45,12 @@ def write_run_record(
     record = {
         "schema": SCHEMA,
         "labeltune": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "recipe_file": str(loaded.path),
         "recipe_digest": loaded.recipe.digest(),
         "recipe": dataclasses.asdict(loaded.recipe),
         "seeds": {"samples": loaded.recipe.samples.seed, "train": loaded.recipe.train.seed},
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
         "machine": platform.machine(),
         "stages": manifests,
         "seconds": round(seconds, 3),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, recipe_tree, write_recipe
 
-from runner.errors import without_secrets
+from runner.errors import redact_secrets
 
 DOOR = """
 import socket, sys, urllib.request
@@ -41,7 +41,7 @@ def test_the_door_is_shut_to_other_machines_only() -> None:
     )
     address, name = "192.0.2.1", "example.org"
     hosts = (address, name, name, name, address, address, address)
-    assert found.stdout.splitlines() == [f"offline: true, and something asked for {host}" for host in hosts]
+    assert found.stdout.splitlines() == [f"offline: true, but something tried to reach {host}" for host in hosts]
 
 
 def launch(workspace: Path, base: str) -> "subprocess.CompletedProcess[str]":
@@ -105,7 +105,7 @@ def test_nothing_is_asked_of_a_network_where_no_hub_id_is_named(workspace: Path,
 )
 def test_what_opens_doors_is_not_told(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "my own token\n")
-    assert without_secrets(text) == shown
+    assert redact_secrets(text) == shown
 
 
 def test_a_token_is_in_nothing_that_a_run_says_or_writes(workspace: Path, tiny_base: Path) -> None:

@@ -32,7 +32,7 @@ def test_all_six_are_there() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_recipe_runs_from_its_own_header(path: Path) -> None:
     header = path.read_text(encoding="utf-8").split("\n\n")[0]
-    assert f"accelerate launch runner/main.py recipes/{path.name}" in header
+    assert f"accelerate launch -q runner/main.py recipes/{path.name}" in header
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -133,4 +133,6 @@ def test_the_page_of_recipe_keys_is_the_one_that_the_dataclasses_give() -> None:
         [sys.executable, "-c", "import make_recipe_page; print(make_recipe_page.page(), end='')"],
         cwd=ROOT / "docs", capture_output=True, text=True, encoding="utf-8", check=True,
     )  # fmt: skip
-    assert done.stdout == (ROOT / "docs/recipe.md").read_text(encoding="utf-8"), "run python docs/make_recipe_page.py"
+    assert done.stdout == (ROOT / "docs/reference/recipe.md").read_text(encoding="utf-8"), (
+        "run python docs/make_recipe_page.py"
+    )

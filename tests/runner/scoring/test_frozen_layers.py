@@ -47,7 +47,7 @@ def test_the_cache_of_a_sharded_base_is_refused(
 ) -> None:
     monkeypatch.setattr(sharding, "requested_sharding", lambda accelerator: "FSDP")
     with pytest.raises(
-        UserError, match=r"train.cache_frozen_layers: the main process computes them alone, and FSDP splits"
+        UserError, match=r"train.cache_frozen_layers: the main process computes them alone, and FSDP shards"
     ):
         run(workspace, tiny_base, cache_frozen_layers=True)
 

@@ -9,10 +9,10 @@ from conftest import DEV_ROWS, recipe_tree, write_recipe
 
 from grading import contract
 from grading.score import main as grade
-from runner import pipeline
 from runner.commands.run import execute, main
 from runner.model import base as base_model
 from runner.recipe.loader import load_recipes
+from runner.stages import STAGES
 
 
 def write_answers(workspace: Path, dataset: str) -> None:
@@ -52,7 +52,7 @@ def test_stages_whose_inputs_have_not_changed_are_skipped(
         path = write_recipe(workspace, recipe_tree(tiny_base, **changes))
         assert main([str(path), "--workspace", str(workspace), *extra]) == 0
         lines = capsys.readouterr().out.splitlines()
-        return [stage for stage in pipeline.STAGES if f"tiny {stage}: nothing changed" in lines]
+        return [stage for stage in STAGES if f"tiny {stage}: nothing changed" in lines]
 
     assert run() == []
     assert run() == ["prepare", "finetune", "predict"]
@@ -148,6 +148,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         "pre_data/tiny/manifest.json",
         "saved_model/tiny/adapter_model.safetensors",
         "saved_model/tiny/adapter_config.json",
+        "saved_model/tiny/classifier.json",
         "saved_model/tiny/prompt.json",
         "saved_model/tiny/metrics.jsonl",
         "saved_model/tiny/manifest.json",

@@ -1,5 +1,6 @@
 """Predictions: one line per dev row, in order, by the saved adapter and the prompt it was trained with."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -7,20 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DEV_ROWS, recipe_tree, write_recipe
+from conftest import DEV_ROWS, recipe_tree, tiny_tokenizer, write_recipe
 from safetensors.torch import load_file, save_file
 
-from runner import pipeline
 from runner.commands.run import execute
 from runner.errors import UserError
 from runner.model.adapter import saved_adapter
 from runner.model.base import load_base
-from runner.prediction import decoders as decoding
-from runner.prediction.decoders import parse_answer
+from runner.prediction.decoders import label_probabilities, parse_answer
 from runner.recipe.loader import load_recipes
+from runner.recipe.schema import PromptShape
+from runner.scoring.prompt import build_prompt
+from runner.stages import STAGES
 
 
-def run(workspace: Path, base: Path, stages: tuple[str, ...] = pipeline.STAGES, **changes: Any) -> None:
+def run(workspace: Path, base: Path, stages: tuple[str, ...] = STAGES, **changes: Any) -> None:
     changes = {"train": {"epochs": 1}, **changes}
     execute(load_recipes([write_recipe(workspace, recipe_tree(base, **changes))]), workspace, stages)
 
@@ -54,7 +56,7 @@ def test_another_prompt_than_the_trained_one_is_refused_with_both_shown(workspac
     before = (workspace / "result/result_tiny.txt").read_bytes()
     manifest = workspace / "saved_model/tiny/manifest.json"
     tree = recipe_tree(tiny_base, train={"epochs": 1}, prompt={"template": "{instruction}\n{input}\nIs:"})
-    other = load_recipes([write_recipe(workspace, tree)])[0].recipe.digest(*pipeline.STAGES["finetune"])
+    other = load_recipes([write_recipe(workspace, tree)])[0].recipe.digest(*STAGES["finetune"].recipe_keys)
     changed = json.loads(manifest.read_text())
     changed["inputs"]["recipe"] = other  # an adapter from elsewhere, say: the prompt beside it is what counts
     manifest.write_text(json.dumps(changed))
@@ -128,7 +130,7 @@ def test_a_blank_field_is_answered_for_itself_in_bulk_too(workspace: Path, tiny_
         assert together["probabilities"] == pytest.approx(alone, abs=1e-5)
 
 
-def test_generated_answers_that_are_no_label_are_counted_shown_and_hold_their_line(
+def test_generated_answers_without_a_label_are_counted_and_shown(
     workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(
@@ -141,7 +143,7 @@ def test_generated_answers_that_are_no_label_are_counted_shown_and_hold_their_li
     lines = (workspace / "result/result_tiny.txt").read_text().splitlines()
     assert len(lines) == len(DEV_ROWS)
     assert "?" in lines
-    assert f"{lines.count('?')} of {len(lines)} answers are no label" in out
+    assert f"{lines.count('?')} of {len(lines)} answers are not labels" in out
     for line, one in zip(lines, predictions(workspace)):
         assert one["label"] == line
         assert (parse_answer(one["text"], ("0", "1")) or "?") == line
@@ -156,20 +158,27 @@ def test_generation_and_label_scoring_see_the_same_logits(workspace: Path, tiny_
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["label", "generate"])
-def test_logits_that_are_no_numbers_are_no_answer(
-    workspace: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("decoding", [{"kind": "label"}, {"kind": "label", "batch": 2}, {"kind": "generate"}], ids=str)
+def test_an_adapter_with_nan_gives_no_answer(workspace: Path, tiny_base: Path, decoding: Any) -> None:
     run(workspace, tiny_base)
     before = (workspace / "result/result_tiny.txt").read_bytes()
-    real = decoding._probabilities
-    nan = torch.tensor([float("nan"), 0.0])
-    monkeypatch.setattr(
-        decoding, "_probabilities", lambda prompt, logits, row: real(prompt, nan if row == 3 else logits, row)
-    )
-    with pytest.raises(UserError, match=r"dev row 3: the model's logits are no numbers"):
-        run(workspace, tiny_base, ("predict",), decoding={"kind": kind, **({"batch": 2} if kind == "label" else {})})
+    folder = workspace / "saved_model/tiny"
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name: weight * float("nan") for name, weight in weights.items()}, folder / "adapter_model.safetensors")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    data = (folder / "adapter_model.safetensors").read_bytes()
+    manifest["outputs"]["saved_model/tiny/adapter_model.safetensors"] = hashlib.sha256(data).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"not finite|NaN"):
+        run(workspace, tiny_base, ("predict",), decoding=decoding)
     assert (workspace / "result/result_tiny.txt").read_bytes() == before
+
+
+def test_logits_of_one_row_that_are_not_finite_are_named(tiny_base: Path) -> None:
+    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
+    assert label_probabilities(prompt, torch.tensor([0.0, 0.0]), 3) == {"0": 0.5, "1": 0.5}
+    with pytest.raises(UserError, match=r"dev row 3: the model's logits are not finite"):
+        label_probabilities(prompt, torch.tensor([float("nan"), 0.0]), 3)
 
 
 @pytest.mark.parametrize(

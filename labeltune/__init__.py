@@ -1,0 +1,52 @@
+"""labeltune: a YAML recipe goes in, a LoRA fine-tune that answers with a label comes out, and a grader says what it is worth.
+
+The Python API. Names are imported on first use, so that `import labeltune` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from runner import __version__
+
+if TYPE_CHECKING:
+    from grading import grade
+    from runner.api import load_recipe, run
+    from runner.errors import UserError
+    from runner.prediction.classifier import Classifier
+    from runner.prediction.prediction_file import Prediction
+    from runner.reporting.run_history import RunResult
+
+_HOMES = {
+    "Classifier": "runner.prediction.classifier",
+    "Prediction": "runner.prediction.prediction_file",
+    "RunResult": "runner.reporting.run_history",
+    "UserError": "runner.errors",
+    "grade": "grading",
+    "load_recipe": "runner.api",
+    "run": "runner.api",
+}
+
+__all__ = [
+    "Classifier",
+    "Prediction",
+    "RunResult",
+    "UserError",
+    "__version__",
+    "grade",
+    "load_recipe",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labeltune' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,33 @@
+"""Accelerate's launcher without its traceback: where a process it started fails, that process has reported why."""
+
+import logging
+import signal
+import subprocess
+import sys
+
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+"""Signals that ask a run to stop."""
+
+
+def main() -> None:
+    """Run `accelerate launch` with this process's arguments."""
+    from accelerate.commands.launch import main as launch
+
+    # they reach the run too, which stops where nothing is lost; not SIG_IGN, which the run would inherit
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: None)
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        launch()
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+    except Exception as error:
+        if type(error).__name__ != "ChildFailedError":
+            raise
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The Python API of the runner: load a recipe, run it. `labeltune` exports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Union
+
+from runner import pipeline
+from runner.errors import UserError
+from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
+from runner.reporting.run_history import RunResult
+from runner.stages import STAGES
+
+
+def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
+    """Load a recipe file.
+
+    Args:
+        path: a YAML file, such as `recipes/qqp.yaml`.
+        overrides: changes to its keys, such as `"train.epochs=1"`.
+
+    Returns:
+        The recipe, as `run` takes it; its values are in `.recipe`.
+
+    Raises:
+        RecipeError: a UserError with every mistake in the recipe, one a line.
+    """
+    for override in overrides:
+        if not is_override(override):
+            raise UserError(f"{override!r}: expected a change such as train.epochs=1")
+    (loaded,) = load_recipes([Path(path)], overrides)
+    return loaded
+
+
+def run(
+    recipe: LoadedRecipe, workspace: Union[str, Path] = ".", stages: Iterable[str] = STAGES, fresh: bool = False
+) -> RunResult:
+    """Run a recipe in this process: prepare the data, fine-tune the adapter, predict the dev rows.
+
+    A stage whose inputs have not changed since it finished is not run. Progress is logged to the `labeltune` logger.
+
+    Args:
+        recipe: from `load_recipe`.
+        workspace: the folder that holds the data and takes all that is written.
+        stages: some of `prepare`, `finetune` and `predict`; they run in this order.
+        fresh: run a stage even if nothing has changed.
+
+    Returns:
+        The metrics of the run and its history.
+
+    Raises:
+        UserError: for what you can fix; the message says what, where and what to do next.
+    """
+    wanted, folder = list(stages), Path(workspace)
+    unknown = [name for name in wanted if name not in STAGES]
+    if unknown:
+        raise UserError(f"stages: {unknown[0]!r} is not a stage", f"name some of {', '.join(STAGES)}")
+    if not folder.is_dir():
+        raise UserError(f"workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+    (result,) = pipeline.run([recipe], folder, wanted, fresh)
+    return result

@@ -1,0 +1,151 @@
+"""The classifier: a saved adapter in its base, with the prompt that it was trained with; texts go in, labels come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+
+from runner.errors import UserError
+from runner.model.adapter import saved_adapter
+from runner.model.base import Base, load_base
+from runner.model.sources import find_base
+from runner.prediction.decoders import DECODERS
+from runner.prediction.prediction_file import Prediction
+from runner.recipe.schema import LabelDecoding, PromptShape
+from runner.scoring.dataset import EncodedDataset, encode_records
+from runner.scoring.label_logits import predict_label_logits
+from runner.scoring.prompt import Prompt, build_prompt
+from runner.scoring.proof import prove_head, subject_of
+from runner.scoring.scorer import LabelScorer
+from runner.workspace.fingerprint import Fingerprint
+from runner.workspace.paths import CLASSIFIER, PROMPT
+
+
+class Classifier:
+    """A saved adapter, ready to label texts. A context manager: the adapter leaves the base at the end of the block."""
+
+    def __init__(self, base: Base, prompt: Prompt, folder: Path) -> None:
+        """Put the adapter in `folder` into `base`. `Classifier.load` does all of it from the folder alone.
+
+        Raises:
+            UserError: the adapter is missing, does not fit the base, or was trained with another prompt.
+        """
+        if (folder / PROMPT).exists():
+            _require_same_prompt(prompt, folder / PROMPT)
+        self.prompt = prompt
+        self._adapter = saved_adapter(base, folder)
+        self._subject = subject_of(LabelScorer(base.model, prompt).eval())
+        self._head_is_proved = False
+
+    @classmethod
+    def load(
+        cls, folder: Union[str, Path], base: Optional[str] = None, device: Any = None, trust_remote_code: bool = False
+    ) -> Classifier:
+        """Load a fine-tuned adapter with the base, prompt and labels that it was trained with.
+
+        Args:
+            folder: an adapter's folder, such as `saved_model/QQP`.
+            base: folder or hub id of the base model; by default that of the training.
+            device: where to compute, such as `"cuda"`; by default a GPU where there is one.
+            trust_remote_code: whether code that lies beside the base may be run.
+
+        Raises:
+            UserError: the folder holds no adapter of ours, or the base is missing or another one.
+        """
+        folder = Path(folder)
+        described, trained = (_read(folder / name) for name in (CLASSIFIER, PROMPT))
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        here = Path(described["folder"]).is_dir()
+        found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
+        loaded = load_base(found, described["precision"], torch.device(device), trust_remote_code)
+        shape = PromptShape(
+            template=trained["template"], max_length=trained["max_length"], too_long=described["too_long"]
+        )
+        prompt = build_prompt(shape, trained["instruction"], trained["labels"], loaded.tokenizer)
+        return cls(loaded, prompt, folder)
+
+    def predict(self, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
+        """Label texts.
+
+        Args:
+            texts: the inputs, as `input` in the records; the instruction is added.
+            batch_size: texts computed at once.
+
+        Returns:
+            One prediction for each text, in order, with the probability of each label.
+
+        Raises:
+            UserError: a text is too long for the prompt, where the recipe said so, or a logit is not finite.
+        """
+        return list(self.answers(LabelDecoding(batch=batch_size), self._encode(texts)))
+
+    @torch.no_grad()
+    def label_logits(self, texts: Sequence[str], batch_size: int = 1) -> torch.Tensor:
+        """Score texts.
+
+        Args:
+            texts: as in `predict`.
+            batch_size: texts computed at once.
+
+        Returns:
+            (texts, labels) in fp32 on the CPU; their softmax over the labels is the labels' probability.
+        """
+        dataset = self._encode(texts)
+        if not len(dataset):
+            return torch.zeros(0, len(self.prompt.labels))
+        self._prove_head(dataset)
+        return torch.stack(list(predict_label_logits(self._subject, dataset, batch_size))).cpu()
+
+    @torch.no_grad()
+    def answers(self, decoding: Any, dataset: EncodedDataset, start: int = 0) -> Iterator[Prediction]:
+        """Answer encoded rows from number `start` on, in order.
+
+        `decoding`: the recipe's, a key of `DECODERS`."""
+        if len(dataset):
+            self._prove_head(dataset)
+            yield from DECODERS[type(decoding)](decoding, self._subject, dataset, start)
+
+    def close(self) -> None:
+        """Take the adapter out of the base. A second call does nothing."""
+        self._adapter.detach()
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _encode(self, texts: Sequence[str]) -> EncodedDataset:
+        records = [{"instruction": self.prompt.instruction, "input": text} for text in texts]
+        return encode_records(self.prompt, records, "texts")
+
+    def _prove_head(self, dataset: EncodedDataset) -> None:
+        if not self._head_is_proved:
+            prove_head(self._subject, dataset.suffixes[:1])
+            self._head_is_proved = True
+
+
+def _require_same_prompt(prompt: Prompt, path: Path) -> None:
+    """Raise UserError where the adapter beside `path` was trained with another prompt, and show the difference."""
+    now, trained = prompt.description(), _read(path)
+    difference = Fingerprint(now).diff({name: trained.get(name) for name in now}, ("trained with", "now"))
+    if difference:
+        raise UserError(
+            f"{path.parent}: the adapter was trained with another prompt\n{difference}",
+            "give the recipe the adapter's prompt again, or train again: --stages finetune,predict",
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); it describes how the adapter was trained",
+            "run the finetune stage: --stages finetune,predict",
+        ) from None

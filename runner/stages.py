@@ -1,0 +1,323 @@
+"""The stages: prepare, finetune and predict, one row each, and `run_stage`, which runs a row unless nothing has changed.
+
+A stage reads what the stages before it left on disk, and writes its manifest last. Only torch-free modules are imported
+at the top.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Callable, Protocol
+
+from grading import contract
+from runner.data.prepare import prepare, table_changed
+from runner.data.records import records_of
+from runner.data.tsv import open_table
+from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
+from runner.errors import UserError
+from runner.model.base import Base, Bases
+from runner.prediction.prediction_file import begun
+from runner.recipe.schema import Recipe, dev_forms
+from runner.scoring.prompt import prompt_of
+from runner.system.console import log_context
+from runner.system.files import atomic_folder, digest
+from runner.system.provenance import code_digest, library_versions
+from runner.training.resume import Unfinished
+from runner.workspace.fingerprint import Fingerprint
+from runner.workspace.manifest import Manifest, finish, finished, read_manifest
+from runner.workspace.paths import CLASSIFIER, PROMPT, Workspace, locate_table, shown
+
+log = logging.getLogger("labeltune.stages")
+
+ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
+"""Files of a finished adapter's folder, without its manifest and the run record."""
+
+OWN_RECORDS = ("manifest.json", "run.json")
+"""Files that a new adapter makes invalid in its folder; anything else that lies there stays."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage works with."""
+
+    recipe: Recipe
+    workspace: Workspace
+    bases: Bases
+    fresh: bool
+    """Whether to run a stage even if nothing has changed."""
+
+
+class Job(Protocol):
+    """One stage of one recipe, about to run."""
+
+    inputs: Mapping[str, str]
+    """Digest of everything that the outputs depend on, by name, without the code's."""
+
+    def is_unfinished(self) -> bool:
+        """Whether this very job was begun and stopped."""
+
+    def run(self) -> Mapping[str, Any]:
+        """Write the outputs and return counts, metrics and seconds: plain JSON values."""
+
+    def clean_up(self, ran: bool) -> None:
+        """Remove what only an unfinished job needs. Called by the main process when the manifest is written (`ran`), or when
+        nothing had changed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of `STAGES`."""
+
+    name: str
+    recipe_keys: tuple[str, ...]
+    """Keys of the recipe that the outputs depend on."""
+    outputs: Callable[[Workspace], Sequence[str]]
+    """The files it writes, by their paths from the workspace."""
+    job: Callable[[StageContext], Job]
+    """Makes the job; raises UserError where an earlier stage is missing."""
+    every_process: bool = False
+    """Whether all processes of a launch take part; else the main process alone."""
+
+
+def run_stage(stage: Stage, context: StageContext) -> None:
+    """Run a stage unless its manifest says that it has finished with the same inputs; write its manifest last."""
+    with log_context(f"{context.workspace.dataset} {stage.name}"):
+        wait_for_everyone()
+        if not (stage.every_process or is_main_process()):
+            return
+        job = stage.job(context)
+        path, root = context.workspace.manifest(stage.name), context.workspace.root
+        inputs = {**job.inputs, "code": code_digest()}
+
+        def nothing_changed() -> bool:
+            return not (context.fresh or job.is_unfinished()) and finished(path, root, inputs) is not None
+
+        done = main_process_decides(nothing_changed) if stage.every_process else nothing_changed()
+        if done:
+            log.info("nothing changed")
+        else:
+            if stage.name != "prepare" and "torch" not in sys.modules:
+                log.info("loading torch, transformers and peft")
+            statistics = job.run()
+            if is_main_process():
+                # the record describes what was there before
+                context.workspace.run_record.unlink(missing_ok=True)
+                finish(Manifest(stage.name, inputs, {}, statistics), path, root, stage.outputs(context.workspace))
+        if is_main_process():
+            job.clean_up(not done)
+
+
+class PrepareJob:
+    """TSV files → records, by the main process alone; the others wait at the next stage for what it writes."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        recipe, task, root = context.recipe, context.recipe.task, context.workspace.root
+        forms = dev_forms(task.columns, task.label, task.dev_columns)
+        train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
+        self.train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
+        csv_quoted = self.train.csv_quoted
+        self.dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, csv_quoted)
+        self.inputs: Mapping[str, str] = {
+            "recipe": recipe.digest(*PREPARE.recipe_keys),
+            "train": digest(self.train.path),
+            "dev": digest(self.dev.path),
+        }
+
+    def is_unfinished(self) -> bool:
+        """Never: it starts over."""
+        return False
+
+    def run(self) -> Mapping[str, Any]:
+        """Write the records. Raises DataError where a table changes while it is read."""
+        statistics = prepare(self.context.recipe, self.train, self.dev, self.context.workspace)
+        for table, before in ((self.train, self.inputs["train"]), (self.dev, self.inputs["dev"])):
+            # rows are read one by one, so some were read before the change
+            if digest(table.path) != before:
+                raise table_changed(table)
+        return statistics
+
+    def clean_up(self, ran: bool) -> None:
+        """There is nothing to remove."""
+
+
+class FinetuneJob:
+    """Records → adapter. Every process takes part."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        recipe, workspace = context.recipe, context.workspace
+        prepared = _require(PREPARE, context).outputs
+        self.inputs: Mapping[str, str] = {
+            "recipe": recipe.digest(*FINETUNE.recipe_keys),
+            "base": context.bases.digest(recipe),
+            **library_versions(),
+            "train": prepared[workspace.train],
+            "holdout": prepared[workspace.holdout],
+        }
+        identity = {
+            **recipe.flat(*FINETUNE.recipe_keys),
+            **{name: value for name, value in self.inputs.items() if name != "recipe"},
+            "code": code_digest(),
+            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        }
+        self.unfinished = Unfinished(workspace.at(workspace.checkpoints), identity)
+
+    def is_unfinished(self) -> bool:
+        """Whether it has a folder for checkpoints."""
+        return self.unfinished.there()
+
+    def run(self) -> Mapping[str, Any]:
+        """Train, and put the finished adapter's folder in its place."""
+        from runner.distributed.accelerator import accelerator_for
+        from runner.distributed.sharding import requested_sharding
+        from runner.training.finetune import finetune
+
+        recipe, workspace = self.context.recipe, self.context.workspace
+        target = workspace.at(workspace.adapter)
+        if is_main_process():
+            if self.context.fresh:
+                self.unfinished.clear()
+            self.unfinished.require_no_other()
+            self.unfinished.begin()
+        # every process works with the folder's name; the main one makes it and moves it into its place
+        with atomic_folder(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
+            accelerator = accelerator_for(recipe, folder)
+            sharding = requested_sharding(accelerator)
+            if sharding and recipe.train.cache_frozen_layers:
+                raise UserError(
+                    f"train.cache_frozen_layers: the main process computes them alone, and {sharding} shards the base",
+                    "set train.cache_frozen_layers: false, or let each process hold the whole base: recipes/accelerate/ddp.yaml",
+                )
+            load = self.context.bases.load_to_split if sharding else self.context.bases.load
+            base = load(recipe, accelerator.device)
+            prompt, store = prompt_of(recipe, base), workspace.at(workspace.store)
+            records = records_of(workspace, recipe.task.labels)
+            statistics = finetune(recipe, base, prompt, records, accelerator, folder, store, self.unfinished.folder)
+            if is_main_process():
+                (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
+            return statistics
+
+    def _classifier(self, base: Base) -> Mapping[str, str]:
+        """What `Classifier.load` needs beside the prompt: the base, by the recipe's name and by its folder here, and how it
+        computed."""
+        recipe = self.context.recipe
+        return {
+            "base": recipe.base,
+            "folder": str(base.folder.resolve()),
+            "precision": base.precision,
+            "too_long": recipe.prompt.too_long,
+        }
+
+    def clean_up(self, ran: bool) -> None:
+        """Remove all checkpoints after a run, for there was no other run when it began; keep those of another run else."""
+        if ran:
+            self.unfinished.clear()
+        elif self.unfinished.others():
+            log.info(f"kept: {self.unfinished.others()[0]} of another run; its command resumes it")
+
+
+class PredictJob:
+    """Adapter and dev records → result. One input at a time, so the main process alone."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        recipe, workspace = context.recipe, context.workspace
+        prepared, trained = _require(PREPARE, context), _require(FINETUNE, context)
+        base = context.bases.digest(recipe)
+        if trained.inputs.get("base") != base:
+            raise UserError(
+                f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
+                "name the base that it was trained on, or train it on this one: leave --stages out",
+            )
+        self.inputs: Mapping[str, str] = {
+            "recipe": recipe.digest(*PREDICT.recipe_keys),
+            "base": base,
+            "adapter": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
+            "adapter_config": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_CONFIG}"],
+            **library_versions(),
+            "dev": prepared.outputs[workspace.dev],
+        }
+        self.identity = Fingerprint(self.inputs, code=code_digest()).digest
+        self.partial = workspace.at(workspace.unfinished_predictions)
+
+    def is_unfinished(self) -> bool:
+        """Whether some rows are predicted already."""
+        return begun(self.partial, self.identity)
+
+    def run(self) -> Mapping[str, Any]:
+        """Predict the dev rows and write the result."""
+        from runner.distributed.accelerator import connect
+        from runner.prediction.predict import predict
+
+        recipe, workspace = self.context.recipe, self.context.workspace
+        if self.context.fresh:
+            self.partial.unlink(missing_ok=True)
+        base = self.context.bases.load(recipe, connect().device)
+        dev = records_of(workspace, recipe.task.labels).dev
+        return predict(recipe, base, dev, workspace, self.identity)
+
+    def clean_up(self, ran: bool) -> None:
+        """Writing the result has removed the partial file."""
+
+
+PREPARE = Stage(
+    "prepare",
+    ("task", "instruction", "samples"),
+    lambda workspace: (workspace.train, workspace.holdout, workspace.dev),
+    PrepareJob,
+)
+FINETUNE = Stage(
+    "finetune",
+    ("task.labels", "instruction", "prompt", "lora", "train"),
+    lambda workspace: [f"{workspace.adapter}/{name}" for name in ADAPTER_FILES],
+    FinetuneJob,
+    every_process=True,
+)
+PREDICT = Stage(
+    "predict",
+    ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
+    lambda workspace: (workspace.result, workspace.predictions),
+    PredictJob,
+)
+
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, PREDICT)}
+"""The stages by name, in their order."""
+
+
+def _require(stage: Stage, context: StageContext) -> Manifest:
+    """Read the manifest of an earlier stage.
+
+    Raises UserError where it has not finished, not with this recipe, or where its outputs are not what it wrote."""
+    workspace = context.workspace
+    manifest = read_manifest(workspace.manifest(stage.name))
+    if manifest is None:
+        raise UserError(
+            f"{workspace.dataset}: the {stage.name} stage has not finished", "run it too: leave --stages out"
+        )
+    if manifest.inputs.get("recipe") != context.recipe.digest(*stage.recipe_keys):
+        raise UserError(
+            f"{workspace.dataset}: the {stage.name} stage was run with another recipe: one of "
+            f"{', '.join(stage.recipe_keys)} has changed",
+            "run it again: leave --stages out",
+        )
+    if set(manifest.outputs) != set(stage.outputs(workspace)):
+        raise UserError(
+            f"{workspace.manifest(stage.name)}: is not what the {stage.name} stage wrote",
+            f"run the {stage.name} stage again: --stages {stage.name} --fresh",
+        )
+    for name, written in manifest.outputs.items():
+        try:
+            if digest(workspace.at(name)) == written:
+                continue
+            found = f"is not what the {stage.name} stage wrote"
+        except OSError as error:
+            found = str(error.strerror)
+        raise UserError(f"{name}: {found}", f"run the {stage.name} stage again: leave --stages out")
+    return manifest
