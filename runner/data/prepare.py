@@ -1,7 +1,7 @@
 """Prepare: a task's tables become the contract's records, in `pre_data/{dataset}/`.
 
-Two passes over the training file and nothing of it held but a label and a hash per row: the first reads and checks
-every row, the second takes the drawn ones. Knows nothing of models.
+The training file is read twice: the first pass checks every row, the second writes the drawn ones. Between them only a label
+and a hash of each row are in memory.
 """
 
 from __future__ import annotations
@@ -26,16 +26,11 @@ from runner.workspace.paths import Workspace
 log = logging.getLogger("labeltune.data")
 
 SHOWN_PROBLEMS = 10
-"""Bad rows named in one message; the rest are counted."""
+"""Bad rows that one message names; the others are counted."""
 
 
-def prepare(
-    recipe: Recipe,
-    train: Table,
-    dev: Table,
-    workspace: Workspace,
-) -> Mapping[str, Any]:
-    """Writes the train, hold-out and dev records and returns the counts.
+def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> Mapping[str, Any]:
+    """Writes the training, hold-out and dev records and returns the counts.
 
     Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
     for table in (train, dev):
@@ -43,26 +38,17 @@ def prepare(
             log.info(f"{table.shown}: {note}")
     dev_records, dev_keys, dev_problems = _dev_records(recipe, dev)
     for row in dev_problems[:SHOWN_PROBLEMS]:
-        log.info(f"{dev.shown}:{row.line}: {row.problem}; kept all the same, every dev row has its line in the result")
+        log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
     scan = _scan(recipe, train)
-    _judge_bad_rows(recipe, train, scan)
+    _report_bad_rows(recipe, train, scan)
     repeated = _repeated(scan)
     unique = [key not in repeated and key not in dev_keys for key in scan.keys]
     chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
-    held_lines = {scan.lines[row] for row in chosen.holdout}
-    held: list[Record] = []
-
-    def training() -> Iterator[Record]:
-        for line, record in _labelled_records(recipe, train, {scan.lines[row] for row in chosen.train} | held_lines):
-            if line in held_lines:
-                held.append(record)
-            else:
-                yield record
-
-    write_records(workspace.at(workspace.train), training())
-    write_records(workspace.at(workspace.holdout), held)
+    _write_labelled(
+        recipe, train, workspace, *({scan.lines[row] for row in rows} for rows in (chosen.train, chosen.holdout))
+    )
     write_records(workspace.at(workspace.dev), dev_records)
-    figures = {
+    counts = {
         "rows": len(scan.labels) + sum(scan.bad.values()),
         "bad_rows": dict(scan.bad),
         "labels": _label_counts(recipe, scan.labels),
@@ -76,23 +62,40 @@ def prepare(
         "holdout": _label_counts(recipe, (scan.labels[row] for row in chosen.holdout)),
         "dev": len(dev_records),
     }
-    for line in _summary(figures):
+    for line in _summary(counts):
         log.info(line)
-    return figures
+    return counts
+
+
+def _write_labelled(
+    recipe: Recipe, table: Table, workspace: Workspace, train_lines: Set[int], holdout_lines: Set[int]
+) -> None:
+    """Writes the training and the hold-out records, in one pass over the table."""
+    holdout: list[Record] = []
+
+    def training() -> Iterator[Record]:
+        for line, record in _labelled_records(recipe, table, train_lines | holdout_lines):
+            if line in holdout_lines:
+                holdout.append(record)
+            else:
+                yield record
+
+    write_records(workspace.at(workspace.train), training())
+    write_records(workspace.at(workspace.holdout), holdout)
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """The first pass: what is known of every good training row, a few bytes each."""
+    """The result of the first pass: a few bytes for every good training row."""
 
     lines: array[int]
     """The line that the row begins on."""
     labels: array[int]
-    """Its label's number."""
+    """The number of its label."""
     keys: array[int]
-    """Hash of its input, equal for equal inputs in this process."""
+    """A hash of its input, equal for equal inputs in this process."""
     bad: Counter[str]
-    """Bad rows by what is wrong: the `row`, or its `label`."""
+    """Counts of bad rows by the wrong part: the `row`, or its `label`."""
     examples: list[Row]
     """The first bad rows."""
     empty: int
@@ -100,6 +103,7 @@ class _Scan:
 
 
 def _scan(recipe: Recipe, table: Table) -> _Scan:
+    """The first pass over the training file."""
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
     inputs, fill = _input_columns(recipe, table), _filler(recipe, table)
@@ -123,11 +127,12 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
 
 
 def _repeated(scan: _Scan) -> dict[int, set[int]]:
-    """The labels of every input that stands in more than one row, by its key.
+    """The labels of every input that is in more than one row, by its key.
 
-    Only keys whose last bits stand twice can be such, and those are few: a table of those bits costs a quarter of sorting
-    all keys, and less memory than a set of them."""
-    last_bits = (1 << 22) - 1  # a byte each, eleven times the rows of the full QQP
+    Only keys whose last bits are equal can be equal, and those are few. A table of these bits takes a quarter of the time of
+    sorting all keys, and less memory than a set of them."""
+    # one byte each, eleven times the rows of the full QQP
+    last_bits = (1 << 22) - 1
     taken = bytearray(last_bits + 1)
     suspects = set()
     for key in scan.keys:
@@ -143,7 +148,8 @@ def _repeated(scan: _Scan) -> dict[int, set[int]]:
     return found
 
 
-def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
+def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
+    """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
     count = sum(scan.bad.values())
     if not count:
         return
@@ -151,12 +157,13 @@ def _judge_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
     if count > len(lines):
         lines.append(f"{table.shown}: and {count - len(lines)} more bad rows")
     if recipe.task.bad_rows == "error":
-        raise DataError("\n".join(lines), "mend the rows, or set task.bad_rows: skip to leave them out, counted")
+        raise DataError("\n".join(lines), "fix the rows, or set task.bad_rows: skip to leave them out")
     for line in lines:
         log.info(f"{line}; skipped")
 
 
 def _dev_records(recipe: Recipe, table: Table) -> tuple[list[Record], set[int], list[Row]]:
+    """The dev records, the hashes of their inputs, and the bad rows among them."""
     limit = None if recipe.samples.dev == "all" else recipe.samples.dev
     fill = _filler(recipe, table)
     records, keys, problems = [], set(), []
@@ -171,13 +178,13 @@ def _dev_records(recipe: Recipe, table: Table) -> tuple[list[Record], set[int], 
     if limit is not None and len(records) < limit:
         raise DataError(
             f"{table.shown}: expected {limit} rows (samples.dev), found {len(records)}",
-            "set samples.dev: all to predict what is there",
+            "set samples.dev: all to predict all rows",
         )
     return records, keys, problems
 
 
 def _labelled_records(recipe: Recipe, table: Table, lines: Set[int]) -> Iterator[tuple[int, Record]]:
-    """The records of the good rows that begin on these lines, in the file's order, each with its line."""
+    """The records of the good rows that begin on these lines, in the file's order, each with its line number."""
     label_at, fill, count = table.columns.index(recipe.task.label), _filler(recipe, table), 0
     for line, fields, _ in table.rows(only=lines):
         yield line, {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
@@ -187,7 +194,7 @@ def _labelled_records(recipe: Recipe, table: Table, lines: Set[int]) -> Iterator
 
 
 def table_changed(table: Table) -> DataError:
-    """The error of a table that somebody writes while it is read."""
+    """The error of a table that was written while it was read."""
     return DataError(f"{table.shown}: changed while it was read", "run again when it is finished")
 
 
@@ -198,7 +205,7 @@ def _input_columns(recipe: Recipe, table: Table) -> list[int]:
 
 
 def _filler(recipe: Recipe, table: Table) -> Callable[[Sequence[str]], str]:
-    """A function from a row's fields to the record's input. Called for every row of the file, so made once."""
+    """A function from a row's fields to the record's input. It is made once, because every row of the file calls it."""
     columns = _input_columns(recipe, table)
     pattern = "".join(
         text.replace("%", "%%") + ("" if name is None else "%s")
@@ -215,24 +222,24 @@ def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
     return {label: counts[number] for number, label in enumerate(recipe.task.labels)}
 
 
-def _summary(figures: Mapping[str, Any]) -> Iterator[str]:
-    def shares(counts: Mapping[str, int]) -> str:
-        total = sum(counts.values())
-        return f"{total:,} rows ({', '.join(f'{label}: {count / total:.1%}' for label, count in counts.items())})"
+def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
+    def shares(of: Mapping[str, int]) -> str:
+        total = sum(of.values())
+        return f"{total:,} rows ({', '.join(f'{label}: {count / total:.1%}' for label, count in of.items())})"
 
-    yield f"labelled {shares(figures['labels'])}; training {shares(figures['train'])}; hold-out {shares(figures['holdout'])}"
-    skipped = sum(figures["bad_rows"].values())
+    yield f"labelled {shares(counts['labels'])}; training {shares(counts['train'])}; hold-out {shares(counts['holdout'])}"
+    skipped = sum(counts["bad_rows"].values())
     for count, words in (
         (skipped, "bad training rows skipped"),
-        (figures["bad_dev_rows"], "dev rows that are not as expected, kept all the same"),
-        (figures["empty_inputs"], "labelled rows with an empty input column"),
-        (figures["repeated_inputs"], "inputs stand in several labelled rows (none of them in the hold-out)"),
-        (figures["inputs_with_two_labels"], "of those carry two labels"),
+        (counts["bad_dev_rows"], "bad dev rows, not skipped"),
+        (counts["empty_inputs"], "labelled rows with an empty input column"),
+        (counts["repeated_inputs"], "inputs are in several labelled rows (none of them in the hold-out)"),
+        (counts["inputs_with_two_labels"], "of those have two labels"),
         (
-            figures["dev_inputs_among_labelled"],
-            "dev inputs also stand among the labelled rows (none of them in the hold-out)",
+            counts["dev_inputs_among_labelled"],
+            "dev inputs are also in labelled rows (none of them in the hold-out)",
         ),
-        (figures["dev_inputs_in_training"], "of those were drawn for training"),
+        (counts["dev_inputs_in_training"], "of those were drawn for training"),
     ):
         if count:
             yield f"{count:,} {words}"

@@ -1,6 +1,6 @@
-"""The records on disk: what prepare leaves for the other stages, written and read one at a time.
+"""The records on disk: the output of prepare and the input of the other stages, written and read one at a time.
 
-All of QQP for training is some hundred megabytes of Python objects: nobody holds them. Free of torch.
+As Python objects, the training records of QQP take hundreds of megabytes, so no stage has all of them in memory.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NEXT_STEP = "run the prepare stage again: --stages prepare --fresh"
 
 
 class RecordFile(Iterable[Record]):
-    """The records of a file that `write_records` wrote, read from it each time they are gone through."""
+    """The records of a file that `write_records` wrote. Each iteration reads the file."""
 
     def __init__(self, path: Path, shown: str, keys: Sequence[str], labels: Sequence[str]) -> None:
-        """`shown`: the file's name in messages. `keys` and `labels`: what the contract lets a record have."""
+        """`shown`: the file's name in messages. `keys`, `labels`: those that the contract allows in a record."""
         self.path, self.shown, self.keys, self.labels = path, shown, keys, labels
 
     def __iter__(self) -> Iterator[Record]:
@@ -68,7 +68,7 @@ class Records:
 
 
 def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
-    """The records that prepare has left in a workspace."""
+    """The records that prepare wrote in a workspace."""
 
     def file(name: str, keys: Sequence[str]) -> RecordFile:
         return RecordFile(workspace.at(name), name, keys, labels)
@@ -81,6 +81,6 @@ def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Writes them as the contract wants them, whole or not at all."""
+    """Writes a file of records in the contract's format, completely or not at all."""
     with open_atomic(path) as file:
         file.writelines(contract.format_records(records))

@@ -23,19 +23,20 @@ class Draw:
 
 
 def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]) -> Draw:
-    """Draws the hold-out first, from rows whose input stands nowhere else, then the training rows from the rest.
+    """Draws the hold-out first, from rows whose input is in no other row, then the training rows from the rest.
 
-    `labels[i]` is row i's label as a number into `names`; `unique[i]` says that no other labelled or dev row has its
-    input, so that hold-out and training share none. The hold-out has the file's label shares; the training rows
-    have them too, or equal ones. Raises DataError where a label has too few rows."""
+    `labels[i]` is the label of row i as a number into `names`. `unique[i]` says that no other labelled or dev row has its
+    input, so hold-out and training share no input. The hold-out has the label shares of the file; the training rows have
+    these shares too, or equal ones. Raises DataError where a label has too few rows."""
     shuffle = random.Random(samples.seed)
-    by_label = [array("L") for _ in names]  # of machine words: the full QQP has 363,846 rows
+    # arrays of machine words: the full QQP has 363,846 rows
+    by_label = [array("L") for _ in names]
     for row, label in enumerate(labels):
         by_label[label].append(row)
     counts = [len(rows) for rows in by_label]
     for name, count in zip(names, counts):
         if count == 0:
-            raise DataError(f"no training row has the label {name!r}", "mend task.labels or the file")
+            raise DataError(f"no training row has the label {name!r}", "correct task.labels or the file")
     wanted = samples.holdout + (len(names) if samples.train == "all" else samples.train)
     if wanted > len(labels):
         raise DataError(
@@ -44,7 +45,8 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
         )
     holdout: list[int] = []
     drawn = [_drawn(rows, shuffle) for rows in by_label]
-    passed: list[list[int]] = []  # drawn, but not for the hold-out: the first to train on
+    # drawn but not unique, so not for the hold-out: the first to train on
+    passed: list[list[int]] = []
     for rows, of_label, quota, name in zip(by_label, drawn, _shares(counts, samples.holdout), names):
         chosen: list[int] = []
         passed.append([])
@@ -55,8 +57,8 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
             (chosen if unique[candidate] else passed[-1]).append(candidate)
         if len(chosen) < quota or quota == len(rows):
             raise DataError(
-                f"samples.holdout wants {quota} rows of label {name!r} that stand nowhere else in the files, found "
-                f"{len(chosen)}, and training needs some too",
+                f"samples.holdout needs {quota} rows of label {name!r} whose input is in no other row, found {len(chosen)}, and "
+                "training needs some too",
                 "lower samples.holdout",
             )
         holdout.extend(chosen)
@@ -73,7 +75,7 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
 
 
 def _drawn(rows: MutableSequence[int], random_numbers: random.Random) -> Iterator[int]:
-    """The rows in a random order, which is made as far as it is asked for (R. A. Fisher and F. Yates, from the front)."""
+    """The rows in a random order, shuffled only as far as they are used (Fisher and Yates, from the front)."""
     for place in range(len(rows)):
         other = random_numbers.randrange(place, len(rows))
         rows[place], rows[other] = rows[other], rows[place]

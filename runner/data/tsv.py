@@ -1,8 +1,8 @@
-"""The table: a TSV file read so that no row is lost, merged or shifted.
+"""TSV tables, read so that no row is lost, merged or shifted.
 
-A line ends at LF (one CR before it is stripped) and a field at a tab; U+2028, form feeds, NUL and quotes are
-characters like any other. Only Quora's own QQP file is CSV-quoted, where one row may span several lines: that is
-recognised by the file's quotes, or said by the recipe, never guessed row by row.
+A line ends at LF (one CR before it is removed) and a field at a tab. U+2028, form feeds, NUL and quotes are ordinary
+characters. Only Quora's own QQP file is CSV-quoted, where one row may span several lines. The quotes of the whole file, or the
+recipe, decide this; it is never guessed row by row.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import NamedTuple, Optional
 from runner.errors import DataError
 
 PROBE_ROWS = 1000
-"""Rows looked at to tell which form a file has."""
+"""Rows that are read to find the form of a file."""
 
 
 class Row(NamedTuple):
-    """One row. It always has a value for every column: missing fields are empty, surplus ones stay in the last."""
+    """One row. It always has a value for every column: missing fields are empty, extra ones stay in the last."""
 
     line: int
     """Line in the file, counted from 1; the first one where a quoted row spans several."""
     fields: list[str]
     """The values, one per column."""
     problem: str
-    """What is wrong with the row: expected and found. Empty for a good row."""
+    """The problem of a bad row: expected and found. Empty for a good row."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,19 @@ class Table:
     csv_quoted: bool
     """Whether quotes are CSV quoting."""
     notes: tuple[str, ...]
-    """What was recognised rather than told, in words."""
+    """What was recognised, and not set by the recipe, in words."""
 
     def rows(self, only: Optional[Container[int]] = None) -> Iterator[Row]:
-        """Every row in order, good or bad; or `only` those that begin on these lines, the others being passed over fast.
-        Blank lines at the end of the file are no rows, others are bad rows.
+        """Every row in order, good or bad; or `only` those that begin on these lines, without parsing the others.
+
+        Blank lines at the end of the file are ignored; other blank lines are bad rows.
 
         Raises DataError where CSV quoting cannot be followed, OSError where the file cannot be read."""
         rows = _quoted_rows(self, only) if self.csv_quoted else _plain_rows(self, only)
         if self.has_header and (only is None or 1 in only):
             next(rows, None)
-        blank: list[Row] = []  # held back until a row follows
+        # blank lines are held back until a row follows
+        blank: list[Row] = []
         for row in rows:
             if row.problem == _BLANK:
                 blank.append(row)
@@ -75,11 +77,12 @@ _BLANK = "expected a row, found a blank line"
 def open_table(
     path: Path, shown: str, forms: Sequence[tuple[str, ...]], header: bool, quoting: str, like_csv: bool = False
 ) -> Table:
-    """The table in `path`, whose columns are one of `forms`; `quoting` is `auto`, `none` or `csv`. Where `auto` finds
-    nothing that speaks for either, `like_csv` decides: a dev file is then read as its training file is.
+    """The table in `path`, whose columns are one of `forms`; `quoting` is `auto`, `none` or `csv`.
 
-    Raises DataError where the file is missing, is no UTF-8 text, lacks its header, or has none of the forms."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+    Where `auto` finds no evidence for either, `like_csv` decides: a dev file is then read like its training file.
+    Raises DataError where the file is missing, is not UTF-8, has not the expected header, or has none of the forms."""
+    # opening a pipe would wait for a writer, and a device may have no end
+    if path.exists() and not path.is_file():
         raise DataError(f"{shown}: expected a file, found a folder, a pipe or a device", "name the table in the recipe")
     try:
         with path.open("rb") as file:
@@ -107,7 +110,7 @@ def open_table(
         wanted = " or ".join(" | ".join(form) for form in forms)
         raise DataError(
             f"{shown}:1: expected the header {wanted}, found {' | '.join(names)[:200]!r}",
-            "mend task.columns or task.dev_columns, or set task.header: false if the file has no header",
+            "correct task.columns or task.dev_columns, or set task.header: false if the file has no header",
         )
     form = _form(Table(path, shown, forms[0], False, csv_quoted, ()), forms)
     if form != forms[0]:
@@ -116,7 +119,7 @@ def open_table(
 
 
 def _form(table: Table, forms: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The form that most of the first rows have."""
+    """The form of most of the first rows."""
     if table.csv_quoted:
         lines = csv.reader((_text(line) for line in _lines(table.path)), delimiter="\t")
         try:
@@ -131,13 +134,13 @@ def _form(table: Table, forms: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         wanted = " or ".join(f"{len(form)} ({', '.join(form)})" for form in forms)
         raise DataError(
             f"{table.shown}: expected rows of {wanted} tab-separated fields, found none; most rows have {size}",
-            "mend task.columns, or task.dev_columns for the dev file",
+            "correct task.columns, or task.dev_columns for the dev file",
         )
     return max(fitting, key=lambda form: sizes[len(form)])
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file with their ends; iterating a binary file splits at LF alone."""
+    """The lines of a file with their ends. Iterating over a binary file splits at LF only."""
     with path.open("rb") as file:
         yield from file
 
@@ -211,8 +214,8 @@ def _quoted_rows(table: Table, only: Optional[Container[int]]) -> Iterator[Row]:
 
 def _csv_error(shown: str, line: int, error: csv.Error) -> DataError:
     return DataError(
-        f"{shown}:{line}: expected a CSV-quoted row, found what cannot be read as one ({error})",
-        "mend the row, or set task.quoting: none if quotes are ordinary characters in this file",
+        f"{shown}:{line}: expected a CSV-quoted row, but it cannot be read as one ({error})",
+        "fix the row, or set task.quoting: none if quotes are ordinary characters in this file",
     )
 
 
@@ -233,14 +236,15 @@ def _count_problem(columns: Sequence[str], fields: Sequence[str]) -> str:
 
 
 def _quoting(path: Path, forms: Sequence[tuple[str, ...]]) -> tuple[bool, list[str]]:
-    """Whether the file is CSV-quoted, and a note where its quotes had to be judged.
+    """Whether the file is CSV-quoted, and a note where its quotes decided that.
 
-    In a CSV-quoted file every field that holds a quote begins with one and doubles those inside, and only a line whose
-    last field is left open goes on in the next. One line that does not keep to this is proof against it. A field with
-    doubled quotes, or two lines that only together make a row, are evidence for it."""
+    In a CSV-quoted file, every field with a quote begins with one and doubles those inside, and only a line whose last field is
+    open continues in the next line. One line that breaks these rules proves that the file is not CSV-quoted. A field with
+    doubled quotes, or two lines that only together make a row, are evidence that it is."""
     sizes = {len(form) for form in forms}
     literal = evidence = 0
-    open_fields = 0  # fields of the line before, if its last one was left open
+    # number of fields of the previous line, if its last field is open
+    open_fields = 0
     for line in _lines(path):
         if not open_fields and b'"' not in line:
             continue
@@ -248,7 +252,8 @@ def _quoting(path: Path, forms: Sequence[tuple[str, ...]]) -> tuple[bool, list[s
         if open_fields:
             joined = fields[0].endswith(b'"') and open_fields + len(fields) - 1 in sizes
             evidence += joined and len(fields) not in sizes
-            literal += len(fields) in sizes and not joined  # a whole row where the open field should go on
+            # a complete row where the open field should continue
+            literal += len(fields) in sizes and not joined
         continues, open_fields = open_fields, 0
         for index, field in enumerate(fields):
             if b'"' not in field or (continues and index == 0):
@@ -263,9 +268,12 @@ def _quoting(path: Path, forms: Sequence[tuple[str, ...]]) -> tuple[bool, list[s
                 open_fields = len(fields)
             else:
                 literal += 1
-    literal += bool(open_fields)  # the file ends in an open field
+    # the file ends in an open field
+    literal += bool(open_fields)
     if literal:
         return False, [f"quotes are ordinary characters here ({literal} places could not be CSV-quoted)"]
     if evidence:
-        return True, [f"is CSV-quoted, as Quora's own file is ({evidence} places say so); one row may span lines"]
+        return True, [
+            f"is CSV-quoted, as Quora's own file is ({evidence} places show it); one row may span several lines"
+        ]
     return False, []

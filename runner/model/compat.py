@@ -1,7 +1,7 @@
-"""The stack: where the supported ends of the libraries differ, in one place, each difference with its reason.
+"""Compatibility: every difference between the supported versions of the libraries, each with its reason.
 
-The ends are the exam's (transformers 4.38.1, peft 0.10.0, accelerate 0.26.1, torch 2.0.0) and the newest.
-Imported only by modules that load torch anyway.
+The oldest are the exam's (transformers 4.38.1, peft 0.10.0, accelerate 0.26.1, torch 2.0.0), tested beside the newest. Only
+modules that load torch anyway import this one.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-# transformers 5 has renamed what peft 0.21 asks for and what 4.38 alone knows: nothing that our user could mend.
+# transformers 5 has renamed a method that peft 0.21 calls: nothing that our user could fix
 warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing\\w*` is deprecated", FutureWarning)
 
 
 def load_model(folder: Path, dtype: torch.dtype, trusted: bool = False) -> Any:
     """The causal language model in `folder`, in evaluation mode, its weights in `dtype`.
 
-    Only safetensors are read, and code that lies beside a model is run only where it is `trusted`: left unsaid,
-    transformers would ask whoever sits at the terminal. Raises OSError, ValueError or KeyError as
-    transformers does where the folder holds no such model, and ValueError where it holds a part of one: transformers
-    would draw the rest at random."""
+    Only safetensors are read, and Python code in the folder is run only where it is `trusted`: without that argument
+    transformers would ask at the terminal. Raises OSError, ValueError or KeyError, as transformers does, where the folder
+    has no such model, and ValueError where weights are missing: transformers would fill them with random values."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     if config.model_type == "gemma":
-        # 4.38 takes hidden_act literally and the released config says "gelu"; the model was trained with the tanh form,
-        # which 5.x always uses. Setting both keys makes the two agree.
+        # 4.38 uses hidden_act as it is, and the released config says "gelu". The model was trained with the tanh form, which
+        # 5.x always uses. Setting both keys makes the two agree.
         config.hidden_act = config.hidden_activation = "gelu_pytorch_tanh"
-    # torch_dtype is understood by both ends; 4.38 does not know dtype.
+    # both know torch_dtype; 4.38 does not know dtype
     model, found = AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
@@ -42,21 +41,22 @@ def load_model(folder: Path, dtype: torch.dtype, trusted: bool = False) -> Any:
         trust_remote_code=trusted,
         output_loading_info=True,
     )
-    missing = sorted(found["missing_keys"])  # those that are tied to others are not among them
+    # weights that are tied to others are not in this list
+    missing = sorted(found["missing_keys"])
     if missing:
-        raise ValueError(f"weights that are in none of its files: {len(missing)}, the first is {missing[0]}")
-    # generation_config.json may ask for beams, sampling or penalties, and fills in whatever a call leaves unsaid
+        raise ValueError(f"{len(missing)} weights are in none of its files, the first is {missing[0]}")
+    # generation_config.json may ask for beams, sampling or penalties, which every call would use
     model.generation_config = GenerationConfig()
     return model.eval()
 
 
 def body(model: Any) -> Any:
-    """The decoder without its output head. `base_model_prefix` names it on both ends; get_decoder() is newer."""
+    """The decoder without its output head. Both versions have `base_model_prefix`; get_decoder() is newer."""
     return getattr(model, model.base_model_prefix)
 
 
 def decoder_layers(model: Any) -> Any:
-    """The decoder's layers in their order, whatever the model's family calls them. Raises LookupError."""
+    """The decoder's layers in order, whatever their name in this family of models. Raises LookupError."""
     for module in body(model).modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers:
             return module
@@ -65,7 +65,7 @@ def decoder_layers(model: Any) -> Any:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """For the length of the block, fp32 products are computed in fp32, also where TF32 was allowed."""
+    """Inside the block, fp32 products are computed in fp32, also where TF32 was allowed."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -75,13 +75,12 @@ def full_precision() -> Iterator[None]:
 
 
 def enable_checkpointing(model: Any) -> None:
-    """Turns gradient checkpointing on, in the form that works with frozen inputs on both ends."""
+    """Turns gradient checkpointing on, in the form that works with frozen inputs in both versions."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def take_block_masks(model: Any) -> None:
-    """Lets the decoder body take a 4-D mask as it is. 4.38 ignores one silently and makes its own instead; newer bodies
-    have no such method, they take it."""
+    """Makes the decoder body use a 4-D mask as it is. 4.38 silently ignores it and makes its own; newer bodies use it."""
     decoder = body(model)
     own = getattr(decoder, "_update_causal_mask", None)
     if own is not None and "_update_causal_mask" not in vars(decoder):
@@ -91,6 +90,6 @@ def take_block_masks(model: Any) -> None:
 
 
 def layer_output(forward: Any, hidden: torch.Tensor) -> Any:
-    """What a decoder layer whose `forward` this is returns around `hidden`: 4.38 wraps it in a tuple, as long as layers
-    can also return their attentions; 5.x returns it bare."""
+    """`hidden` as a decoder layer with this `forward` returns it. 4.38 returns a tuple, because its layers can also return their
+    attentions; 5.x returns the tensor."""
     return (hidden,) if "output_attentions" in inspect.signature(forward).parameters else hidden

@@ -1,7 +1,7 @@
 """The recipe file: YAML, the recipes it extends and the command line's overrides, read into a `Recipe`.
 
-Everything that can be wrong with a recipe is found here, all of it at once and with its place, before any data or
-model is touched. Beyond this module a recipe is never checked again.
+All problems of a recipe are found here, all at once and with their places, before any data or model is touched. No other
+module checks a recipe again.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse
 COMMAND_LINE = "command line"
 
 RECIPE_LIMIT = 1 << 16
-"""Most bytes of a recipe file; ours have some three thousand."""
+"""Most bytes of a recipe file; ours have about three thousand."""
 
 MOST_CONTRADICTIONS = 30
-"""Most of them told at once: who has more of them has made one mistake many times."""
+"""Most of them reported at once: more of them are one mistake made many times."""
 
 _OVERRIDE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*=.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe and the file it came from, which `./` paths start at."""
+    """A recipe and its file, where `./` paths start."""
 
     path: Path
     """The recipe file."""
     recipe: Recipe
-    """What it says."""
+    """Its values."""
 
 
 def is_override(argument: str) -> bool:
@@ -64,7 +64,7 @@ def load_recipes(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[L
     for index, one in enumerate(loaded):
         for other in loaded[:index]:
             if one.recipe.task.name.lower() == other.recipe.task.name.lower():
-                text = f"{one.recipe.task.name} is also what {other.path} writes; give each recipe of a launch its own name"
+                text = f"{other.path} writes {one.recipe.task.name} too; give each recipe of a launch its own name"
                 problems.append(Problem(Place(str(one.path)), "task.name", text))
     if problems:
         raise RecipeError(problems)
@@ -88,8 +88,8 @@ def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Opti
 
 
 def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:
-    """The tree of one file with the recipes it extends below it, None if it cannot be read. `asked` is where the file
-    was named."""
+    """The tree of one file, merged over the recipes that it extends; None if it cannot be read. `asked`: the place where the
+    file was named. `above`: the files that extend it."""
     try:
         here = path.resolve()
         if here in above:
@@ -103,7 +103,8 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
             )
         )
         return None
-    except (OSError, ValueError, RuntimeError) as error:  # names that no file can have, links in a circle
+    # ValueError: a name that no file can have. RuntimeError: links in a circle
+    except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         shown = ascii(str(path)[:200])[1:-1]
         problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {shown}: {reason}{_near(path)}"))
@@ -130,18 +131,18 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
 
 
 def _bytes(path: Path) -> bytes:
-    """The file's bytes. Raises OSError for what is no file: a pipe would be waited for, a device has no end."""
+    """The file's bytes. Raises OSError for a pipe, which would wait for a writer, and for a device, which may have no end."""
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no file")
+        raise OSError(errno.EINVAL, "it is not a file")
     with path.open("rb") as file:
         data = file.read(RECIPE_LIMIT + 1)
     if len(data) > RECIPE_LIMIT:
-        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 10} KiB: no recipe is")
+        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 10} KiB, which no recipe is")
     return data
 
 
 def _near(path: Path) -> str:
-    """Recipes that lie where one was looked for."""
+    """The recipes in the folder of a missing one."""
     with suppress(OSError, ValueError):
         near = sorted(str(found) for found in path.parent.glob("*.yaml"))
         return f"; there are {', '.join(near[:12])}" if near else ""
@@ -149,7 +150,7 @@ def _near(path: Path) -> str:
 
 
 def _merge(below: Node, over: Node) -> Node:
-    """`over` laid on `below`: mappings key by key, anything else replaced. Another `kind` replaces its whole mapping."""
+    """`below` with the values of `over`: mappings key by key, anything else replaced. Another `kind` replaces its mapping."""
     if not isinstance(below.value, dict) or not isinstance(over.value, dict):
         return over
     ours, theirs = over.value.get("kind"), below.value.get("kind")
@@ -196,7 +197,7 @@ def _renamed(tree: Node, problems: list[Problem]) -> Node:
 
 
 def _moved(node: Node, place: Place) -> Node:
-    """The same tree with every place replaced: lines and columns of a command-line value help nobody."""
+    """The same tree at one place: lines and columns mean nothing in a command-line value."""
     value = node.value
     if isinstance(value, dict):
         return Node({name: Entry(place, _moved(entry.node, place)) for name, entry in value.items()}, place)

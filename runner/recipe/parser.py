@@ -1,6 +1,6 @@
 """The recipe reader: a tree of values becomes frozen dataclasses, by their type hints and `key` rules.
 
-Every problem is reported with its place and nothing stops at the first, so that the user mends a recipe once.
+Every problem is reported with its place. Reading continues after the first, so that the user can fix all at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runner.recipe.yaml_nodes import Node, Place, Problem, kind
 
 
 class _Mismatch(Exception):
-    """A value that is not of the wanted type, with the place of the part that is wrong."""
+    """A value that does not have the expected type, with the place of the part that is wrong."""
 
     def __init__(self, place: Place, text: str, suffix: str = "") -> None:
         super().__init__(text)
@@ -26,14 +26,14 @@ class _Mismatch(Exception):
 
 
 class RecipeReader:
-    """Reads one tree. `problems` fills with what is wrong, `values` with every value that was read or defaulted."""
+    """Reads one tree. Collects all problems in `problems`, and every value that was read or is a default in `values`."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.values: dict[str, Any] = {}
 
     def build(self, shape: Any, node: Node, path: str) -> Any:
-        """An instance of the dataclass `shape`, or None after reporting what keeps it from being one."""
+        """An instance of the dataclass `shape`; None after reporting its problems."""
         if not isinstance(node.value, dict):
             self._report(
                 node.place, path, f"expected a mapping with {_listing(_names(shape))}, found {kind(node.value)}"
@@ -79,7 +79,8 @@ class RecipeReader:
         rows = {typing.get_args(typing.get_type_hints(shape)["kind"])[0]: shape for shape in shapes}
         entry = node.value.get("kind") if isinstance(node.value, dict) else None
         if entry is None and isinstance(node.value, dict):
-            return self.build(shapes[0], node, path)  # the first kind is the default
+            # the first kind is the default
+            return self.build(shapes[0], node, path)
         named = entry.node.value if entry else None
         if not isinstance(named, str) or named not in rows:
             found = kind(named) if entry else kind(node.value)
@@ -106,9 +107,9 @@ _WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a n
 
 
 def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
-    """The node's value as `hint` wants it: text, number, truth value, fixed choices, tuples and dicts of those.
+    """The node's value as the type `hint`: text, number, true or false, fixed choices, tuples and dicts of those.
 
-    Raises _Mismatch in the words of the message."""
+    Raises _Mismatch with the text of the message."""
     members = _members(hint)
     value = node.value
     for member in members:
@@ -136,10 +137,10 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
 
 
 def _readable(text: str, place: Place) -> str:
-    """The text, if files and file names can hold it."""
+    """The text, if a file and a file name can contain it."""
     odd = [mark for mark in text if mark == "\0" or "\ud800" <= mark <= "\udfff"]
     if odd:
-        raise _Mismatch(place, f"holds the character U+{ord(odd[0]):04X}, which no file can hold as text")
+        raise _Mismatch(place, f"has the character U+{ord(odd[0]):04X} in it, which no text file can contain")
     return text
 
 
@@ -207,7 +208,7 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 
 def suggestion(word: str, words: Sequence[str]) -> str:
-    """`; did you mean …?` where one of `words` is near, else nothing."""
+    """`; did you mean …?` where one of `words` is similar, else nothing."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
     return f"; did you mean {near[0]}?" if near else ""
 

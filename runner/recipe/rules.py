@@ -1,15 +1,16 @@
-"""The recipe's rules: what must hold between keys, or within a text, beyond type and range.
+"""The recipe's rules: conditions between keys, or within a text, beyond type and range.
 
-Each rule is a row: it names the keys that it reads, is asked only when all of them could be read, and yields
-`(key, what is wrong)`.
+Each rule is a row of `RULES`: the keys that it reads, and a function of their values. It is checked only where all of its
+keys could be read, and yields `(key, problem)`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
@@ -18,14 +19,21 @@ from runner.recipe.parser import suggestion
 Findings = Iterator[tuple[str, str]]
 Columns = tuple[str, ...]
 
-_RULES: list[tuple[tuple[str, ...], Callable[..., Findings]]] = []
+
+class Rule(NamedTuple):
+    """A row of `RULES`."""
+
+    keys: tuple[str, ...]
+    """The keys that it reads."""
+    check: Callable[..., Findings]
+    """A function of their values."""
 
 
 def contradictions(values: Mapping[str, Any]) -> Findings:
-    """All findings for the values that a recipe's keys have, `{"task.name": "QQP", …}`."""
-    for keys, rule in _RULES:
+    """All findings for the values of a recipe's keys, `{"task.name": "QQP", …}`."""
+    for keys, check in RULES:
         if all(key in values for key in keys):
-            yield from rule(*(values[key] for key in keys))
+            yield from check(*(values[key] for key in keys))
 
 
 def placeholders(template: str) -> Optional[list[str]]:
@@ -39,157 +47,141 @@ def placeholders(template: str) -> Optional[list[str]]:
     return [name for _, name, _, _ in parts if name is not None]
 
 
-def _rule(*keys: str) -> Callable[[Callable[..., Findings]], Callable[..., Findings]]:
-    def add(rule: Callable[..., Findings]) -> Callable[..., Findings]:
-        _RULES.append((keys, rule))
-        return rule
-
-    return add
-
-
-@_rule("task.name")
-def _name(name: str) -> Findings:
+def _dataset_name(name: str) -> Findings:
     if not contract.is_dataset_name(name):
-        yield (
-            "task.name",
-            (
-                f"{name!r} cannot name a dataset: letters, digits, `.`, `-` and `_`, a letter or digit first, and no `_` "
-                "followed by digits alone"
-            ),
+        text = (
+            f"{name!r} cannot name a dataset: letters, digits, `.`, `-` and `_`, a letter or digit first, and no `_` "
+            "followed by digits alone"
         )
+        yield "task.name", text
 
 
-for _key in ("instruction", "base", "task.train", "task.dev"):
-
-    @_rule(_key)
-    def _filled(text: str, key: str = _key) -> Findings:
-        if not text.strip():
-            yield key, "is empty"
+def _not_empty(key: str, text: str) -> Findings:
+    if not text.strip():
+        yield key, "is empty"
 
 
-for _key in ("base", "task.train", "task.dev"):
-
-    @_rule(_key)
-    def _inside(path: str, key: str = _key) -> Findings:
-        if not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
-            yield (
-                key,
-                f"{path!r} climbs out of a folder; write an absolute path, or ./ and ../ first: from the recipe's folder",
-            )
+def _no_parent_folder(key: str, path: str) -> Findings:
+    if not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
+        text = f"{path!r} has `..` in it; write an absolute path, or begin with ./ or ../ (from the recipe's folder)"
+        yield key, text
 
 
-@_rule("task.columns", "task.dev_columns")
-def _repeated_column(columns: Columns, dev_columns: Sequence[Columns]) -> Findings:
+def _repeated_columns(columns: Columns, dev_columns: Sequence[Columns]) -> Findings:
     for key, names in [("task.columns", columns), *(("task.dev_columns", form) for form in dev_columns)]:
         for name in sorted({name for name in names if names.count(name) > 1}):
-            yield key, f"column {name!r} stands there twice"
+            yield key, f"the column {name!r} is there twice"
 
 
-@_rule("task.labels")
 def _labels(labels: tuple[str, ...]) -> Findings:
     if len(labels) < 2:
         yield "task.labels", f"expected two labels or more, found {len(labels)}"
     if UNPARSABLE in labels:
-        yield "task.labels", f"{UNPARSABLE!r} stands for an answer that is no label; choose another"
+        yield "task.labels", f"{UNPARSABLE!r} marks an answer that is not a label; choose another"
     if len(set(labels)) < len(labels):
-        yield "task.labels", "a label stands there twice"
+        yield "task.labels", "a label is there twice"
     for label in labels:
         if not contract.is_label(label):
             yield "task.labels", f"{label!r} cannot be a label: 1 to 32 visible ASCII characters without a space"
 
 
-@_rule("task.label", "task.columns")
 def _label_column(label: str, columns: Columns) -> Findings:
     if label not in columns:
-        yield "task.label", f"{label!r} is no column; columns are {', '.join(columns)}{suggestion(label, columns)}"
+        yield "task.label", _not_a_column(repr(label), label, columns)
 
 
-@_rule("task.columns", "task.label", "task.dev_columns")
 def _dev_columns(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
     sizes = [len(form) for form in dev_columns]
     if len(set(sizes)) < len(sizes):
-        yield "task.dev_columns", "two forms have the same number of columns, which is what tells them apart"
+        yield "task.dev_columns", "two forms have the same number of columns, so they cannot be told apart"
     if any(label in form for form in dev_columns):
-        yield "task.dev_columns", f"the label column {label!r} stands in a form; dev rows have no label"
+        yield "task.dev_columns", f"the label column {label!r} is in a form; dev rows have no label"
 
 
-@_rule("task.input", "task.columns", "task.label", "task.dev_columns")
 def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
     names = placeholders(template)
     if names is None:
-        yield (
-            "task.input",
-            f"expected columns in braces and no other braces (a brace itself is written twice), found {template!r}",
-        )
+        text = f"expected columns in braces and no other braces (a brace itself is written twice), found {template!r}"
+        yield "task.input", text
     elif not names:
         yield "task.input", "names no column: every record would be the same; write {column}"
     for name in sorted(set(names or ())):
         if name == label:
-            yield "task.input", f"holds the label column {{{name}}}: the answer would stand in the question"
+            yield "task.input", f"has the label column {{{name}}} in it: the model would read the answer"
         elif name not in columns:
-            yield "task.input", f"{{{name}}} is no column; columns are {', '.join(columns)}{suggestion(name, columns)}"
+            yield "task.input", _not_a_column(f"{{{name}}}", name, columns)
         elif any(name not in form for form in dev_columns):
             yield "task.input", f"{{{name}}} is missing in a form of task.dev_columns"
 
 
-@_rule("prompt.template")
+def _not_a_column(shown: str, name: str, columns: Columns) -> str:
+    return f"{shown} is not a column; columns are {', '.join(columns)}{suggestion(name, columns)}"
+
+
 def _template(template: str) -> Findings:
     if sorted(placeholders(template) or ()) != ["input", "instruction"]:
-        yield (
-            "prompt.template",
-            (
-                "expected {instruction} and {input} once each and no other braces (a brace itself is written twice), "
-                f"found {template!r}"
-            ),
+        text = (
+            "expected {instruction} and {input} once each and no other braces (a brace itself is written twice), "
+            f"found {template!r}"
         )
+        yield "prompt.template", text
     elif template.endswith("{input}"):
-        yield "prompt.template", "ends with {input}: put a word or a newline behind it, where the model is to answer"
+        yield "prompt.template", "ends with {input}: put a word or a newline after it, so that the model answers there"
 
 
-@_rule("train.cache_frozen_layers", "lora.layers_to_transform")
-def _trunk(keep: bool, layers: Optional[tuple[int, ...]]) -> Findings:
-    if keep and not (layers and min(layers) > 0):
-        yield (
-            "train.cache_frozen_layers",
-            "needs lora.layers_to_transform without layer 0: there is no frozen layer to keep",
-        )
+def _frozen_layers(cache: bool, layers: Optional[tuple[int, ...]]) -> Findings:
+    if cache and not (layers and min(layers) > 0):
+        text = "needs lora.layers_to_transform without layer 0: there is no frozen layer to cache"
+        yield "train.cache_frozen_layers", text
 
 
-@_rule("train.loss", "decoding.kind")
 def _generation(loss: str, kind: str) -> Findings:
     if kind == "generate" and loss != "vocabulary":
-        yield (
-            "decoding.kind",
-            (
-                f"generate needs train.loss: vocabulary, found {loss}: it compares the labels with each other only, so the "
-                "model may write any other word; set train.loss: vocabulary, or decoding.kind: label"
-            ),
+        text = (
+            f"generate needs train.loss: vocabulary, found {loss}: it compares the labels only with each other, so the "
+            "model may write any other word; set train.loss: vocabulary, or decoding.kind: label"
         )
+        yield "decoding.kind", text
 
 
-@_rule("lora.init_lora_weights")
-def _start(init: Union[bool, str]) -> Findings:
+def _initial_weights(init: Union[bool, str]) -> Findings:
     if init is False:
-        yield (
-            "lora.init_lora_weights",
-            "false starts B at random: the untuned model would not be the base; true or gaussian",
-        )
+        text = "false starts B at random: the untuned model would not be the base; use true or gaussian"
+        yield "lora.init_lora_weights", text
 
 
-@_rule("lora.target_modules", "lora.layers_to_transform")
 def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ...]]) -> Findings:
     if layers and isinstance(targets, str):
-        yield (
-            "lora.layers_to_transform",
-            "needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]",
-        )
+        text = "needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]"
+        yield "lora.layers_to_transform", text
     for name in targets if isinstance(targets, tuple) else ():
         if name.rpartition(".")[2] in ("lm_head", "embed_tokens"):
-            yield (
-                "lora.target_modules",
-                f"{name} is tied to the vocabulary: the adapter would hold the whole table; leave it out",
-            )
-    empty: dict[str, Any] = {"lora.target_modules": targets, "lora.layers_to_transform": layers}
-    for key, value in empty.items():
+            text = f"{name} is tied to the vocabulary: the adapter would hold the whole table; leave it out"
+            yield "lora.target_modules", text
+    for key, value in (("lora.target_modules", targets), ("lora.layers_to_transform", layers)):
         if value == ():
             yield key, "an empty list adapts no layer"
+
+
+REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
+"""Keys whose text may not be empty."""
+
+PATHS = ("base", "task.train", "task.dev")
+"""Keys that name a file or a folder."""
+
+RULES = (
+    Rule(("task.name",), _dataset_name),
+    *(Rule((key,), functools.partial(_not_empty, key)) for key in REQUIRED_TEXTS),
+    *(Rule((key,), functools.partial(_no_parent_folder, key)) for key in PATHS),
+    Rule(("task.columns", "task.dev_columns"), _repeated_columns),
+    Rule(("task.labels",), _labels),
+    Rule(("task.label", "task.columns"), _label_column),
+    Rule(("task.columns", "task.label", "task.dev_columns"), _dev_columns),
+    Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),
+    Rule(("prompt.template",), _template),
+    Rule(("train.cache_frozen_layers", "lora.layers_to_transform"), _frozen_layers),
+    Rule(("train.loss", "decoding.kind"), _generation),
+    Rule(("lora.init_lora_weights",), _initial_weights),
+    Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
+)
+"""Every rule."""

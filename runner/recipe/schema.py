@@ -1,7 +1,7 @@
-"""The recipe: what one fine-tune is, as frozen values that need no further checking.
+"""The recipe: everything that defines one fine-tune, as frozen values that need no further checks.
 
-The dataclasses are the schema: a field's name is the YAML key, its type and `key(...)` rule are what `recipe_file`
-checks, its docstring is the documentation. A recipe that exists has passed every check.
+The dataclasses are the schema. A field's name is the YAML key, its type and `key(...)` rule are checked by `loader`, and its
+docstring is the documentation. A `Recipe` object has passed every check.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def key(
 ) -> Any:
     """A recipe key: its default (none: the key is required) and the range of its number, ends included for low and high.
 
-    `path`: a value that begins with `./` or `../` is taken from the file it stands in and made absolute."""
+    `path`: a value that begins with `./` or `../` starts at the folder of its file and becomes absolute."""
     rule = {"low": low, "above": above, "high": high, "below": below, "path": path or None}
     return dataclasses.field(
         default=default, metadata={name: limit for name, limit in rule.items() if limit is not None}
@@ -52,18 +52,18 @@ class Task:
     input: str = key()
     """Template of a record's input, with columns in braces: `"{question1}\\n{question2}"`."""
     label: str = key()
-    """The column that holds the label. It may not stand in `input`."""
+    """The column with the label. It may not be in `input`."""
     labels: tuple[str, ...] = key()
     """The labels as the files write them, two or more; the last in alphabetical order counts as positive for F1."""
     dev_columns: tuple[tuple[str, ...], ...] = key(())
-    """Forms that the dev file may have, each a list of columns, told apart by their number; default: `columns` without
+    """Forms that the dev file may have, each a list of columns. Their numbers of columns differ. Default: `columns` without
     the label."""
     quoting: Literal["auto", "none", "csv"] = key("auto")
     """Whether a `"` is a character like any other (`none`, GLUE's files) or CSV quoting (`csv`, Quora's own file);
-    `auto` decides by the file's own quotes and says so."""
+    `auto` decides by the file's own quotes and logs its choice."""
     bad_rows: Literal["error", "skip"] = key("error")
     """What happens to training rows that cannot be read: stop and name them, or skip and count them. Dev rows are
-    always kept."""
+    never skipped."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class PromptShape:
     """How a record becomes the text that the model reads."""
 
     template: str = key("{instruction}\n{input}\nAnswer:")
-    """The prompt with `{instruction}` and `{input}` once each. What stands before `{input}` is the
+    """The prompt with `{instruction}` and `{input}` once each. The text before `{input}` is the
     prefix, the same for every record of the task."""
     max_length: int = key(512, low=8)
     """Most tokens of one prompt."""
     too_long: Literal["error", "truncate", "drop-from-train"] = key("error")
-    """What happens to a prompt above `max_length`: stop and name it; cut the end of its input and count it; or leave
+    """What happens to a prompt longer than `max_length`: stop and name it; cut the end of its input and count it; or leave
     it out of training and cut it elsewhere. A dev row is never left out."""
 
 
@@ -85,11 +85,11 @@ class Samples:
     """Which rows are used."""
 
     train: Union[int, Literal["all"]] = key(4000, low=1)
-    """Training rows; `all` takes what the hold-out leaves."""
+    """Training rows; `all` takes all rows that are not held out."""
     holdout: int = key(500, low=2)
-    """Labelled rows kept out of training to judge by: they pick the best epoch and give the accuracy to expect."""
+    """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
-    """Dev rows to predict, from the first; the exam asks for 150."""
+    """Dev rows to predict, from the first one; the exam asks for 150."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the draw."""
     balance: Literal["none", "equal"] = key("none")
@@ -114,15 +114,15 @@ class Lora:
     layers_to_transform: Optional[tuple[int, ...]] = key(None, low=0)
     """Numbers of the layers to adapt; default: all."""
     rank_pattern: Optional[dict[str, int]] = key(None, low=1)
-    """Another rank for some layers, by name or pattern."""
+    """A different rank for some layers, by name or pattern."""
     alpha_pattern: Optional[dict[str, float]] = key(None, above=0)
-    """Another `lora_alpha` for some layers."""
+    """A different `lora_alpha` for some layers."""
     use_rslora: bool = key(False)
-    """Scale by `lora_alpha / sqrt(r)` instead, which keeps high ranks stable (Kalajdzievski 2023, arXiv:2312.03732)."""
+    """Scale by `lora_alpha / sqrt(r)` instead, which is stable at high ranks (Kalajdzievski 2023, arXiv:2312.03732)."""
     use_dora: bool = key(False)
-    """Train magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353); slower."""
+    """Train magnitude and direction separately (Liu et al. 2024, arXiv:2402.09353); slower."""
     init_lora_weights: Union[bool, Literal["gaussian"]] = key(True)
-    """Start of the A matrices; B starts at zero in both."""
+    """Initial values of the A matrices; B starts at zero in both."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Train:
     """The fine-tuning run."""
 
     epochs: int = key(2, low=1)
-    """Passes over the training rows. The best one by hold-out accuracy is kept."""
+    """Passes over the training rows. The adapter of the epoch with the best hold-out accuracy is saved."""
     batch_size: int = key(16, low=1)
     """Rows computed at once in training, over all processes together."""
     accumulation: int = key(1, low=1)
@@ -138,7 +138,7 @@ class Train:
     learning_rate: float = key(2e-4, above=0, high=1)
     """Peak learning rate of AdamW."""
     schedule: Literal["cosine", "linear", "constant"] = key("cosine")
-    """Course of the learning rate after the warm-up."""
+    """Shape of the learning rate after the warm-up."""
     warmup: float = key(0.06, low=0, below=1)
     """Share of all steps over which the learning rate rises from zero."""
     weight_decay: float = key(0.0, low=0, high=1)
@@ -149,42 +149,42 @@ class Train:
     """Type of the base's weights; `auto` is bf16 on a device that computes it and fp32 elsewhere. The adapter and the
     loss are always fp32. fp16 is not offered: Gemma overflows in it."""
     layout: Literal["auto", "packed", "padded"] = key("auto")
-    """How rows lie in a batch: `packed` computes the shared prefix once a line and has no padding, `padded` is the ordinary
-    way. `auto` takes `packed` where it gives the padded results on the longest and shortest rows; `packed` takes it in any case,
-    with a warning where it does not."""
+    """How examples are placed in a batch: `packed` computes the shared prefix once for many examples and has no padding, `padded`
+    is the ordinary batch. `auto` takes `packed` if it gives the padded results on the longest and shortest rows. `packed` is
+    used in any case, with a warning if the results differ."""
     gradient_checkpointing: bool = key(False)
-    """Compute activations again in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**31 - 1)
-    """Seed of the adapter's start, the order of rows and dropout."""
+    """Seed of the adapter's initial values, the order of rows and dropout."""
     loss: Literal["vocabulary", "labels"] = key("vocabulary")
-    """What is minimised at the answer's position: minus the log-probability of the right label among the whole vocabulary, the
-    language model's own objective, or among the labels, which is what decides an answer and is cheaper on small bases.
+    """The loss at the answer's position: minus the log-probability of the right label among the whole vocabulary, which is the
+    language model's own objective, or among the labels only, which decides the answer and is cheaper on small bases.
     `decoding.kind: generate` needs `vocabulary`."""
     cache_frozen_layers: bool = key(False)
-    """Whether the outputs of the layers below the adapter are kept on disk, in `pre_data/{dataset}/store/`: with
+    """Whether the outputs of the layers below the adapter are stored on disk, in `pre_data/{dataset}/store/`. With
     `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""
     checkpoint_minutes: float = key(10.0, above=0)
-    """Minutes between two checkpoints, from which the same command goes on after a crash; there is one after every epoch too."""
+    """Minutes between two checkpoints, from which the same command resumes after a crash. There is also one after every epoch."""
     trackers: tuple[str, ...] = key(())
-    """Experiment trackers of Accelerate to log to, for instance `[tensorboard]`."""
+    """Experiment trackers of Accelerate that get the metrics, for instance `[tensorboard]`."""
 
 
 @dataclass(frozen=True)
 class LabelDecoding:
-    """Answer with the likelier label."""
+    """Answer with the most likely label."""
 
     kind: Literal["label"] = key("label")
     """Compares the labels' logits at the answer's position: every row gets a label and its probability."""
     batch: int = key(1, low=1)
-    """Rows computed at once. 1 is the exam's way, one input in and one label out; more is faster and answers alike."""
+    """Rows computed at once. 1 is the exam's way: one input in, one label out. More is faster and gives the same answers."""
 
 
 @dataclass(frozen=True)
 class GenerateDecoding:
-    """Let the model write and look for a label in what it wrote: the usual way, kept for comparison."""
+    """Let the model generate text and look for a label in it: the usual way, for comparison."""
 
     kind: Literal["generate"] = key()
-    """Greedy generation; an answer that is no label is counted, shown and written as `?`."""
+    """Greedy generation. An answer that is not a label is counted, shown and written as `?`."""
     max_new_tokens: int = key(4, low=1, high=256)
     """Tokens to generate per row."""
 
@@ -194,17 +194,17 @@ ALIASES = {"train.keep_trunk": "train.cache_frozen_layers"}
 
 
 WITHOUT_EFFECT = ("checkpoint_minutes", "trackers")
-"""Keys of `train` that no result depends on: with another value a finished stage is finished, and a stopped one goes on."""
+"""Keys of `train` that no result depends on. With another value a finished stage is still finished, and a stopped one resumes."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One fine-tune, whole."""
+    """One fine-tune."""
 
     task: Task = key()
     """Files, columns and labels."""
     instruction: str = key()
-    """What the model is asked, the same for every record."""
+    """The instruction to the model, the same for every record."""
     base: str = key(path=True)
     """The base model: a folder (in the workspace, beside the recipe with `./`, or absolute) or a hub id."""
     prompt: PromptShape = key(PromptShape())
@@ -218,18 +218,18 @@ class Recipe:
     decoding: Union[LabelDecoding, GenerateDecoding] = key(LabelDecoding())
     """How a prediction is made."""
     trust_remote_code: bool = key(False)
-    """Whether Python code that lies in the base's folder may be run: whoever wrote it can then do all that you can. Models that
-    transformers knows need none."""
+    """Whether Python code in the base's folder may be run. Its author can then do everything that you can do on this machine.
+    Models that transformers knows need no such code."""
     offline: bool = key(False)
-    """Whether nothing that runs in the run's Python may reach another machine: a hub id as `base` is then found in the hub's
-    cache or not at all. Without it, nothing but a hub id is ever fetched."""
+    """Whether the run's Python may not connect to any other machine. A hub id as `base` is then found only in the hub's cache.
+    Without this key, nothing but a hub id is ever downloaded."""
 
     def digest(self, *keys: str) -> str:
-        """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it is done."""
+        """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it has finished."""
         return hashlib.sha256(json.dumps(self._chosen(keys), sort_keys=True).encode()).hexdigest()
 
     def flat(self, *keys: str) -> dict[str, Any]:
-        """The values of some keys as plain values, one for each key that has none below it: `{"lora.r": 16, …}`."""
+        """The values of some keys as plain values, one for each key that is not a mapping: `{"lora.r": 16, …}`."""
         found: dict[str, Any] = {}
         for name, value in self._chosen(keys).items():
             below = value if isinstance(value, dict) else None

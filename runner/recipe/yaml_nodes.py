@@ -1,8 +1,8 @@
-"""A YAML text as a tree of values that know their place, read by the rules of YAML 1.2 (its core schema).
+"""A YAML text as a tree of values with their places, read by the rules of YAML 1.2 (its core schema).
 
 PyYAML follows YAML 1.1, where `2e-4` is text, `no` is false, `1:30` is 90 and a repeated key silently wins. Here
 `2e-4` is a number, `no` and `1:30` are text (so that a wrong type is noticed), and a repeated key is a problem.
-Nothing is ever constructed from a tag: a recipe is data.
+No Python object is ever constructed from a tag: a recipe is data.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Optional, Union
 import yaml
 
 MAX_NODES = 2_000
-"""Most values one text may expand to: a recipe has some fifty, a few nested aliases can make billions."""
+"""Most values that one text may expand to. A recipe has about fifty; a few nested aliases can make billions."""
 
 MAX_DEPTH = 50
-"""Deepest nesting: a recipe has four levels, and aliases can stand in aliases."""
+"""Deepest nesting. A recipe has four levels; aliases can be inside aliases."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands: `recipes/qqp.yaml:14:3`, or just `command line`."""
+    """The place of a value: `recipes/qqp.yaml:14:3`, or just `command line`."""
 
     source: str
-    """File as the user named it, or `command line`."""
+    """The file as the user named it, or `command line`."""
     line: int = 0
     """Line, counted from 1; 0 where the source has no lines."""
     column: int = 0
@@ -38,14 +38,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a recipe, as one line."""
+    """One problem of a recipe. `str()` gives it as one line."""
 
     place: Place
-    """Where it stands."""
+    """Where it is."""
     key: str
     """The key in dots (`train.learning_rate`), empty for the text as a whole."""
     text: str
-    """What is wrong, what was found, and what would be right."""
+    """What is wrong, what was found, and what was expected."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.key}: {self.text}" if self.key else f"{self.place}: {self.text}"
@@ -56,7 +56,7 @@ class Entry:
     """One `key: value` of a mapping."""
 
     key_place: Place
-    """Where the key stands."""
+    """Where the key is."""
     node: Node
     """The value."""
 
@@ -68,11 +68,11 @@ class Node:
     value: Union[bool, int, float, str, tuple[Node, ...], dict[str, Entry], None]
     """A scalar, a tuple of nodes (sequence) or a dict of entries (mapping)."""
     place: Place
-    """Where the value stands."""
+    """Where the value is."""
 
 
 class _CoreLoader(yaml.SafeLoader):
-    """SafeLoader with the scalar rules of YAML 1.2's core schema; used to compose nodes, never to construct objects."""
+    """SafeLoader with the scalar rules of YAML 1.2's core schema. It composes nodes and never constructs objects."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012  (the base class declares it so)
 
@@ -88,14 +88,15 @@ for _tag, _pattern, _first in (
     ),
 ):
     _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-_CoreLoader.yaml_implicit_resolvers[""] = _CoreLoader.yaml_implicit_resolvers["\0"]  # the empty scalar: `key:`
+# the empty scalar, as in `key:`
+_CoreLoader.yaml_implicit_resolvers[""] = _CoreLoader.yaml_implicit_resolvers["\0"]
 
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-"""What mappings and lists are where no tag says otherwise."""
+"""The tags of mappings and lists that have no tag of their own."""
 
 
 def _machine_word(text: str, base: int) -> int:
-    """The number that a text writes. Raises ValueError for one that no count, size or seed can be."""
+    """The number in a text. Raises ValueError for one that does not fit in 64 bits."""
     number = int(text, base) if len(text) <= 40 else 2**63
     if not -(2**63) <= number < 2**63:
         raise ValueError
@@ -112,10 +113,9 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 
 
 def parse(text: str, source: str) -> tuple[Optional[Node], list[Problem]]:
-    """The tree of `text` and all that is wrong with it as YAML.
+    """The tree of `text`, and all its problems as YAML.
 
-    A text that is not YAML at all gives None and one problem; an empty one the value None. Never raises for what is in
-    the text."""
+    A text that is not YAML gives None and one problem; an empty one gives the value None. No text makes it raise."""
     top = Place(source, 1, 1)
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
@@ -133,11 +133,11 @@ def parse(text: str, source: str) -> tuple[Optional[Node], list[Problem]]:
 
 
 def kind(value: Any) -> str:
-    """A value's kind in words, with the value: what `found` says in a message."""
+    """A value's kind in words, with the value, as it follows `found` in a message."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
-        return f"the truth value {str(value).lower()}"
+        return f"the value {str(value).lower()}"
     if isinstance(value, (int, float)):
         return f"the number {value}"
     if isinstance(value, str):
@@ -146,7 +146,7 @@ def kind(value: Any) -> str:
 
 
 class _Reader:
-    """Walks composed YAML once, collecting problems instead of stopping at the first."""
+    """Walks composed YAML once, and collects problems instead of stopping at the first."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -158,9 +158,9 @@ class _Reader:
         self.nodes += 1
         if id(node) in above or self.nodes > MAX_NODES or len(above) > MAX_DEPTH:
             if id(node) in above:
-                self.problems.append(Problem(place, key, "an alias that repeats itself without end"))
+                self.problems.append(Problem(place, key, "an alias that contains itself"))
             elif self.nodes <= MAX_NODES or self.nodes == MAX_NODES + 1:
-                text = f"more than {MAX_NODES:,} values, or nested deeper than {MAX_DEPTH}: no recipe has so much"
+                text = f"more than {MAX_NODES:,} values, or nested deeper than {MAX_DEPTH}, which no recipe is"
                 self.problems.append(Problem(place, key, text))
             return Node(None, place)
         above = (*above, id(node))
@@ -176,9 +176,7 @@ class _Reader:
             return Node(convert(node.value), place)
         except ValueError:
             kind_of_value = node.tag.rpartition(":")[2]
-            self.problems.append(
-                Problem(place, key, f"{node.value[:40]!r} is no {kind_of_value} that a recipe can hold")
-            )
+            self.problems.append(Problem(place, key, f"{node.value[:40]!r} is not a valid {kind_of_value}"))
             return Node(None, place)
 
     def _entries(self, node: yaml.MappingNode, key: str, above: tuple[int, ...]) -> dict[str, Entry]:
@@ -192,7 +190,7 @@ class _Reader:
             path = f"{key}.{name}" if key else name
             if name in entries:
                 first = entries[name].key_place
-                self.problems.append(Problem(key_place, path, f"repeated key; it stands already in line {first.line}"))
+                self.problems.append(Problem(key_place, path, f"repeated key; it is already in line {first.line}"))
                 continue
             entries[name] = Entry(key_place, self.read(value_node, path, above))
         return entries

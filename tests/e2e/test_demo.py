@@ -49,7 +49,7 @@ def read_rows(name: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_the_grammar_says_is_a_sentence_and_what_it_damages_is_none(seed):
+def test_the_grammar_says_sentences_and_damage_makes_none(seed):
     rng = random.Random(seed)
     for _ in range(50):
         meaning = grammar.clause(rng, EVERY_QUESTION)
@@ -241,7 +241,7 @@ def test_training_text_holds_no_answer_and_no_task_sentence():
     assert set(words) <= {*vocabulary.WORDS, *vocabulary.PUNCTUATION, make_base.RATHER}
 
 
-def test_training_text_would_name_a_task_sentence_without_the_exclusion():
+def test_the_exclusion_keeps_task_sentences_out_of_the_text():
     rng = random.Random(0)
     first = make_base.passage(rng, frozenset()).split("\n")[0]
     again = make_base.passage(random.Random(0), frozenset([first]))

@@ -314,7 +314,7 @@ def test_a_pipe_or_a_device_is_no_table_and_no_recipe(workspace: Path, tiny_base
     assert "pipe: expected a file, found a folder, a pipe or a device" in capsys.readouterr().err
     for name in ("pipe", "/dev/zero"):
         assert main([str(workspace / name), "--check"]) == 2
-        assert f"{name}: it is no file" in capsys.readouterr().err
+        assert f"{name}: it is not a file" in capsys.readouterr().err
 
 
 def test_a_table_is_not_looked_for_above_the_workspace(tmp_path: Path, tiny_base: Path, capsys: Any) -> None:

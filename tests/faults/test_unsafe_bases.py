@@ -91,7 +91,7 @@ def test_a_base_that_holds_a_part_of_its_weights_is_refused(workspace: Path, tin
     lost = "model.layers.0.self_attn.q_proj.weight"
     base = damaged(workspace / "base", tiny_base, lambda weights: weights.pop(lost))
     assert start(workspace, base) == 2
-    assert f"weights that are in none of its files: 1, the first is {lost}" in capsys.readouterr().err
+    assert f"1 weights are in none of its files, the first is {lost}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tied", [True, False])

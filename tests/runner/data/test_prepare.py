@@ -70,9 +70,7 @@ def test_a_bad_training_row_is_an_error_that_names_it(workspace: Path) -> None:
     assert not (workspace / "pre_data/tiny/tiny_train.json").exists()
 
 
-def test_bad_training_rows_are_skipped_and_counted_when_the_recipe_says_so(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_training_rows_can_be_skipped_and_counted(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tables(workspace, train=["broken", *TRAIN_ROWS, "25\t7\tseven"])
     figures = run(workspace, task={"bad_rows": "skip"}, samples={"train": "all"})
     assert figures["bad_rows"] == {"row": 1, "label": 1}
@@ -80,7 +78,7 @@ def test_bad_training_rows_are_skipped_and_counted_when_the_recipe_says_so(
     assert "data/tiny_train.tsv:26: expected the label 0 or 1, found '7'; skipped" in capsys.readouterr().out
 
 
-def test_repeated_and_contradictory_rows_are_reported_and_kept_out_of_the_holdout(workspace: Path) -> None:
+def test_repeated_rows_are_reported_and_not_in_the_holdout(workspace: Path) -> None:
     twice = [f"{number}\t{number % 2}\tthe same" for number in range(4)]
     in_dev = [f"9\t1\t{DEV_ROWS[0].split(chr(9))[1]}"]
     write_tables(workspace, train=[*twice, *in_dev, *TRAIN_ROWS])
@@ -118,7 +116,7 @@ def test_the_flat_layout_is_found_too(workspace: Path) -> None:
     assert len(records(workspace, "dev")) == 5
 
 
-def test_preparing_again_says_that_nothing_changed_until_something_does(
+def test_preparing_again_does_nothing_until_something_changes(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(workspace)
@@ -155,9 +153,7 @@ def test_too_few_rows_are_an_error(workspace: Path, samples: dict[str, Any], mes
     st.integers(0, 9),
     st.sampled_from(["none", "equal"]),
 )
-def test_a_draw_is_stratified_disjoint_and_the_same_for_the_same_seed(
-    labels: list[int], seed: int, balance: Any
-) -> None:
+def test_a_draw_is_stratified_disjoint_and_repeatable(labels: list[int], seed: int, balance: Any) -> None:
     samples = Samples(train=16, holdout=10, seed=seed, balance=balance)
     chosen = draw(labels, [True] * len(labels), samples, ("0", "1"))
     assert chosen == draw(labels, [True] * len(labels), samples, ("0", "1"))

@@ -20,7 +20,7 @@ def written(folder: Path, count: int) -> RecordFile:
 
 
 @pytest.mark.parametrize("count", range(len(RECORDS) + 1))
-def test_records_are_read_as_they_were_written_as_often_as_one_likes(tmp_path: Path, count: int) -> None:
+def test_records_are_read_as_they_were_written_every_time(tmp_path: Path, count: int) -> None:
     file = written(tmp_path, count)
     assert list(file) == list(file) == RECORDS[:count]
     assert contract.parse_json(file.path.read_bytes()) == RECORDS[:count]

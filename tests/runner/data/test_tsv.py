@@ -156,7 +156,7 @@ def test_quoras_own_quoting_is_recognised_and_said(tmp_path: Path) -> None:
     ]
 
 
-def test_one_field_that_csv_would_have_quoted_proves_that_quotes_are_ordinary(tmp_path: Path) -> None:
+def test_one_field_that_csv_would_quote_makes_quotes_ordinary(tmp_path: Path) -> None:
     found = table(tmp_path, QUORA + b'4\tsay "no"\n', header=True)
     assert not found.csv_quoted
     assert found.notes == ("quotes are ordinary characters here (1 places could not be CSV-quoted)",)
@@ -191,7 +191,7 @@ def test_blank_lines_at_the_end_of_one_column_are_no_rows_either(tmp_path: Path)
     assert [(row.fields, bool(row.problem)) for row in found] == [(["a"], False), ([""], True), (["b"], False)]
 
 
-def test_a_file_without_evidence_is_read_like_its_training_file_and_one_with_is_not(tmp_path: Path) -> None:
+def test_a_file_without_evidence_is_read_like_its_training_file(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes(b'1\t"whole"\n')
     assert not open_table(path, "t", (COLUMNS,), False, "auto").csv_quoted

@@ -41,14 +41,14 @@ CASES = [
     (
         "  train: data/train.tsv",
         "  train: data/../../train.tsv",
-        "3:10: task.train: 'data/../../train.tsv' climbs out of a folder; write an absolute path, or ./ and ../ first: from "
-        "the recipe's folder",
+        "3:10: task.train: 'data/../../train.tsv' has `..` in it; write an absolute path, or begin with ./ or ../ "
+        "(from the recipe's folder)",
     ),
     (
         "base: models/base",
         "base: models/../../base",
-        "11:7: base: 'models/../../base' climbs out of a folder; write an absolute path, or ./ and ../ first: from the "
-        "recipe's folder",
+        "11:7: base: 'models/../../base' has `..` in it; write an absolute path, or begin with ./ or ../ "
+        "(from the recipe's folder)",
     ),
     ("  header: true", "  header: no", "5:11: task.header: expected true or false, found the text 'no'; write false"),
     ("  header: true", "  header: Yes", "5:11: task.header: expected true or false, found the text 'Yes'; write true"),
@@ -58,7 +58,7 @@ CASES = [
         '9:12: task.labels[0]: expected text, found the number 0; for the text, put it in quotes: "0"',
     ),
     ('  labels: ["0", "1"]', '  labels: ["0"]', "9:11: task.labels: expected two labels or more, found 1"),
-    ('  labels: ["0", "1"]', '  labels: ["0", "0"]', "9:11: task.labels: a label stands there twice"),
+    ('  labels: ["0", "1"]', '  labels: ["0", "0"]', "9:11: task.labels: a label is there twice"),
     (
         '  labels: ["0", "1"]',
         '  labels: ["no way", "1"]',
@@ -66,9 +66,9 @@ CASES = [
     ),
     ("lora: {r: 8}", "lora: {r: 0}", "12:11: lora.r: out of range: expected at least 1 and at most 1024, found 0"),
     ("lora: {r: 8}", "lora: {r: 8.0}", "12:11: lora.r: expected a whole number, found the number 8.0"),
-    ("lora: {r: 8}", "lora: {r: true}", "12:11: lora.r: expected a whole number, found the truth value true"),
+    ("lora: {r: 8}", "lora: {r: true}", "12:11: lora.r: expected a whole number, found the value true"),
     ("lora: {r: 8}", "lora: {r: 1:30}", "12:11: lora.r: expected a whole number, found the text '1:30'"),
-    ("lora: {r: 8}", "lora: {r: 8, r: 16}", "12:14: lora.r: repeated key; it stands already in line 12"),
+    ("lora: {r: 8}", "lora: {r: 8, r: 16}", "12:14: lora.r: repeated key; it is already in line 12"),
     (
         "lora: {r: 8}",
         "lora: 8",
@@ -95,7 +95,7 @@ CASES = [
     (
         "  learning_rate: 2e-4",
         "  cache_frozen_layers: true",
-        "14:24: train.cache_frozen_layers: needs lora.layers_to_transform without layer 0: there is no frozen layer to keep",
+        "14:24: train.cache_frozen_layers: needs lora.layers_to_transform without layer 0: there is no frozen layer to cache",
     ),
     (
         "  learning_rate: 2e-4",
@@ -140,7 +140,7 @@ CASES = [
     (
         "  learning_rate: 2e-4\ndecoding: {kind: label}",
         "  loss: labels\ndecoding: {kind: generate}",
-        "15:18: decoding.kind: generate needs train.loss: vocabulary, found labels: it compares the labels with each other only, "
+        "15:18: decoding.kind: generate needs train.loss: vocabulary, found labels: it compares the labels only with each other, "
         "so the model may write any other word; set train.loss: vocabulary, or decoding.kind: label",
     ),
     (
@@ -151,23 +151,23 @@ CASES = [
     (
         "instruction: Same?",
         'instruction: "a\\0b"',
-        "10:14: instruction: holds the character U+0000, which no file can hold as text",
+        "10:14: instruction: has the character U+0000 in it, which no text file can contain",
     ),
-    ("  header: true", "  header: !!bool yes", "5:11: task.header: 'yes' is no bool that a recipe can hold"),
+    ("  header: true", "  header: !!bool yes", "5:11: task.header: 'yes' is not a valid bool"),
     (
         '  labels: ["0", "1"]',
         '  labels: ["0", "?"]',
-        "9:11: task.labels: '?' stands for an answer that is no label; choose another",
+        "9:11: task.labels: '?' marks an answer that is not a label; choose another",
     ),
     (
         "lora: {r: 8}",
         "lora: {init_lora_weights: false}",
-        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; true or gaussian",
+        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; use true or gaussian",
     ),
     (
         "base: models/base",
         'base: b\nprompt: {template: "{instruction} {input}"}',
-        "12:20: prompt.template: ends with {input}: put a word or a newline behind it, where the model is to answer",
+        "12:20: prompt.template: ends with {input}: put a word or a newline after it, so that the model answers there",
     ),
     ("decoding: {kind: label}", "decoding: 3", "15:11: decoding.kind: expected label or generate, found the number 3"),
     (
@@ -193,18 +193,19 @@ CASES = [
     (
         "  label: is_duplicate",
         "  label: duplicate",
-        "8:10: task.label: 'duplicate' is no column; columns are id, question1, question2, is_duplicate; "
+        "8:10: task.label: 'duplicate' is not a column; columns are id, question1, question2, is_duplicate; "
         "did you mean is_duplicate?",
     ),
     (
         '  input: "{question1} {question2}"',
         '  input: "{question1} {is_duplicate}"',
-        "7:10: task.input: holds the label column {is_duplicate}: the answer would stand in the question",
+        "7:10: task.input: has the label column {is_duplicate} in it: the model would read the answer",
     ),
     (
         '  input: "{question1} {question2}"',
         '  input: "{question3}"',
-        "7:10: task.input: {question3} is no column; columns are id, question1, question2, is_duplicate; did you mean question2?",
+        "7:10: task.input: {question3} is not a column; columns are id, question1, question2, is_duplicate; "
+        "did you mean question2?",
     ),
     (
         '  input: "{question1} {question2}"',
@@ -220,12 +221,12 @@ CASES = [
     (
         "  columns: [id, question1, question2, is_duplicate]",
         "  columns: [id, question1, question2, id, is_duplicate]",
-        "6:12: task.columns: column 'id' stands there twice",
+        "6:12: task.columns: the column 'id' is there twice",
     ),
     (
         "  header: true",
         "  header: true\n  dev_columns: [[id, question1, question2], [id, question1, is_duplicate]]",
-        "6:16: task.dev_columns: two forms have the same number of columns, which is what tells them apart",
+        "6:16: task.dev_columns: two forms have the same number of columns, so they cannot be told apart",
     ),
     (
         "base: models/base",
@@ -308,14 +309,14 @@ def test_the_older_name_of_a_key_is_the_same_key(tmp_path: Path) -> None:
     assert recipe.digest() == load_recipes([path])[0].recipe.digest()
 
 
-def test_another_kind_of_decoding_replaces_the_block_of_the_first(tmp_path: Path) -> None:
+def test_another_kind_of_decoding_replaces_the_whole_block(tmp_path: Path) -> None:
     path, child = tmp_path / "good.yaml", tmp_path / "child.yaml"
     path.write_text(GOOD.replace("{kind: label}", "{kind: generate, max_new_tokens: 9}"), encoding="utf-8")
     child.write_text("extends: good.yaml\ndecoding: {kind: label}\n", encoding="utf-8")
     assert load_recipes([child])[0].recipe.decoding.kind == "label"
 
 
-def test_extends_lays_key_over_key_and_names_the_file_of_a_problem(tmp_path: Path) -> None:
+def test_extends_replaces_keys_and_names_the_file_of_a_problem(tmp_path: Path) -> None:
     parent, child = tmp_path / "parent.yaml", tmp_path / "child.yaml"
     parent.write_text(GOOD, encoding="utf-8")
     child.write_text("extends: parent.yaml\ntask: {name: other}\nlora: {lora_alpha: 4}\n", encoding="utf-8")
@@ -338,17 +339,15 @@ def test_a_recipe_that_extends_itself_is_named(tmp_path: Path) -> None:
         load_recipes([tmp_path / "a.yaml"])
 
 
-def test_two_recipes_of_one_launch_may_not_write_the_same_dataset(tmp_path: Path) -> None:
+def test_two_recipes_of_a_launch_may_not_share_a_dataset(tmp_path: Path) -> None:
     path, other = tmp_path / "good.yaml", tmp_path / "other.yaml"
     for file in (path, other):
         file.write_text(GOOD, encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"other\.yaml: task\.name: QQP is also what .*good\.yaml writes"):
+    with pytest.raises(RecipeError, match=r"other\.yaml: task\.name: .*good\.yaml writes QQP too"):
         load_recipes([path, other])
 
 
-def test_paths_with_a_leading_dot_start_at_the_file_they_stand_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_with_a_leading_dot_start_at_their_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "good.yaml").write_text(
         GOOD.replace("models/base", "./b").replace("data/dev.tsv", "../d.tsv"), encoding="utf-8"
@@ -378,5 +377,5 @@ def test_a_bomb_of_aliases_is_refused_at_once(tmp_path: Path) -> None:
     lines += [f"{new}: &{new} [{', '.join(['*' + old] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi")]
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"more than 2,000 values, or nested deeper than 50"):
+    with pytest.raises(RecipeError, match=r"more than 2,000 values, or nested deeper than 50, which no recipe is"):
         load_recipes([path])

@@ -57,9 +57,7 @@ def test_packed_gives_the_padded_losses_and_gradients(name: str, attention: str)
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(10, 300), min_size=1, max_size=12), min_size=1, max_size=9), st.integers(20, 80))
-def test_packed_rows_say_what_they_say_alone_in_any_company_and_any_budget(
-    suffixes: list[list[int]], budget: int
-) -> None:
+def test_packed_examples_get_the_logits_that_they_get_alone(suffixes: list[list[int]], budget: int) -> None:
     own = model("Gemma")
     scorer = LabelScorer(own, PROMPT)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
@@ -107,7 +105,7 @@ def test_the_length_of_a_packed_line_is_the_cheapest_one() -> None:
     assert layouts.layer_size(model("Llama")) == (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64, 32)
 
 
-def test_the_rows_of_the_proof_share_a_line_even_where_the_longest_fill_one_alone(
+def test_the_examples_of_the_proof_share_a_packed_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A mask that lets suffixes see each other must be noticed, however long the longest rows are."""

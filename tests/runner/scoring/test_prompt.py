@@ -54,13 +54,13 @@ def test_doubled_braces_are_braces() -> None:
     assert TOKENIZER.decode(ids[1:]) == "{x} Which? {z} {y}"
 
 
-def test_labels_that_begin_alike_are_told_apart_where_they_differ() -> None:
+def test_labels_that_begin_alike_differ_at_a_later_token() -> None:
     one = prompt(labels=("good", "grand"))
     assert TOKENIZER.decode(list(one.tail)) == "\nAnswer:g"
     assert [TOKENIZER.decode([token]) for token in one.label_ids] == ["o", "r"]
 
 
-def test_labels_that_the_first_token_cannot_tell_apart_are_refused() -> None:
+def test_labels_with_the_same_first_token_are_refused() -> None:
     with pytest.raises(UserError, match="does not tell the labels apart"):
         prompt(labels=("1", "10"))
     with pytest.raises(UserError, match="does not tell the labels apart"):
@@ -93,14 +93,14 @@ def test_long_inputs_are_an_error_by_default() -> None:
         encode_records(prompt(PromptShape(max_length=32)), [SHORT, LONG], "dev")
 
 
-def test_a_row_of_exactly_the_limit_is_whole_and_one_more_token_is_not() -> None:
+def test_a_row_of_exactly_the_limit_is_not_cut() -> None:
     one = prompt(PromptShape(max_length=32, too_long="truncate"))
     room = 32 - len(one.prefix) - len(one.tail)
     assert encode_records(one, [record("x" * room)], "dev").truncated == 0
     assert encode_records(one, [record("x" * (room + 1))], "dev").truncated == 1
 
 
-def test_a_model_with_fewer_positions_than_the_recipe_allows_sets_the_limit() -> None:
+def test_a_model_with_few_positions_sets_the_limit() -> None:
     assert build_prompt(PromptShape(max_length=512), "Which?", ("0", "1"), TOKENIZER, positions=40).max_length == 40
 
 

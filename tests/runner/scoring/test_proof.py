@@ -89,7 +89,7 @@ def test_every_mistake_of_packed_rows_is_refused(adapted: Subject, mistake: Any)
 
 @pytest.mark.parametrize("mistake", CACHED, ids=lambda mistake: mistake.__name__)
 @pytest.mark.parametrize("adapted", [("Llama", each) for each in PRECISIONS], indirect=True, ids=str)
-def test_every_mistake_after_the_cached_prefix_is_refused_and_said(adapted: Subject, mistake: Any, caplog: Any) -> None:
+def test_every_mistake_of_the_prefix_cache_is_refused(adapted: Subject, mistake: Any, caplog: Any) -> None:
     if mistake is cache_that_keeps_the_last_row and not NEWEST:
         pytest.skip("a tuple does not grow")
     caplog.set_level("INFO")
@@ -103,7 +103,7 @@ def test_every_mistake_after_the_cached_prefix_is_refused_and_said(adapted: Subj
 
 
 @pytest.mark.parametrize("adapted", [("Llama", torch.bfloat16)], indirect=True, ids=str)
-def test_packed_by_name_with_a_failed_proof_is_used_with_a_warning(adapted: Subject, caplog: Any) -> None:
+def test_packed_by_name_is_used_with_a_warning(adapted: Subject, caplog: Any) -> None:
     with prefix_without_gradient(adapted.scorer.model, PROMPT):
         choice = choose_layout("packed", adapted, ROWS, 4)
     assert (choice.name, choice.reason) == ("packed", "as set")
@@ -113,7 +113,7 @@ def test_packed_by_name_with_a_failed_proof_is_used_with_a_warning(adapted: Subj
     assert message == f"train.layout: packed: {choice.proof.words()}; train.layout: auto would take padded"
 
 
-def test_packed_that_a_recipe_names_is_an_error_where_the_model_raises() -> None:
+def test_packed_by_name_is_an_error_where_the_model_raises() -> None:
     own = model("Llama")
     subject = subject_of(LabelScorer(own, PROMPT))
     forward = type(body(own)).forward
@@ -130,7 +130,7 @@ def test_packed_that_a_recipe_names_is_an_error_where_the_model_raises() -> None
             choose_layout("packed", subject, ROWS, 4)
 
 
-def test_the_shallow_copy_has_a_layer_of_each_kind_and_leaves_the_model_as_it_was() -> None:
+def test_the_shallow_copy_has_a_layer_of_each_kind() -> None:
     if not NEWEST:
         pytest.skip("this transformers has no layer types")
     kinds = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]

@@ -35,7 +35,7 @@ def batch_of(layout: Layout) -> Batch:
     ("layout", "name"),
     [(layout, name) for layout in LAYOUTS for name in (BLOCK_MASKS if layout == "packed" else SHAPES)],
 )
-def test_label_logits_and_loss_are_the_models_own_one_row_at_a_time(name: str, layout: str) -> None:
+def test_label_logits_and_loss_are_the_models_own(name: str, layout: str) -> None:
     own = model(name)
     scorer = LabelScorer(own, PROMPT, "vocabulary")
     scores = scorer(batch_of(LAYOUTS[layout](own, PROMPT)))
@@ -84,7 +84,7 @@ def test_the_head_is_proved_and_a_head_we_do_not_know_is_refused(name: str) -> N
         prove_head(subject_of(scorer), SUFFIXES)
 
 
-def test_the_whole_head_is_applied_to_one_position_a_row_and_in_prediction_not_at_all() -> None:
+def test_the_whole_head_is_applied_to_one_position_a_row() -> None:
     own = model("Gemma")
     seen: list[tuple[int, ...]] = []
     own.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
@@ -95,7 +95,7 @@ def test_the_whole_head_is_applied_to_one_position_a_row_and_in_prediction_not_a
     assert len(seen) == 1
 
 
-def test_the_last_feed_forward_is_computed_for_one_position_a_row_and_elsewhere_never() -> None:
+def test_the_last_mlp_is_computed_at_answer_positions_only() -> None:
     own = model("Gemma")
     seen: list[int] = []
     for layer in body(own).layers:
@@ -108,7 +108,7 @@ def test_the_last_feed_forward_is_computed_for_one_position_a_row_and_elsewhere_
     assert seen == [batch.tokens] * 2  # whoever else asks the model gets all of it
 
 
-def test_checkpointed_layers_are_left_whole_since_they_are_computed_again_later() -> None:
+def test_checkpointed_layers_compute_every_position() -> None:
     own = model("Gemma").train()
     enable_checkpointing(own)
     scorer = LabelScorer(own, PROMPT)
@@ -121,7 +121,7 @@ def test_checkpointed_layers_are_left_whole_since_they_are_computed_again_later(
         torch.testing.assert_close(one, other.grad)
 
 
-def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
+def test_the_labels_loss_ignores_the_rest_of_the_vocabulary() -> None:
     own = model("Gemma")
     batch = batch_of(padded(own, PROMPT))
     whole = LabelScorer(own, PROMPT, "vocabulary")(batch)
@@ -134,7 +134,7 @@ def test_the_loss_over_the_labels_ignores_the_rest_of_the_vocabulary() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize("name", SHAPES)
-def test_rows_are_read_alike_alone_behind_the_cached_prefix_and_in_any_batch(
+def test_logits_are_the_same_after_the_cached_prefix_and_batched(
     name: str, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

@@ -56,13 +56,13 @@ def test_packed_computes_the_useful_tokens_and_no_others(rows: benchmark.TaskRow
     assert computed(rows, "packed", batch) == useful(rows, batch)
 
 
-def test_padded_computes_several_times_as_many_and_more_in_larger_batches(rows: benchmark.TaskRows) -> None:
+def test_padded_computes_several_times_as_many_tokens(rows: benchmark.TaskRows) -> None:
     waste = [computed(rows, "padded", batch) / useful(rows, batch) for batch in (1, 8, 32)]
     assert waste[0] == 1
     assert LEAST[rows.task] < waste[1] < waste[2]
 
 
-def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchmark.TaskRows, one_row: None) -> None:
+def test_a_longer_instruction_costs_packed_once_a_batch(rows: benchmark.TaskRows, one_row: None) -> None:
     task, demo = rows.task, rows.source.endswith("generated")
     short, long = (load_rows(task, None, tokens, 128, demo) for tokens in (15, 150))
     assert len(long.prompt.prefix) - len(short.prompt.prefix) == 135
@@ -70,7 +70,7 @@ def test_a_longer_instruction_costs_packed_one_more_prefix_a_batch(rows: benchma
     assert computed(long, "padded", 32) - computed(short, "padded", 32) == 128 * 135
 
 
-def test_beyond_the_token_budget_only_prefixes_and_a_little_filling_are_added(
+def test_more_rows_add_only_prefixes_and_a_little_padding(
     rows: benchmark.TaskRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layouts, "row_tokens", lambda weights, width, prefix: 512)
