@@ -8,7 +8,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # these models are too small for two threads, and waiting costs more
+# these models are too small for two threads: waiting would cost more
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -51,7 +52,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head_dim=16,
         max_position_embeddings=256,
         hidden_act="gelu_pytorch_tanh",
-        initializer_range=0.2,  # the usual 0.02 leaves logits too small to learn from in a few steps
+        # the usual 0.02 gives logits too small to learn from in a few steps
+        initializer_range=0.2,
     )
     GemmaForCausalLM(config).save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)

@@ -98,7 +98,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Lora:
-    """The LoRA adapter: PEFT's own keys, handed to `peft.LoraConfig` as they stand.
+    """The LoRA adapter: PEFT's own keys, passed to `peft.LoraConfig` unchanged.
 
     Left out are the keys that change the base's own weights (`bias`, `modules_to_save`, PiSSA's and OLoRA's start):
     several recipes share one loaded base, and an adapter must be complete by itself."""

@@ -74,7 +74,8 @@ class Node:
 class _CoreLoader(yaml.SafeLoader):
     """SafeLoader with the scalar rules of YAML 1.2's core schema. It composes nodes and never constructs objects."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012  (the base class declares it so)
+    # the base class declares it so
+    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012
 
 
 for _tag, _pattern, _first in (

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 DEMO = Path(__file__).resolve().parents[2] / "recipes" / "demo"
 BASE = DEMO / "base"
-sys.path.insert(0, str(DEMO))  # the demo's scripts are no package: they run from their own folder
+# the demo's scripts are not a package: they run from their own folder
+sys.path.insert(0, str(DEMO))
 
 import grammar  # noqa: E402
 import make_base  # noqa: E402
@@ -117,7 +118,8 @@ def test_passive_needs_an_object():
 
 
 def test_committed_tasks_are_what_the_script_writes(tmp_path):
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}  # the order of sets and dictionaries must not matter
+    # the order of sets and dictionaries must not matter
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
     command = [sys.executable, str(DEMO / "make_tasks.py"), "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment)
     written = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*.t*")}

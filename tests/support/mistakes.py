@@ -1,4 +1,4 @@
-"""Mistakes that a fast way to compute rows can make, each as a context in which it is made. The proof must refuse every one."""
+"""Mistakes that a fast way of computing can make, each as a context manager. The proof must refuse every one."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def replaced(owner: Any, name: str, value: Any) -> Made:
 
 @contextmanager
 def _changed_inputs(model: Any, change: Callable[[dict[str, Any]], None]) -> Made:
-    """Packed rows enter the decoder otherwise."""
+    """Changes the inputs of packed rows."""
     kind = type(body(model))
     forward = kind.forward
 
@@ -143,7 +143,7 @@ def cache_that_lacks_a_token(model: Any, prompt: Prompt) -> Made:
 
 @contextmanager
 def cache_that_keeps_the_last_row(model: Any, prompt: Prompt) -> Made:
-    """On 5.x a cache grows in place; where it is a tuple it does not, and there this is no mistake."""
+    """On 5.x a cache grows in place. A cache that is a tuple does not grow, and then this is not a mistake."""
     with replaced(prefix_cache.copy, "deepcopy", lambda past: past):
         yield
 
@@ -157,7 +157,7 @@ PACKED = (
     two_suffixes_see_each_other,
     prefix_sees_suffixes,
 )
-"""What the packed layout can get wrong."""
+"""Mistakes of the packed layout."""
 
 CACHED = (cache_that_lacks_a_token, cache_that_keeps_the_last_row)
-"""What prediction after the cached prefix can get wrong."""
+"""Mistakes of prediction after the cached prefix."""

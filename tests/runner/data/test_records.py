@@ -27,7 +27,7 @@ def test_records_are_read_as_they_were_written_every_time(tmp_path: Path, count:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "problem"),
     [
         ('"1"', '"2"', "record 2: 'output' is '2', expected one of 0, 1"),
         ('"input": "[", ', "", "record 3: key 'input' is missing"),
@@ -35,10 +35,10 @@ def test_records_are_read_as_they_were_written_every_time(tmp_path: Path, count:
         ("é ,", "\ud800", "record 6: expected UTF-8 text"),
     ],
 )
-def test_what_somebody_has_changed_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_changed_record_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
     file = written(tmp_path, len(RECORDS))
     file.path.write_bytes(file.path.read_text(encoding="utf-8").replace(old, new).encode(errors="surrogatepass"))
-    with pytest.raises(DataError, match=rf"pre_data/train\.json: {said}(?s:.*)next: run the prepare stage again"):
+    with pytest.raises(DataError, match=rf"pre_data/train\.json: {problem}(?s:.*)next: run the prepare stage again"):
         list(file)
 
 
@@ -49,7 +49,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         list(file)
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     before = written(tmp_path, 2).path.read_bytes()
     with pytest.raises(UnicodeEncodeError):
         write_records(tmp_path / "train.json", [*RECORDS, {"instruction": "i", "input": "\ud800", "output": "1"}])

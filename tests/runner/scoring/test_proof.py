@@ -1,4 +1,4 @@
-"""The proof takes what is right and refuses what is wrong, whatever the weights' precision."""
+"""The proof accepts right results and refuses wrong ones, in every precision of the weights."""
 
 import dataclasses
 import logging
@@ -42,7 +42,8 @@ def adapted(request: Any) -> Iterator[Subject]:
     name, precision = request.param
     kinds = ["sliding_attention", "full_attention"] * 2
     changes = {"num_hidden_layers": 4, "layer_types": kinds} if name == "Gemma3Text" else {}
-    changes |= {"sliding_window": 24} if name in WINDOWED else {}  # below the longest row, above the shortest
+    # shorter than the longest row, longer than the shortest
+    changes |= {"sliding_window": 24} if name in WINDOWED else {}
     own = model(name, initializer_range=0.2, **changes).to(precision).requires_grad_(False)
     base = Base(BaseFiles(Path("none")), "fp32", own, tiny_tokenizer())
     with new_adapter(base, Lora(r=4, target_modules=("q_proj", "k_proj", "v_proj", "o_proj"))):

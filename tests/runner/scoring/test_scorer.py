@@ -1,4 +1,4 @@
-"""The scorer says what the model itself says, for every architecture, whatever else lies in the batch."""
+"""The scorer gives the model's own logits and losses, for every architecture, in any batch."""
 
 from typing import Any
 
@@ -105,7 +105,8 @@ def test_the_last_mlp_is_computed_at_answer_positions_only() -> None:
     assert seen == [batch.tokens, len(SUFFIXES)]
     seen.clear()
     own(**batch.inputs)
-    assert seen == [batch.tokens] * 2  # whoever else asks the model gets all of it
+    # the model itself computes every position
+    assert seen == [batch.tokens] * 2
 
 
 def test_checkpointed_layers_compute_every_position() -> None:
@@ -146,7 +147,7 @@ def test_logits_are_the_same_after_the_cached_prefix_and_batched(
             found = list(predict_label_logits(subject_of(scorer), EncodedDataset(PROMPT, order), size))
             expected = alone if order is SUFFIXES else alone[::-1]
             torch.testing.assert_close(torch.stack(found), torch.stack(expected), atol=1e-5, rtol=1e-5)
-    assert bool(caplog.messages) == (size > 1 and name not in BLOCK_MASKS), "what is slower than it could be is said"
+    assert bool(caplog.messages) == (size > 1 and name not in BLOCK_MASKS), "a slower way is reported"
 
 
 @pytest.mark.parametrize("name", SHAPES)
