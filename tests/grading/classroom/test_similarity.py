@@ -89,7 +89,7 @@ def test_a_copier_who_changed_a_twentieth_is_found():
     assert found >= 9
 
 
-def test_two_that_prefer_the_same_label_share_errors_for_that_reason():
+def test_preferring_the_same_label_explains_shared_errors():
     draw = random.Random(3)
     results, answers = honest_class(draw, 20)
     ones = [row for row, answer in enumerate(answers) if answer == "1"]

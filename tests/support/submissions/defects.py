@@ -9,7 +9,8 @@ import socket
 import struct
 from fractions import Fraction
 
-import submissions
+from support import submissions
+
 from grading.checks import adapter
 
 TRAIN = "pre_data/QQP/QQP_train.json"

@@ -4,8 +4,8 @@ import hashlib
 import json
 
 import pytest
-import submissions
-from submissions.defects import DEV, RESULT, TRAIN, WEIGHTS
+from support import submissions
+from support.submissions.defects import DEV, RESULT, TRAIN, WEIGHTS
 
 from grading import contract
 from grading.checks.answer_key import read_keys

@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-import submissions
+from support import submissions
 
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
 from grading.submission.folder import Submission

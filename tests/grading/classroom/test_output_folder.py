@@ -1,0 +1,164 @@
+"""The output folder of a class: one run at a time, one class, and cards that are still right are not made again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from support import submissions
+from support.classes import files, run_class, zipped
+
+from grading.errors import CouldNotGrade
+from grading.grader import Exam
+
+
+@pytest.fixture
+def exam(tmp_path):
+    return Exam(submissions.write_answers(tmp_path / "answers"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of the hand-ins, with one in it that earns every point."""
+    submissions.write_submission(tmp_path / "class/good")
+    return tmp_path / "class"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_resume_grades_what_is_new_or_changed(exam, folder, out):
+    for name in ("changed", "kept", "gone"):
+        submissions.write_submission(folder / name)
+    zipped(folder / "good", folder / "packed.zip")
+    (folder / "cut.zip").write_bytes(b"PK")
+    run_class(exam, folder, out)
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "cards").iterdir()}
+    (folder / "changed/result/result_QQP.txt").unlink()
+    for path in files(folder / "gone"):
+        path.unlink()
+    submissions.write_submission(folder / "new")
+    cards, lines = run_class(exam, folder, out, resume=True)
+    assert lines[0] == "3 of 7 hand-ins were graded before and have not changed"
+    done = {line.split("'")[1] for line in lines if line.startswith("[")}
+    assert done == {"changed", "gone", "new", "cut.zip"}
+    assert [cards[name].points for name in ("changed", "gone", "kept", "new", "packed.zip")] == [30, 0, 100, 100, 100]
+    for name in ("kept.json", "good.json", "packed.zip.json"):
+        assert (out / "cards" / name).stat().st_mtime_ns == before[name]
+
+
+def test_a_card_that_is_not_sound_is_made_again(exam, folder, out):
+    run_class(exam, folder, out)
+    whole = (out / "cards/good.json").read_bytes()
+    for bad in (b"", b"[]", whole[:-20], whole.replace(b"labeltune.card/", b"labeltune.card/9")):
+        (out / "cards/good.json").write_bytes(bad)
+        cards, lines = run_class(exam, folder, out, resume=True)
+        assert cards["good"].points == 100
+        assert len(lines) == 2
+
+
+def test_resume_with_something_else(exam, folder, out, tmp_path):
+    run_class(exam, folder, out)
+
+    def refusal(other=exam):
+        with pytest.raises(CouldNotGrade, match="Next: go on with what it was graded with") as caught:
+            run_class(other, folder, out, resume=True)
+        return str(caught.value).partition(" with ")[2].partition(". Next")[0]
+
+    moved = Exam(submissions.write_answers(tmp_path / "the same key elsewhere"))
+    cards, _ = run_class(moved, folder, out, resume=True)
+    assert cards["good"].points == 100
+    submissions.write_answers(tmp_path / "answers", ["1"] * 10)
+    assert refusal() == "other answer keys"
+    submissions.write_answers(tmp_path / "answers")
+    assert refusal(Exam(exam.answers, data=tmp_path)) == "another --data"
+    assert refusal(Exam(exam.answers, base=base(tmp_path / "base"))) == "another --base"
+    about = json.loads((out / "class.json").read_text())
+    (out / "class.json").write_text(json.dumps({**about, "grader": "0"}))
+    assert refusal() == "another version of the grader"
+    (out / "class.json").write_text("{}")
+    with pytest.raises(CouldNotGrade, match="cannot be read as what the class was graded with"):
+        run_class(exam, folder, out, resume=True)
+
+
+def base(folder, layers=1):
+    """The folder of a base model's configuration."""
+    sizes = {"hidden_size": 3, "intermediate_size": 8, "num_attention_heads": 1, "head_dim": 4, "vocab_size": 9}
+    submissions.write_json(folder / "config.json", {"model_type": "llama", "num_hidden_layers": layers, **sizes})
+    return folder
+
+
+def test_resume_with_other_contents_of_the_exams_files(exam, folder, out, tmp_path):
+    data = tmp_path / "data"
+    for part, labels in (("train", ["1"] * 4), ("dev", [None] * 10)):
+        rows = [
+            [str(row), *(["a {0}", "b {0}", label] if label else ["c {0}", "d {0}"])]
+            for row, label in enumerate(labels)
+        ]
+        text = "".join("\t".join(row).format(place) + "\n" for place, row in enumerate(rows))
+        submissions.write(data / f"QQP/QQP_{part}.tsv", text.encode())
+    given = Exam(exam.answers, base=base(tmp_path / "base"), data=data)
+    cards, _ = run_class(given, folder, out)
+    assert cards["good"].points == 100
+    shutil.copytree(data, tmp_path / "moved/data")
+    same = Exam(exam.answers, base=base(tmp_path / "moved/base") / "config.json", data=tmp_path / "moved/data")
+    assert run_class(same, folder, out, resume=True)[1][0] == "1 of 1 hand-ins were graded before and have not changed"
+
+    def refusal():
+        with pytest.raises(CouldNotGrade, match="Next: go on with what it was graded with") as caught:
+            run_class(given, folder, out, resume=True)
+        return str(caught.value).partition(" with ")[2].partition(". Next")[0]
+
+    base(tmp_path / "base", layers=2)
+    assert refusal() == "another --base"
+    for part in ("train", "dev"):
+        path = data / f"QQP/QQP_{part}.tsv"
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n")
+        assert refusal() == "another --base, another --data"
+        path.unlink()
+        assert refusal() == "another --base, another --data"
+        path.write_bytes(before)
+    base(tmp_path / "base")
+    run_class(given, folder, out, resume=True)
+    (data / "QQP/QQP_dev.tsv").unlink()
+    (data / "QQP/QQP_dev.tsv").mkdir()
+    with pytest.raises(CouldNotGrade, match=r"QQP_dev\.tsv: cannot be read: Is a directory\. Next: make it readable"):
+        run_class(given, folder, out, resume=True)
+
+
+def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
+    def refusal(words, place=out, resume=False):
+        with pytest.raises(CouldNotGrade, match=words):
+            run_class(exam, folder, place, resume=resume)
+
+    out.mkdir()
+    (out / "notes.txt").touch()
+    refusal("is not empty. Next: go on with the class that is in it with --resume, or name another folder with --out")
+    refusal("holds no class.json", resume=True)
+    refusal("lies inside the hand-ins' folder", folder / "good/out")
+    refusal("lies inside the hand-ins' folder", tmp_path)
+    refusal("lies inside the hand-ins' folder", folder)
+    refusal("cannot be written: ", out / "notes.txt")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    (tmp_path / "nobody").mkdir()
+    with pytest.raises(CouldNotGrade, match="no hand-in, expected a folder or an archive for each"):
+        run_class(exam, tmp_path / "nobody", out)
+    with pytest.raises(CouldNotGrade, match="expected the folder of the hand-ins: No such file or directory"):
+        run_class(exam, tmp_path / "nowhere", out)
+
+
+def test_two_runs_in_one_folder(exam, folder, out):
+    out.mkdir()
+    (out / "class.lock").write_text(f"{os.getppid()}\n")
+    with pytest.raises(CouldNotGrade, match="another run grades into this folder"):
+        run_class(exam, folder, out)
+    gone = subprocess.Popen([sys.executable, "-S", "-c", "pass"])
+    gone.wait()
+    for stale in (gone.pid, os.getpid(), 10**30):  # our own: in a container the next run has the same number
+        (out / "class.lock").write_text(f"{stale}\n")
+        run_class(exam, folder, out, resume=True)
