@@ -9,21 +9,23 @@ from collections.abc import Mapping
 from typing import Optional
 
 
-class CouldNotGrade(Exception):
-    """A mistake of whoever started the grader: no answer key, no such folder. Exit code 2, no points for anybody.
-
-    The message says what was expected, where, what was found, and the next step."""
-
-
-class FileProblem(Exception):
-    """A file of the submission that cannot be used. It costs the points of the checks that need the file."""
+class _Explained(Exception):
+    """An error with what is wrong and what to do about it."""
 
     def __init__(self, problem: str, next_step: str) -> None:
         super().__init__(problem)
         self.problem = problem
-        """What is wrong, with the file's name inside the submission."""
+        """What was expected, where, and what was found."""
         self.next_step = next_step
-        """What whoever submitted should do about it."""
+        """What to do about it."""
+
+
+class CouldNotGrade(_Explained):
+    """A mistake of whoever started the grader: no answer key, no such folder. Exit code 2, no points for anybody."""
+
+
+class FileProblem(_Explained):
+    """A file of the submission that cannot be used. It costs the points of the checks that need the file."""
 
 
 class FileMissing(FileProblem):
@@ -56,8 +58,7 @@ def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, 
     if isinstance(error, FileProblem):
         return "submission", error.problem, error.next_step
     if isinstance(error, CouldNotGrade):
-        reason, _, step = str(error).partition(". Next: ")
-        return "examiner", reason, step or "the examiner corrects it and grades again with --resume"
+        return "examiner", error.problem, error.next_step
     if isinstance(error, MemoryError):
         return (
             "submission",

@@ -22,7 +22,7 @@ def digest_files(paths: Iterable[Path]) -> str:
             continue
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise CouldNotGrade(f"{path}: cannot be read: {reason}. Next: make it readable") from None
+            raise CouldNotGrade(f"{path}: cannot be read: {reason}", "make it readable") from None
         digest.update(f"{path.name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
 
@@ -59,7 +59,7 @@ def shown(path: Path) -> str:
 
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     reason = error.strerror or type(error).__name__
-    return CouldNotGrade(f"{path}: cannot be written: {reason}. Next: make room or name another folder with --out")
+    return CouldNotGrade(f"{path}: cannot be written: {reason}", "make room or name another folder with --out")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     try:
         if path.exists() and not path.is_file():  # renaming over /dev/stdout would replace the device
             raise CouldNotGrade(
-                f"{path}: the report needs a regular file. Next: name one, or pass --json - for standard output"
+                f"{path}: the report needs a regular file", "name one, or pass --json - for standard output"
             )
         try:
             aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="ascii")
@@ -78,5 +78,5 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
                 aside.unlink()
     except OSError as error:
         raise CouldNotGrade(
-            f"{path}: the report cannot be written: {error.strerror}. Next: name a file in a folder that exists"
+            f"{path}: the report cannot be written: {error.strerror}", "name a file in a folder that exists"
         ) from None

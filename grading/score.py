@@ -43,7 +43,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         exam = Exam(options.answers, options.datasets, options.base, options.data)
         return _grade_one(exam, options) if options.submissions is None else _grade_class(exam, options)
     except CouldNotGrade as mistake:
-        print(f"grading: could not grade: {ascii_safe(str(mistake), sys.stderr.encoding)}", file=sys.stderr)
+        words = f"grading: could not grade: {mistake.problem}. Next: {mistake.next_step}"
+        print(ascii_safe(words, sys.stderr.encoding), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("grading: interrupted", file=sys.stderr)

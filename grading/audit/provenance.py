@@ -145,7 +145,7 @@ def _text(record: Any, key: str) -> str:
 def _table(data: Path, dataset: str, part: str) -> Path:
     path = data / dataset / f"{dataset}_{part}.tsv"
     if not path.is_file():
-        raise CouldNotGrade(f"{path}: no such table. Next: correct --data, the folder of the exam's TSV files")
+        raise CouldNotGrade(f"{path}: no such table", "correct --data, the folder of the exam's TSV files")
     return path
 
 

@@ -71,7 +71,7 @@ def read_tables(path: Path) -> list[Table]:
             first = next(headless.rows(), None)
         except OSError as error:
             raise CouldNotGrade(
-                f"{path}: the exam's table cannot be read: {error.strerror}. Next: correct --data"
+                f"{path}: the exam's table cannot be read: {error.strerror}", "correct --data"
             ) from None
         except csv.Error:
             continue

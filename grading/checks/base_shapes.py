@@ -36,11 +36,11 @@ def read_base_shapes(path: Path) -> BaseShapes:
         return BaseShapes(_size(value, "num_hidden_layers"), _modules(value))
     except OSError as error:
         raise CouldNotGrade(
-            f"{file}: the base model's configuration cannot be read: {error.strerror}. Next: correct --base"
+            f"{file}: the base model's configuration cannot be read: {error.strerror}", "correct --base"
         ) from None
     except contract.ContractError as error:
         raise CouldNotGrade(
-            f"{file}: bad configuration of a base model: {error}. Next: correct --base, or leave it out"
+            f"{file}: bad configuration of a base model: {error}", "correct --base, or leave it out"
         ) from None
 
 

@@ -111,11 +111,11 @@ def hand_ins(submissions: Path) -> Iterator[HandIn]:
         taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:
         raise CouldNotGrade(
-            f"{submissions}: expected the folder of the hand-ins: {error.strerror}. Next: pass it with --submissions DIR"
+            f"{submissions}: expected the folder of the hand-ins: {error.strerror}", "pass it with --submissions DIR"
         ) from None
     if not taken:
         raise CouldNotGrade(
-            f"{submissions}: no hand-in, expected a folder or an archive for each. Next: pass --submissions DIR"
+            f"{submissions}: no hand-in, expected a folder or an archive for each", "pass --submissions DIR"
         )
     named = stems(taken)
     for name in taken:

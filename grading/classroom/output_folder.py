@@ -73,14 +73,14 @@ def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CouldNotGrade(
-                f"{path}: cannot be read as what the class was graded with: {type(error).__name__}. "
-                "Next: grade into another folder with --out"
+                f"{path}: cannot be read as what the class was graded with: {type(error).__name__}",
+                "grade into another folder with --out",
             ) from None
         differing = [words for name, words in _WORDS.items() if was.get(name) != now.get(name)]
         if differing:
             raise CouldNotGrade(
-                f"{out}: the class was graded with {', '.join(differing)}. Next: go on with what it was graded with, "
-                "or grade all of it into another folder with --out"
+                f"{out}: the class was graded with {', '.join(differing)}",
+                "go on with what it was graded with, or grade all of it into another folder with --out",
             )
     write_text(path, json.dumps(about, indent=2) + "\n")
 
@@ -93,8 +93,8 @@ def require_apart(submissions: Path, out: Path) -> None:
         return
     if common in (inside, outside):
         raise CouldNotGrade(
-            f"{out}: lies inside the hand-ins' folder {submissions}, or that inside it. "
-            "Next: name a folder apart from it with --out"
+            f"{out}: lies inside the hand-ins' folder {submissions}, or that inside it",
+            "name a folder apart from it with --out",
         )
 
 
@@ -105,11 +105,11 @@ def locked(out: Path, resume: bool) -> Iterator[None]:
     found = {path.name for path in out.iterdir()} - {LOCK}
     if found and not resume:
         raise CouldNotGrade(
-            f"{out}: is not empty. Next: go on with the class that is in it with --resume, or name another folder "
-            "with --out"
+            f"{out}: is not empty",
+            "go on with the class that is in it with --resume, or name another folder with --out",
         )
     if found and CLASS not in found:
-        raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to go on with. Next: name its folder with --out")
+        raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to go on with", "name its folder with --out")
     lock = out / LOCK
     _take(lock)
     try:
@@ -125,7 +125,7 @@ def _take(lock: Path) -> None:
         except FileExistsError:
             if not _is_stale(lock):
                 raise CouldNotGrade(
-                    f"{lock}: another run grades into this folder. Next: wait for it; if there is none, remove the file"
+                    f"{lock}: another run grades into this folder", "wait for it; if there is none, remove the file"
                 ) from None
             lock.unlink(missing_ok=True)
         except OSError as error:
@@ -134,7 +134,7 @@ def _take(lock: Path) -> None:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(f"{os.getpid()}\n")
             return
-    raise CouldNotGrade(f"{lock}: another run has just started in this folder. Next: wait for it")
+    raise CouldNotGrade(f"{lock}: another run has just started in this folder", "wait for it")
 
 
 def _is_stale(lock: Path) -> bool:

@@ -99,9 +99,7 @@ class Submission:
         """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must not cost anybody points."""
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing"
-            raise CouldNotGrade(
-                f"{folder}: expected the submission's folder, found {found}. Next: pass --submission DIR"
-            )
+            raise CouldNotGrade(f"{folder}: expected the submission's folder, found {found}", "pass --submission DIR")
         self._root = os.path.realpath(folder)
 
     def open(self, path: str) -> SubmittedFile:

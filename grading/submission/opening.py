@@ -28,7 +28,7 @@ def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     try:
         packed = path.is_file() and is_archive(path.name)
     except OSError as error:  # a name of 300 characters, say
-        raise CouldNotGrade(f"{path}: {error.strerror}. Next: correct --submission") from None
+        raise CouldNotGrade(f"{path}: {error.strerror}", "correct --submission") from None
     if not packed:
         yield Submission(_root(path))
         return

@@ -34,7 +34,7 @@ def out(tmp_path):
     ("error", "fault", "words"),
     [
         (FileProblem("it is no archive", "pack it"), "submission", "it is no archive"),
-        (CouldNotGrade("table: gone. Next: put it back"), "examiner", "table: gone"),
+        (CouldNotGrade("table: gone", "put it back"), "examiner", "table: gone"),
         (MemoryError(), "submission", "takes more than 2,048 MiB of memory"),
         (RecursionError(), "submission", "nested deeper"),
         (OSError(errno.ENOSPC, "No space", "/secret"), "examiner", "no space is left"),
