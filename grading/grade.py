@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Optional
 
 from grading.checks.answer_key import AnswerKey
-from grading.contract.metrics import Measures
+from grading.contract.metrics import Metrics
 from grading.rubric import SAVED_MODEL, Check, Verdict, checks_of
 
 AGREES, LOOK, UNKNOWN = "agrees", "look here", "not known"
@@ -60,7 +60,7 @@ class DatasetGrade:
     key: AnswerKey
     parts: tuple[PartGrade, ...]
     """In the rubric's order."""
-    measures: Optional[Measures]
+    metrics: Optional[Metrics]
     """None where no result file could be read."""
 
 

@@ -73,11 +73,11 @@ class OpenExam:
         return Report(grades, tuple(found for key in self.keys for found in advise(submission, key, self.data)))
 
     def _grade_dataset(self, submission: Submission, key: AnswerKey, weight: Fraction) -> DatasetGrade:
-        accuracy, measures = check_predictions(submission, key)
+        accuracy, metrics = check_predictions(submission, key)
         verdicts = {
             rubric.PRE_DATA: check_records(submission, key),
             rubric.SAVED_MODEL: check_adapter(submission, key.dataset, self.base),
             rubric.RESULT: accuracy,
         }
         parts = tuple(PartGrade(key.dataset, part, weight, tuple(verdicts[part])) for part in rubric.parts())
-        return DatasetGrade(key, parts, measures)
+        return DatasetGrade(key, parts, metrics)

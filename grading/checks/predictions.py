@@ -12,7 +12,7 @@ from typing import Optional
 
 from grading import contract
 from grading.checks.answer_key import AnswerKey
-from grading.contract.metrics import Measures, measure
+from grading.contract.metrics import Metrics, measure
 from grading.errors import FileMissing, FileProblem
 from grading.rubric import Verdict, lost, shared
 from grading.submission.folder import Submission
@@ -46,20 +46,20 @@ class Predictions:
     """What is odd about the file, in words."""
 
 
-def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verdict], Optional[Measures]]:
-    """The verdict of `result` for the dataset of `key`, and the measures behind it (None: no file could be read)."""
+def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verdict], Optional[Metrics]]:
+    """The verdict of `result` for the dataset of `key`, and the metrics behind it (None: no file could be read)."""
     try:
         predictions = read_predictions(submission, key)
     except FileProblem as problem:
         return [lost("accuracy", problem.problem, problem.next_step)], None
-    measures = measure(key.answers, predictions.labels, key.labels)
-    reason = f"{predictions.path}: {measures.correct:,} of {measures.rows:,} rows are right"
+    metrics = measure(key.answers, predictions.labels, key.labels)
+    reason = f"{predictions.path}: {metrics.correct:,} of {metrics.rows:,} rows are right"
     if None in predictions.labels:
-        step = f"write one of {', '.join(key.labels)} and nothing else on each of the {measures.rows:,} lines"
+        step = f"write one of {', '.join(key.labels)} and nothing else on each of the {metrics.rows:,} lines"
     else:
         step = "try other settings, compared on a hold-out of the training records"
     reason = "; ".join((reason, *predictions.remarks))
-    return [shared("accuracy", measures.correct, measures.rows, reason, step)], measures
+    return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics
 
 
 def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:

@@ -39,8 +39,8 @@ class Card:
         """Points of the report, 0 to 100."""
         return float(self.report["points"])
 
-    def measures(self, dataset: str) -> Mapping[str, Any]:
-        """The report's measures of a dataset, empty where it has none."""
+    def metrics(self, dataset: str) -> Mapping[str, Any]:
+        """The report's metrics of a dataset, empty where it has none."""
         for each in self.report["datasets"]:
             if each["dataset"] == dataset:
                 return each["measures"] or {}

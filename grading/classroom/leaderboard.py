@@ -80,7 +80,7 @@ def as_csv(cards: Sequence[Card]) -> str:
     datasets, parts = _datasets(cards), _parts(cards)
     header = ["rank", "name", "points"]
     for dataset in datasets:
-        header += [f"{dataset} {column}" for column in (*parts, *_MEASURES)]
+        header += [f"{dataset} {column}" for column in (*parts, *_METRICS)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*header, "fault", "problem", "next step"])
@@ -89,7 +89,7 @@ def as_csv(cards: Sequence[Card]) -> str:
         cells: list[Cell] = [row.rank, _csv_text(row.card.name), _hundredths(row.card.points)]
         for dataset in datasets:
             cells += [_part_points(row.card, dataset, part) for part in parts]
-            cells += _measures(row.card, dataset)
+            cells += _metrics(row.card, dataset)
         cells += [_csv_text(str(problem.get(key, ""))) for key in ("fault", "reason", "next_step")]
         writer.writerow(cells)
     return file.getvalue()
@@ -99,13 +99,13 @@ def _csv_text(text: str) -> str:
     return ("'" if text.startswith(_FORMULA) else "") + visible(text).replace(";", "\\x3b")
 
 
-_MEASURES = ("accuracy", "accuracy from", "accuracy to", "MCC", "F1")
+_METRICS = ("accuracy", "accuracy from", "accuracy to", "MCC", "F1")
 
 
-def _measures(card: Card, dataset: str) -> list[Optional[str]]:
-    found = card.measures(dataset)
+def _metrics(card: Card, dataset: str) -> list[Optional[str]]:
+    found = card.metrics(dataset)
     if not found:
-        return [None] * len(_MEASURES)
+        return [None] * len(_METRICS)
     return [f"{value:.4f}" for value in (found["accuracy"], *found["interval"], found["mcc"], found["f1"])]
 
 
@@ -135,7 +135,7 @@ def _hundredths(points: float) -> Decimal:
 
 
 def _overlap(first: Card, card: Card) -> bool:
-    pairs = [(first.measures(dataset), card.measures(dataset)) for dataset in _datasets([first])]
+    pairs = [(first.metrics(dataset), card.metrics(dataset)) for dataset in _datasets([first])]
     return bool(pairs) and all(
         one and other and one["interval"][0] <= other["interval"][1] and other["interval"][0] <= one["interval"][1]
         for one, other in pairs

@@ -126,7 +126,7 @@ class _Page:
         cells.append(_number(_hundredths(row.card.points)))
         for dataset in datasets:
             cells += [_number(_part_points(row.card, dataset, part)) for part in parts]
-            found = row.card.measures(dataset)
+            found = row.card.metrics(dataset)
             if found:
                 low, high = (f"{100 * end:.1f}" for end in found["interval"])
                 cells.append(_number(f"{100 * found['accuracy']:.1f}", f" <small>{low}–{high}</small>"))

@@ -6,7 +6,7 @@ A hand-in is a folder or an archive directly in the submissions' folder. Every e
 with a dot, which are not looked at: what is neither folder nor archive (a `.7z`, a link, a named pipe) is refused with 0
 points, so that nobody is missing. What is in OUT afterwards:
 
-    class.csv, index.html    the class, for the examiner: points, measures, and who resembles whom
+    class.csv, index.html    the class, for the examiner: points, metrics, and who resembles whom
     reports/STEM.json, .txt  one hand-in's report, which a candidate may be shown: of a mistake of the examiner's it says
                              no more than that
     cards/STEM.json          what the examiner keeps of it, which rows are wrong included: not for candidates

@@ -4,7 +4,7 @@ Paths, record shapes, the label rule, the result file, strict JSON and the metri
 library only, Python 3.9: `runner` imports this one package of `grading`, and `grading` imports nothing of `runner`.
 """
 
-from grading.contract.metrics import Measures, measure, wilson_interval
+from grading.contract.metrics import Metrics, accuracy, measure, wilson_interval
 from grading.contract.paths import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -32,7 +32,8 @@ __all__ = [
     "PREDICTED_ROWS",
     "TRAIN_KEYS",
     "ContractError",
-    "Measures",
+    "Metrics",
+    "accuracy",
     "adapter_folder",
     "dataset_of_answer",
     "dev_path",

@@ -64,21 +64,21 @@ def _reason(part: PartGrade, check: Check, verdict: Verdict) -> str:
 
 
 def _dataset_json(grade: DatasetGrade) -> dict[str, Any]:
-    measures = grade.measures
+    metrics = grade.metrics
     return {
         "dataset": grade.key.dataset,
         "answer_key": grade.key.file_name,
         "labels": list(grade.key.labels),
         "rows": len(grade.key.answers),
         "measures": None
-        if measures is None
+        if metrics is None
         else {
-            "correct": measures.correct,
-            "accuracy": measures.accuracy,
-            "interval": list(measures.interval),
-            "mcc": measures.mcc,
-            "f1": measures.f1,
-            "majority": measures.majority,
-            "confusion": [list(row) for row in measures.confusion],
+            "correct": metrics.correct,
+            "accuracy": metrics.accuracy,
+            "interval": list(metrics.interval),
+            "mcc": metrics.mcc,
+            "f1": metrics.f1,
+            "majority": metrics.majority,
+            "confusion": [list(row) for row in metrics.confusion],
         },
     }

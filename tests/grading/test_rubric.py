@@ -69,7 +69,7 @@ def test_a_missing_submission_scores_zero(tmp_path):
     (tmp_path / "submission").mkdir()
     report = graded(tmp_path / "submission")
     assert report.points == 0
-    assert report.datasets[0].measures is None
+    assert report.datasets[0].metrics is None
     assert all(verdict.next_step for verdict in verdicts(report).values())
 
 

@@ -40,9 +40,9 @@ def test_what_a_result_file_may_have(folder, data):
 
 
 def test_lines_beyond_the_key_are_said(folder):
-    exact = graded(folder).datasets[0].measures
+    exact = graded(folder).datasets[0].metrics
     submissions.write(folder / RESULT, (folder / RESULT).read_bytes() + b"1\nx\n")
-    assert graded(folder).datasets[0].measures == exact
+    assert graded(folder).datasets[0].metrics == exact
     assert verdicts(graded(folder))["accuracy"].reason == (
         f"{RESULT}: 10 of 10 rows are right; it has 12 lines for 10 rows, those beyond are not read"
     )
