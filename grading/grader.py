@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import rubric
-from grading.audit.provenance import advise
+from grading.audit.provenance import about_records, about_run, read_run_record
 from grading.checks.adapter import check_adapter
-from grading.checks.answer_key import AnswerKey, read_keys
+from grading.checks.answer_key import read_keys
 from grading.checks.base_shapes import BaseShapes, read_base_shapes
 from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
-from grading.grade import DatasetGrade, PartGrade, Report
+from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
 
 
@@ -68,16 +68,19 @@ class OpenExam:
 
     def grade(self, submission: Submission) -> Report:
         """The report of a submission. Raises CouldNotGrade where one of the exam's tables cannot be read."""
-        weight = Fraction(1, len(self.keys))
-        grades = tuple(self._grade_dataset(submission, key, weight) for key in self.keys)
-        return Report(grades, tuple(found for key in self.keys for found in advise(submission, key, self.data)))
+        found = [self._grade_dataset(submission, key) for key in self.keys]
+        return Report(tuple(grade for grade, _ in found), tuple(each for _, advice in found for each in advice))
 
-    def _grade_dataset(self, submission: Submission, key: AnswerKey, weight: Fraction) -> DatasetGrade:
-        accuracy, metrics = check_predictions(submission, key)
-        verdicts = {
-            rubric.PRE_DATA: check_records(submission, key),
-            rubric.SAVED_MODEL: check_adapter(submission, key.dataset, self.base),
-            rubric.RESULT: accuracy,
-        }
+    def _grade_dataset(self, submission: Submission, key: AnswerKey) -> tuple[DatasetGrade, list[Advice]]:
+        recorded = read_run_record(submission, key.dataset)
+        submission.digest_when_read(recorded.digests)
+        records = check_records(submission, key)
+        advice = list(about_records(key, records, self.data))
+        verdicts = {rubric.PRE_DATA: records.verdicts}
+        del records  # up to 128 MiB of JSON
+        verdicts[rubric.SAVED_MODEL], adapter_digest = check_adapter(submission, key.dataset, self.base)
+        verdicts[rubric.RESULT], metrics, predictions = check_predictions(submission, key)
+        advice.append(about_run(submission, key.dataset, recorded))
+        weight = Fraction(1, len(self.keys))
         parts = tuple(PartGrade(key.dataset, part, weight, tuple(verdicts[part])) for part in rubric.parts())
-        return DatasetGrade(key, parts, metrics)
+        return DatasetGrade(key, parts, metrics, predictions, adapter_digest), advice

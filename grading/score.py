@@ -95,7 +95,7 @@ def _report(exam: Exam, options: argparse.Namespace) -> tuple[Mapping[str, Any],
             if options.rerun:
                 from grading.audit.rerun import rerun  # its runner loads torch, in a process of its own
 
-                advice = rerun(submission, ready.keys, found.sound_adapters(), options.rerun, options.recipes)
+                advice = rerun(submission, found.datasets, options.rerun, options.recipes)
                 found = dataclasses.replace(found, advice=(*found.advice, *advice))
     except FileProblem as problem:
         failed = failure("submission", problem.problem, problem.next_step)

@@ -4,17 +4,16 @@ None of it proves anything: a record of a run can be written by hand, and an hon
 machine. It says where to look.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
 from grading.audit import source_tables as tables
-from grading.checks.answer_key import AnswerKey
-from grading.checks.records import RECORDS_LIMIT
+from grading.checks.records import Records
 from grading.errors import CouldNotGrade, FileProblem
-from grading.grade import AGREES, LOOK, UNKNOWN, Advice
+from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey
 from grading.submission.folder import Submission
 
 RUN_RECORD = "run.json"
@@ -25,18 +24,56 @@ FIRST_ROWS = 20_000
 """Rows of the training table by which is told how records were made of it."""
 
 _RECORD_LIMIT = 1 << 20
-_PIECE = 1 << 20
 
 
-def advise(submission: Submission, key: AnswerKey, data: Optional[Path]) -> Iterator[Advice]:
-    """The advice on one dataset. `data`: the examiner's folder of TSV files, `{dataset}/{dataset}_{train,dev}.tsv` below it.
+@dataclass(frozen=True)
+class RunRecord:
+    """What the record of a run, `run.json` beside the adapter, says of the files that count."""
+
+    path: str
+    digests: Mapping[str, Any]
+    """Path to the SHA-256 of the file as the run wrote it; empty where there is a problem."""
+    problem: str = ""
+    """Why it says nothing of them."""
+
+
+def read_run_record(submission: Submission, dataset: str) -> RunRecord:
+    """The run record of one dataset."""
+    folder = contract.adapter_folder(dataset)
+    path = f"{folder}/{RUN_RECORD}"
+    try:
+        stages = contract.parse_json(submission.read(path, _RECORD_LIMIT))["stages"]
+        outputs = {name: digest for stage in stages.values() for name, digest in stage["outputs"].items()}
+    except (FileProblem, contract.ContractError) as problem:
+        return RunRecord(path, {}, str(problem))
+    except (KeyError, TypeError, AttributeError):
+        return RunRecord(path, {}, f"{path} is not labeltune's")
+    weights = f"{folder}/{contract.ADAPTER_WEIGHTS}"
+    names = (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
+    digests = {name: outputs[name] for name in names if name in outputs}
+    return RunRecord(path, digests, "" if digests else f"{path} names none of the files that count")
+
+
+def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice:
+    """Whether the files are those of the run record, once they have been read with their digests."""
+    check = "files and the run record"
+    if record.problem:
+        return Advice(dataset, check, UNKNOWN, record.problem)
+    changed = [name for name, digest in record.digests.items() if submission.digest(name) != digest]
+    if changed:
+        return Advice(dataset, check, LOOK, f"not as {record.path} says: {', '.join(changed)}")
+    words = f"{len(record.digests)} files are those of {record.path}, which anybody can write"
+    return Advice(dataset, check, AGREES, words)
+
+
+def about_records(key: AnswerKey, records: Records, data: Optional[Path]) -> Iterator[Advice]:
+    """The advice on the records of one dataset. `data`: the examiner's folder of `{dataset}/{dataset}_{train,dev}.tsv`.
 
     Raises CouldNotGrade where a table in `data` cannot be read."""
-    train, dev = (_records(submission, path(key.dataset)) for path in (contract.train_path, contract.dev_path))
+    train, dev = ([each for each in part if isinstance(each, dict)] for part in (records.train, records.dev))
     yield _trained_on_dev(key.dataset, train, dev)
     if data is not None:
         yield from _of_the_tables(key, train, dev, data)
-    yield _of_the_run(submission, key.dataset)
 
 
 def _trained_on_dev(dataset: str, train: Sequence[Any], dev: Sequence[Any]) -> Advice:
@@ -100,39 +137,6 @@ def _learn(path: Path, inputs: Sequence[str]) -> Optional[tuple[tables.Table, ta
     return best
 
 
-def _of_the_run(submission: Submission, dataset: str) -> Advice:
-    check = "files and the run record"
-    path = f"{contract.adapter_folder(dataset)}/{RUN_RECORD}"
-    try:
-        record = contract.parse_json(submission.read(path, _RECORD_LIMIT))
-        stages = record["stages"]
-        outputs = {name: digest for stage in stages.values() for name, digest in stage["outputs"].items()}
-    except (FileProblem, contract.ContractError) as problem:
-        return Advice(dataset, check, UNKNOWN, str(problem))
-    except (KeyError, TypeError, AttributeError):
-        return Advice(dataset, check, UNKNOWN, f"{path} is not labeltune's")
-    weights = f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_WEIGHTS}"
-    named = [
-        name
-        for name in (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
-        if name in outputs
-    ]
-    if not named:
-        return Advice(dataset, check, UNKNOWN, f"{path} names none of the files that count")
-    changed = [name for name in named if _digest(submission, name) != outputs[name]]
-    if changed:
-        return Advice(dataset, check, LOOK, f"not as {path} says: {', '.join(changed)}")
-    return Advice(dataset, check, AGREES, f"{len(named)} files are those of {path}, which anybody can write")
-
-
-def _records(submission: Submission, path: str) -> Sequence[Any]:
-    try:
-        records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
-    except (FileProblem, contract.ContractError):
-        return []
-    return [record for record in records if isinstance(record, dict)] if isinstance(records, list) else []
-
-
 def _input(record: Any) -> str:
     return _text(record, "input")
 
@@ -147,15 +151,3 @@ def _table(data: Path, dataset: str, part: str) -> Path:
     if not path.is_file():
         raise CouldNotGrade(f"{path}: no such table", "correct --data, the folder of the exam's TSV files")
     return path
-
-
-def _digest(submission: Submission, path: str) -> Optional[str]:
-    """SHA-256 of a file of the submission, None where it cannot be read."""
-    hasher = hashlib.sha256()
-    try:
-        with submission.open(path) as file:
-            for start in range(0, file.size, _PIECE):
-                hasher.update(file.read(min(_PIECE, file.size - start)))
-    except FileProblem:
-        return None
-    return hasher.hexdigest()

@@ -25,10 +25,15 @@ _TRAIN_AGAIN = "run the fine-tune stage again: accelerate launch runner/main.py 
 _SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder), safe_serialization on"
 
 
-def check_adapter(submission: Submission, dataset: str, base: Optional[BaseShapes] = None) -> list[Verdict]:
-    """The verdicts of `saved_model` for one dataset; with `base`, the shapes must be those of that base model too."""
-    verdicts, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
-    return verdicts + _check_weights(submission, dataset, config, base)
+def check_adapter(
+    submission: Submission, dataset: str, base: Optional[BaseShapes] = None
+) -> tuple[list[Verdict], Optional[str]]:
+    """The verdicts of `saved_model` for one dataset, and the digest of the adapter's tensors; None where its file is not sound.
+
+    With `base`, the shapes must be those of that base model too."""
+    of_config, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
+    of_weights, digest = _check_weights(submission, dataset, config, base)
+    return of_config + of_weights, digest
 
 
 def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Optional[Config]]:
@@ -47,7 +52,7 @@ def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Opt
 
 def _check_weights(
     submission: Submission, dataset: str, config: Optional[Config], base: Optional[BaseShapes]
-) -> list[Verdict]:
+) -> tuple[list[Verdict], Optional[str]]:
     folder = contract.adapter_folder(dataset)
     path = f"{folder}/{contract.ADAPTER_WEIGHTS}"
     behind = ("weights size", "weights format", "weights trained")
@@ -59,22 +64,24 @@ def _check_weights(
             step = _SAVE_AGAIN
             if submission.has(f"{folder}/adapter_model.bin"):
                 reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
-        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in behind]
+        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in behind], None
     with file:
         present = earned("weights file", f"{path} is there")
         try:
-            verdicts = _check_open_weights(file, config, base)
+            verdicts, digest = _check_open_weights(file, config, base)
             file.require_unchanged()
-            return [present, *verdicts]
+            return [present, *verdicts], digest
         except FileProblem as problem:  # it changed, or its disk failed, between here and the last byte
             verdict = lost("weights file", problem.problem, problem.next_step)
-            return [verdict] + [blocked(check, "weights file") for check in behind]
+            return [verdict] + [blocked(check, "weights file") for check in behind], None
 
 
-def _check_open_weights(file: SubmittedFile, config: Optional[Config], base: Optional[BaseShapes]) -> list[Verdict]:
+def _check_open_weights(
+    file: SubmittedFile, config: Optional[Config], base: Optional[BaseShapes]
+) -> tuple[list[Verdict], Optional[str]]:
     if file.size == 0:
         size = lost("weights size", f"{file.path} is empty", _SAVE_AGAIN)
-        return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")]
+        return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")], None
     size = earned("weights size", f"{file.size:,} bytes")
     if file.size > WEIGHTS_LIMIT:
         reason = f"{file.path} has {file.size:,} bytes, more than the {WEIGHTS_LIMIT:,} of any adapter"
@@ -82,18 +89,21 @@ def _check_open_weights(file: SubmittedFile, config: Optional[Config], base: Opt
     try:
         header = weights.read_header(file)
     except WeightsError as error:
-        return [
-            size,
-            lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN),
-            blocked("weights trained", "weights format"),
-        ]
+        form = lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN)
+        return [size, form, blocked("weights trained", "weights format")], None
+    hasher = file.hasher()
+    # tensors and values alone: other metadata does not make another adapter
+    hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
         reason = f"{file.path} has {file.size:,} bytes, its header speaks of {header.file_size:,}"
         size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
     form = _check_pairs(file.path, header, config, base)
-    if not size.share:
-        return [size, form, blocked("weights trained", "weights size")]
-    return [size, form, _check_values(file, header, config)]
+    trained = _check_values(file, header, config) if size.share else blocked("weights trained", "weights size")
+    if not header.file_size <= file.size <= WEIGHTS_LIMIT:
+        return [size, form, trained], None
+    for _ in file.pieces(header.file_size - file.position):
+        pass
+    return [size, form, trained], hasher.hexdigest()
 
 
 def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:

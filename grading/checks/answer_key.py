@@ -5,27 +5,14 @@ points for it, and nothing is graded until it is mended.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from grading import contract
 from grading.errors import CouldNotGrade
+from grading.grades import AnswerKey
 
 _KEY_NAMES = "result_{dataset}.txt or result_{dataset}_{number}.txt"
-
-
-@dataclass(frozen=True)
-class AnswerKey:
-    """One dataset's answers."""
-
-    dataset: str
-    file_name: str
-    """The key's name in its folder; reports name it."""
-    answers: tuple[str, ...]
-    """Answer *i* belongs to dev row *i*; at least one. No report may show any of them."""
-    labels: tuple[str, ...]
-    """The labels that records and predictions may use, see `contract.label_set`."""
 
 
 def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[AnswerKey]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Optional
 
 from grading import contract
-from grading.checks.answer_key import AnswerKey
 from grading.contract.metrics import Metrics, measure
 from grading.errors import FileMissing, FileProblem
+from grading.grades import AnswerKey
 from grading.rubric import Verdict, lost, shared
 from grading.submission.folder import Submission
 
@@ -46,12 +46,14 @@ class Predictions:
     """What is odd about the file, in words."""
 
 
-def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verdict], Optional[Metrics]]:
-    """The verdict of `result` for the dataset of `key`, and the metrics behind it (None: no file could be read)."""
+def check_predictions(
+    submission: Submission, key: AnswerKey
+) -> tuple[list[Verdict], Optional[Metrics], Optional[tuple[Optional[str], ...]]]:
+    """The verdict of `result` for the dataset of `key`, its metrics and its labels (None: no file could be read)."""
     try:
         predictions = read_predictions(submission, key)
     except FileProblem as problem:
-        return [lost("accuracy", problem.problem, problem.next_step)], None
+        return [lost("accuracy", problem.problem, problem.next_step)], None, None
     metrics = measure(key.answers, predictions.labels, key.labels)
     reason = f"{predictions.path}: {metrics.correct:,} of {metrics.rows:,} rows are right"
     if None in predictions.labels:
@@ -59,7 +61,7 @@ def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verd
     else:
         step = "try other settings, compared on a hold-out of the training records"
     reason = "; ".join((reason, *predictions.remarks))
-    return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics
+    return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics, predictions.labels
 
 
 def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:

@@ -5,7 +5,7 @@ Where grading failed there is a report too: it says whose fault that was.
 
 from typing import Any
 
-from grading.grade import DatasetGrade, PartGrade, Report, points_text
+from grading.grades import DatasetGrade, PartGrade, Report, points_text
 from grading.rubric import MAX_POINTS, Check, Verdict
 
 SCHEMA = "labeltune.grade/1"

@@ -10,7 +10,7 @@ from typing import Any
 
 from grading.contract.metrics import Metrics
 from grading.errors import FAULTS
-from grading.grade import Report, points_text
+from grading.grades import Report, points_text
 from grading.rubric import MAX_POINTS
 
 _MOST_LABELS = 8  # whose confusion matrix a terminal still shows

@@ -5,9 +5,11 @@ once and without waiting, so that a named pipe or a device is a finding and neve
 """
 
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
@@ -19,6 +21,9 @@ MOST_LINKS = 40
 
 MOST_PARTS = 200
 """Names on the way to one file, those of links included."""
+
+PIECE = 1 << 20
+"""Bytes that are read at once where a file is not parsed."""
 
 _OPEN_FLAGS = (
     os.O_RDONLY
@@ -49,12 +54,19 @@ _KINDS = (
 class SubmittedFile:
     """One open file of a submission, read from front to back, once. Use it in a `with`."""
 
-    def __init__(self, path: str, descriptor: int, size: int) -> None:
+    def __init__(self, path: str, descriptor: int, size: int, digested: bool = False) -> None:
+        """`digested`: the bytes that nobody reads are read when it is closed, for the digest of the whole file."""
         self.path = path
         """Path inside the submission, with forward slashes; the name in messages."""
         self.size = size
         """Bytes when it was opened."""
+        self.position = 0
+        """Bytes that have been read."""
+        self.digest: Optional[str] = None
+        """SHA-256 of the whole file once it is closed, where that was asked for and it could be read."""
         self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._hashers: list[hashlib._Hash] = []
+        self._whole = self.hasher() if digested else None
         self._state = self._now()
 
     def __enter__(self) -> "SubmittedFile":
@@ -63,7 +75,19 @@ class SubmittedFile:
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._file.close()
+        try:
+            if self._whole is not None and (error is None or isinstance(error, FileProblem)):
+                with suppress(FileProblem):
+                    for _ in self.pieces(self.size - self.position):
+                        pass
+                    self.digest = self._whole.hexdigest()
+        finally:
+            self._file.close()
+
+    def hasher(self) -> "hashlib._Hash":
+        """A SHA-256 of the bytes that are read from here on."""
+        self._hashers.append(hashlib.sha256())
+        return self._hashers[-1]
 
     def require_unchanged(self) -> None:
         """Raises FileProblem if the file was written to since it was opened: what was read may be of two minds."""
@@ -87,9 +111,17 @@ class SubmittedFile:
                 raise FileProblem(
                     f"{self.path} became shorter while it was read", "submit a copy that nothing writes to"
                 )
+            for hasher in self._hashers:
+                hasher.update(piece)
             pieces.append(piece)
             left -= len(piece)
+            self.position += len(piece)
         return b"".join(pieces)
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """The next `count` bytes, at most `PIECE` at once. Raises what `read` raises."""
+        for start in range(0, count, PIECE):
+            yield self.read(min(PIECE, count - start))
 
 
 class Submission:
@@ -101,6 +133,7 @@ class Submission:
             found = "a file" if folder.exists() else "nothing"
             raise CouldNotGrade(f"{folder}: expected the submission's folder, found {found}", "pass --submission DIR")
         self._root = os.path.realpath(folder)
+        self._digested: dict[str, Optional[SubmittedFile]] = {}
 
     def open(self, path: str) -> SubmittedFile:
         """The file at `path`. Raises FileMissing if nothing is there, FileProblem unless it is regular and readable."""
@@ -115,10 +148,22 @@ class Submission:
         try:
             opened = os.fstat(descriptor)
             _require_regular(path, opened)
-            return SubmittedFile(path, descriptor, opened.st_size)
         except FileProblem:
             os.close(descriptor)
             raise
+        file = SubmittedFile(path, descriptor, opened.st_size, digested=path in self._digested)
+        if path in self._digested:
+            self._digested[path] = file
+        return file
+
+    def digest_when_read(self, paths: Iterable[str]) -> None:
+        """Asks for the digests of files that are still to be opened, so that none is opened for its digest alone."""
+        self._digested.update(dict.fromkeys(paths))
+
+    def digest(self, path: str) -> Optional[str]:
+        """SHA-256 of such a file after it was read; None where it could not be."""
+        file = self._digested[path]
+        return None if file is None else file.digest
 
     def _resolve(self, path: str) -> list[str]:
         """The parts of `path` below the root once its links are followed: each looked at once, a bounded number of them, the

@@ -10,8 +10,8 @@ from support.submissions.defects import DEV, RESULT, TRAIN, WEIGHTS
 from grading import contract
 from grading.checks.answer_key import read_keys
 from grading.errors import CouldNotGrade
-from grading.grade import AGREES, LOOK, UNKNOWN
 from grading.grader import OpenExam
+from grading.grades import AGREES, LOOK, UNKNOWN
 from grading.submission.folder import Submission
 
 ROWS = [(f"Is {number} prime?", f"Can {number} be divided?", str(number % 2)) for number in range(40)]

@@ -1,16 +1,29 @@
 """The grade: what a submission is worth, as plain values."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Optional
 
-from grading.checks.answer_key import AnswerKey
 from grading.contract.metrics import Metrics
 from grading.rubric import SAVED_MODEL, Check, Verdict, checks_of
 
 AGREES, LOOK, UNKNOWN = "agrees", "look here", "not known"
 """What a piece of advice can say."""
+
+
+@dataclass(frozen=True)
+class AnswerKey:
+    """One dataset's answers."""
+
+    dataset: str
+    file_name: str
+    """The key's name in its folder; reports name it."""
+    answers: tuple[str, ...]
+    """Answer *i* belongs to dev row *i*; at least one. No report may show any of them."""
+    labels: tuple[str, ...]
+    """The labels that records and predictions may use, see `contract.label_set`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,35 @@ class DatasetGrade:
     """In the rubric's order."""
     metrics: Optional[Metrics]
     """None where no result file could be read."""
+    predictions: Optional[tuple[Optional[str], ...]]
+    """The label predicted for each row of the key, None where there is no valid one; None where no result file could be read."""
+    adapter_digest: Optional[str]
+    """SHA-256 of the adapter's tensors: names, types, shapes and values; None where there is no sound file."""
+
+    @property
+    def has_sound_adapter(self) -> bool:
+        """Whether the adapter has passed every check."""
+        return all(part.points == part.max_points for part in self.parts if part.part == SAVED_MODEL)
+
+    @property
+    def result_digest(self) -> Optional[str]:
+        """SHA-256 of the predictions; None where no result file could be read."""
+        if self.predictions is None:
+            return None
+        return hashlib.sha256("\n".join(label or "" for label in self.predictions).encode("ascii")).hexdigest()
+
+    def wrong_rows(self) -> dict[str, int]:
+        """For each label, the rows that it was wrongly predicted for: a number whose bit i is set for row i, counted from 0.
+
+        A row without a valid label is in none of them: nobody copies a missing line. Labels without such a row are left out."""
+        predictions = self.predictions or ()
+        # a string of bits for each label, read as one number: that is linear in the rows
+        digits = {label: bytearray(b"0" * len(predictions)) for label in self.key.labels}
+        for row, (answer, label) in enumerate(zip(self.key.answers, predictions), start=1):
+            if label is not None and label != answer:
+                digits[label][-row] = ord("1")
+        bits = {label: int(text or b"0", 2) for label, text in digits.items()}
+        return {label: rows for label, rows in bits.items() if rows}
 
 
 @dataclass(frozen=True)
@@ -76,11 +118,6 @@ class Report:
     def points(self) -> Fraction:
         """All points, 0 to 100."""
         return sum((part.points for dataset in self.datasets for part in dataset.parts), Fraction(0))
-
-    def sound_adapters(self) -> dict[str, bool]:
-        """For each dataset, whether its adapter has passed every check."""
-        parts = (part for dataset in self.datasets for part in dataset.parts if part.part == SAVED_MODEL)
-        return {part.dataset: part.points == part.max_points for part in parts}
 
 
 def points_text(points: Fraction) -> str:
