@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,11 +17,16 @@ from grading.errors import CouldNotGrade
 from grading.files import digest_files, make_folder, unwritable, write_text
 from grading.grader import Exam
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs are the examiner's to keep apart
+    fcntl = None  # type: ignore[assignment]
+
 SCHEMA = "labeltune.class/1"
 """Version of `class.json`."""
 
 
-LOCK, CLASS, WORK = "class.lock", "class.json", "work"
+CLASS, WORK = "class.json", "work"
 
 
 def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
@@ -100,59 +106,40 @@ def require_apart(submissions: Path, out: Path) -> None:
 
 @contextmanager
 def locked(out: Path, resume: bool) -> Iterator[None]:
-    """`out` for this process alone. Raises CouldNotGrade where it is another's, or holds anything and is not to go on."""
+    """`out` for this process alone. Raises CouldNotGrade where another run has it, or it holds anything that is not resumed.
+
+    The lock is the operating system's, on the folder itself: it ends with the process, and no file of it is left behind."""
     make_folder(out)
-    found = {path.name for path in out.iterdir()} - {LOCK}
-    if found and not resume:
-        raise CouldNotGrade(
-            f"{out}: is not empty",
-            "go on with the class that is in it with --resume, or name another folder with --out",
-        )
-    if found and CLASS not in found:
-        raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to go on with", "name its folder with --out")
-    lock = out / LOCK
-    _take(lock)
+    with _flocked(out):
+        found = {path.name for path in out.iterdir()}
+        if found and not resume:
+            raise CouldNotGrade(
+                f"{out}: is not empty",
+                "resume the class that is in it with --resume, or name another folder with --out",
+            )
+        if found and CLASS not in found:
+            raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to resume", "name its folder with --out")
+        yield
+
+
+@contextmanager
+def _flocked(folder: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        step = "wait for it, end it, or name another folder with --out"
+        raise CouldNotGrade(f"{folder}: another run grades into this folder", step) from None
+    except OSError as error:  # a network disk without locks, say
+        print(f"WARNING: {folder}: {error.strerror}: nothing keeps another run out of this folder", file=sys.stderr)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-
-
-def _take(lock: Path) -> None:
-    for _ in range(2):
-        try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            if not _is_stale(lock):
-                raise CouldNotGrade(
-                    f"{lock}: another run grades into this folder", "wait for it; if there is none, remove the file"
-                ) from None
-            lock.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable(lock, error) from None
-        else:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-            return
-    raise CouldNotGrade(f"{lock}: another run has just started in this folder", "wait for it")
-
-
-def _is_stale(lock: Path) -> bool:
-    """Whether the process that the lock names is gone. Our own number is a former one's: containers start at 1 again."""
-    try:
-        number = int(lock.read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError):
-        return False
-    if number == os.getpid():
-        return True
-    if os.name != "posix":  # there a signal 0 is Ctrl-C
-        return False
-    try:
-        os.kill(number, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False
+        os.close(descriptor)

@@ -1,12 +1,12 @@
 """The output folder of a class: one run at a time, one class, and cards that are still right are not made again."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 from support import submissions
 from support.classes import files, run_class, zipped
 
@@ -140,7 +140,7 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
 
     out.mkdir()
     (out / "notes.txt").touch()
-    step = "go on with the class that is in it with --resume, or name another folder with --out"
+    step = "resume the class that is in it with --resume, or name another folder with --out"
     assert refusal("is not empty$") == step
     refusal("holds no class.json", resume=True)
     refusal("lies inside the hand-ins' folder", folder / "good/out")
@@ -155,13 +155,26 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
         run_class(exam, tmp_path / "nowhere", out)
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from grading.classroom.output_folder import locked
+with locked(Path(sys.argv[1]), resume=False):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_two_runs_in_one_folder(exam, folder, out):
-    out.mkdir()
-    (out / "class.lock").write_text(f"{os.getppid()}\n")
-    with pytest.raises(CouldNotGrade, match="another run grades into this folder"):
-        run_class(exam, folder, out)
-    gone = subprocess.Popen([sys.executable, "-S", "-c", "pass"])
-    gone.wait()
-    for stale in (gone.pid, os.getpid(), 10**30):  # our own: in a container the next run has the same number
-        (out / "class.lock").write_text(f"{stale}\n")
-        run_class(exam, folder, out, resume=True)
+    """The lock goes with its process, however that ends, and leaves no file."""
+    pytest.importorskip("fcntl")
+    command = [sys.executable, "-S", "-c", HOLDER, str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(CouldNotGrade) as caught:
+            run_class(exam, folder, out)
+        assert caught.value.problem == f"{out}: another run grades into this folder"
+        assert caught.value.next_step == "wait for it, end it, or name another folder with --out"
+        other.kill()
+    assert list(out.iterdir()) == []
+    run_class(exam, folder, out)
