@@ -1,10 +1,10 @@
 """The exam: what the examiner brings, and every check of the rubric made with it on one submission."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from grading import rubric
 from grading.audit.provenance import about_records, about_run, read_run_record
@@ -15,6 +15,42 @@ from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
 from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
+from grading.submission.opening import opened
+
+
+def grade(
+    submission: Union[str, Path],
+    answers: Union[str, Path],
+    datasets: Optional[Sequence[str]] = None,
+    base: Union[str, Path, None] = None,
+    data: Union[str, Path, None] = None,
+) -> Report:
+    """Grade one submission.
+
+    Args:
+        submission: A folder with `pre_data`, `saved_model` and `result`, or a `.zip`, `.tar`, `.tar.gz` or `.tgz` of it.
+        answers: The folder of the answer keys, `result_{dataset}*.txt`.
+        datasets: The datasets to grade, in this order; None: all that have an answer key.
+        base: The base model's folder or `config.json`, whose shapes the adapters must have; None: shapes are not compared.
+        data: The folder of the exam's TSV files, to compare the records with (no points); None: they are not compared.
+
+    Returns:
+        The report. `points` is an exact fraction from 0 to 100; `grading.report.text.as_text` and
+        `grading.report.json_report.as_json` write the report down.
+
+    Raises:
+        CouldNotGrade: The examiner's mistake: no such submission, no answer key or a bad one, an unreadable `base` or `data`.
+        FileProblem: The archive cannot be unpacked, or the folder cannot be listed. The command gives 0 points for it.
+    """
+    exam = Exam(
+        answers=Path(answers),
+        datasets=None if datasets is None else tuple(datasets),
+        base=None if base is None else Path(base),
+        data=None if data is None else Path(data),
+    )
+    ready = exam.open()
+    with opened(Path(submission)) as found:
+        return ready.grade(found)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,18 @@ GRADING = {
     "audit": {"checks", "contract", "errors", "grades", "submission"},
     "grader": {"audit", "checks", "grades", "rubric", "submission"},
     "classroom": {"archives", "errors", "files", "grader", "report", "submission"},
-    "score": {"audit", "classroom", "contract", "errors", "files", "grader", "report", "rubric", "submission"},
+    "score": {
+        "audit",
+        "classroom",
+        "contract",
+        "errors",
+        "files",
+        "grader",
+        "grades",
+        "report",
+        "rubric",
+        "submission",
+    },
 }
 """The same of `grading`."""
 

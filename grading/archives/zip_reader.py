@@ -64,6 +64,16 @@ class _Directory:
 
 
 @dataclass(frozen=True)
+class _Record:
+    """One record of the directory, as it is written there."""
+
+    fields: tuple[Any, ...]
+    """The fixed part, by `_CENTRAL`."""
+    name: bytes
+    extra: bytes
+
+
+@dataclass(frozen=True)
 class _Member:
     """One entry of a zip, its two headers checked against each other."""
 
@@ -149,24 +159,17 @@ def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterat
         if fields[0] != b"PK\x01\x02" or behind > directory.end:
             raise FileProblem(f"has a damaged zip directory at byte {position:,}", COPY_AGAIN)
         names = file.read_at(position + _CENTRAL.size, name_size + extra_size)
-        yield _member(file, directory, fields, names[:name_size], names[name_size:], headers, limits)
+        record = _Record(fields, names[:name_size], names[name_size:])
+        yield _member(file, directory, record, headers, limits)
         position = behind
     if position != directory.end:
         raise FileProblem("has more entries than its zip directory says", COPY_AGAIN)
 
 
-def _member(
-    file: ArchiveFile,
-    directory: _Directory,
-    fields: tuple[Any, ...],
-    raw: bytes,
-    extra: bytes,
-    headers: set[int],
-    limits: Limits,
-) -> _Member:
-    """The entry of one record of the directory. `headers`: where those before it start; its own joins them."""
-    _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = fields
-    name = _zip_name(raw, flags)
+def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: set[int], limits: Limits) -> _Member:
+    """The entry of one record of the directory. `headers`: where those before it start; its own is added."""
+    _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = record.fields
+    name = _zip_name(record.name, flags)
     path = clean_name(name, limits)
     if flags & _ENCRYPTED:
         raise refused(name, "is encrypted", f"{PACK_AGAIN}, without a password")
@@ -176,8 +179,8 @@ def _member(
     kind = stat.S_IFMT(attributes >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise refused(name, f"is {_UNIX_KINDS.get(kind, 'no ordinary file')}", NO_LINKS)
-    _require_small(name, len(extra))
-    size, packed, header = _with_zip64(name, extra, [size, packed, header])
+    _require_small(name, len(record.extra))
+    size, packed, header = _with_zip64(name, record.extra, [size, packed, header])
     if header in headers:  # before it is read: reading one header 5,000 times is how a small file costs minutes
         raise refused(name, "has its header where another entry has it", COPY_AGAIN)
     headers.add(header)
@@ -188,7 +191,7 @@ def _member(
         raise refused(name, "has no name")
     if size > limits.entry_bytes:
         raise too_large_entry(name, size, limits)
-    begin = _packed_begin(file, directory, header, name, raw, (flags, method, crc, packed, size))
+    begin = _packed_begin(file, directory, header, name, record.name, (flags, method, crc, packed, size))
     if begin + packed > directory.begin:
         raise refused(name, "lies outside the archive", COPY_AGAIN)
     return _Member(header, begin, begin + packed, path, is_folder, method, crc, size)

@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -43,21 +44,31 @@ from grading.report.text import failure_text
 _TICK = 0.005  # seconds between two looks at the children: under 1 % of a core, and short beside a child's 0.1 s
 
 
+@dataclass(frozen=True)
+class ClassFolders:
+    """Where a class is and where its reports go."""
+
+    submissions: Path
+    """The folder with one folder or archive for each submission."""
+    out: Path
+    """The folder for the reports; not inside `submissions`, nor around it."""
+
+
 def grade_class(
     exam: Exam,
-    submissions: Path,
-    out: Path,
+    folders: ClassFolders,
     *,
     jobs: int,
     resume: bool,
     say: Callable[[str], None],
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> list[Card]:
-    """Grades every hand-in in `submissions` into the folder `out`; the cards in the order of the names.
+    """Grades every submission of a class and returns the cards in the order of their names.
 
-    `jobs`: children at once, at least 1. `resume`: go on with what `out` holds. `say` is given a plain line for each
-    hand-in that is done. Raises CouldNotGrade for a mistake of the examiner's, and KeyboardInterrupt after Ctrl-C or
-    SIGTERM: then what is finished is kept, and the table and the page are made of it."""
+    `jobs`: children at once, at least 1. `resume`: keep the cards that `out` holds. `say` gets a plain line for each
+    submission that is done. Raises CouldNotGrade for a mistake of the examiner's, and KeyboardInterrupt after Ctrl-C or
+    SIGTERM: then the finished cards are kept, and the table and the page are made of them."""
+    submissions, out = folders.submissions, folders.out
     require_apart(submissions, out)
     about = about_class(exam, limits)
     found = list(hand_ins(submissions))

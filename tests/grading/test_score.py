@@ -189,7 +189,7 @@ def test_a_broken_archive_scores_zero(answers, tmp_path, capsys):
         (["--submissions", "x"], "--submissions and --out go together"),
         (["--rerun", "3"], "--rerun and --recipes go together"),
         (["--rerun", "0", "--recipes", "x"], "expected a whole number > 0"),
-        (["--submissions", "x", "--out", "y", "--json", "-"], "--json is for one hand-in"),
+        (["--submissions", "x", "--out", "y", "--json", "-"], "--json is for one submission"),
         (["--resume"], "--resume is for a class"),
     ],
 )

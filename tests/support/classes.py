@@ -6,13 +6,13 @@ import zipfile
 
 from support import submissions
 
-from grading.classroom.run import grade_class
+from grading.classroom.run import ClassFolders, grade_class
 
 
 def run_class(exam, folder, out, jobs=2, resume=False, **more):
     """The cards by name, and the lines that were said."""
     lines = []
-    cards = grade_class(exam, folder, out, jobs=jobs, resume=resume, say=lines.append, **more)
+    cards = grade_class(exam, ClassFolders(folder, out), jobs=jobs, resume=resume, say=lines.append, **more)
     assert not (out / "work").exists()
     assert (out / "class.csv").is_file()
     assert (out / "index.html").is_file()

@@ -19,7 +19,7 @@ from support.classes import files, large, run_class, zipped
 from grading.classroom import run as classroom
 from grading.classroom import worker as child
 from grading.classroom.hand_ins import stems
-from grading.classroom.run import grade_class
+from grading.classroom.run import ClassFolders, grade_class
 from grading.classroom.sandbox import Limits
 from grading.grader import Exam
 from grading.report.json_report import as_json
@@ -148,7 +148,7 @@ def test_a_hand_in_that_is_removed_before_its_turn(exam, folder, out):
         if (folder / "zlast").exists():
             (folder / "zlast").rename(folder / ".away")
 
-    cards = {card.name: card for card in grade_class(exam, folder, out, jobs=1, resume=False, say=say)}
+    cards = {card.name: card for card in grade_class(exam, ClassFolders(folder, out), jobs=1, resume=False, say=say)}
     assert cards["zlast"].report["problem"]["reason"] == "it is not there any more"
     assert cards["good"].points == 100
 
@@ -263,7 +263,7 @@ def test_whoever_stops_reading_the_lines_loses_nothing(exam, folder, out):
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        grade_class(exam, folder, out, jobs=3, resume=False, say=say)
+        grade_class(exam, ClassFolders(folder, out), jobs=3, resume=False, say=say)
     assert {path.name for path in out.iterdir()} == {"cards", "reports", "errors", "class.json"}
     assert [path.name for path in (out / "cards").iterdir()] == ["good.json"]
     with pytest.raises(ChildProcessError):
