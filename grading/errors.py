@@ -32,20 +32,24 @@ class FileMissing(FileProblem):
     """There is nothing at the path, so another place may be tried."""
 
 
-TELL_US = "the examiner sends the traceback to whoever maintains the grader"
+TELL_US = "the examiner sends the traceback to the grader's maintainers"
 """Next step of the grader's own faults. The traceback is on standard error, or in the class's `errors/`."""
 
 _NO_SPACE = (
     "examiner",
     "no space is left to unpack it",
-    "the examiner makes room where --out lies, and grades again with --resume",
+    "the examiner frees space on the disk of --out and grades again with --resume",
 )
 
 _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
     errno.ENOSPC: _NO_SPACE,
     getattr(errno, "EDQUOT", errno.ENOSPC): _NO_SPACE,
-    errno.ENOMEM: ("examiner", "the system has no memory left", "the examiner lowers --jobs, and grades with --resume"),
-    errno.EFBIG: ("submission", "it unpacks to a file of more bytes than are taken", "hand in the adapter alone"),
+    errno.ENOMEM: (
+        "examiner",
+        "the system is out of memory",
+        "the examiner lowers --jobs and grades again with --resume",
+    ),
+    errno.EFBIG: ("submission", "it unpacks to a file that is too large", "submit the adapter alone"),
     errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),
     errno.EACCES: ("submission", "it cannot be read: Permission denied", "make its files and folders readable"),
 }
@@ -63,10 +67,10 @@ def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, 
         return (
             "submission",
             f"grading it takes more than {memory:,} MiB of memory" if memory else "grading it takes too much memory",
-            "hand in the files that the exam asks for, in their usual size",
+            "submit only the files that the exam asks for, in their usual size",
         )
     if isinstance(error, RecursionError):
-        return "submission", "it is nested deeper than the grader follows", "hand in plain files in plain folders"
+        return "submission", "it is nested too deep", "submit plain files in plain folders"
     if isinstance(error, OSError) and error.errno is not None and error.errno in _OF_ERRNO:
         return _OF_ERRNO[error.errno]
     return "grader", f"{type(error).__name__}{_place(error)}", TELL_US

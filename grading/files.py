@@ -17,7 +17,7 @@ def digest_files(paths: Iterable[Path]) -> str:
     for path in paths:
         try:
             data = path.read_bytes()
-        except FileNotFoundError:  # a table that no hand-in's grading may ask for
+        except FileNotFoundError:  # a table that no submission's grading may ask for
             digest.update(f"{path.name} is not there\n".encode("utf-8", "surrogateescape"))
             continue
         except OSError as error:

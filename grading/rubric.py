@@ -39,8 +39,8 @@ RUBRIC: tuple[Check, ...] = (
     Check(
         PRE_DATA, "dev records", 2, "by share: records with the contract's keys; as many as the answer key has lines"
     ),
-    Check(SAVED_MODEL, "config file", 2, "saved_model/{dataset}/adapter_config.json is there"),
-    Check(SAVED_MODEL, "weights file", 4, "saved_model/{dataset}/adapter_model.safetensors is there"),
+    Check(SAVED_MODEL, "config file", 2, "saved_model/{dataset}/adapter_config.json exists"),
+    Check(SAVED_MODEL, "weights file", 4, "saved_model/{dataset}/adapter_model.safetensors exists"),
     Check(SAVED_MODEL, "weights size", 4, "not empty, as long as its header says, at most 1 GiB: no whole model"),
     Check(SAVED_MODEL, "config format", 4, "strict JSON of a LoRA: peft_type LORA, r > 0, target_modules"),
     Check(SAVED_MODEL, "weights format", 4, "safetensors of complete lora_A, lora_B pairs of the config's rank"),
@@ -93,7 +93,7 @@ def shared(check: str, good: int, total: int, reason: str, next_step: str) -> Ve
 
 def blocked(check: str, by: str) -> Verdict:
     """No points for a check that cannot be made because the check named `by` failed."""
-    return lost(check, "could not be checked", f"mend {by!r} first")
+    return lost(check, "could not be checked", f"fix {by!r} first")
 
 
 def as_text(rows: Iterable[Check] = RUBRIC) -> str:
@@ -107,5 +107,5 @@ def as_text(rows: Iterable[Check] = RUBRIC) -> str:
     lines.append(f"{'':<12}{'= all':<16}{sum(check.points for check in rows):>6}")
     lines.append("")
     lines.append("With N datasets each carries 1/N of every row; a missing one scores zero.")
-    lines.append("A fault is charged once: rows that cannot be checked because of it name the row to mend first.")
+    lines.append("A fault is charged once: rows that cannot be checked because of it name the row to fix first.")
     return "\n".join(lines) + "\n"

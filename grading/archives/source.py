@@ -37,7 +37,7 @@ CHUNK = 1 << 16  # bytes that are read or expanded at once
 
 PACK_AGAIN = "pack the folder again with zip -r or tar -czf"
 COPY_AGAIN = f"copy or upload the archive again, or {PACK_AGAIN}"
-SMALLER = "hand in pre_data, saved_model and result alone, without the base model and checkpoints"
+SMALLER = "submit only pre_data, saved_model and result, without the base model and checkpoints"
 SHORTER = f"rename it, then {PACK_AGAIN}"
 NO_LINKS = "put the file itself there and pack again with zip -r or tar -czhf --hard-dereference"
 
@@ -68,7 +68,7 @@ class ArchiveFile:
     def __init__(self, path: Path, limits: Limits) -> None:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise FileProblem("is no regular file", "hand in the archive itself")
+                raise FileProblem("is not a regular file", "submit the archive itself")
             descriptor = os.open(path, _OPEN_FLAGS)
         except OSError as error:
             raise _unreadable(error) from None
@@ -77,11 +77,9 @@ class ArchiveFile:
         self.size = status.st_size
         try:
             if not stat.S_ISREG(status.st_mode):
-                raise FileProblem("is no regular file", "hand in the archive itself")
+                raise FileProblem("is not a regular file", "submit the archive itself")
             if self.size > limits.archive_bytes:
-                raise FileProblem(
-                    f"has {self.size:,} bytes, more than the {limits.archive_bytes:,} that are read", SMALLER
-                )
+                raise FileProblem(f"has {self.size:,} bytes, more than the limit of {limits.archive_bytes:,}", SMALLER)
         except FileProblem:
             self._file.close()
             raise
@@ -121,7 +119,7 @@ def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem
 
 
 def truncated() -> FileProblem:
-    return FileProblem("is cut short", COPY_AGAIN)
+    return FileProblem("is truncated", COPY_AGAIN)
 
 
 def too_many(limits: Limits) -> FileProblem:
@@ -133,7 +131,7 @@ def too_large(limits: Limits) -> FileProblem:
 
 
 def too_large_entry(name: str, size: int, limits: Limits) -> FileProblem:
-    return refused(name, f"has {size:,} bytes, more than the {limits.entry_bytes:,} that are taken", SMALLER)
+    return refused(name, f"has {size:,} bytes, more than the limit of {limits.entry_bytes:,}", SMALLER)
 
 
 def _unreadable(error: OSError) -> FileProblem:

@@ -141,14 +141,14 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
         if block == _ZEROS:
             break
         if not is_tar_header(block):
-            found = "has a damaged tar header" if begin else "holds no tar archive: its first header is damaged"
+            found = "has a damaged tar header" if begin else "is not a tar archive: its first header is damaged"
             raise FileProblem(f"{found}, at byte {begin:,}", COPY_AGAIN)
         kind, size = block[156:157], _size(block, begin)
         if kind in _EXTENDED_KINDS:
             if size > _EXTENDED_BYTES:
                 raise FileProblem(
                     f"has an extended tar header of {size:,} bytes at byte {begin:,}, "
-                    f"more than the {_EXTENDED_BYTES:,} that are read",
+                    f"more than the limit of {_EXTENDED_BYTES:,}",
                     _NO_ATTRIBUTES,
                 )
             extended_bytes += size
@@ -169,13 +169,13 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
         yield entry
         stream.exactly(-size % BLOCK)
     if extended:
-        raise FileProblem("ends behind an extended tar header, without the entry that it is for", COPY_AGAIN)
+        raise FileProblem("ends after an extended tar header, without the entry it belongs to", COPY_AGAIN)
     while True:
         rest = stream.some(CHUNK)
         if not rest:
             return
         if rest.count(0) != len(rest):
-            raise FileProblem("has something behind the end of its tar", PACK_AGAIN)
+            raise FileProblem("has data after the end of the tar", PACK_AGAIN)
 
 
 def _entry(
@@ -204,7 +204,7 @@ def _entry(
         words = _OTHER_KINDS.get(kind, f"of the unknown type {ascii(kind)[1:]}")
         raise refused(name, f"is {words}", _NO_SPARSE if kind == b"S" else NO_LINKS)
     if is_folder and size:
-        raise refused(name, "is a folder with bytes of its own")
+        raise refused(name, "is a folder with data of its own")
     if not path and not is_folder:
         raise refused(name, "has no name")
     if size > limits.entry_bytes:

@@ -43,7 +43,7 @@ def unpack(path: Path, into: Path, limits: Limits = LIMITS) -> None:
     try:
         form = _format_of(path.name)
         if form is None:
-            raise FileProblem(f"is none of {', '.join(_FORMATS)}", PACK_AGAIN)
+            raise FileProblem(f"is not one of {', '.join(_FORMATS)}", PACK_AGAIN)
         with ArchiveFile(path, limits) as file:
             first = file.read_at(0, min(BLOCK, file.size))
             if not form.agrees(first):
@@ -113,7 +113,7 @@ class _Tree:
                 return -1
             return os.open(full, _CREATE_FLAGS, 0o600)
         except UnicodeEncodeError:
-            problem = f"cannot be stored under its name: names here are {sys.getfilesystemencoding()}"
+            problem = f"cannot be stored under its name: file names here are {sys.getfilesystemencoding()}"
             raise refused(path, problem, SHORTER) from None
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST):

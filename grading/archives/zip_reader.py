@@ -112,11 +112,11 @@ def _directory(file: ArchiveFile) -> _Directory:
     tail = file.read_at(tail_begin, file.size - tail_begin)
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or len(tail) - found < _END.size:
-        raise FileProblem("has no zip directory at its end: it is cut short", COPY_AGAIN)
+        raise FileProblem("has no zip directory at its end: it is truncated", COPY_AGAIN)
     position = tail_begin + found
     _, disk, first_disk, here, count, size, begin, comment = _END.unpack_from(tail, found)
     if position + _END.size + comment != file.size:
-        raise FileProblem("has something behind its zip directory", COPY_AGAIN)
+        raise FileProblem("has data after its zip directory", COPY_AGAIN)
     disks = (disk, first_disk)
     end = position
     if position >= _LOCATOR.size:
@@ -178,7 +178,7 @@ def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: 
         raise refused(name, f"is compressed with {words}, expected stored or deflated", PACK_AGAIN)
     kind = stat.S_IFMT(attributes >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise refused(name, f"is {_UNIX_KINDS.get(kind, 'no ordinary file')}", NO_LINKS)
+        raise refused(name, f"is {_UNIX_KINDS.get(kind, 'not an ordinary file')}", NO_LINKS)
     _require_small(name, len(record.extra))
     size, packed, header = _with_zip64(name, record.extra, [size, packed, header])
     if header in headers:  # before it is read: reading one header 5,000 times is how a small file costs minutes
@@ -186,7 +186,7 @@ def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: 
     headers.add(header)
     is_folder = name.endswith("/")
     if is_folder and size:
-        raise refused(name, "is a folder with bytes of its own")
+        raise refused(name, "is a folder with data of its own")
     if not path and not is_folder:
         raise refused(name, "has no name")
     if size > limits.entry_bytes:
@@ -239,7 +239,7 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
 
 def _require_small(name: str, extra_size: int) -> None:
     if extra_size > _EXTRA_BYTES:
-        problem = f"has an extra field of {extra_size:,} bytes, more than the {_EXTRA_BYTES:,} that are read"
+        problem = f"has an extra field of {extra_size:,} bytes, more than the limit of {_EXTRA_BYTES:,}"
         raise refused(name, problem)
 
 
@@ -288,11 +288,11 @@ def _inflated(packed: Iterator[bytes], path: str) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     for piece in packed:
         if inflater.eof:
-            raise refused(path, "has something behind its end", COPY_AGAIN)
+            raise refused(path, "has data after its end", COPY_AGAIN)
         try:
             yield from expanded(inflater, piece)
         except zlib.error:
             raise refused(path, "is damaged: it cannot be expanded", COPY_AGAIN) from None
     if not inflater.eof or inflater.unused_data:
-        fault = "has something behind its end" if inflater.eof else "is damaged: it cannot be expanded"
+        fault = "has data after its end" if inflater.eof else "is damaged: it cannot be expanded"
         raise refused(path, fault, COPY_AGAIN)

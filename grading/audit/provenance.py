@@ -47,11 +47,11 @@ def read_run_record(submission: Submission, dataset: str) -> RunRecord:
     except (FileProblem, contract.ContractError) as problem:
         return RunRecord(path, {}, str(problem))
     except (KeyError, TypeError, AttributeError):
-        return RunRecord(path, {}, f"{path} is not labeltune's")
+        return RunRecord(path, {}, f"{path} was not written by labeltune")
     weights = f"{folder}/{contract.ADAPTER_WEIGHTS}"
     names = (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
     digests = {name: outputs[name] for name in names if name in outputs}
-    return RunRecord(path, digests, "" if digests else f"{path} names none of the files that count")
+    return RunRecord(path, digests, "" if digests else f"{path} names none of the graded files")
 
 
 def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice:
@@ -61,8 +61,8 @@ def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice
         return Advice(dataset, check, UNKNOWN, record.problem)
     changed = [name for name, digest in record.digests.items() if submission.digest(name) != digest]
     if changed:
-        return Advice(dataset, check, LOOK, f"not as {record.path} says: {', '.join(changed)}")
-    words = f"{len(record.digests)} files are those of {record.path}, which anybody can write"
+        return Advice(dataset, check, LOOK, f"different from {record.path}: {', '.join(changed)}")
+    words = f"{len(record.digests)} files are as in {record.path}, which anybody can write"
     return Advice(dataset, check, AGREES, words)
 
 
@@ -91,13 +91,15 @@ def _of_the_tables(key: AnswerKey, train: Sequence[Any], dev: Sequence[Any], dat
     asked = [_input(record) for record in dev]
     learnt = _learn(_table(data, key.dataset, "dev"), asked)
     if learnt is None:
-        words = f"no one way makes the first {tables.LEARNT_FROM} dev inputs of the rows of {key.dataset}_dev.tsv"
+        words = (
+            f"no single template makes the first {tables.LEARNT_FROM} dev inputs from the rows of {key.dataset}_dev.tsv"
+        )
         yield Advice(key.dataset, names[0], LOOK if asked else UNKNOWN, words)
-        yield Advice(key.dataset, names[1], UNKNOWN, "how inputs are made of rows is not known")
+        yield Advice(key.dataset, names[1], UNKNOWN, "how inputs are made from rows is not known")
         return
     source, template = learnt
     same = [template.fill(row) == text.strip() for row, text in zip(source.rows(), asked)]
-    words = f"{sum(same):,} of {len(asked):,} dev inputs are made of their row"
+    words = f"{sum(same):,} of {len(asked):,} dev inputs are made from their row"
     if not all(same):
         words += f", the first that is not is record {same.index(False) + 1:,}"
     yield Advice(key.dataset, names[0], AGREES if sum(same) == len(asked) else LOOK, words)
@@ -121,7 +123,7 @@ def _of_the_training_table(
     rows = [known.get(_input(record).strip()) for record in train]
     met = sum(1 for labels in rows if labels is not None)
     right = sum(1 for labels, record in zip(rows, train) if labels and _text(record, "output") in labels)
-    words = f"{met:,} of {len(train):,} training inputs are made of a row, {right:,} with that row's label"
+    words = f"{met:,} of {len(train):,} training inputs are made from a row, {right:,} with that row's label"
     return Advice(key.dataset, check, AGREES if met == right == len(train) > 0 else LOOK, words)
 
 

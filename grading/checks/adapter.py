@@ -22,7 +22,7 @@ _ZERO_START = (True, "gaussian", "eva")
 """Values of `init_lora_weights` under which every lora_B starts as zero, so that a non-zero one has been trained."""
 
 _TRAIN_AGAIN = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
-_SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder), safe_serialization on"
+_SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
 
 
 def check_adapter(
@@ -42,7 +42,7 @@ def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Opt
     except FileProblem as problem:
         step = _SAVE_AGAIN if isinstance(problem, FileMissing) else problem.next_step
         return [lost("config file", problem.problem, step), blocked("config format", "config file")], None
-    present = earned("config file", f"{path} is there")
+    present = earned("config file", f"{path} exists")
     try:
         config = parse_config(data)
     except ConfigError as error:
@@ -66,7 +66,7 @@ def _check_weights(
                 reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
         return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in behind], None
     with file:
-        present = earned("weights file", f"{path} is there")
+        present = earned("weights file", f"{path} exists")
         try:
             verdicts, digest = _check_open_weights(file, config, base)
             file.require_unchanged()
@@ -84,7 +84,7 @@ def _check_open_weights(
         return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")], None
     size = earned("weights size", f"{file.size:,} bytes")
     if file.size > WEIGHTS_LIMIT:
-        reason = f"{file.path} has {file.size:,} bytes, more than the {WEIGHTS_LIMIT:,} of any adapter"
+        reason = f"{file.path} has {file.size:,} bytes, more than the limit of {WEIGHTS_LIMIT:,}"
         size = lost("weights size", reason, "save the adapter alone, without the base model")
     try:
         header = weights.read_header(file)
@@ -95,7 +95,7 @@ def _check_open_weights(
     # tensors and values alone: other metadata does not make another adapter
     hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
-        reason = f"{file.path} has {file.size:,} bytes, its header speaks of {header.file_size:,}"
+        reason = f"{file.path} has {file.size:,} bytes, its header says {header.file_size:,}"
         size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
     form = _check_pairs(file.path, header, config, base)
     trained = _check_values(file, header, config) if size.share else blocked("weights trained", "weights size")
@@ -107,7 +107,7 @@ def _check_open_weights(
 
 
 def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:
-    beside = ["whose ranks agree with each other (the config states none)"]
+    beside = ["whose ranks agree (the config states none)"]
     try:
         pairs = find_pairs(header.tensors)
         if config is not None:
@@ -128,7 +128,7 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
     moved = dict.fromkeys(sides, 0)
     for tensor, finite, nonzero in weights.read_values(file, header):
         if not finite:
-            reason = f"{file.path}: tensor {shown(tensor.name)} holds an infinity or NaN"
+            reason = f"{file.path}: tensor {shown(tensor.name)} contains inf or NaN"
             return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
         for side, names in sides.items():
             moved[side] += nonzero and tensor.name in names
@@ -138,5 +138,5 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
             return lost("weights trained", reason, _TRAIN_AGAIN)
     reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
     if config is not None and config.init not in _ZERO_START:
-        reason += f" (which proves no training under init_lora_weights {shown(config.init)})"
+        reason += f" (which does not prove training with init_lora_weights {shown(config.init)})"
     return earned("weights trained", reason)

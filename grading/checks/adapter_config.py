@@ -51,7 +51,7 @@ def parse_config(data: bytes) -> Config:
     try:
         value = contract.parse_json(data)
     except contract.ContractError as error:
-        raise ConfigError(f"is no strict JSON: {error}") from None
+        raise ConfigError(f"is not strict JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError("is not a JSON object")
     if value.get("peft_type") != "LORA":

@@ -31,7 +31,7 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
             )
         if len(found[dataset]) > 1:
             names = ", ".join(path.name for path in found[dataset])
-            raise CouldNotGrade(f"{folder}: {len(found[dataset])} answer keys for {dataset!r}: {names}", "leave one")
+            raise CouldNotGrade(f"{folder}: {len(found[dataset])} answer keys for {dataset!r}: {names}", "keep one")
     return [_read_key(dataset, found[dataset][0]) for dataset in wanted]
 
 
@@ -66,6 +66,6 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
             raise CouldNotGrade(
                 f"{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII characters, "
                 f"found {len(answer):,} characters",
-                "correct the line",
+                "fix the line",
             )
     return AnswerKey(dataset, path.name, tuple(answers), contract.label_set(answers))

@@ -57,7 +57,7 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if not match:
             continue
         if not tensor.name.startswith(_PREFIX):
-            raise PairsError(f"tensor {shown(tensor.name)} is not named as PEFT loads it, {_PREFIX}...")
+            raise PairsError(f"tensor {shown(tensor.name)} does not start with {_PREFIX}, as PEFT's names do")
         _require_float(tensor)
         if len(tensor.shape) < 2 or 0 in tensor.shape:
             shape = list(tensor.shape)
@@ -69,12 +69,12 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if embeddings.setdefault(match["module"], match["embedding"]) != match["embedding"]:
             raise PairsError(f"{shown(match['module'])} has one side of a linear layer and one of an embedding")
     if not sides:
-        raise PairsError("holds no lora_A or lora_B as PEFT names them (...q_proj.lora_A.weight)")
+        raise PairsError("has no lora_A or lora_B with PEFT's names (...q_proj.lora_A.weight)")
     pairs = []
     for (module, side), tensor in sides.items():
         other = sides.get((module, "B" if side == "A" else "A"))
         if other is None:
-            raise PairsError(f"tensor {shown(tensor.name)} has no lora_{'B' if side == 'A' else 'A'} beside it")
+            raise PairsError(f"tensor {shown(tensor.name)} has no matching lora_{'B' if side == 'A' else 'A'}")
         if side == "A":
             if tensor.shape[0] != other.shape[1]:
                 raise PairsError(f"{shown(module)}: lora_A has rank {tensor.shape[0]}, lora_B {other.shape[1]}")
@@ -101,16 +101,18 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
     for pair in pairs:
         vector = magnitudes.pop(pair.module, None)
         if config.dora and vector is None:
-            raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, use_dora asks for one")
+            raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, which use_dora needs")
         if vector is not None:
             _require_float(vector)
         if config.dora and vector is not None and math.prod(vector.shape) != pair.b.shape[0]:
             found = f"has shape {list(vector.shape)}, expected {pair.b.shape[0]} values"
             raise PairsError(f"tensor {shown(vector.name)} {found}")
         if not config.dora and vector is not None:
-            raise PairsError(f"tensor {shown(vector.name)} is DoRA's, {contract.ADAPTER_CONFIG} does not say use_dora")
+            raise PairsError(
+                f"tensor {shown(vector.name)} belongs to DoRA, but {contract.ADAPTER_CONFIG} does not set use_dora"
+            )
     for vector in magnitudes.values():
-        raise PairsError(f"tensor {shown(vector.name)} stands beside no pair")
+        raise PairsError(f"tensor {shown(vector.name)} belongs to no pair")
 
 
 def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
@@ -126,11 +128,11 @@ def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
         found = (pair.a.shape[1], pair.b.shape[0])
         if expected is not None and found != expected:
             raise PairsError(
-                f"{shown(pair.module)} takes {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
+                f"{shown(pair.module)} maps {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
             )
         known += expected is not None
     if not known:
-        raise PairsError(f"{shown(pairs[0].module)} is no module of the base model, nor is any other")
+        raise PairsError(f"{shown(pairs[0].module)} is not a module of the base model, and neither is any other")
     return known
 
 
@@ -140,7 +142,7 @@ def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
     for pair in pairs:
         meant = known.intersection(_endings(pair.name))
         if not meant:
-            raise PairsError(f"{shown(pair.module)} is none of target_modules {shown(list(targets))}")
+            raise PairsError(f"{shown(pair.module)} is not in target_modules {shown(list(targets))}")
         met |= meant
     for target in targets:
         if target not in met:

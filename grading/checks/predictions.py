@@ -22,11 +22,11 @@ LINE_BYTES = 64
 
 _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
     (lambda line, labels: not line.strip(), "a blank line"),
-    (lambda line, labels: line.strip() in labels, "with spaces beside the label"),
+    (lambda line, labels: line.strip() in labels, "with spaces around the label"),
     (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, "the label in other characters"),
     (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, "a decimal number"),
     (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
-    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with words beside the label"),
+    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with other words around the label"),
 )
 """What a line that is no label may have been meant as, first match first. None of them counts: a grader that guesses what
 was meant can be led to guess right."""
@@ -59,7 +59,7 @@ def check_predictions(
     if None in predictions.labels:
         step = f"write one of {', '.join(key.labels)} and nothing else on each of the {metrics.rows:,} lines"
     else:
-        step = "try other settings, compared on a hold-out of the training records"
+        step = "try other settings and compare them on a hold-out of the training records"
     reason = "; ".join((reason, *predictions.remarks))
     return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics, predictions.labels
 
@@ -78,19 +78,19 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
     remarks = []
     others = [other for other in contract.result_paths(key.dataset) if other != path and submission.has(other)]
     if others:
-        remarks.append(f"{', '.join(others)} is there too and not read")
+        remarks.append(f"{', '.join(others)} also exists and is not read")
     if None in labels:
         first = labels.index(None)
         line = lines[first][:40]
-        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is no label")
+        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is not a label")
         remarks.append(
-            f"no label of {', '.join(key.labels)} on {labels.count(None):,} of its lines, which count as wrong, "
+            f"{labels.count(None):,} of its lines are not one of {', '.join(key.labels)} and count as wrong, "
             f"the first is row {first + 1:,}: {line!a}, {kind}"
         )
     if len(lines) < rows:
-        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those without a line count as wrong")
+        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, rows without a line count as wrong")
     if len(lines) > rows:
-        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those beyond are not read")
+        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, the extra lines are not read")
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
 
 
@@ -100,4 +100,4 @@ def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tu
             return path, submission.read(path, most)
         except FileMissing:
             continue  # only where nothing is there: a broken file at the better place is not passed over
-    raise FileMissing(f"{paths[0]} is not there, nor is {paths[1]}", _PREDICT)
+    raise FileMissing(f"{paths[0]} is missing, and so is {paths[1]}", _PREDICT)

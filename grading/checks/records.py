@@ -54,12 +54,12 @@ def _check_file(
         elif not first:
             first = f"the first that is not is record {number:,}: {fault}"
     bad = good < len(records)
-    found = [f"{path}: {good:,} of {len(records):,} records are as the contract says"]
+    found = [f"{path}: {good:,} of {len(records):,} records are well-formed"]
     if bad:
         found.append(first)
     if len(records) < needed:
-        found.append(f"at least {needed:,} needed")
-    step = "mend or leave out the records that are named, or " if bad and needed == 1 else ""
+        found.append(f"at least {needed:,} are needed")
+    step = "fix or leave out the named records, or " if bad and needed == 1 else ""
     share = shared(records_check, good, max(len(records), needed), "; ".join(found), step + _PREPARE)
     return records, [present, share]
 
@@ -68,7 +68,7 @@ def _read_array(submission: Submission, path: str) -> list[Any]:
     try:
         records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
     except contract.ContractError as error:
-        raise FileProblem(f"{path} is no strict JSON: {error}", _PREPARE) from None
+        raise FileProblem(f"{path} is not strict JSON: {error}", _PREPARE) from None
     if not isinstance(records, list):
         raise FileProblem(f"{path} is not a JSON array", _PREPARE)
     return records

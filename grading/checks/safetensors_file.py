@@ -78,7 +78,7 @@ def read_header(file: SubmittedFile) -> Header:
     try:
         entries = contract.parse_json(text)
     except contract.ContractError as error:
-        raise WeightsError(f"the header is no strict JSON: {error}") from None
+        raise WeightsError(f"the header is not strict JSON: {error}") from None
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise WeightsError("'__metadata__' is not an object of strings")
@@ -130,7 +130,7 @@ def _masks(dtype: str, size: int) -> tuple[int, int, int]:
 def _tensor(name: str, entry: Any) -> Tensor:
     where = f"tensor {_quoted(name)}"
     if len(name) > NAME_LIMIT:
-        raise WeightsError(f"{where}: a name of {len(name):,} characters, no module has one of more than {NAME_LIMIT}")
+        raise WeightsError(f"{where}: a name of {len(name):,} characters, more than the limit of {NAME_LIMIT}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(f"{where}: expected an object of dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

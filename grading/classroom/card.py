@@ -1,6 +1,6 @@
-"""The card: what an examiner keeps of one hand-in of a class, as a JSON object that a child process can hand over.
+"""The card: what an examiner keeps of one submission of a class, as a JSON object that a child process can hand over.
 
-Beside the report it holds what comparing hand-ins needs and no candidate may see: which rows are wrong.
+Beside the report it holds what comparing submissions needs and no candidate may see: which rows are wrong.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SCHEMA = "labeltune.card/1"
 
 @dataclass(frozen=True)
 class Card:
-    """One hand-in, graded or refused."""
+    """One submission, graded or refused."""
 
     name: str
     """The name of its folder or archive in the class's folder."""
@@ -80,11 +80,11 @@ def from_json(value: Mapping[str, Any]) -> Card:
     )
 
 
-GONE = ("submission", "it is not there any more", "hand it in again")
-"""Fault, reason and next step of a hand-in that was removed while its class was graded."""
+GONE = ("submission", "it has been removed", "submit it again")
+"""Fault, reason and next step of a submission that was removed while its class was graded."""
 
 
 def refused(name: str, fault: str, reason: str, next_step: str, seconds: float = 0.0) -> Card:
-    """The card of a hand-in that could not be graded. `fault`: a key of `grading.report.errors.FAULTS`."""
+    """The card of a submission that could not be graded. `fault`: a key of `grading.report.errors.FAULTS`."""
     report = failure(fault, reason, next_step)
     return Card(name, report, failure_text(report), wrong={}, adapters={}, results={}, seconds=seconds)

@@ -1,4 +1,4 @@
-"""The hand-ins of a class: what lies in the submissions' folder, and what its files in OUT are called."""
+"""The submissions of a class: what lies in the submissions' folder, and what its files in OUT are called."""
 
 import hashlib
 import os
@@ -49,18 +49,21 @@ def _hashed(name: str) -> str:
 
 
 def refusal_of(path: Path) -> Optional[tuple[str, str, str]]:
-    """Fault, reason and next step where the entry of the class's folder is no hand-in that can be opened."""
+    """Fault, reason and next step where the entry of the class's folder is no submission that can be opened."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return GONE
     except OSError as error:
-        words = f"it cannot be looked at: {error.strerror or type(error).__name__}"
-        return "examiner", words, "the examiner makes it readable, and grades again with --resume"
+        words = f"it cannot be examined: {error.strerror or type(error).__name__}"
+        return "examiner", words, "the examiner makes it readable and grades again with --resume"
     if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and is_archive(path.name)):
         return None
-    words = next((words for is_kind, words in _KINDS if is_kind(mode)), "neither a folder nor an archive that is read")
-    return "submission", f"it is {words}", "hand in the folder itself, or a .zip or .tar.gz of it"
+    words = next(
+        (words for is_kind, words in _KINDS if is_kind(mode)),
+        "neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
+    )
+    return "submission", f"it is {words}", "submit the folder itself, or a .zip or .tar.gz of it"
 
 
 _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
@@ -73,7 +76,7 @@ _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
 
 
 def fingerprint(path: Path) -> Optional[str]:
-    """What a hand-in looks like from outside: a digest of the names, kinds, sizes and times of its files, unopened.
+    """What a submission looks like from outside: a digest of the names, kinds, sizes and times of its files, unopened.
 
     None where that cannot be said: it cannot be listed, or has more than `ENTRIES_LIMIT` files."""
     digest = hashlib.sha256()
@@ -111,11 +114,11 @@ def hand_ins(submissions: Path) -> Iterator[HandIn]:
         taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:
         raise CouldNotGrade(
-            f"{submissions}: expected the folder of the hand-ins: {error.strerror}", "pass it with --submissions DIR"
+            f"{submissions}: expected the folder of the submissions: {error.strerror}", "pass it with --submissions DIR"
         ) from None
     if not taken:
         raise CouldNotGrade(
-            f"{submissions}: no hand-in, expected a folder or an archive for each", "pass --submissions DIR"
+            f"{submissions}: no submission found, expected a folder or an archive for each", "pass --submissions DIR"
         )
     named = stems(taken)
     for name in taken:

@@ -1,6 +1,6 @@
 """The leaderboard: a class at a glance, as a table for programs (CSV) and as one page for the examiner (HTML).
 
-Both are made of cards alone: no date, no machine, no answer of the key, not how long it took, so the same hand-ins give the
+Both are made of cards alone: no date, no machine, no answer of the key, not how long it took, so the same submissions give the
 same bytes. The page is one file that loads nothing. Its Content-Security-Policy lets run only its own style and script, by
 their digests, so that what slipped through escaping would be inert.
 
@@ -9,8 +9,8 @@ overrides, zero-width ones), line separators and lone surrogates as `\\xNN`, `\\
 In the CSV such text gets a leading apostrophe where it starts with one of = + - @ (half or full width), tab or carriage
 return: a spreadsheet would compute it. See `as_csv` for what that guards.
 
-Hand-ins with equal points share a rank; those that could not be graded have none. Points are rounded down to hundredths,
-as in reports. A hand-in whose 95 % interval of the accuracy overlaps the first one's on every dataset is marked as not
+Submissions with equal points share a rank; those that could not be graded have none. Points are rounded down to hundredths,
+as in reports. A submission whose 95 % interval of the accuracy overlaps the first one's on every dataset is marked as not
 distinguishable from it: more cautious than a test of the difference (N. Schenker and J. Gentleman, 2001), never less.
 """
 
@@ -26,7 +26,7 @@ from grading.classroom.card import Card
 
 Cell = Union[str, int, float, Decimal, None]
 
-FAULTS = {"submission": "the hand-in", "examiner": "the examiner", "grader": "the grader itself"}
+FAULTS = {"submission": "the submission", "examiner": "the examiner", "grader": "the grader itself"}
 """Whose mistake it is that there is no grade, in words."""
 
 
@@ -35,7 +35,7 @@ _FORMULA = tuple("=+-@\t\r＝＋－＠")
 
 @dataclass(frozen=True)
 class Row:
-    """A hand-in's place."""
+    """A submission's place."""
 
     card: Card
     rank: Optional[int]
@@ -71,7 +71,7 @@ def _visible(character: str) -> str:
 
 
 def as_csv(cards: Sequence[Card]) -> str:
-    """One line a hand-in below a header, fields as in RFC 4180 with plain newlines; write it as UTF-8.
+    """One line a submission below a header, fields as in RFC 4180 with plain newlines; write it as UTF-8.
 
     Whoever splits it at commas, semicolons or tabs gets no cell that starts as a formula does, numbers of the grader's own
     (-0.1250) apart. Semicolons of a text are written `\\x3b`: quotes would not do, for where a line is split at semicolons

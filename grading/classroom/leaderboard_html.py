@@ -36,7 +36,7 @@ def as_html(
     title: str = "Leaderboard",
     reports: Optional[Mapping[str, str]] = None,
 ) -> str:
-    """The page. `reports` maps a hand-in's name to its report's file in `reports/` without `.txt`; none: no links."""
+    """The page. `reports` maps a submission's name to its report's file in `reports/` without `.txt`; none: no links."""
     page = _Page(ranked(cards), reports or {})
     policy = f"default-src 'none'; style-src '{_digest(_STYLE)}'; script-src '{_digest(_SCRIPT)}'"
     sections = [page.summary(), page.distribution(), page.leaderboard(), page.problems(), page.similarity(findings)]
@@ -67,7 +67,7 @@ class _Page:
     def summary(self) -> str:
         """How many there are, and what is usual."""
         points = [row.card.points for row in self._graded]
-        words = f"{len(self._rows):,} hand-ins, {len(points):,} graded"
+        words = f"{len(self._rows):,} submissions, {len(points):,} graded"
         if points:
             median = _hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2)
             words += f"; points from {_hundredths(points[-1])} to {_hundredths(points[0])}, median {median} of 100"
@@ -93,20 +93,20 @@ class _Page:
         drawn.append(
             f'<text x="34" y="18" text-anchor="end">{highest}</text><text x="34" y="153" text-anchor="end">0</text>'
         )
-        drawn.append('<text x="14" y="82" text-anchor="middle" transform="rotate(-90 14 82)">hand-ins</text>')
+        drawn.append('<text x="14" y="82" text-anchor="middle" transform="rotate(-90 14 82)">submissions</text>')
         return (
             '<section>\n<h2>Distribution</h2>\n<svg viewBox="0 0 420 190" role="img" aria-labelledby="bars words">\n'
-            '<title id="bars">How many hand-ins have how many points</title>\n'
-            f'<desc id="words">Hand-ins by points: {words}.</desc>\n' + "\n".join(drawn) + "\n</svg>\n</section>\n"
+            '<title id="bars">How many submissions have how many points</title>\n'
+            f'<desc id="words">Submissions by points: {words}.</desc>\n' + "\n".join(drawn) + "\n</svg>\n</section>\n"
         )
 
     def leaderboard(self) -> str:
-        """Every hand-in with a grade."""
+        """Every submission with a grade."""
         cards = [row.card for row in self._graded]
         datasets, parts = _datasets(cards), _parts(cards)
         columns = (*parts, "accuracy", "MCC", "F1")
         groups = "".join(f'<th colspan="{len(columns)}" scope="colgroup">{_text(each)}</th>' for each in datasets)
-        heads = [("number", "rank"), ("text", "hand-in"), ("number", "points")]
+        heads = [("number", "rank"), ("text", "submission"), ("number", "points")]
         heads += [("number", column) for _ in datasets for column in columns]
         head = "".join(f'<th scope="col" data-sort="{sort}">{name}</th>' for sort, name in heads)
         head = head.replace(">rank<", ' aria-sort="ascending">rank<', 1)
@@ -114,7 +114,7 @@ class _Page:
         return (
             "<section>\n<h2>Leaderboard</h2>\n<p>Accuracy with its 95 % interval. ≈ marks whose accuracy is <b>not "
             "distinguishable from the first</b>: the intervals overlap on every dataset, another sample of rows could "
-            "turn the order round.</p>\n"
+            "reverse the order.</p>\n"
             f'<div class="wide" tabindex="0" role="region" aria-label="Leaderboard">\n<table class="sortable">\n<thead>\n'
             f'<tr><td colspan="3"></td>{groups}</tr>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n'
             "</table>\n</div>\n</section>\n"
@@ -136,7 +136,7 @@ class _Page:
         return f"<tr>{''.join(cells)}</tr>\n"
 
     def problems(self) -> str:
-        """The hand-ins without a grade, and whose fault that is."""
+        """The submissions without a grade, and whose fault that is."""
         rows = []
         for row in self._rows:
             problem = _problem(row.card)
@@ -144,26 +144,26 @@ class _Page:
                 words = [FAULTS.get(problem["fault"], problem["fault"]), problem["reason"], problem["next_step"]]
                 cells = "".join(f"<td>{_text(each)}</td>" for each in words)
                 rows.append(f'<tr><th scope="row">{self._link(row.card.name)}</th>{cells}</tr>\n')
-        table = _table(("hand-in", "fault of", "what happened", "next step"), rows)
-        inner = table if rows else "<p>None: every hand-in has a grade.</p>\n"
+        table = _table(("submission", "fault of", "what happened", "next step"), rows)
+        inner = table if rows else "<p>None: every submission has a grade.</p>\n"
         return f"<section>\n<h2>Not graded</h2>\n{inner}</section>\n"
 
     def similarity(self, findings: Sequence[Finding]) -> str:
         """The findings, kind by kind."""
-        blocks = [f'<section>\n<h2>Alike</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
+        blocks = [f'<section>\n<h2>Similar submissions</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
         for kind in KINDS:
             rows = [self._finding(finding) for finding in findings if finding.kind == kind.name]
             if rows:
-                table = _table(("hand-ins", "dataset", "shared errors", "expected", "finding"), rows)
+                table = _table(("submissions", "dataset", "shared errors", "expected", "finding"), rows)
                 blocks.append(f"<h3>{_text(kind.title)}</h3>\n<p>{_text(kind.meaning)}</p>\n{table}")
         if not findings:
-            blocks.append("<p>No pair stands out. That does not show that everybody worked alone.</p>\n")
+            blocks.append("<p>No pair is remarkable. That does not prove that everybody worked alone.</p>\n")
         return "".join(blocks) + "</section>\n"
 
     def _finding(self, finding: Finding) -> str:
         names = "".join(f"<li>{self._link(name)}</li>" for name in finding.names)
         if len(finding.names) > 8:
-            names = f"<details><summary>{len(finding.names)} hand-ins</summary><ul>{names}</ul></details>"
+            names = f"<details><summary>{len(finding.names)} submissions</summary><ul>{names}</ul></details>"
         elif names:
             names = f"<ul>{names}</ul>"
         expected = None if finding.expected is None else f"{finding.expected:.1f}"

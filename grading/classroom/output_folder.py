@@ -30,7 +30,7 @@ CLASS, WORK = "class.json", "work"
 
 
 def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
-    """The card of an earlier run, if it still holds and the hand-in was graded."""
+    """The card of an earlier run, if it still holds and the submission was graded."""
     try:
         value = json.loads((out / "cards" / f"{hand_in.stem}.json").read_bytes())
         kept = cards_on_disk.from_json(value)
@@ -79,14 +79,14 @@ def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CouldNotGrade(
-                f"{path}: cannot be read as what the class was graded with: {type(error).__name__}",
+                f"{path}: is damaged: {type(error).__name__}",
                 "grade into another folder with --out",
             ) from None
         differing = [words for name, words in _WORDS.items() if was.get(name) != now.get(name)]
         if differing:
             raise CouldNotGrade(
                 f"{out}: the class was graded with {', '.join(differing)}",
-                "go on with what it was graded with, or grade all of it into another folder with --out",
+                "use what it was graded with, or grade all of it into another folder with --out",
             )
     write_text(path, json.dumps(about, indent=2) + "\n")
 
@@ -99,8 +99,8 @@ def require_apart(submissions: Path, out: Path) -> None:
         return
     if common in (inside, outside):
         raise CouldNotGrade(
-            f"{out}: lies inside the hand-ins' folder {submissions}, or that inside it",
-            "name a folder apart from it with --out",
+            f"{out}: this folder and the submissions' folder {submissions} must not lie inside each other",
+            "name another folder with --out",
         )
 
 
@@ -118,7 +118,9 @@ def locked(out: Path, resume: bool) -> Iterator[None]:
                 "resume the class that is in it with --resume, or name another folder with --out",
             )
         if found and CLASS not in found:
-            raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to resume", "name its folder with --out")
+            raise CouldNotGrade(
+                f"{out}: holds no {CLASS}, so there is no class to resume", "name its folder with --out"
+            )
         yield
 
 

@@ -1,19 +1,19 @@
-"""The classroom: every hand-in of one folder graded, several at once, each in a child process of its own.
+"""The classroom: every submission of one folder graded, several at once, each in a child process of its own.
 
     python -m grading.score --submissions DIR --answers DIR --out OUT [--jobs N] [--resume]
 
-A hand-in is a folder or an archive directly in the submissions' folder. Every entry there gets a card but those that begin
+A submission is a folder or an archive directly in the submissions' folder. Every entry there gets a card but those that begin
 with a dot, which are not looked at: what is neither folder nor archive (a `.7z`, a link, a named pipe) is refused with 0
 points, so that nobody is missing. What is in OUT afterwards:
 
     class.csv, index.html    the class, for the examiner: points, metrics, and who resembles whom
-    reports/STEM.json, .txt  one hand-in's report, which a candidate may be shown: of a mistake of the examiner's it says
+    reports/STEM.json, .txt  one submission's report, which a candidate may be shown: of a mistake of the examiner's it says
                              no more than that
     cards/STEM.json          what the examiner keeps of it, which rows are wrong included: not for candidates
     errors/STEM.txt          what the grader wrote when it was the grader that failed
     class.json               what the class was graded with
 
-STEM is the hand-in's name where that is a plain file name, see `stems`. A card that exists is whole, so a run may be ended
+STEM is the submission's name where that is a plain file name, see `stems`. A card that exists is whole, so a run may be ended
 at any time and go on with `--resume`. That grades what has no card yet, what could not be graded, and what has changed:
 names, kinds, sizes and times are compared, not contents.
 """
@@ -91,10 +91,10 @@ def grade_class(
         named = {each.name: each.stem for each in found}
         write_text(out / "index.html", as_html(cards, similarity.find(cards), reports=named))
         if stopped.is_set():
-            say(f"interrupted: {len(cards)} of {len(found)} hand-ins are graded and kept in {shown(out)}")
-            say("next: the same command with --resume")
+            say(f"interrupted: {len(cards)} of {len(found)} submissions are graded and kept in {shown(out)}")
+            say("next: run the same command with --resume")
             raise KeyboardInterrupt
-    say(f"{len(cards)} hand-ins: {shown(out / 'index.html')}")
+    say(f"{len(cards)} submissions: {shown(out / 'index.html')}")
     return cards
 
 
@@ -136,7 +136,7 @@ class _Run:
             else:
                 self.done[hand_in.name] = kept
         if self.done:
-            self._say(f"{len(self.done)} of {len(self._hand_ins)} hand-ins were graded before and have not changed")
+            self._say(f"{len(self.done)} of {len(self._hand_ins)} submissions were graded before and have not changed")
 
     def _start(self, hand_in: HandIn) -> None:
         refusal = refusal_of(hand_in.path)
@@ -188,8 +188,8 @@ def _for_candidates(made: Card) -> tuple[Mapping[str, Any], str]:
         return made.report, made.text
     report = failure(
         "examiner",
-        "it could not be graded, for a reason that does not lie in the hand-in",
-        "the examiner mends that and grades again; there is nothing to hand in anew",
+        "it could not be graded, for a reason that is not in the submission",
+        "the examiner fixes that and grades again; nothing needs to be submitted again",
     )
     return report, failure_text(report)
 

@@ -1,4 +1,4 @@
-"""The sandbox: a child process with limits that grades one hand-in."""
+"""The sandbox: a child process with limits that grades one submission."""
 
 import json
 import os
@@ -34,7 +34,7 @@ _BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.classroom.worker
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use. An ordinary hand-in needs 0.2 s and 40 MB.
+    """What one child may use. An ordinary submission needs 0.2 s and 40 MB.
 
     There is no limit on processes (`RLIMIT_NPROC`): it counts all that the user runs, not the child's, and a child, which
     runs nothing of a submission, starts none."""
@@ -52,7 +52,7 @@ class Limits:
 
 
 def start(path: Path, name: str, exam: Exam, limits: Limits, work: Path) -> "Child":
-    """Starts grading the hand-in at `path`. `work`: an empty folder for it alone; whoever made it removes it.
+    """Starts grading the submission at `path`. `work`: an empty folder for it alone; whoever made it removes it.
 
     Raises OSError where no process can be started."""
     import subprocess  # only the parent needs it
@@ -87,7 +87,7 @@ class Child:
 
     def __init__(self, name: str, work: Path, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
         self.name = name
-        """The hand-in's name in its class."""
+        """The submission's name in its class."""
         self.work = work
         """The folder that it works in."""
         self._process = process
@@ -104,7 +104,7 @@ class Child:
             return self._refused(
                 "submission",
                 f"grading it takes longer than {self._limits.seconds:g} seconds",
-                "hand in the files that the exam asks for, in their usual size",
+                "submit only the files that the exam asks for, in their usual size",
             )
         if status < 0:
             return self._refused(*_of_signal(-status, self._limits))
@@ -113,7 +113,7 @@ class Child:
         try:
             return self._written()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return self._refused("grader", f"the grading process left no sound card: {type(error).__name__}", TELL_US)
+            return self._refused("grader", f"the grading process wrote no valid card: {type(error).__name__}", TELL_US)
 
     def end(self) -> None:
         """Ends the child, whatever it does, and waits for that."""
@@ -173,12 +173,12 @@ def _of_signal(number: int, limits: Limits) -> tuple[str, str, str]:
         return (
             "submission",
             f"grading it takes more than {limits.cpu_seconds:,} seconds of CPU",
-            "hand in the files that the exam asks for, in their usual size",
+            "submit only the files that the exam asks for, in their usual size",
         )
     if number == getattr(signal, "SIGKILL", None):
         return (
             "examiner",
-            "the grading process was killed, as systems do that run out of memory",
+            "the grading process was killed, probably because the system ran out of memory",
             "the examiner lowers --jobs or ends other programs, and grades again with --resume",
         )
-    return "grader", f"the grading process died of signal {number}", TELL_US
+    return "grader", f"the grading process ended with signal {number}", TELL_US

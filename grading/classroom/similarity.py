@@ -1,14 +1,14 @@
-"""The similarity of a class: hand-ins whose adapters are the same file, or that are wrong on the same rows in the same way.
+"""The similarity of a class: submissions whose adapters are the same file, or that are wrong on the same rows in the same way.
 
 A finding is a reason to look and not a proof. Everybody has the same base model and the same data, so equal right answers
 say nothing, and hard rows are got wrong by everybody. Two who start the same recipe with the same seed hand in the same
-bytes without having met. What is counted is therefore the wrong answers two hand-ins share *beyond* those that the class
+bytes without having met. What is counted is therefore the wrong answers two submissions share *beyond* those that the class
 itself explains:
 
 * Difficulty. Row i is wrongly given label l by c of the n different results of the class: odds (c + 1/2) / (n - c + 1/2).
   A file that many hand in counts once, or a hundred copies would make their own errors look common.
-* Chance of an error. A hand-in that wrongly gives label l e times does so on row i with chance p = t·odds / (1 + t·odds),
-  t such that these add up to e: the Rasch model (G. Rasch, 1960), in which e is all there is to know of a hand-in. Label by
+* Chance of an error. A submission that wrongly gives label l e times does so on row i with chance p = t·odds / (1 + t·odds),
+  t such that these add up to e: the Rasch model (G. Rasch, 1960), in which e is all there is to know of a submission. Label by
   label, because two that prefer the same label share errors for that reason alone.
 * Shared errors of a pair. Given the rows one has wrong and how many the other has, the chance of each number of shared
   ones is exact: two Poisson binomial distributions, inside and outside those rows, whose counts add up to the errors of the
@@ -21,7 +21,7 @@ itself explains:
   control, B. Devlin and K. Roeder, 1999). The tail is read at the count so reduced.
 * How many are compared. A pair is named when its tail is at most `LEVEL` over the number of all pairs of all datasets
   (Bonferroni): a class in which all work alone has a chance of at most about `LEVEL` that any pair is named. In 7,890 simulated
-  honest classes (5 to 60 hand-ins, 150 rows, 80 % accuracy, rows equally and unequally hard, preferences for a label) no
+  honest classes (5 to 60 submissions, 150 rows, 80 % accuracy, rows equally and unequally hard, preferences for a label) no
   pair was. A copy with 5 % of its rows changed was named in 85 to 100 % of such classes of 10 or more and in 35 to 80 % of
   classes of 6; in under 40 % where nearly all errors lie on rows that nearly everybody gets wrong, and in under a quarter
   where half the class has another base model.
@@ -55,7 +55,7 @@ NEAR = 0.75
 
 CAVEAT = (
     "A reason to look and not a proof: the same recipe with the same seed, a file that the course handed out or two "
-    "computations on one adapter look the same. It does not say who had it from whom. Ask before you conclude."
+    "computations on one adapter look the same. It does not show who copied from whom. Ask before you conclude."
 )
 """Stands beside every list of findings."""
 
@@ -100,10 +100,10 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What is remarkable about a group of hand-ins, or about a class."""
+    """What is remarkable about a group of submissions, or about a class."""
 
     names: tuple[str, ...]
-    """The hand-ins, sorted: two, or more with the same file; none where the finding is about the class."""
+    """The submissions, sorted: two, or more with the same file; none where the finding is about the class."""
     dataset: str
     kind: str
     """The `name` of a row of `KINDS`."""
@@ -179,7 +179,7 @@ def _same_adapters(cards: Sequence[Card], dataset: str) -> Iterator[Finding]:
     digests = {card.name: card.adapters[dataset] for card in cards if dataset in card.adapters}
     for names in _groups(digests):
         if len(names) > 1:
-            words = f"{len(names)} hand-ins hold the same adapter of {dataset} (SHA-256 {digests[names[0]][:12]})"
+            words = f"{len(names)} submissions hold the same adapter of {dataset} (SHA-256 {digests[names[0]][:12]})"
             yield Finding(names, dataset, SAME_ADAPTER, None, None, None, words)
 
 
@@ -187,7 +187,7 @@ def _same_results(results: Sequence[_Result], dataset: str) -> Iterator[Finding]
     for result in results:
         errors = sum(result.counts)
         if len(result.names) > 1 and errors:  # without an error they agree with the key, as they should
-            words = f"{len(result.names)} hand-ins give the same predictions for {dataset}, {errors} of them wrong"
+            words = f"{len(result.names)} submissions give the same predictions for {dataset}, {errors} of them wrong"
             yield Finding(result.names, dataset, SAME_RESULTS, errors, None, None, words)
 
 
@@ -236,7 +236,7 @@ def _shared_errors(results: Sequence[_Result], dataset: str, pairs: int) -> Iter
 def _pair_finding(pair: _Pair, dataset: str, expected: float, chance: float, pairs: int) -> Finding:
     names = tuple(sorted((pair.first.names[0], pair.second.names[0])))
     copies = len(pair.first.names) + len(pair.second.names) - 2
-    also = f"; {copies} more hand in the file of one of them" if copies else ""
+    also = f"; {copies} more submissions have the file of one of them" if copies else ""
     words = (
         f"the same wrong answer on {pair.shared} rows of {dataset}, of {sum(pair.first.counts)} and "
         f"{sum(pair.second.counts)} wrong ones; the class explains {expected:.1f}. Of pairs that work alone fewer than "
@@ -246,7 +246,7 @@ def _pair_finding(pair: _Pair, dataset: str, expected: float, chance: float, pai
 
 
 class _Errors:
-    """What errors the class expects of hand-ins with given numbers of errors by label. Nothing is computed twice."""
+    """What errors the class expects of submissions with given numbers of errors by label. Nothing is computed twice."""
 
     def __init__(self, results: Sequence[_Result]) -> None:
         self._signatures = sorted({result.counts for result in results})
@@ -261,7 +261,7 @@ class _Errors:
         self._moments: dict[tuple[int, ...], dict[tuple[int, ...], tuple[float, float]]] = {}
 
     def moments(self, first: tuple[int, ...]) -> dict[tuple[int, ...], tuple[float, float]]:
-        """Mean and standard deviation of the errors shared with a hand-in of each of the class's counts of errors."""
+        """Mean and standard deviation of the errors shared with a submission of each of the class's counts of errors."""
         if first not in self._moments:
             found = {}
             for second in self._signatures:

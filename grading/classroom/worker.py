@@ -1,6 +1,6 @@
-"""The child: one hand-in graded in a process of its own, within limits, so that nothing in it can hold up a class.
+"""The child: one submission graded in a process of its own, within limits, so that nothing in it can hold up a class.
 
-`sandbox.start` is the parent's end, `main` the child's. A child gets an exam, a hand-in and its limits as a JSON object
+`sandbox.start` is the parent's end, `main` the child's. A child gets an exam, a submission and its limits as a JSON object
 and writes a card. It loads the grader from the parent's checkout and nothing else: no site packages, no environment, no
 current folder.
 
@@ -25,12 +25,12 @@ from grading.submission import opening
 
 
 def grade(name: str, path: Path, exam: Exam, scratch: Path, limits: Limits) -> Card:
-    """The card of the hand-in at `path`, in this process. What goes wrong is on it; nothing is raised for it."""
+    """The card of the submission at `path`, in this process. What goes wrong is on it; nothing is raised for it."""
     started = time.perf_counter()
     made = None
     try:
         made = _graded(name, path, exam, scratch, started)
-    except Exception as error:  # one hand-in of many: whatever this is, it must not be lost
+    except Exception as error:  # one submission of many: whatever this is, it must not be lost
         # The frames of a failed attempt hold what took the memory: keep the words and let them go.
         fault, reason, next_step = fault_of(error, limits.address_space >> 20)
         if fault == "grader" and os.path.lexists(path):

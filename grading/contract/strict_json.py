@@ -61,7 +61,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ContractError(f"{name} is no JSON value")
+    raise ContractError(f"{name} is not a JSON value")
 
 
 def _integer(digits: str) -> int:

@@ -92,7 +92,7 @@ class SubmittedFile:
     def require_unchanged(self) -> None:
         """Raises FileProblem if the file was written to since it was opened: what was read may be of two minds."""
         if self._now() != self._state:
-            raise FileProblem(f"{self.path} changed while it was read", "submit a copy that nothing writes to")
+            raise FileProblem(f"{self.path} changed while it was read", "submit a copy that no program is writing to")
 
     def _now(self) -> tuple[int, int, int]:
         status = os.fstat(self._file.fileno())
@@ -109,7 +109,7 @@ class SubmittedFile:
                 raise _unreadable(self.path, error) from None
             if not piece:
                 raise FileProblem(
-                    f"{self.path} became shorter while it was read", "submit a copy that nothing writes to"
+                    f"{self.path} became shorter while it was read", "submit a copy that no program is writing to"
                 )
             for hasher in self._hashers:
                 hasher.update(piece)
@@ -142,7 +142,7 @@ class Submission:
             _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
             descriptor = self._open_resolved(parts)
         except (FileNotFoundError, NotADirectoryError):
-            raise FileMissing(f"{path} is not there", "put the file there") from None
+            raise FileMissing(f"{path} is missing", "put the file there") from None
         except OSError as error:
             raise _unreadable(path, error) from None
         try:
@@ -192,7 +192,7 @@ class Submission:
             waiting += target.replace(os.sep, "/").split("/")[::-1]
             if links > MOST_LINKS or len(waiting) + len(done) > MOST_PARTS:
                 raise FileProblem(
-                    f"{path} is a link that leads back to itself, or on through more than {MOST_LINKS} others",
+                    f"{path} is a link that leads to itself, or through more than {MOST_LINKS} other links",
                     "put the file itself there",
                 )
         return done
@@ -217,7 +217,7 @@ class Submission:
         with self.open(path) as file:
             if file.size > most:
                 raise FileProblem(
-                    f"{path} has {file.size:,} bytes, more than the {most:,} that are read", "submit a smaller file"
+                    f"{path} has {file.size:,} bytes, more than the limit of {most:,}", "submit a smaller file"
                 )
             data = file.read(file.size)
             file.require_unchanged()
@@ -235,13 +235,15 @@ def _link_out(path: str) -> FileProblem:
 def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "no ordinary file")
+    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "not an ordinary file")
     raise FileProblem(f"{path} is {kind}", "put a regular file there")
 
 
 def _unreadable(path: str, error: OSError) -> FileProblem:
     if error.errno == errno.ELOOP:  # of a path that held no link a moment ago
-        return FileProblem(f"{path} changed into a link while it was opened", "submit a copy that nothing writes to")
+        return FileProblem(
+            f"{path} changed into a link while it was opened", "submit a copy that no program is writing to"
+        )
     return FileProblem(
         f"{path} cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
     )

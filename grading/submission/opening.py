@@ -1,4 +1,4 @@
-"""The hand-in: what somebody gave, a folder or an archive, opened as a submission.
+"""The submission: what somebody gave, a folder or an archive, opened as a submission.
 
 People hand in the folder that holds `pre_data`, `saved_model` and `result`, or a folder around it: where the top holds none
 of the exam's names and exactly one folder, that folder is the submission.
@@ -32,7 +32,7 @@ def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     if not packed:
         yield Submission(_root(path))
         return
-    with tempfile.TemporaryDirectory(prefix="handin-", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="submission-", dir=scratch) as folder:
         unpack(path, Path(folder))
         yield Submission(_root(Path(folder)))
 

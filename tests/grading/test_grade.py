@@ -51,7 +51,7 @@ def test_its_errors(folder, answers, tmp_path):
     with pytest.raises(CouldNotGrade, match="no answer key, expected"):
         grading.grade(folder, folder)
     submissions.write(tmp_path / "broken.zip", b"PK\3\4 and no more")
-    with pytest.raises(FileProblem, match=r"^'broken\.zip': has no zip directory at its end: it is cut short$"):
+    with pytest.raises(FileProblem, match=r"^'broken\.zip': has no zip directory at its end: it is truncated$"):
         grading.grade(tmp_path / "broken.zip", answers)
 
 

@@ -54,7 +54,7 @@ def test_each_file_is_opened_once(tmp_path, program, recorded):
     names = [name.rpartition("/")[2] for name in FILES]
     assert {name: counts[name] for name in names} == dict.fromkeys(names, 1)
     if program is ONE:
-        words = "4 files are those of" if recorded else "names none of the files"
+        words = "4 files are as in" if recorded else "names none of the graded files"
         assert words in json.loads((tmp_path / "report.json").read_text())["advice"][1]["reason"]
 
 
@@ -69,4 +69,4 @@ def test_a_file_is_digested_whole_however_little_is_read(tmp_path):
     answers = submissions.write_answers(tmp_path / "answers")
     command = [sys.executable, "-S", "-m", "grading.score", "--submission", str(folder), "--answers", str(answers)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert f"look here: not as {RUN_RECORD} says: {DEV}\n" in done.stdout
+    assert f"look here: different from {RUN_RECORD}: {DEV}\n" in done.stdout

@@ -55,7 +55,7 @@ def test_a_defect_loses_exactly_its_points(folder, build, check, share, reason, 
     found = verdicts(report)
     assert (found[check].reason, found[check].next_step, found[check].share) == (reason, next_step, 1 - share)
     lost = {name: verdict.next_step for name, verdict in found.items() if verdict.share < 1 and name != check}
-    assert lost == {name: f"mend {first!r} first" for name in blocked for first in [check]}
+    assert lost == {name: f"fix {first!r} first" for name in blocked for first in [check]}
     points = {row.name: row.points for row in rubric.RUBRIC}
     assert report.points == 100 - points[check] * share - sum(points[name] for name in blocked)
 

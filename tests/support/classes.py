@@ -1,4 +1,4 @@
-"""A class for the grader's tests: hand-ins in a folder, graded by real child processes."""
+"""A class for the grader's tests: submissions in a folder, graded by real child processes."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def zipped(folder, archive):
 
 
 def large(folder, megabytes):
-    """A sound hand-in with an adapter so large that grading it takes a while, and next to no space on the disk."""
+    """A sound submission with an adapter so large that grading it takes a while, and next to no space on the disk."""
     submissions.write_submission(folder)
     size = megabytes << 20
     tensors = {}

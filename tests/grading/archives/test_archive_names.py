@@ -122,6 +122,6 @@ def test_a_name_that_the_file_system_cannot_write(tmp_path):
     root = ROOT
     done = subprocess.run(command, env=environment, cwd=root, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == [
-        "'a.tar': entry 'd\\xe9' cannot be stored under its name: names here are ascii",
-        "'b.zip': entry '\\xe9' cannot be stored under its name: names here are ascii",
+        "'a.tar': entry 'd\\xe9' cannot be stored under its name: file names here are ascii",
+        "'b.zip': entry '\\xe9' cannot be stored under its name: file names here are ascii",
     ]

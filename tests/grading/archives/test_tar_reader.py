@@ -71,11 +71,11 @@ BAD = {
     ),
     "split.tar": (made_tar(header(b"a", kind=b"M")), "entry 'a' is one part of a split archive"),
     "unknown.tar": (made_tar(header(b"a", kind=b"\xff")), "entry 'a' is of the unknown type '\\xff'"),
-    "full-folder.tar": (made_tar(member(b"a", b"1", b"5")), "entry 'a' is a folder with bytes of its own"),
+    "full-folder.tar": (made_tar(member(b"a", b"1", b"5")), "entry 'a' is a folder with data of its own"),
     # Tar: headers.
     "absurd.tar": (
         made_tar(header(b"a", size_field=b"\x80" + b"\xff" * 11)),
-        f"entry 'a' has {(1 << 88) - 1:,} bytes, more than the 10,000 that are taken",
+        f"entry 'a' has {(1 << 88) - 1:,} bytes, more than the limit of 10,000",
     ),
     "negative.tar": (made_tar(header(b"a", size_field=b"\xff" * 12)), "has a tar header without a size at byte 0"),
     "no-number.tar": (
@@ -86,14 +86,14 @@ BAD = {
         made_tar(pax(record(b"size", b"-1")), member(b"a")),
         "gives entry 'a' a size that is not a number",
     ),
-    "pax-lie.tar": (made_tar(pax(record(b"size", b"9000")), member(b"a")), "is cut short"),
+    "pax-lie.tar": (made_tar(pax(record(b"size", b"9000")), member(b"a")), "is truncated"),
     "huge-pax.tar": (
         made_tar(header(b"p", 500 << 20, b"x")),
-        "has an extended tar header of 524,288,000 bytes at byte 0, more than the 65,536 that are read",
+        "has an extended tar header of 524,288,000 bytes at byte 0, more than the limit of 65,536",
     ),
     "huge-name.tar": (
         made_tar(member(b"a"), header(b"p", 500 << 20, b"L")),
-        "has an extended tar header of 524,288,000 bytes at byte 512, more than the 65,536 that are read",
+        "has an extended tar header of 524,288,000 bytes at byte 512, more than the limit of 65,536",
     ),
     "many-records.tar": (
         made_tar(pax(b"5 a=\n" * 65), member(b"a")),
@@ -112,7 +112,7 @@ BAD = {
     ),
     "only-pax.tar": (
         made_tar(pax(b"")),
-        "ends behind an extended tar header, without the entry that it is for",
+        "ends after an extended tar header, without the entry it belongs to",
     ),
     "two-names.tar": (
         made_tar(pax(record(b"path", b"b")), member(b"@", b"c\0", b"L"), member(b"a")),
@@ -124,17 +124,17 @@ BAD = {
     ),
     "damaged-first.tar": (
         damaged(made_tar(member(b"a")), 0),
-        "holds no tar archive: its first header is damaged, at byte 0",
+        "is not a tar archive: its first header is damaged, at byte 0",
     ),
     "damaged.tar": (damaged(made_tar(member(b"a"), member(b"b")), 512), "has a damaged tar header, at byte 512"),
-    "cut.tar": (made_tar(member(b"a", bytes(5000)))[:3000], "is cut short"),
-    "cut-between.tar": (member(b"a", b"1"), "is cut short"),
-    "behind.tar": (made_tar(member(b"a")) + member(b"b"), "has something behind the end of its tar"),
+    "cut.tar": (made_tar(member(b"a", bytes(5000)))[:3000], "is truncated"),
+    "cut-between.tar": (member(b"a", b"1"), "is truncated"),
+    "behind.tar": (made_tar(member(b"a")) + member(b"b"), "has data after the end of the tar"),
     # Gzip.
-    "cut.tgz": (TGZ[:-1], "is cut short"),
-    "beheaded.tgz": (TGZ[:5], "is cut short"),
+    "cut.tgz": (TGZ[:-1], "is truncated"),
+    "beheaded.tgz": (TGZ[:5], "is truncated"),
     "checksum.tgz": (damaged(TGZ, len(TGZ) - 8), "is damaged: its gzip stream cannot be expanded"),
-    "tail.tgz": (TGZ + b"x", "is cut short"),
+    "tail.tgz": (TGZ + b"x", "is truncated"),
     "junk-tail.tgz": (TGZ + b"hello, here is more", "is damaged: its gzip stream cannot be expanded"),
     "many-streams.tgz": (gzip.compress(b"") * 1001, "has more than 1,000 gzip streams"),
 }

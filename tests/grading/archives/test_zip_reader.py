@@ -72,8 +72,8 @@ BAD = {
     "pipe.zip": (zip_with(attributes=stat.S_IFIFO << UNIX), "entry 'a' is a named pipe"),
     "socket.zip": (zip_with(attributes=stat.S_IFSOCK << UNIX), "entry 'a' is a socket"),
     "device.zip": (zip_with(attributes=stat.S_IFCHR << UNIX), "entry 'a' is a device"),
-    "unknown.zip": (zip_with(attributes=0o150000 << UNIX), "entry 'a' is no ordinary file"),
-    "full-folder.zip": (zip_with(b"a/"), "entry 'a/' is a folder with bytes of its own"),
+    "unknown.zip": (zip_with(attributes=0o150000 << UNIX), "entry 'a' is not an ordinary file"),
+    "full-folder.zip": (zip_with(b"a/"), "entry 'a/' is a folder with data of its own"),
     # Zip: what cannot be read.
     "encrypted.zip": (zip_with(flags=1), "entry 'a' is encrypted"),
     "hidden.zip": (zip_with(flags=1 << 13), "entry 'a' is encrypted"),
@@ -95,10 +95,10 @@ BAD = {
         zip_with(data=SIX, packed=deflated(SIX)[:-2]),
         "entry 'a' is damaged: it cannot be expanded",
     ),
-    "behind-deflated.zip": (zip_with(packed=deflated(b"1") + b"x"), "entry 'a' has something behind its end"),
+    "behind-deflated.zip": (zip_with(packed=deflated(b"1") + b"x"), "entry 'a' has data after its end"),
     "far-behind-deflated.zip": (
         zip_with(packed=deflated(b"1") + bytes(70_000)),
-        "entry 'a' has something behind its end",
+        "entry 'a' has data after its end",
     ),
     "two-names.zip": (
         zip_with(local_name=b"b"),
@@ -123,11 +123,11 @@ BAD = {
     ),
     "long-extra.zip": (
         zip_with(extra=struct.pack("<HH", 0x9999, 4093) + bytes(4093)),
-        "entry 'a' has an extra field of 4,097 bytes, more than the 4,096 that are read",
+        "entry 'a' has an extra field of 4,097 bytes, more than the limit of 4,096",
     ),
     "long-local-extra.zip": (
         with_local_extra(bytes(4097)),
-        "entry 'a' has an extra field of 4,097 bytes, more than the 4,096 that are read",
+        "entry 'a' has an extra field of 4,097 bytes, more than the limit of 4,096",
     ),
     "many-extras.zip": (
         zip_with(size=0xFFFFFFFF, extra=b"\x99\x99\0\0" * 64 + struct.pack("<HHQ", 1, 8, 1)),
@@ -143,12 +143,12 @@ BAD = {
     ),
     "huge-zip64.zip": (
         zip_with(size=0xFFFFFFFF, extra=struct.pack("<HHQ", 1, 8, 1 << 62)),
-        f"entry 'a' has {1 << 62:,} bytes, more than the 10,000 that are taken",
+        f"entry 'a' has {1 << 62:,} bytes, more than the limit of 10,000",
     ),
     # Zip: the directory.
-    "cut.zip": (made_zip(A)[:-1], "has no zip directory at its end: it is cut short"),
-    "beheaded.zip": (b"PK\x03\x04", "has no zip directory at its end: it is cut short"),
-    "tail.zip": (made_zip(A) + b"x", "has something behind its zip directory"),
+    "cut.zip": (made_zip(A)[:-1], "has no zip directory at its end: it is truncated"),
+    "beheaded.zip": (b"PK\x03\x04", "has no zip directory at its end: it is truncated"),
+    "tail.zip": (made_zip(A) + b"x", "has data after its zip directory"),
     "middle-of-set.zip": (made_zip(A, disk=1), "is one part of a split zip archive"),
     "other-counts.zip": (made_zip(A, here=2), "is one part of a split zip archive"),
     "moved.zip": (made_zip(A, begin=3), "has a zip directory that is not where it says, or not as long"),

@@ -44,5 +44,5 @@ def test_a_start_that_is_not_zero_proves_nothing(folder):
     report = graded(folder)
     assert report.points == 100
     assert verdicts(report)["weights trained"].reason == (
-        "all values are finite, 2 of 2 lora_B are not zero (which proves no training under init_lora_weights 'pissa')"
+        "all values are finite, 2 of 2 lora_B are not zero (which does not prove training with init_lora_weights 'pissa')"
     )

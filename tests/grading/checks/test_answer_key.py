@@ -40,7 +40,7 @@ def test_a_bad_key_costs_nobody_points(folder, answers, capsys, key, words):
 def test_two_keys_of_one_dataset(folder, answers, capsys):
     submissions.write_answers(answers, name="result_QQP.txt")
     found = refusal(capsys, folder, answers)
-    assert "2 answer keys for 'QQP': result_QQP.txt, result_QQP_46.txt. Next: leave one" in found
+    assert "2 answer keys for 'QQP': result_QQP.txt, result_QQP_46.txt. Next: keep one" in found
 
 
 def test_no_keys_and_no_such_key(folder, answers, tmp_path, capsys):

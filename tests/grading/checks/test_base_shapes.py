@@ -24,8 +24,8 @@ def test_the_base_models_shapes(folder, answers, tmp_path, capsys):
     assert run(folder, answers, "--base", str(tmp_path / "base")) == 0
     assert "target modules and the base model's shapes (2 of 2 are known)" in capsys.readouterr().out
     for change, words in (
-        ({"num_key_value_heads": 1}, "v_proj' takes 3 values to 4, in the base model 3 to 2"),
-        ({"hidden_size": 4}, "q_proj' takes 3 values to 4, in the base model 4 to 4"),
+        ({"num_key_value_heads": 1}, "v_proj' maps 3 values to 4, in the base model 3 to 2"),
+        ({"hidden_size": 4}, "q_proj' maps 3 values to 4, in the base model 4 to 4"),
     ):
         submissions.write_json(tmp_path / "base/config.json", {**config, **change})
         assert run(folder, answers, "--base", str(tmp_path / "base/config.json")) == 0

@@ -44,7 +44,7 @@ def test_lines_beyond_the_key_are_said(folder):
     submissions.write(folder / RESULT, (folder / RESULT).read_bytes() + b"1\nx\n")
     assert graded(folder).datasets[0].metrics == exact
     assert verdicts(graded(folder))["accuracy"].reason == (
-        f"{RESULT}: 10 of 10 rows are right; it has 12 lines for 10 rows, those beyond are not read"
+        f"{RESULT}: 10 of 10 rows are right; it has 12 lines for 10 rows, the extra lines are not read"
     )
 
 
@@ -56,7 +56,7 @@ def test_the_result_may_lie_at_the_root(folder):
 def test_the_result_folder_comes_first(folder):
     submissions.write(folder / "result_QQP.txt", b"0\n" * 10)
     assert verdicts(graded(folder))["accuracy"].reason == (
-        f"{RESULT}: 10 of 10 rows are right; result_QQP.txt is there too and not read"
+        f"{RESULT}: 10 of 10 rows are right; result_QQP.txt also exists and is not read"
     )
 
 
@@ -66,6 +66,6 @@ def test_other_labels_are_the_keys(tmp_path):
     assert graded(folder, answers).points == 100
     submissions.write(folder / RESULT, b"yes\nno\n0\nmaybe\n")
     assert verdicts(graded(folder, answers))["accuracy"].reason == (
-        f"{RESULT}: 3 of 4 rows are right; no label of maybe, no, yes on 1 of its lines, which count as wrong, "
-        "the first is row 3: '0', which is no label"
+        f"{RESULT}: 3 of 4 rows are right; 1 of its lines are not one of maybe, no, yes and count as wrong, "
+        "the first is row 3: '0', which is not a label"
     )

@@ -37,7 +37,7 @@ def exam(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of the hand-ins, with one in it that earns every point."""
+    """The folder of the submissions, with one in it that earns every point."""
     submissions.write_submission(tmp_path / "class/good")
     return tmp_path / "class"
 
@@ -120,10 +120,10 @@ def test_a_hand_in_that_is_removed_meanwhile(exam, folder, out, monkeypatch, wha
 
     monkeypatch.setattr(classroom, "start", late)
     cards, lines = run_class(exam, folder, out)
-    gone = {"fault": "submission", "reason": "it is not there any more", "next_step": "hand it in again"}
+    gone = {"fault": "submission", "reason": "it has been removed", "next_step": "submit it again"}
     assert cards[path.name].report["problem"] == gone
     assert not list((out / "errors").iterdir())
-    assert f"'{path.name}': not graded (submission): it is not there any more" in lines[-2] + lines[-3]
+    assert f"'{path.name}': not graded (submission): it has been removed" in lines[-2] + lines[-3]
     (folder / ".away").rename(path)
     monkeypatch.undo()
     assert run_class(exam, folder, out, resume=True)[0][path.name].points == 100
@@ -149,7 +149,7 @@ def test_a_hand_in_that_is_removed_before_its_turn(exam, folder, out):
             (folder / "zlast").rename(folder / ".away")
 
     cards = {card.name: card for card in grade_class(exam, ClassFolders(folder, out), jobs=1, resume=False, say=say)}
-    assert cards["zlast"].report["problem"]["reason"] == "it is not there any more"
+    assert cards["zlast"].report["problem"]["reason"] == "it has been removed"
     assert cards["good"].points == 100
 
 
@@ -227,8 +227,8 @@ def test_an_interrupted_run_goes_on(exam, folder, out, number):
     assert (process.returncode, errors) == (130, "grading: interrupted\n")
     lines = rest.splitlines()
     assert lines[-2:] == [
-        f"interrupted: {len(lines) - 1} of 5 hand-ins are graded and kept in {out}",
-        "next: the same command with --resume",
+        f"interrupted: {len(lines) - 1} of 5 submissions are graded and kept in {out}",
+        "next: run the same command with --resume",
     ]
     assert not any(is_running(pid) for pid in running)
     assert (out / "cards/good.json").is_file()

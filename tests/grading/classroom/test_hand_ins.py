@@ -1,4 +1,4 @@
-"""The hand-ins of a class: everybody who handed something in is in the table, under a safe name."""
+"""The submissions of a class: everybody who handed something in is in the table, under a safe name."""
 
 import contextlib
 import csv
@@ -21,7 +21,7 @@ def exam(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of the hand-ins, with one in it that earns every point."""
+    """The folder of the submissions, with one in it that earns every point."""
     submissions.write_submission(tmp_path / "class/good")
     return tmp_path / "class"
 
@@ -47,23 +47,23 @@ def test_what_is_neither_folder_nor_archive_is_refused_and_shown(exam, folder, o
     cards, lines = run_class(exam, folder, out)
     wanted = {
         "f.zip": "it is a named pipe",
-        "late.7z": "it is neither a folder nor an archive that is read",
+        "late.7z": "it is neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
         "link": "it is a link, which is not followed",
         "link.zip": "it is a link, which is not followed",
         "nowhere.tgz": "it is a link, which is not followed",
-        "other.rar": "it is neither a folder nor an archive that is read",
+        "other.rar": "it is neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
         "s.zip": "it is a socket",
     }
     refused = {name: card.report["problem"] for name, card in cards.items() if card.report["problem"]}
     assert {name: problem["reason"] for name, problem in refused.items()} == wanted
-    step = "hand in the folder itself, or a .zip or .tar.gz of it"
+    step = "submit the folder itself, or a .zip or .tar.gz of it"
     assert {(each["fault"], each["next_step"]) for each in refused.values()} == {("submission", step)}
     assert all(cards[name].points == 0 for name in wanted)
     rows = {row["name"]: row["problem"] for row in csv.DictReader((out / "class.csv").open(encoding="utf-8"))}
     assert rows == {"good": "", "packed.zip": "", **wanted}
     page = (out / "index.html").read_text(encoding="utf-8")
     assert all(f'href="reports/{stem}.txt"' in page for stem in stems(cards).values())
-    assert lines[-1].startswith("9 hand-ins: ")
+    assert lines[-1].startswith("9 submissions: ")
     (folder / "late.7z").unlink()
     submissions.write_submission(folder / "late.7z")
     cards, _ = run_class(exam, folder, out, resume=True)
@@ -78,7 +78,7 @@ def test_stems():
     assert len({stem.lower() for stem in found.values()}) == len(names)
     assert all(len(stem) <= 80 and stem.isascii() and stem[0] not in ".-" for stem in found.values())
     assert not any(character in stem for stem in found.values() for character in "/\\ \n:")
-    # whoever names a hand-in like somebody else's files does not get them
+    # whoever names a submission like somebody else's files does not get them
     thief = found["a b"]
     assert (
         thief not in stems([*names, thief]).values() or stems([*names, thief])["a b"] != stems([*names, thief])[thief]

@@ -21,7 +21,7 @@ def exam(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of the hand-ins, with one in it that earns every point."""
+    """The folder of the submissions, with one in it that earns every point."""
     submissions.write_submission(tmp_path / "class/good")
     return tmp_path / "class"
 
@@ -43,7 +43,7 @@ def test_resume_grades_what_is_new_or_changed(exam, folder, out):
         path.unlink()
     submissions.write_submission(folder / "new")
     cards, lines = run_class(exam, folder, out, resume=True)
-    assert lines[0] == "3 of 7 hand-ins were graded before and have not changed"
+    assert lines[0] == "3 of 7 submissions were graded before and have not changed"
     done = {line.split("'")[1] for line in lines if line.startswith("[")}
     assert done == {"changed", "gone", "new", "cut.zip"}
     assert [cards[name].points for name in ("changed", "gone", "kept", "new", "packed.zip")] == [30, 0, 100, 100, 100]
@@ -81,7 +81,7 @@ def test_resume_with_something_else(exam, folder, out, tmp_path):
     (out / "class.json").write_text(json.dumps({**about, "grader": "0"}))
     assert refusal() == "another version of the grader"
     (out / "class.json").write_text("{}")
-    with pytest.raises(CouldNotGrade, match="cannot be read as what the class was graded with"):
+    with pytest.raises(CouldNotGrade, match="is damaged: "):
         run_class(exam, folder, out, resume=True)
 
 
@@ -106,7 +106,9 @@ def test_resume_with_other_contents_of_the_exams_files(exam, folder, out, tmp_pa
     assert cards["good"].points == 100
     shutil.copytree(data, tmp_path / "moved/data")
     same = Exam(exam.answers, base=base(tmp_path / "moved/base") / "config.json", data=tmp_path / "moved/data")
-    assert run_class(same, folder, out, resume=True)[1][0] == "1 of 1 hand-ins were graded before and have not changed"
+    assert (
+        run_class(same, folder, out, resume=True)[1][0] == "1 of 1 submissions were graded before and have not changed"
+    )
 
     def refusal():
         with pytest.raises(CouldNotGrade, match="the class was graded with ") as caught:
@@ -143,15 +145,15 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
     step = "resume the class that is in it with --resume, or name another folder with --out"
     assert refusal("is not empty$") == step
     refusal("holds no class.json", resume=True)
-    refusal("lies inside the hand-ins' folder", folder / "good/out")
-    refusal("lies inside the hand-ins' folder", tmp_path)
-    refusal("lies inside the hand-ins' folder", folder)
+    refusal("must not lie inside each other", folder / "good/out")
+    refusal("must not lie inside each other", tmp_path)
+    refusal("must not lie inside each other", folder)
     refusal("cannot be written: ", out / "notes.txt")
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     (tmp_path / "nobody").mkdir()
-    with pytest.raises(CouldNotGrade, match="no hand-in, expected a folder or an archive for each"):
+    with pytest.raises(CouldNotGrade, match="no submission found, expected a folder or an archive for each"):
         run_class(exam, tmp_path / "nobody", out)
-    with pytest.raises(CouldNotGrade, match="expected the folder of the hand-ins: No such file or directory"):
+    with pytest.raises(CouldNotGrade, match="expected the folder of the submissions: No such file or directory"):
         run_class(exam, tmp_path / "nowhere", out)
 
 

@@ -18,7 +18,7 @@ def exam(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of the hand-ins, with one in it that earns every point."""
+    """The folder of the submissions, with one in it that earns every point."""
     submissions.write_submission(tmp_path / "class/good")
     return tmp_path / "class"
 
@@ -58,7 +58,13 @@ def write_long_entry(folder):
             "submission",
             "grading it takes more than 256 MiB of memory",
         ),
-        (write_long_entry, Limits(file_bytes=1 << 20), "packed.zip", "submission", "file of more bytes than are taken"),
+        (
+            write_long_entry,
+            Limits(file_bytes=1 << 20),
+            "packed.zip",
+            "submission",
+            "unpacks to a file that is too large",
+        ),
         (write_nothing, Limits(open_files=1), "good", "examiner", "Too many open files"),
     ],
 )
@@ -84,13 +90,13 @@ def test_limits(exam, folder, out, write, limits, name, fault, words):
     ("boot", "fault", "words"),
     [
         ("import sys; sys.exit(3)", "grader", "failed with exit code 3"),
-        ("pass", "grader", "left no sound card: JSONDecodeError"),
-        ("print('{}')", "grader", "left no sound card: KeyError"),
-        ("print('[' * 100000)", "grader", "left no sound card: RecursionError"),
-        ("print('[]')", "grader", "left no sound card: TypeError"),
-        ("print('x' * (33 << 20))", "grader", "left no sound card: ValueError"),
+        ("pass", "grader", "wrote no valid card: JSONDecodeError"),
+        ("print('{}')", "grader", "wrote no valid card: KeyError"),
+        ("print('[' * 100000)", "grader", "wrote no valid card: RecursionError"),
+        ("print('[]')", "grader", "wrote no valid card: TypeError"),
+        ("print('x' * (33 << 20))", "grader", "wrote no valid card: ValueError"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "examiner", "the grading process was killed"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "grader", "died of signal 11"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "grader", "ended with signal 11"),
     ],
 )
 def test_a_child_that_fails(exam, folder, out, monkeypatch, boot, fault, words):

@@ -20,7 +20,7 @@ def exam(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of the hand-ins, with one in it that earns every point."""
+    """The folder of the submissions, with one in it that earns every point."""
     submissions.write_submission(tmp_path / "class/good")
     return tmp_path / "class"
 
@@ -36,7 +36,7 @@ def out(tmp_path):
         (FileProblem("it is no archive", "pack it"), "submission", "it is no archive"),
         (CouldNotGrade("table: gone", "put it back"), "examiner", "table: gone"),
         (MemoryError(), "submission", "takes more than 2,048 MiB of memory"),
-        (RecursionError(), "submission", "nested deeper"),
+        (RecursionError(), "submission", "nested too deep"),
         (OSError(errno.ENOSPC, "No space", "/secret"), "examiner", "no space is left"),
         (OSError(errno.EIO, "I/O error", "/secret"), "grader", "OSError in test_worker.py, line "),
         (KeyError("secret"), "grader", "KeyError in test_worker.py, line "),

@@ -31,22 +31,22 @@ def test_the_text_report(folder, answers, capsys):
 QQP, answer key result_QQP_46.txt
   pre_data                      6 / 10
     train file                  3 / 3      pre_data/QQP/QQP_train.json is a JSON array
-    train records               3 / 3      pre_data/QQP/QQP_train.json: 4 of 4 records are as the contract says
-    dev file                    0 / 2      pre_data/QQP/QQP_dev.json is not there
+    train records               3 / 3      pre_data/QQP/QQP_train.json: 4 of 4 records are well-formed
+    dev file                    0 / 2      pre_data/QQP/QQP_dev.json is missing
                                            next: run the prepare stage: accelerate launch runner/main.py RECIPE \
 --stages prepare
     dev records                 0 / 2      could not be checked
-                                           next: mend 'dev file' first
+                                           next: fix 'dev file' first
   saved_model                  20 / 20
-    config file                 2 / 2      saved_model/QQP/adapter_config.json is there
-    weights file                4 / 4      saved_model/QQP/adapter_model.safetensors is there
+    config file                 2 / 2      saved_model/QQP/adapter_config.json exists
+    weights file                4 / 4      saved_model/QQP/adapter_model.safetensors exists
     weights size                4 / 4      664 bytes
     config format               4 / 4      saved_model/QQP/adapter_config.json describes a LoRA of rank 2
     weights format              4 / 4      safetensors with 2 complete lora pairs of the config's rank and target modules
     weights trained             2 / 2      all values are finite, 2 of 2 lora_B are not zero
   result                       56 / 70
     accuracy                   56 / 70     result/result_QQP.txt: 8 of 10 rows are right
-                                           next: try other settings, compared on a hold-out of the training records
+                                           next: try other settings and compare them on a hold-out of the training records
   accuracy 8/10 = 80.0 % (95 % interval 49.0-94.3 %), MCC 0.52, F1 0.67; majority class would give 70.0 %
     answer, predicted as       0       1  no label
                      0         6       1         0
@@ -54,7 +54,7 @@ QQP, answer key result_QQP_46.txt
 
 for the examiner to look at, no points
   QQP dev inputs in training: not known: records cannot be read
-  QQP files and the run record: not known: saved_model/QQP/run.json is not there
+  QQP files and the run record: not known: saved_model/QQP/run.json is missing
 
 points: 82 / 100
 """
@@ -112,4 +112,4 @@ def test_gradescopes_results(folder, answers, tmp_path, capsys):
     assert sum(test["score"] for test in results["tests"]) == pytest.approx(96)
     assert sum(test["max_score"] for test in results["tests"]) == pytest.approx(100)
     assert results["tests"][2]["name"] == "QQP: pre_data: dev file"
-    assert "is not there" in results["tests"][2]["output"]
+    assert "is missing" in results["tests"][2]["output"]
