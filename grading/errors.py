@@ -1,6 +1,6 @@
-"""The two errors of the grader, by whose mistake they are, and whose it is when something else is raised.
+"""The two errors of the grader, one for the examiner's mistakes and one for the submission's; and whose fault any other is.
 
-What an error says of itself is not repeated in a report: it could quote the key, or a path of the examiner's.
+A report never repeats the text of another error: it could quote the key, or a path of the examiner's.
 """
 
 import errno
@@ -29,7 +29,7 @@ class FileProblem(_Explained):
 
 
 class FileMissing(FileProblem):
-    """There is nothing at the path, so another place may be tried."""
+    """Nothing is at the path, so another place may be tried."""
 
 
 TELL_US = "the examiner sends the traceback to the grader's maintainers"
@@ -53,12 +53,12 @@ _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
     errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),
     errno.EACCES: ("submission", "it cannot be read: Permission denied", "make its files and folders readable"),
 }
-"""Fault, reason and next step of the errors of the system that come up outside the files that are graded."""
+"""Fault, reason and next step of system errors that come from outside the graded files."""
 
 
 def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, str]:
-    """Fault (a key of `errors.FAULTS`), reason and next step of what was raised instead of a report. A candidate may read
-    them. `memory`: MiB that grading may take, None where the machine's own are the limit."""
+    """Fault (a key of `FAULTS`), reason and next step of an error that was raised instead of a report. A candidate may read
+    them. `memory`: MiB that grading may use; None: all that the machine has."""
     if isinstance(error, FileProblem):
         return "submission", error.problem, error.next_step
     if isinstance(error, CouldNotGrade):
@@ -77,7 +77,7 @@ def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, 
 
 
 def _place(error: Exception) -> str:
-    """Where in the grader an error was raised, without the error's own words: they could quote anything."""
+    """Where in the grader an error was raised, without its text, which could quote anything."""
     trace = error.__traceback__
     if trace is None:
         return ""
@@ -91,4 +91,4 @@ FAULTS: Mapping[str, str] = {
     "examiner": "the examiner's mistake",
     "grader": "the grader's own fault",
 }
-"""Whose fault it can be that nothing was graded, in words."""
+"""Whose fault it is that nothing was graded, for messages."""

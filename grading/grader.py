@@ -1,4 +1,4 @@
-"""The exam: what the examiner brings, and every check of the rubric made with it on one submission."""
+"""The grader: one submission graded against an exam (the examiner's keys, base model and tables)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def grade(
 
 @dataclass(frozen=True)
 class Exam:
-    """The examiner's side, by name: files are read when it is opened, in whatever process that is."""
+    """The examiner's side, by path. The files are read by `open`, which may run in another process."""
 
     answers: Path
     """Folder of the answer keys."""
@@ -64,7 +64,7 @@ class Exam:
     base: Optional[Path] = None
     """Folder or `config.json` of the base model, whose shapes the adapters must have; None: they are not compared."""
     data: Optional[Path] = None
-    """Folder of the exam's TSV files, which the records are set beside; None: they are not."""
+    """Folder of the exam's TSV files, which the records are compared with; None: they are not compared."""
 
     def as_json(self) -> dict[str, Any]:
         """The exam for another process."""
@@ -77,7 +77,7 @@ class Exam:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Exam":
-        """The exam of such an object."""
+        """The exam of such a JSON object."""
         return cls(
             answers=Path(value["answers"]),
             datasets=None if value["datasets"] is None else tuple(value["datasets"]),
@@ -86,7 +86,7 @@ class Exam:
         )
 
     def open(self) -> "OpenExam":
-        """Reads what it names. Raises CouldNotGrade."""
+        """Reads the files that it names. Raises CouldNotGrade."""
         keys = read_keys(self.answers, self.datasets)
         return OpenExam(tuple(keys), None if self.base is None else read_base_shapes(self.base), self.data)
 
@@ -96,7 +96,7 @@ class OpenExam:
     """An exam whose files have been read."""
 
     keys: tuple[AnswerKey, ...]
-    """At least one; each names a dataset and counts as much as any other."""
+    """At least one; each is of another dataset, and all count the same."""
     base: Optional[BaseShapes] = None
     """Shapes of the base model, where the examiner gave one."""
     data: Optional[Path] = None

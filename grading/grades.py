@@ -1,4 +1,4 @@
-"""The grade: what a submission is worth, as plain values."""
+"""The grade of a submission, as plain values: verdicts by part and dataset, metrics, advice."""
 
 import hashlib
 import math
@@ -10,7 +10,7 @@ from grading.contract.metrics import Metrics
 from grading.rubric import SAVED_MODEL, Check, Verdict, checks_of
 
 AGREES, LOOK, UNKNOWN = "agrees", "look here", "not known"
-"""What a piece of advice can say."""
+"""The states of a piece of advice."""
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,22 @@ class AnswerKey:
     file_name: str
     """The key's name in its folder; reports name it."""
     answers: tuple[str, ...]
-    """Answer *i* belongs to dev row *i*; at least one. No report may show any of them."""
+    """Answer *i* belongs to dev row *i*; at least one. A report must show none of them."""
     labels: tuple[str, ...]
     """The labels that records and predictions may use, see `contract.label_set`."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing looked at."""
+    """One thing that was compared for the examiner, without points."""
 
     dataset: str
     check: str
-    """What was set beside what."""
+    """Which two things were compared."""
     state: str
     """`AGREES`, `LOOK` or `UNKNOWN`."""
     reason: str
-    """What was found, in words."""
+    """The finding in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PartGrade:
 
 @dataclass(frozen=True)
 class DatasetGrade:
-    """Everything about one dataset."""
+    """The grade for one dataset."""
 
     key: AnswerKey
     parts: tuple[PartGrade, ...]
@@ -112,7 +112,7 @@ class Report:
 
     datasets: tuple[DatasetGrade, ...]
     advice: tuple[Advice, ...] = ()
-    """What was looked at beside the rubric; no points hang on it."""
+    """Findings outside the rubric, without points."""
 
     @property
     def points(self) -> Fraction:
@@ -121,6 +121,6 @@ class Report:
 
 
 def points_text(points: Fraction) -> str:
-    """Points in hundredths, rounded down, without idle zeros: 2.99, 1.5, 10."""
+    """Points in hundredths, rounded down, without trailing zeros: 2.99, 1.5, 10."""
     hundredths = math.floor(points * 100)
     return f"{hundredths // 100}.{hundredths % 100:02d}".rstrip("0").rstrip(".")

@@ -1,10 +1,10 @@
-"""The rubric: who gets which of the 100 points for what. One table, printed by `python -m grading.score --rubric`.
+"""The rubric: how the 100 points are given. One table, printed by `python -m grading.score --rubric`.
 
 Rules that hold for every row:
 
 * With N datasets every row carries 1/N of its points for each of them; a dataset that is missing scores zero.
-* A fault is charged once: to the row that names it. Rows that cannot be checked because of it (the records of a file
-  that is not there) earn nothing either, and say which row to mend first; rows that can still be checked are.
+* A fault is charged once, to the row that names it. Rows that cannot be checked because of it (the records of a missing
+  file) earn nothing either, and name the row to fix first. Rows that can still be checked are checked.
 * Rows marked "by share" give their points in proportion, so one bad record among 4,000 costs 1/4,000 of the row.
 """
 
@@ -29,7 +29,7 @@ class Check:
     points: int
     """Its points when one dataset is graded, out of 100."""
     earned_by: str
-    """What earns the points, in words."""
+    """What earns the points, in a sentence."""
 
 
 RUBRIC: tuple[Check, ...] = (
@@ -60,9 +60,9 @@ class Verdict:
     share: Fraction
     """How much of the check's points is earned, 0 to 1."""
     reason: str
-    """Why, in words; names the file."""
+    """Why, in a sentence that names the file."""
     next_step: Optional[str] = None
-    """What to do about a share below 1; None for a full one."""
+    """What to do about a share below 1; None for a share of 1."""
 
 
 def parts() -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def shared(check: str, good: int, total: int, reason: str, next_step: str) -> Ve
 
 
 def blocked(check: str, by: str) -> Verdict:
-    """No points for a check that cannot be made because the check named `by` failed."""
+    """No points for a check that cannot be made because the check `by` failed."""
     return lost(check, "could not be checked", f"fix {by!r} first")
 
 

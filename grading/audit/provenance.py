@@ -1,7 +1,7 @@
-"""The advice: what belongs together in a submission, looked at for the examiner. It carries no points.
+"""The advice: do the parts of a submission fit each other, and the exam's tables? It carries no points.
 
-None of it proves anything: a record of a run can be written by hand, and an honest run can differ from a rerun on another
-machine. It says where to look.
+It tells the examiner where to look and proves nothing: a run record can be written by hand, and an honest run can differ
+from a rerun on another machine.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,24 +17,23 @@ from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey
 from grading.submission.folder import Submission
 
 RUN_RECORD = "run.json"
-"""The record of a run, beside the adapter."""
-
+"""The record of a run, in the adapter's folder."""
 
 FIRST_ROWS = 20_000
-"""Rows of the training table by which is told how records were made of it."""
+"""First rows of the training table, which decide how records were made from it."""
 
 _RECORD_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the record of a run, `run.json` beside the adapter, says of the files that count."""
+    """The digests of the graded files in `run.json`, the record of a run in the adapter's folder."""
 
     path: str
     digests: Mapping[str, Any]
-    """Path to the SHA-256 of the file as the run wrote it; empty where there is a problem."""
+    """Path to the SHA-256 of the file as the run wrote it; empty if there is a problem."""
     problem: str = ""
-    """Why it says nothing of them."""
+    """Why there is no digest; empty if there is one."""
 
 
 def read_run_record(submission: Submission, dataset: str) -> RunRecord:
@@ -55,7 +54,7 @@ def read_run_record(submission: Submission, dataset: str) -> RunRecord:
 
 
 def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice:
-    """Whether the files are those of the run record, once they have been read with their digests."""
+    """Whether the files are those of the run record. Call it after they have been read with their digests."""
     check = "files and the run record"
     if record.problem:
         return Advice(dataset, check, UNKNOWN, record.problem)
@@ -69,7 +68,7 @@ def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice
 def about_records(key: AnswerKey, records: Records, data: Optional[Path]) -> Iterator[Advice]:
     """The advice on the records of one dataset. `data`: the examiner's folder of `{dataset}/{dataset}_{train,dev}.tsv`.
 
-    Raises CouldNotGrade where a table in `data` cannot be read."""
+    Raises CouldNotGrade if a table in `data` cannot be read."""
     train, dev = ([each for each in part if isinstance(each, dict)] for part in (records.train, records.dev))
     yield _trained_on_dev(key.dataset, train, dev)
     if data is not None:
@@ -117,7 +116,7 @@ def _of_the_training_table(
     ]
     if not ways or not wanted:
         return Advice(key.dataset, check, UNKNOWN, "there is nothing to compare")
-    # the first rows tell which way it is, then all rows are gone through that way alone
+    # the first rows decide which way it is; then all rows are read in that way only
     target, candidate = max(ways, key=lambda way: len(tables.made(way[0], way[1], wanted, key.labels, FIRST_ROWS)))
     known = tables.made(target, candidate, wanted, key.labels)
     rows = [known.get(_input(record).strip()) for record in train]
@@ -128,7 +127,7 @@ def _of_the_training_table(
 
 
 def _learn(path: Path, inputs: Sequence[str]) -> Optional[tuple[tables.Table, tables.Template]]:
-    """The reading of the table that makes most of the inputs, and how."""
+    """The reading of the table that gives most of the inputs, and its template."""
     best, most = None, -1
     for table in tables.read_tables(path):
         template = tables.learn(table, inputs)

@@ -1,7 +1,7 @@
 """The rerun: some dev rows predicted again with the submitted adapter, by the runner in a process of its own.
 
-The one check that needs torch, and the only one whose adapter is loaded: the runner gets copies of the bytes that were
-checked, in a folder of their own. A machine of another kind can differ in a few rows that lie between two labels.
+It alone needs torch, and it alone loads the adapter: the runner gets a copy of the files in a temporary folder. Another
+kind of machine can give another label for a few rows that are close to the boundary.
 """
 
 import json
@@ -23,18 +23,18 @@ from grading.submission.folder import Submission
 CHECK = "predictions and a rerun"
 
 SECONDS = 3600
-"""Longest that the runner may take over all rows."""
+"""Most seconds that the runner may take for all rows."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PROMPT_LIMIT = 1 << 20
 _START = "import sys; sys.path[0] = sys.argv.pop(1); from runner.commands.rerun import main; sys.exit(main())"
-"""Run instead of `-m`, which would leave the current folder on the import path."""
+"""Used instead of `-m`, which would put the current folder on the import path."""
 
 
 def rerun(
     submission: Submission, grades: Sequence[DatasetGrade], count: int, recipes: Sequence[str]
 ) -> Iterator[Advice]:
-    """Advice on each dataset: whether `count` rows, drawn by the key, come out as submitted.
+    """Advice on each dataset: whether `count` rows, drawn by the key, get the submitted labels again.
 
     Only an adapter that has passed every check is loaded. `recipes`: the runner's arguments, recipe files and changes to
     their keys."""
@@ -46,7 +46,7 @@ def rerun(
                 yield Advice(dataset, CHECK, UNKNOWN, "the adapter has not passed every check, so it is not loaded")
                 continue
             try:
-                drawn[dataset] = _lay(submission, grade.key, count, folder)
+                drawn[dataset] = _copy_rows(submission, grade.key, count, folder)
             except (FileProblem, contract.ContractError) as error:
                 yield Advice(dataset, CHECK, UNKNOWN, str(error))
         if not drawn:
@@ -58,8 +58,8 @@ def rerun(
                 yield _compare(grade, drawn[dataset], found.get(dataset), problem)
 
 
-def _lay(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
-    """Copies the adapter and the drawn dev records below `folder`; the rows' numbers from 0."""
+def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
+    """Copies the adapter and the drawn dev records into `folder`; returns the rows' numbers, from 0."""
     records = contract.parse_json(submission.read(contract.dev_path(key.dataset), RECORDS_LIMIT))
     if not isinstance(records, list) or any(
         contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]
@@ -92,7 +92,7 @@ def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
 
 
 def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """What the runner says of each dataset, and its last words."""
+    """The runner's answer for each dataset, and the last line of its error stream."""
     command = [sys.executable, "-c", _START, str(_CHECKOUT), *recipes, "--workspace", str(folder)]
     try:
         ran = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
@@ -104,7 +104,7 @@ def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
             value = json.loads(line)
             found[value["dataset"]] = value
         except (ValueError, KeyError, TypeError):
-            continue  # a library's own words
+            continue  # a line that a library printed
     last = [line for line in ran.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-1:]
     return found, last[0].strip() if last else f"the runner ended with {ran.returncode}"
 

@@ -1,4 +1,4 @@
-"""The adapter: what `saved_model/{dataset}` must hold to be a LoRA that PEFT could load. It is not loaded here."""
+"""The adapter: whether `saved_model/{dataset}` is a LoRA that PEFT could load. It is not loaded here."""
 
 from typing import Optional
 
@@ -13,13 +13,13 @@ from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission.folder import Submission, SubmittedFile
 
 WEIGHTS_LIMIT = 1 << 30
-"""Most bytes of an adapter: rank 64 on every linear layer of gemma-2b is 0.3 GB in float32, the model itself 5 GB."""
+"""Most bytes of an adapter. Rank 64 on every linear layer of gemma-2b has 0.3 GB in float32, the model itself 5 GB."""
 
 CONFIG_LIMIT = 1 << 20
 """Most bytes of an adapter's configuration; PEFT writes about 1 kB."""
 
 _ZERO_START = (True, "gaussian", "eva")
-"""Values of `init_lora_weights` under which every lora_B starts as zero, so that a non-zero one has been trained."""
+"""Values of `init_lora_weights` with which every lora_B starts as zero, so that a non-zero one has been trained."""
 
 _TRAIN_AGAIN = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
 _SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
@@ -28,9 +28,9 @@ _SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder, safe_se
 def check_adapter(
     submission: Submission, dataset: str, base: Optional[BaseShapes] = None
 ) -> tuple[list[Verdict], Optional[str]]:
-    """The verdicts of `saved_model` for one dataset, and the digest of the adapter's tensors; None where its file is not sound.
+    """The verdicts of `saved_model` for one dataset, and the digest of the adapter's tensors; None if its file is not sound.
 
-    With `base`, the shapes must be those of that base model too."""
+    With `base`, the shapes must also be those of that base model."""
     of_config, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
     of_weights, digest = _check_weights(submission, dataset, config, base)
     return of_config + of_weights, digest
@@ -55,7 +55,7 @@ def _check_weights(
 ) -> tuple[list[Verdict], Optional[str]]:
     folder = contract.adapter_folder(dataset)
     path = f"{folder}/{contract.ADAPTER_WEIGHTS}"
-    behind = ("weights size", "weights format", "weights trained")
+    dependent = ("weights size", "weights format", "weights trained")
     try:
         file = submission.open(path)
     except FileProblem as problem:
@@ -64,16 +64,16 @@ def _check_weights(
             step = _SAVE_AGAIN
             if submission.has(f"{folder}/adapter_model.bin"):
                 reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
-        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in behind], None
+        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in dependent], None
     with file:
         present = earned("weights file", f"{path} exists")
         try:
             verdicts, digest = _check_open_weights(file, config, base)
             file.require_unchanged()
             return [present, *verdicts], digest
-        except FileProblem as problem:  # it changed, or its disk failed, between here and the last byte
+        except FileProblem as problem:  # it changed, or the disk failed
             verdict = lost("weights file", problem.problem, problem.next_step)
-            return [verdict] + [blocked(check, "weights file") for check in behind], None
+            return [verdict] + [blocked(check, "weights file") for check in dependent], None
 
 
 def _check_open_weights(
@@ -92,7 +92,7 @@ def _check_open_weights(
         form = lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN)
         return [size, form, blocked("weights trained", "weights format")], None
     hasher = file.hasher()
-    # tensors and values alone: other metadata does not make another adapter
+    # only tensors and values: other metadata does not make another adapter
     hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
         reason = f"{file.path} has {file.size:,} bytes, its header says {header.file_size:,}"
@@ -107,18 +107,18 @@ def _check_open_weights(
 
 
 def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:
-    beside = ["whose ranks agree (the config states none)"]
+    details = ["whose ranks agree (the config states none)"]
     try:
         pairs = find_pairs(header.tensors)
         if config is not None:
             require_config(pairs, header.tensors, config)
-            beside = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
+            details = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
         if base is not None:
             known = require_base(pairs, base)
-            beside.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
+            details.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
     except PairsError as error:
         return lost("weights format", f"{path}: {error}", _SAVE_AGAIN)
-    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(beside)}")
+    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(details)}")
 
 
 def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:

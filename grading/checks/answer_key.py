@@ -1,7 +1,7 @@
-"""The answers: the examiner's keys, `result_{dataset}*.txt` in one folder, one label a line.
+"""The answer keys: the examiner's files `result_{dataset}*.txt` in one folder, one label a line.
 
-A key is trusted to be right but not to be sound: whatever is wrong with it is the examiner's mistake, nobody loses
-points for it, and nothing is graded until it is mended.
+A key's answers are trusted, its format is checked. A bad key is the examiner's mistake: nobody loses points for it, and
+nothing is graded until it is fixed.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The base's shapes: what the examiner's `config.json` of the base model says of the modules that LoRA is put on."""
+"""The base model's shapes: the sizes of the modules that LoRA adapts, from the examiner's `config.json` of the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen
 
 @dataclass(frozen=True)
 class BaseShapes:
-    """A base model's size, as far as adapters meet it."""
+    """The sizes of a base model that adapters must fit."""
 
     layers: int
     """Decoder layers."""
     modules: Mapping[str, tuple[int, int]]
-    """Last part of a module's name to the values it takes in and gives out."""
+    """Last part of a module's name to its input and output size."""
 
 
 def read_base_shapes(path: Path) -> BaseShapes:

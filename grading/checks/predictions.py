@@ -1,7 +1,7 @@
-"""The predictions: a submission's result file, set line by line beside the answer key.
+"""The predictions: a submission's result file, compared line by line with the answer key.
 
-Line *i* answers dev row *i*. A line that is missing or holds no label of the key counts as wrong, lines beyond the
-key's are not read. What is said about it are counts and the number of the first such line, never an answer.
+Line *i* answers dev row *i*. A line that is missing or has no label of the key counts as wrong; extra lines are not read.
+Reports have counts and the number of the first bad line, never an answer.
 """
 
 import re
@@ -28,22 +28,22 @@ _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
     (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
     (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with other words around the label"),
 )
-"""What a line that is no label may have been meant as, first match first. None of them counts: a grader that guesses what
-was meant can be led to guess right."""
+"""What a bad line may have been meant to be; the first match is reported. None of them counts: a grader that guesses can be
+led to guess right."""
 
 _PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A result file, laid against its key."""
+    """A result file, row by row of its key."""
 
     path: str
     """Where it was found inside the submission."""
     labels: tuple[Optional[str], ...]
-    """One for each line of the key; None where there is no line or no label of the key on it."""
+    """One for each row of the key; None if there is no line, or no label of the key on it."""
     remarks: tuple[str, ...]
-    """What is odd about the file, in words."""
+    """Notes for the report about unusual lines and files."""
 
 
 def check_predictions(
@@ -99,5 +99,5 @@ def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tu
         try:
             return path, submission.read(path, most)
         except FileMissing:
-            continue  # only where nothing is there: a broken file at the better place is not passed over
+            continue  # a broken file at the first place still counts
     raise FileMissing(f"{paths[0]} is missing, and so is {paths[1]}", _PREDICT)

@@ -1,4 +1,4 @@
-"""The records: the JSON files under `pre_data/{dataset}`, looked at record by record."""
+"""The records: the JSON files in `pre_data/{dataset}`, checked record by record."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,12 @@ _PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --sta
 
 @dataclass(frozen=True)
 class Records:
-    """The record files of one dataset, parsed once: for the rubric, and for what carries no points."""
+    """The record files of one dataset, parsed once for the rubric and for the advice."""
 
     verdicts: list[Verdict]
     """The verdicts of `pre_data`."""
     train: list[Any]
-    """The array of the train file, whatever is in it; empty where it cannot be read."""
+    """The array of the train file, with any values in it; empty if it cannot be read."""
     dev: list[Any]
     """The same of the dev file."""
 
@@ -46,7 +46,8 @@ def _check_file(
         step = _PREPARE if isinstance(problem, FileMissing) else problem.next_step
         return [], [lost(file_check, problem.problem, step), blocked(records_check, file_check)]
     present = earned(file_check, f"{path} is a JSON array")
-    good, first = 0, ""  # only the first one's words are kept: a file may hold half a million bad ones
+    # only the first problem is kept: a file may have half a million bad records
+    good, first = 0, ""
     for number, record in enumerate(records, start=1):
         fault = contract.record_problem(record, keys, key.labels)
         if fault is None:

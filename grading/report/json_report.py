@@ -1,7 +1,4 @@
-"""The report as JSON. `docs/grading.md` says what each key means.
-
-Where grading failed there is a report too: it says whose fault that was.
-"""
+"""The report as JSON; `docs/grading.md` explains each key. If grading failed, the report says whose fault that was."""
 
 from typing import Any
 
@@ -9,7 +6,7 @@ from grading.grades import DatasetGrade, PartGrade, Report, points_text
 from grading.rubric import MAX_POINTS, Check, Verdict
 
 SCHEMA = "labeltune.grade/1"
-"""Version of the JSON object: a new key leaves it as it is, one that goes or changes its meaning raises it."""
+"""Version of the JSON object: it rises when a key is removed or changes its meaning, not when one is added."""
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -29,7 +26,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def failure(fault: str, reason: str, next_step: str) -> dict[str, Any]:
-    """The JSON object where nothing could be graded. `fault`: a key of `FAULTS`."""
+    """The JSON object if nothing could be graded. `fault`: a key of `errors.FAULTS`."""
     problem = {"fault": fault, "reason": reason, "next_step": next_step}
     return {
         "schema": SCHEMA,

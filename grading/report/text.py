@@ -1,8 +1,7 @@
-"""The report: a grade, as text for people, as a JSON object for programs and as Gradescope's `results.json`.
+"""The report as text for people.
 
-`docs/grading.md` says what each key means. Where grading failed there is a report too: it says whose fault that was.
-Points are fractions until they are written, so that nothing is lost to rounding and the parts add up. The text rounds
-down to hundredths: it never shows more than was earned. Nothing in a report depends on the machine or the time.
+Points are fractions until they are written, so that the parts add up exactly. The text rounds down to hundredths: it never
+shows more than was earned. Nothing in a report depends on the machine or the time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +12,15 @@ from grading.errors import FAULTS
 from grading.grades import Report, points_text
 from grading.rubric import MAX_POINTS
 
-_MOST_LABELS = 8  # whose confusion matrix a terminal still shows
+_MOST_LABELS = 8
+"""Most labels whose confusion matrix fits in a terminal."""
 
 _COLOURS = {"good": "\x1b[32m", "bad": "\x1b[31m", "title": "\x1b[1m"}
 _PLAIN = "\x1b[0m"
 
 
 def failure_text(report: Mapping[str, Any]) -> str:
-    """A report whose `problem` is not null, for people."""
+    """The text of a report whose `problem` is not null."""
     problem = report["problem"]
     return f"not graded, {FAULTS[problem['fault']]}: {problem['reason']}\n  next: {problem['next_step']}\n"
 

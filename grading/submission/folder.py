@@ -1,7 +1,7 @@
-"""A submission: a folder of somebody else's files, of which the grader sees bytes only.
+"""A submission: a folder of somebody else's files, which the grader reads as bytes.
 
-Every file is opened here and nowhere else: a regular file, inside the folder once every link is resolved, opened
-once and without waiting, so that a named pipe or a device is a finding and never a hang.
+Every file is opened here and nowhere else, once: it must be a regular file, inside the folder after all links are
+resolved. Opening never waits, so a named pipe or a device is a finding and not a hang.
 """
 
 import errno
@@ -17,25 +17,25 @@ from typing import Optional
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
 
 MOST_LINKS = 40
-"""Links on the way to one file; Linux itself follows no more."""
+"""Most links on the way to one file, as in Linux."""
 
 MOST_PARTS = 200
-"""Names on the way to one file, those of links included."""
+"""Most names on the way to one file, those of links included."""
 
 PIECE = 1 << 20
-"""Bytes that are read at once where a file is not parsed."""
+"""Bytes read at once where a file is not parsed."""
 
 _OPEN_FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)  # the path is resolved: a link there now was put there since
-    | getattr(os, "O_NONBLOCK", 0)  # a named pipe swapped in would wait for its writer for ever
+    | getattr(os, "O_NOFOLLOW", 0)  # the path is resolved: a link is new
+    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for a writer
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
 
 _FOLDER_FLAGS = (
-    getattr(os, "O_PATH", os.O_RDONLY)  # a folder may be passed through that may not be listed
+    getattr(os, "O_PATH", os.O_RDONLY)  # enter folders that cannot be listed
     | getattr(os, "O_DIRECTORY", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -55,7 +55,7 @@ class SubmittedFile:
     """One open file of a submission, read from front to back, once. Use it in a `with`."""
 
     def __init__(self, path: str, descriptor: int, size: int, digested: bool = False) -> None:
-        """`digested`: the bytes that nobody reads are read when it is closed, for the digest of the whole file."""
+        """`digested`: closing reads the rest of the file, for the digest of all of it."""
         self.path = path
         """Path inside the submission, with forward slashes; the name in messages."""
         self.size = size
@@ -63,7 +63,7 @@ class SubmittedFile:
         self.position = 0
         """Bytes that have been read."""
         self.digest: Optional[str] = None
-        """SHA-256 of the whole file once it is closed, where that was asked for and it could be read."""
+        """SHA-256 of the whole file, after a `digested` one is closed; None if it could not be read."""
         self._file = os.fdopen(descriptor, "rb", buffering=0)
         self._hashers: list[hashlib._Hash] = []
         self._whole = self.hasher() if digested else None
@@ -90,7 +90,7 @@ class SubmittedFile:
         return self._hashers[-1]
 
     def require_unchanged(self) -> None:
-        """Raises FileProblem if the file was written to since it was opened: what was read may be of two minds."""
+        """Raises FileProblem if the file was written to since it was opened: old and new bytes may be mixed."""
         if self._now() != self._state:
             raise FileProblem(f"{self.path} changed while it was read", "submit a copy that no program is writing to")
 
@@ -128,7 +128,7 @@ class Submission:
     """A submission's folder. Paths are those of `grading.contract`: relative, with forward slashes."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must not cost anybody points."""
+        """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must cost nobody points."""
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing"
             raise CouldNotGrade(f"{folder}: expected the submission's folder, found {found}", "pass --submission DIR")
@@ -136,7 +136,7 @@ class Submission:
         self._digested: dict[str, Optional[SubmittedFile]] = {}
 
     def open(self, path: str) -> SubmittedFile:
-        """The file at `path`. Raises FileMissing if nothing is there, FileProblem unless it is regular and readable."""
+        """The file at `path`. Raises FileMissing if there is none, FileProblem unless it is regular and readable."""
         try:
             parts = self._resolve(path)
             _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
@@ -157,7 +157,7 @@ class Submission:
         return file
 
     def digest_when_read(self, paths: Iterable[str]) -> None:
-        """Asks for the digests of files that are still to be opened, so that none is opened for its digest alone."""
+        """Asks for the digests of files before they are opened, so that none is opened for its digest alone."""
         self._digested.update(dict.fromkeys(paths))
 
     def digest(self, path: str) -> Optional[str]:
@@ -166,8 +166,8 @@ class Submission:
         return None if file is None else file.digest
 
     def _resolve(self, path: str) -> list[str]:
-        """The parts of `path` below the root once its links are followed: each looked at once, a bounded number of them, the
-        same on every Python. Raises FileProblem for a link out and for too many, OSError for what is not there."""
+        """The parts of `path` below the root after its links are followed: each is read once, their number is bounded, and
+        every Python gives the same. Raises FileProblem for a link out and for too many links, OSError for a missing name."""
         waiting, links = path.split("/")[::-1], 0
         done: list[str] = []
         while waiting:
@@ -198,7 +198,7 @@ class Submission:
         return done
 
     def _open_resolved(self, parts: Sequence[str]) -> int:
-        """Opens a path that holds no link, folder by folder, so that none that is put there meanwhile is followed."""
+        """Opens a path without links, folder by folder, so that a link that appears meanwhile is not followed."""
         if os.open not in os.supports_dir_fd or not parts:
             return os.open(os.path.join(self._root, *parts), _OPEN_FLAGS)
         *folders, name = parts
@@ -224,7 +224,7 @@ class Submission:
             return data
 
     def has(self, path: str) -> bool:
-        """Whether anything lies at `path`; it is not opened."""
+        """Whether anything is at `path`; it is not opened."""
         return os.path.lexists(os.path.join(self._root, *path.split("/")))
 
 
@@ -240,7 +240,7 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def _unreadable(path: str, error: OSError) -> FileProblem:
-    if error.errno == errno.ELOOP:  # of a path that held no link a moment ago
+    if error.errno == errno.ELOOP:  # the path had no link a moment ago
         return FileProblem(
             f"{path} changed into a link while it was opened", "submit a copy that no program is writing to"
         )
