@@ -1,4 +1,4 @@
-"""The submissions of a class: what lies in the submissions' folder, and what its files in OUT are called."""
+"""The entries of the submissions' folder, and the names of their files in the output folder."""
 
 import hashlib
 import os
@@ -15,8 +15,7 @@ from grading.classroom.card import GONE
 from grading.errors import CouldNotGrade
 
 ENTRIES_LIMIT = 20_000
-"""Most files of a folder that are compared to see whether it changed; one with more is always graded again."""
-
+"""Most files of a folder that are compared to see whether it changed. A folder with more is always graded again."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 
@@ -26,18 +25,18 @@ class HandIn:
     """One entry of the submissions' folder."""
 
     name: str
-    """Its name there."""
+    """Its name in that folder."""
     stem: str
-    """What its files in OUT are called."""
+    """The name of its files in the output folder."""
     path: Path
 
 
 def stems(names: Iterable[str]) -> dict[str, str]:
-    """What each name's files are called: the name itself where it is 1 to 80 of `A-Za-z0-9._-`, starts with neither dot nor
-    dash and differs from all others even where case does not count; else a cleaned form and a part of its SHA-256."""
+    """The file name for each name: the name itself if it has 1 to 80 of `A-Za-z0-9._-`, starts with neither dot nor dash
+    and differs from all others in more than case; else a cleaned form with a part of its SHA-256."""
     hashed = {name: _hashed(name) for name in names}
     spelt = Counter(name.lower() for name in hashed)
-    spelt.update(stem.lower() for stem in hashed.values())  # nobody gets another's file by naming a folder like it
+    spelt.update(stem.lower() for stem in hashed.values())  # nobody can take another's file name
     return {
         name: name if _PLAIN.fullmatch(name) and spelt[name.lower()] == 1 else stem for name, stem in hashed.items()
     }
@@ -49,7 +48,7 @@ def _hashed(name: str) -> str:
 
 
 def refusal_of(path: Path) -> Optional[tuple[str, str, str]]:
-    """Fault, reason and next step where the entry of the class's folder is no submission that can be opened."""
+    """Fault, reason and next step if the entry is not a submission that can be opened; else None."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -76,9 +75,9 @@ _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
 
 
 def fingerprint(path: Path) -> Optional[str]:
-    """What a submission looks like from outside: a digest of the names, kinds, sizes and times of its files, unopened.
+    """A digest of the names, kinds, sizes and times of a submission's files, without opening them.
 
-    None where that cannot be said: it cannot be listed, or has more than `ENTRIES_LIMIT` files."""
+    None if it cannot be listed, or has more than `ENTRIES_LIMIT` files."""
     digest = hashlib.sha256()
     try:
         for number, (name, status) in enumerate(_statuses(path)):
@@ -87,13 +86,13 @@ def fingerprint(path: Path) -> Optional[str]:
             size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
             digest.update(os.fsencode(name) + b"\0")
             digest.update(f"{status.st_mode} {size} {status.st_mtime_ns}\n".encode("ascii"))
-    except (OSError, RecursionError):  # os.walk goes down one call a folder, before Python 3.12
+    except (OSError, RecursionError):  # before Python 3.12 os.walk is recursive
         return None
     return digest.hexdigest()
 
 
 def _statuses(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The path itself and all below it, in a fixed order; no link is followed."""
+    """The path itself and everything below it, in a fixed order; no link is followed."""
     own = os.lstat(path)
     yield "", own
     if not stat.S_ISDIR(own.st_mode):
@@ -110,6 +109,7 @@ def _raise(error: OSError) -> None:
 
 
 def hand_ins(submissions: Path) -> Iterator[HandIn]:
+    """The entries by name, without those that begin with a dot. Raises CouldNotGrade if there is none."""
     try:
         taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:

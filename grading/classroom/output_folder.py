@@ -1,4 +1,4 @@
-"""The output folder of a class: locked by one run, and of one class."""
+"""The output folder of a class: used by one run at a time, and for one class only."""
 
 import json
 import os
@@ -19,18 +19,17 @@ from grading.grader import Exam
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs are the examiner's to keep apart
+except ImportError:  # Windows: the examiner starts one run at a time
     fcntl = None  # type: ignore[assignment]
 
 SCHEMA = "labeltune.class/1"
 """Version of `class.json`."""
 
-
 CLASS, WORK = "class.json", "work"
 
 
 def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
-    """The card of an earlier run, if it still holds and the submission was graded."""
+    """The card of an earlier run, if the submission was graded and has not changed since."""
     try:
         value = json.loads((out / "cards" / f"{hand_in.stem}.json").read_bytes())
         kept = cards_on_disk.from_json(value)
@@ -42,7 +41,7 @@ def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
 
 
 def about_class(exam: Exam, limits: Limits) -> dict[str, Any]:
-    """What a class is graded with, the exam's files by their contents. Raises CouldNotGrade where they cannot be read."""
+    """What a class is graded with; the exam's files by their digests. Raises CouldNotGrade if they cannot be read."""
     opened = exam.open()
     named = exam.as_json()
     keys = [exam.answers / key.file_name for key in opened.keys]
@@ -65,11 +64,11 @@ _WORDS: Mapping[str, str] = {
     "data": "another --data",
     "grader": "another version of the grader",
 }
-"""What a difference between two runs is called. Other limits are no difference: who ran into them is graded again."""
+"""Names of the differences between two runs. Other limits are not one: a submission that exceeded them is graded again."""
 
 
 def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
-    """Writes `class.json`, or holds what it says against this run. Raises CouldNotGrade."""
+    """Writes `class.json`, or compares it with this run. Raises CouldNotGrade if they differ."""
     path = out / CLASS
     if path.exists():
         try:
@@ -92,10 +91,11 @@ def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
 
 
 def require_apart(submissions: Path, out: Path) -> None:
+    """Raises CouldNotGrade if one of the two folders is inside the other."""
     inside, outside = os.path.realpath(submissions), os.path.realpath(out)
     try:
         common = os.path.commonpath([inside, outside])
-    except ValueError:  # two drives of Windows
+    except ValueError:  # two drives on Windows
         return
     if common in (inside, outside):
         raise CouldNotGrade(
@@ -106,9 +106,9 @@ def require_apart(submissions: Path, out: Path) -> None:
 
 @contextmanager
 def locked(out: Path, resume: bool) -> Iterator[None]:
-    """`out` for this process alone. Raises CouldNotGrade where another run has it, or it holds anything that is not resumed.
+    """Keeps other runs out of `out`. Raises CouldNotGrade if another run uses it, or if it is not empty and not resumed.
 
-    The lock is the operating system's, on the folder itself: it ends with the process, and no file of it is left behind."""
+    The lock is the operating system's, on the folder itself: it ends with the process and leaves no file."""
     make_folder(out)
     with _flocked(out):
         found = {path.name for path in out.iterdir()}

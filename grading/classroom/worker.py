@@ -1,11 +1,11 @@
-"""The child: one submission graded in a process of its own, within limits, so that nothing in it can hold up a class.
+"""The worker: one submission graded in a child process, within limits, so that nothing in it can stop a class.
 
-`sandbox.start` is the parent's end, `main` the child's. A child gets an exam, a submission and its limits as a JSON object
-and writes a card. It loads the grader from the parent's checkout and nothing else: no site packages, no environment, no
+`sandbox.start` is the parent's side, `main` the child's. A child gets an exam, a submission and its limits as a JSON object
+and writes a card. It loads only the grader, from the parent's checkout: no site packages, no environment variables, no
 current folder.
 
-Whatever happens becomes a card. The limits are the kernel's where Python's `resource` module exists (Linux, macOS; macOS
-does not hold processes to their address space); elsewhere only the wall clock ends a child.
+Every error becomes a card. The limits are the kernel's where Python has its `resource` module (Linux, macOS; macOS does not
+enforce the memory limit); elsewhere only the wall clock ends a child.
 """
 
 import json
@@ -25,17 +25,18 @@ from grading.submission import opening
 
 
 def grade(name: str, path: Path, exam: Exam, scratch: Path, limits: Limits) -> Card:
-    """The card of the submission at `path`, in this process. What goes wrong is on it; nothing is raised for it."""
+    """The card of the submission at `path`, graded in this process. Errors are on the card; none is raised."""
     started = time.perf_counter()
     made = None
     try:
         made = _graded(name, path, exam, scratch, started)
-    except Exception as error:  # one submission of many: whatever this is, it must not be lost
-        # The frames of a failed attempt hold what took the memory: keep the words and let them go.
+    except Exception as error:
+        # The frames of a failed attempt hold its memory: keep the text and release them.
         fault, reason, next_step = fault_of(error, limits.address_space >> 20)
         if fault == "grader" and os.path.lexists(path):
             _print_traceback(error)
-    if not os.path.lexists(path):  # whatever was found of it: half of it may have been gone by then
+    # it may have been removed while it was read, so nothing found counts
+    if not os.path.lexists(path):
         fault, reason, next_step = GONE
     elif made is not None:
         return made

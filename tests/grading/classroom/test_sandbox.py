@@ -100,7 +100,7 @@ def test_limits(exam, folder, out, write, limits, name, fault, words):
     ],
 )
 def test_a_child_that_fails(exam, folder, out, monkeypatch, boot, fault, words):
-    monkeypatch.setattr(sandbox, "_BOOT", boot)
+    monkeypatch.setattr(sandbox, "BOOT", boot)
     cards, _ = run_class(exam, folder, out)
     problem = cards["good"].report["problem"]
     assert problem["fault"] == fault
@@ -108,7 +108,7 @@ def test_a_child_that_fails(exam, folder, out, monkeypatch, boot, fault, words):
 
 
 def test_the_graders_own_fault_is_logged_and_graded_again(exam, folder, out, monkeypatch):
-    monkeypatch.setattr(sandbox, "_BOOT", "raise ValueError('why')")
+    monkeypatch.setattr(sandbox, "BOOT", "raise ValueError('why')")
     run_class(exam, folder, out)
     assert "ValueError: why" in (out / "errors/good.txt").read_text()
     assert "why" not in (out / "reports/good.json").read_text() + (out / "reports/good.txt").read_text()
@@ -119,7 +119,7 @@ def test_the_graders_own_fault_is_logged_and_graded_again(exam, folder, out, mon
 
 
 def test_an_error_stream_is_kept_up_to_a_bound(exam, folder, out, monkeypatch):
-    monkeypatch.setattr(sandbox, "_BOOT", "import sys; sys.stderr.write('x' * (1 << 20) + 'end'); sys.exit(1)")
+    monkeypatch.setattr(sandbox, "BOOT", "import sys; sys.stderr.write('x' * (1 << 20) + 'end'); sys.exit(1)")
     run_class(exam, folder, out)
     text = (out / "errors/good.txt").read_text()
     assert len(text) == sandbox.ERRORS_KEPT
@@ -131,7 +131,7 @@ def test_the_terminals_interrupt_does_not_reach_children(exam, folder, tmp_path)
         pytest.skip("no sessions here")
     (tmp_path / "work").mkdir()
     running = sandbox.start(large(folder / "large", 900), "large", exam, Limits(), tmp_path / "work")
-    assert os.getsid(running._process.pid) == running._process.pid
+    assert os.getsid(running.pid) == running.pid
     running.end()
     running.end()
     assert running.card().report["problem"]["fault"] == "examiner"
