@@ -23,7 +23,7 @@ What it does not cover:
   so. Whether it fits its base model is checked with `--base`, for the modules whose shapes are known.
 * Records are checked for their shape. Whether their text is the exam's is checked with `--data`, without points.
 * The labels are those of the answer key, so a label that the key never uses is wrong.
-* A report holds counts, never an answer. But whoever may be graded again and again learns an answer from the accuracy of
+* A report holds counts, never an answer. But a candidate who may be graded again and again learns an answer from the accuracy of
   two results that differ in one row, or of one that has a single label: give the key to nobody who is being graded.
 * Hard links out of the submission cannot be told from its own files.
 * The limits of a child process bound what it uses; they are no sandbox: it has the examiner's rights. Grade strangers'

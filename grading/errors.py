@@ -21,7 +21,7 @@ class _Explained(Exception):
 
 
 class CouldNotGrade(_Explained):
-    """A mistake of whoever started the grader: no answer key, no such folder. Exit code 2, no points for anybody."""
+    """The examiner's mistake: no answer key, no such folder. Exit code 2, points for nobody."""
 
 
 class FileProblem(_Explained):

@@ -58,10 +58,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of grading one submission, whatever happened."""
+    """The result of grading one submission, also if that failed."""
 
     report: Mapping[str, Any]
-    """The JSON object; its `problem` is not null where nothing was graded."""
+    """The JSON object; its `problem` is not null if nothing was graded."""
     text: str
     """The report for people."""
     coloured: str

@@ -41,7 +41,7 @@ def clean_name(name: str, limits: Limits) -> str:
             raise FileProblem(f"the name of entry {quoted(name)} {problem}", SHORTER)
     parts = [part for part in name.split("/") if part not in ("", ".")]  # `tar -cf x.tar .` writes ./a
     if len(parts) > limits.depth:
-        raise FileProblem(f"entry {quoted(name)} lies more than {limits.depth} folders deep", SHORTER)
+        raise FileProblem(f"entry {quoted(name)} is more than {limits.depth} folders deep", SHORTER)
     if any(len(part.encode("utf-8")) > _PART_BYTES for part in parts):
         raise FileProblem(f"the name of entry {quoted(name)} has a part of more than {_PART_BYTES} bytes", SHORTER)
     return "/".join(parts)

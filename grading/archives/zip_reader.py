@@ -197,7 +197,7 @@ def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: 
         raise too_large_entry(name, size, limits)
     begin = _packed_begin(file, directory, header, name, record.name, (flags, method, crc, packed, size))
     if begin + packed > directory.begin:
-        raise refused(name, "lies outside the archive", COPY_AGAIN)
+        raise refused(name, "is outside the archive", COPY_AGAIN)
     return _Member(header, begin, begin + packed, path, is_folder, method, crc, size)
 
 
@@ -252,7 +252,7 @@ def _packed_begin(
 ) -> int:
     """Where the entry's bytes begin. Raises FileProblem if its own header differs from the values `listed` in the directory."""
     if header + _LOCAL.size > directory.begin:
-        raise refused(name, "lies outside the archive", COPY_AGAIN)
+        raise refused(name, "is outside the archive", COPY_AGAIN)
     sign, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
         file.read_at(header, _LOCAL.size)
     )
@@ -260,7 +260,7 @@ def _packed_begin(
         raise refused(name, "is not where the zip directory says", COPY_AGAIN)
     begin = header + _LOCAL.size
     if begin + name_size + extra_size > directory.begin:
-        raise refused(name, "lies outside the archive", COPY_AGAIN)
+        raise refused(name, "is outside the archive", COPY_AGAIN)
     listed_flags, listed_method, *listed_values = listed
     same = method == listed_method and name_size == len(raw) and not (flags ^ listed_flags) & _ENCRYPTED
     same = same and file.read_at(begin, name_size) == raw

@@ -28,7 +28,7 @@ _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
     (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
     (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with other words around the label"),
 )
-"""What a bad line may have been meant to be; the first match is reported. None of them counts: a grader that guesses can be
+"""Likely meanings of a bad line; the first match is reported. None of them counts: a grader that guesses can be
 led to guess right."""
 
 _PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"

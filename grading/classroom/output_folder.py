@@ -99,7 +99,7 @@ def require_apart(submissions: Path, out: Path) -> None:
         return
     if common in (inside, outside):
         raise CouldNotGrade(
-            f"{out}: this folder and the submissions' folder {submissions} must not lie inside each other",
+            f"{out}: this folder and the submissions' folder {submissions} must not be inside each other",
             "name another folder with --out",
         )
 

@@ -42,7 +42,7 @@ def result_path(dataset: str) -> str:
 
 
 def result_paths(dataset: str) -> tuple[str, ...]:
-    """Where a result file may lie, best first: the exam's own text also says of the workspace's root."""
+    """Where a result file may be, best first: the exam's text also names the workspace's root."""
     return (result_path(dataset), f"result_{dataset}.txt")
 
 

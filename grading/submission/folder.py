@@ -1,4 +1,4 @@
-"""A submission: a folder of somebody else's files, which the grader reads as bytes.
+"""A submission: a folder of a stranger's files, which the grader reads as bytes.
 
 Every file is opened here and nowhere else, once: it must be a regular file, inside the folder after all links are
 resolved. Opening never waits, so a named pipe or a device is a finding and not a hang.

@@ -153,7 +153,7 @@ def problem(tmp_path, name, data, limits=archive.LIMITS):
 
 
 class Pipe(io.BytesIO):
-    """What zipfile cannot seek in: it then writes sizes behind the bytes."""
+    """A stream that zipfile cannot seek in: it then writes sizes after the bytes."""
 
     def tell(self):
         raise OSError

@@ -33,7 +33,7 @@ NAMES = {
     "escape": (b"\x1b[2J", "the name of entry '\\x1b[2J' has a control character"),
     "line-separator": ("a\u2028".encode(), "the name of entry 'a\\u2028' has a control character"),
     "no-name": (b"./.", "entry './.' has no name"),
-    "deep": (b"a/b/c/d/e", "entry 'a/b/c/d/e' lies more than 4 folders deep"),
+    "deep": (b"a/b/c/d/e", "entry 'a/b/c/d/e' is more than 4 folders deep"),
     "long": (b"a" * 41, f"the name of entry '{'a' * 41}' has more than 40 bytes"),
     "long-in-bytes": ("语".encode() * 14, f"the name of entry '{'语' * 14}' has more than 40 bytes"),
 }

@@ -133,8 +133,8 @@ BAD = {
         zip_with(size=0xFFFFFFFF, extra=b"\x99\x99\0\0" * 64 + struct.pack("<HHQ", 1, 8, 1)),
         "entry 'a' has more than 64 records in its extra field",
     ),
-    "outside.zip": (zip_with(offset=1 << 30), "entry 'a' lies outside the archive"),
-    "beyond.zip": (zip_with(packed_size=1000), "entry 'a' lies outside the archive"),
+    "outside.zip": (zip_with(offset=1 << 30), "entry 'a' is outside the archive"),
+    "beyond.zip": (zip_with(packed_size=1000), "entry 'a' is outside the archive"),
     "elsewhere.zip": (made_zip(B, replace(A, offset=3)), "entry 'a' is not where the zip directory says"),
     "no-zip64.zip": (zip_with(size=0xFFFFFFFF), "entry 'a' has a damaged zip64 field"),
     "short-zip64.zip": (

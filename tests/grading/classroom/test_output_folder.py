@@ -145,9 +145,9 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
     step = "resume the class that is in it with --resume, or name another folder with --out"
     assert refusal("is not empty$") == step
     refusal("holds no class.json", resume=True)
-    refusal("must not lie inside each other", folder / "good/out")
-    refusal("must not lie inside each other", tmp_path)
-    refusal("must not lie inside each other", folder)
+    refusal("must not be inside each other", folder / "good/out")
+    refusal("must not be inside each other", tmp_path)
+    refusal("must not be inside each other", folder)
     refusal("cannot be written: ", out / "notes.txt")
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     (tmp_path / "nobody").mkdir()

@@ -196,7 +196,7 @@ DEFECTS = [
      ["weights format", "weights trained"]),
     ("weights cut short", cut_short, "weights size", 1, f"{WEIGHTS} has 663 bytes, its header says 664",
      f"copy it again, or {SAVE}", ["weights trained"]),
-    ("a byte behind the weights", lengthened, "weights size", 1,
+    ("a byte after the weights", lengthened, "weights size", 1,
      f"{WEIGHTS} has 665 bytes, its header says 664", f"copy it again, or {SAVE}", ["weights trained"]),
     ("weights too large", too_large, "weights size", 1,
      f"{WEIGHTS} has 1,073,741,825 bytes, more than the limit of 1,073,741,824",
