@@ -1,4 +1,4 @@
-"""The report as JSON; `docs/grading.md` explains each key. If grading failed, the report says whose fault that was."""
+"""The report as JSON; `docs/reference/grading.md` explains each key. If grading failed, the report says whose fault that was."""
 
 from typing import Any
 
