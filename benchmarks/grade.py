@@ -1,13 +1,13 @@
-"""Grading: what one ordinary submission costs, start included, and a whole class, each hand-in in a process of its own.
+"""Grading: the cost of one ordinary submission, start-up included, and of a whole class, each submission in its own process.
 
     python benchmarks/grade.py [--quick] [--json FILE]
 
-The ordinary submission has an adapter of 16 MB, 4,000 training records and 150 rows; the class has 1,000 hand-ins with
-small adapters, every fourth a zip archive, on 2 jobs. Both are made for the run in a temporary folder, from the exam's own
-questions where they are at hand, else the demo's. Files and bytecode are warm. `--quick` grades a class of 50 and measures
+The ordinary submission has an adapter of 16 MB, 4,000 training records and 150 rows; the class has 1,000 submissions
+with small adapters, every fourth a zip archive, on 2 jobs. Both are made in a temporary folder, from the exam's own
+questions if they are there, else from the demo's. Files and bytecode are warm. `--quick` grades a class of 50 and measures
 the submission three times instead of ten.
 
-Wall seconds are what is asked for here, and a busy neighbour disturbs them: the least is given, too. Linux never reports a
+The goal is in wall seconds, which other programs disturb: the least is given, too. Linux never reports a
 child's peak memory below what its parent held when it started it, so the largest child's is an upper bound.
 """
 
@@ -39,7 +39,7 @@ GOAL = 0.3
 """Seconds by the clock that the ordinary submission should stay below."""
 
 CLASS, QUICK_CLASS, JOBS = 1000, 50, 2
-"""Hand-ins of the class, of the quick one, and children at once."""
+"""Submissions of the class, of the quick one, and children at once."""
 
 COMMAND = ["-S", "-m", "grading.score"]
 
@@ -77,7 +77,7 @@ SMALL = Shape(rank=4, width=64, layers=4, train=200)
 
 @dataclass(frozen=True)
 class Text:
-    """What submissions are made of."""
+    """The text that submissions are made from."""
 
     inputs: Sequence[str]
     labels: Sequence[str]
@@ -124,7 +124,7 @@ def _adapter(shape: Shape, draw: random.Random) -> bytes:
 
 
 def write_class(folder: Path, count: int, text: Text, answers: Sequence[str]) -> None:
-    """The hand-ins: rows differ in difficulty, candidates in what they make of them."""
+    """The submissions: rows differ in difficulty, and candidates in their accuracy."""
     draw = random.Random(0)
     hard = [draw.random() ** 2 for _ in answers]
     for number in range(count):
@@ -152,10 +152,10 @@ def _pack(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class ClassCost:
-    """What grading a class took."""
+    """The cost of grading a class."""
 
     count: int
-    """Hand-ins."""
+    """Submissions."""
     wall: float
     """Seconds, the page included."""
     parent_cpu: float
@@ -169,20 +169,20 @@ class ClassCost:
 
 
 def grade_class(submissions: Path, answers: Path, out: Path, count: int) -> ClassCost:
-    """Grades a class through the command. Raises SystemExit where that fails, or is not of `count` hand-ins."""
+    """Grades a class through the command. Raises SystemExit if that fails, or has not `count` submissions."""
     arguments = ["--submissions", submissions, "--answers", answers, "--out", out, "--jobs", JOBS]
     with tempfile.NamedTemporaryFile() as figures_file:
         spent = cost(["-I", "-S", "-c", WATCHED, str(ROOT), figures_file.name, *map(str, arguments)])
         *cpu, parent, child = json.load(figures_file)
     graded = [json.loads(path.read_bytes())["problem"] is None for path in (out / "reports").glob("*.json")]
     if graded != [True] * count:
-        raise SystemExit(f"{sum(graded)} of {count} hand-ins were graded")
+        raise SystemExit(f"{sum(graded)} of {count} submissions were graded")
     unit = (1 if sys.platform == "darwin" else 1024) / 1e6  # macOS counts bytes
     return ClassCost(count, spent.wall, *cpu, parent * unit, child * unit)
 
 
 def measure_one(ways: dict[str, list[str]], repeats: int) -> dict[str, list[Cost]]:
-    """What each way costs, in turns, once its caches are warm."""
+    """The cost of each command, in turns, with warm caches."""
     calls = {name: (lambda arguments=arguments: cost(arguments)) for name, arguments in ways.items()}
     for call in calls.values():
         call()
@@ -227,7 +227,15 @@ def main() -> None:
     print(f"goal: below {GOAL:g} s by the clock: {wall.show()}, {'met' if wall.median < GOAL else 'missed'}")
     print_table(
         f"A class of {count:,}, {JOBS} jobs, {ROWS} rows each",
-        ["wall s", "hand-ins / s", "rows / s", "CPU s, parent", "CPU s, children", "peak MB, parent", "peak MB, child"],
+        [
+            "wall s",
+            "submissions / s",
+            "rows / s",
+            "CPU s, parent",
+            "CPU s, children",
+            "peak MB, parent",
+            "peak MB, child",
+        ],
         [
             [
                 f"{graded.wall:.1f}",
@@ -247,7 +255,7 @@ def main() -> None:
         "CPU: the ordinary submission / interpreter": round(
             cpu_ratio(costs["the ordinary submission"], costs["interpreter"]).median, 4
         ),
-        "CPU: a hand-in of the class / a small submission alone": round(each / small, 4),
+        "CPU: a submission of the class / a small submission alone": round(each / small, 4),
     }
     print_table("Ratios", ["ratio", ""], [[name, f"{value:.2f}"] for name, value in ratios.items()])
     details = {"submission": about, "costs": figures(costs), "class": graded.__dict__}

@@ -1,6 +1,6 @@
-"""The two errors of the grader, by whose mistake they are, and whose it is when something else is raised.
+"""The two errors of the grader, one for the examiner's mistakes and one for the submission's; and whose fault any other is.
 
-What an error says of itself is not repeated in a report: it could quote the key, or a path of the examiner's.
+A report never repeats the text of another error: it could quote the key, or a path of the examiner's.
 """
 
 import errno
@@ -9,70 +9,75 @@ from collections.abc import Mapping
 from typing import Optional
 
 
-class CouldNotGrade(Exception):
-    """A mistake of whoever started the grader: no answer key, no such folder. Exit code 2, no points for anybody.
-
-    The message says what was expected, where, what was found, and the next step."""
-
-
-class FileProblem(Exception):
-    """A file of the submission that cannot be used. It costs the points of the checks that need the file."""
+class _Explained(Exception):
+    """An error with what is wrong and what to do about it."""
 
     def __init__(self, problem: str, next_step: str) -> None:
         super().__init__(problem)
         self.problem = problem
-        """What is wrong, with the file's name inside the submission."""
+        """What was expected, where, and what was found."""
         self.next_step = next_step
-        """What whoever submitted should do about it."""
+        """What to do about it."""
+
+
+class CouldNotGrade(_Explained):
+    """The examiner's mistake: no answer key, no such folder. Exit code 2, points for nobody."""
+
+
+class FileProblem(_Explained):
+    """A file of the submission that cannot be used. It costs the points of the checks that need the file."""
 
 
 class FileMissing(FileProblem):
-    """There is nothing at the path, so another place may be tried."""
+    """Nothing is at the path, so another place may be tried."""
 
 
-TELL_US = "the examiner sends the traceback to whoever maintains the grader"
+TELL_US = "the examiner sends the traceback to the grader's maintainers"
 """Next step of the grader's own faults. The traceback is on standard error, or in the class's `errors/`."""
 
 _NO_SPACE = (
     "examiner",
     "no space is left to unpack it",
-    "the examiner makes room where --out lies, and grades again with --resume",
+    "the examiner frees space on the disk of --out and grades again with --resume",
 )
 
 _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
     errno.ENOSPC: _NO_SPACE,
     getattr(errno, "EDQUOT", errno.ENOSPC): _NO_SPACE,
-    errno.ENOMEM: ("examiner", "the system has no memory left", "the examiner lowers --jobs, and grades with --resume"),
-    errno.EFBIG: ("submission", "it unpacks to a file of more bytes than are taken", "hand in the adapter alone"),
+    errno.ENOMEM: (
+        "examiner",
+        "the system is out of memory",
+        "the examiner lowers --jobs and grades again with --resume",
+    ),
+    errno.EFBIG: ("submission", "it unpacks to a file that is too large", "submit the adapter alone"),
     errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),
     errno.EACCES: ("submission", "it cannot be read: Permission denied", "make its files and folders readable"),
 }
-"""Fault, reason and next step of the errors of the system that come up outside the files that are graded."""
+"""Fault, reason and next step of system errors that come from outside the graded files."""
 
 
 def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, str]:
-    """Fault (a key of `errors.FAULTS`), reason and next step of what was raised instead of a report. A candidate may read
-    them. `memory`: MiB that grading may take, None where the machine's own are the limit."""
+    """Fault (a key of `FAULTS`), reason and next step of an error that was raised instead of a report. A candidate may read
+    them. `memory`: MiB that grading may use; None: all that the machine has."""
     if isinstance(error, FileProblem):
         return "submission", error.problem, error.next_step
     if isinstance(error, CouldNotGrade):
-        reason, _, step = str(error).partition(". Next: ")
-        return "examiner", reason, step or "the examiner corrects it and grades again with --resume"
+        return "examiner", error.problem, error.next_step
     if isinstance(error, MemoryError):
         return (
             "submission",
             f"grading it takes more than {memory:,} MiB of memory" if memory else "grading it takes too much memory",
-            "hand in the files that the exam asks for, in their usual size",
+            "submit only the files that the exam asks for, in their usual size",
         )
     if isinstance(error, RecursionError):
-        return "submission", "it is nested deeper than the grader follows", "hand in plain files in plain folders"
+        return "submission", "it is nested too deep", "submit plain files in plain folders"
     if isinstance(error, OSError) and error.errno is not None and error.errno in _OF_ERRNO:
         return _OF_ERRNO[error.errno]
     return "grader", f"{type(error).__name__}{_place(error)}", TELL_US
 
 
 def _place(error: Exception) -> str:
-    """Where in the grader an error was raised, without the error's own words: they could quote anything."""
+    """Where in the grader an error was raised, without its text, which could quote anything."""
     trace = error.__traceback__
     if trace is None:
         return ""
@@ -86,4 +91,4 @@ FAULTS: Mapping[str, str] = {
     "examiner": "the examiner's mistake",
     "grader": "the grader's own fault",
 }
-"""Whose fault it can be that nothing was graded, in words."""
+"""Whose fault it is that nothing was graded, for messages."""

@@ -1,4 +1,4 @@
-"""Files as the grader writes them: whole or not at all; and their digest."""
+"""Writing files whole or not at all; and the digest of the examiner's files."""
 
 import hashlib
 import json
@@ -13,21 +13,23 @@ from grading.errors import CouldNotGrade
 
 
 def digest_files(paths: Iterable[Path]) -> str:
+    """SHA-256 of the names and contents of files. One that is missing counts as such. Raises CouldNotGrade."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             data = path.read_bytes()
-        except FileNotFoundError:  # a table that no hand-in's grading may ask for
+        except FileNotFoundError:  # a table that grading may never need
             digest.update(f"{path.name} is not there\n".encode("utf-8", "surrogateescape"))
             continue
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise CouldNotGrade(f"{path}: cannot be read: {reason}. Next: make it readable") from None
+            raise CouldNotGrade(f"{path}: cannot be read: {reason}", "make it readable") from None
         digest.update(f"{path.name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
 
 
 def make_folder(path: Path) -> None:
+    """Makes a folder and those above it. Raises CouldNotGrade."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,48 +37,53 @@ def make_folder(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Written aside and renamed: a file that exists is whole. Raises CouldNotGrade."""
-    aside = path.with_name(f".{path.name}.partial")
+    """Writes a file of a class: a file that exists is whole. Raises CouldNotGrade."""
     try:
-        aside.write_bytes(text.encode("utf-8", "backslashreplace"))  # a name may hold bytes that are no text
-        os.replace(aside, path)
+        # a name in the text may hold bytes that are not UTF-8
+        _replace(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
         raise unwritable(path, error) from None
 
 
-def remove_folder(folder: Path) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a report: a report that exists is whole. Raises CouldNotGrade."""
     try:
+        # renaming over /dev/stdout would replace the device
+        if path.exists() and not path.is_file():
+            raise CouldNotGrade(
+                f"{path}: the report needs a regular file", "name one, or pass --json - for standard output"
+            )
+        _replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("ascii"))
+    except OSError as error:
+        raise CouldNotGrade(
+            f"{path}: the report cannot be written: {error.strerror}", "name a file in a folder that exists"
+        ) from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes to a temporary file and renames it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder of temporary files as far as that is possible."""
+    with suppress(RecursionError):
         shutil.rmtree(folder, ignore_errors=True)
-    except RecursionError:  # the same; what is left is scratch
-        return
 
 
 def shown(path: Path) -> str:
+    """A path as ASCII for a message."""
     return ascii(str(path))[1:-1]
 
 
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
+    """The error where a file of a class cannot be written."""
     reason = error.strerror or type(error).__name__
-    return CouldNotGrade(f"{path}: cannot be written: {reason}. Next: make room or name another folder with --out")
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Written aside and renamed: a report that exists is whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        if path.exists() and not path.is_file():  # renaming over /dev/stdout would replace the device
-            raise CouldNotGrade(
-                f"{path}: the report needs a regular file. Next: name one, or pass --json - for standard output"
-            )
-        try:
-            aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="ascii")
-            os.replace(aside, path)
-        finally:
-            if aside.exists():
-                aside.unlink()
-    except OSError as error:
-        raise CouldNotGrade(
-            f"{path}: the report cannot be written: {error.strerror}. Next: name a file in a folder that exists"
-        ) from None
+    return CouldNotGrade(f"{path}: cannot be written: {reason}", "free space, or name another folder with --out")

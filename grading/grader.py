@@ -1,25 +1,61 @@
-"""The exam: what the examiner brings, and every check of the rubric made with it on one submission."""
+"""The grader: one submission graded against an exam (the examiner's keys, base model and tables)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from grading import rubric
-from grading.audit.provenance import advise
+from grading.audit.provenance import about_records, about_run, read_run_record
 from grading.checks.adapter import check_adapter
-from grading.checks.answer_key import AnswerKey, read_keys
+from grading.checks.answer_key import read_keys
 from grading.checks.base_shapes import BaseShapes, read_base_shapes
 from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
-from grading.grade import DatasetGrade, PartGrade, Report
+from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
+from grading.submission.opening import opened
+
+
+def grade(
+    submission: Union[str, Path],
+    answers: Union[str, Path],
+    datasets: Optional[Sequence[str]] = None,
+    base: Union[str, Path, None] = None,
+    data: Union[str, Path, None] = None,
+) -> Report:
+    """Grade one submission.
+
+    Args:
+        submission: A folder with `pre_data`, `saved_model` and `result`, or a `.zip`, `.tar`, `.tar.gz` or `.tgz` of it.
+        answers: The folder of the answer keys, `result_{dataset}*.txt`.
+        datasets: The datasets to grade, in this order; None: all that have an answer key.
+        base: The base model's folder or `config.json`, whose shapes the adapters must have; None: shapes are not compared.
+        data: The folder of the exam's TSV files, to compare the records with (no points); None: they are not compared.
+
+    Returns:
+        The report. `points` is an exact fraction from 0 to 100; `grading.report.text.as_text` and
+        `grading.report.json_report.as_json` write the report down.
+
+    Raises:
+        CouldNotGrade: The examiner's mistake: no such submission, no answer key or a bad one, an unreadable `base` or `data`.
+        FileProblem: The archive cannot be unpacked, or the folder cannot be listed. The command gives 0 points for it.
+    """
+    exam = Exam(
+        answers=Path(answers),
+        datasets=None if datasets is None else tuple(datasets),
+        base=None if base is None else Path(base),
+        data=None if data is None else Path(data),
+    )
+    ready = exam.open()
+    with opened(Path(submission)) as found:
+        return ready.grade(found)
 
 
 @dataclass(frozen=True)
 class Exam:
-    """The examiner's side, by name: files are read when it is opened, in whatever process that is."""
+    """The examiner's side, by path. The files are read by `open`, which may run in another process."""
 
     answers: Path
     """Folder of the answer keys."""
@@ -28,7 +64,7 @@ class Exam:
     base: Optional[Path] = None
     """Folder or `config.json` of the base model, whose shapes the adapters must have; None: they are not compared."""
     data: Optional[Path] = None
-    """Folder of the exam's TSV files, which the records are set beside; None: they are not."""
+    """Folder of the exam's TSV files, which the records are compared with; None: they are not compared."""
 
     def as_json(self) -> dict[str, Any]:
         """The exam for another process."""
@@ -41,7 +77,7 @@ class Exam:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Exam":
-        """The exam of such an object."""
+        """The exam of such a JSON object."""
         return cls(
             answers=Path(value["answers"]),
             datasets=None if value["datasets"] is None else tuple(value["datasets"]),
@@ -50,7 +86,7 @@ class Exam:
         )
 
     def open(self) -> "OpenExam":
-        """Reads what it names. Raises CouldNotGrade."""
+        """Reads the files that it names. Raises CouldNotGrade."""
         keys = read_keys(self.answers, self.datasets)
         return OpenExam(tuple(keys), None if self.base is None else read_base_shapes(self.base), self.data)
 
@@ -60,7 +96,7 @@ class OpenExam:
     """An exam whose files have been read."""
 
     keys: tuple[AnswerKey, ...]
-    """At least one; each names a dataset and counts as much as any other."""
+    """At least one; each is of another dataset, and all count the same."""
     base: Optional[BaseShapes] = None
     """Shapes of the base model, where the examiner gave one."""
     data: Optional[Path] = None
@@ -68,16 +104,19 @@ class OpenExam:
 
     def grade(self, submission: Submission) -> Report:
         """The report of a submission. Raises CouldNotGrade where one of the exam's tables cannot be read."""
-        weight = Fraction(1, len(self.keys))
-        grades = tuple(self._grade_dataset(submission, key, weight) for key in self.keys)
-        return Report(grades, tuple(found for key in self.keys for found in advise(submission, key, self.data)))
+        found = [self._grade_dataset(submission, key) for key in self.keys]
+        return Report(tuple(grade for grade, _ in found), tuple(each for _, advice in found for each in advice))
 
-    def _grade_dataset(self, submission: Submission, key: AnswerKey, weight: Fraction) -> DatasetGrade:
-        accuracy, measures = check_predictions(submission, key)
-        verdicts = {
-            rubric.PRE_DATA: check_records(submission, key),
-            rubric.SAVED_MODEL: check_adapter(submission, key.dataset, self.base),
-            rubric.RESULT: accuracy,
-        }
+    def _grade_dataset(self, submission: Submission, key: AnswerKey) -> tuple[DatasetGrade, list[Advice]]:
+        recorded = read_run_record(submission, key.dataset)
+        submission.digest_when_read(recorded.digests)
+        records = check_records(submission, key)
+        advice = list(about_records(key, records, self.data))
+        verdicts = {rubric.PRE_DATA: records.verdicts}
+        del records  # up to 128 MiB of JSON
+        verdicts[rubric.SAVED_MODEL], adapter_digest = check_adapter(submission, key.dataset, self.base)
+        verdicts[rubric.RESULT], metrics, predictions = check_predictions(submission, key)
+        advice.append(about_run(submission, key.dataset, recorded))
+        weight = Fraction(1, len(self.keys))
         parts = tuple(PartGrade(key.dataset, part, weight, tuple(verdicts[part])) for part in rubric.parts())
-        return DatasetGrade(key, parts, measures)
+        return DatasetGrade(key, parts, metrics, predictions, adapter_digest), advice

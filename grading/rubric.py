@@ -1,10 +1,10 @@
-"""The rubric: who gets which of the 100 points for what. One table, printed by `python -m grading.score --rubric`.
+"""The rubric: how the 100 points are given. One table, printed by `python -m grading.score --rubric`.
 
 Rules that hold for every row:
 
 * With N datasets every row carries 1/N of its points for each of them; a dataset that is missing scores zero.
-* A fault is charged once: to the row that names it. Rows that cannot be checked because of it (the records of a file
-  that is not there) earn nothing either, and say which row to mend first; rows that can still be checked are.
+* A fault is charged once, to the row that names it. Rows that cannot be checked because of it (the records of a missing
+  file) earn nothing either, and name the row to fix first. Rows that can still be checked are checked.
 * Rows marked "by share" give their points in proportion, so one bad record among 4,000 costs 1/4,000 of the row.
 """
 
@@ -29,7 +29,7 @@ class Check:
     points: int
     """Its points when one dataset is graded, out of 100."""
     earned_by: str
-    """What earns the points, in words."""
+    """What earns the points, in a sentence."""
 
 
 RUBRIC: tuple[Check, ...] = (
@@ -39,8 +39,8 @@ RUBRIC: tuple[Check, ...] = (
     Check(
         PRE_DATA, "dev records", 2, "by share: records with the contract's keys; as many as the answer key has lines"
     ),
-    Check(SAVED_MODEL, "config file", 2, "saved_model/{dataset}/adapter_config.json is there"),
-    Check(SAVED_MODEL, "weights file", 4, "saved_model/{dataset}/adapter_model.safetensors is there"),
+    Check(SAVED_MODEL, "config file", 2, "saved_model/{dataset}/adapter_config.json exists"),
+    Check(SAVED_MODEL, "weights file", 4, "saved_model/{dataset}/adapter_model.safetensors exists"),
     Check(SAVED_MODEL, "weights size", 4, "not empty, as long as its header says, at most 1 GiB: no whole model"),
     Check(SAVED_MODEL, "config format", 4, "strict JSON of a LoRA: peft_type LORA, r > 0, target_modules"),
     Check(SAVED_MODEL, "weights format", 4, "safetensors of complete lora_A, lora_B pairs of the config's rank"),
@@ -60,9 +60,9 @@ class Verdict:
     share: Fraction
     """How much of the check's points is earned, 0 to 1."""
     reason: str
-    """Why, in words; names the file."""
+    """Why, in a sentence that names the file."""
     next_step: Optional[str] = None
-    """What to do about a share below 1; None for a full one."""
+    """What to do about a share below 1; None for a share of 1."""
 
 
 def parts() -> tuple[str, ...]:
@@ -92,8 +92,8 @@ def shared(check: str, good: int, total: int, reason: str, next_step: str) -> Ve
 
 
 def blocked(check: str, by: str) -> Verdict:
-    """No points for a check that cannot be made because the check named `by` failed."""
-    return lost(check, "could not be checked", f"mend {by!r} first")
+    """No points for a check that cannot be made because the check `by` failed."""
+    return lost(check, "could not be checked", f"fix {by!r} first")
 
 
 def as_text(rows: Iterable[Check] = RUBRIC) -> str:
@@ -107,5 +107,5 @@ def as_text(rows: Iterable[Check] = RUBRIC) -> str:
     lines.append(f"{'':<12}{'= all':<16}{sum(check.points for check in rows):>6}")
     lines.append("")
     lines.append("With N datasets each carries 1/N of every row; a missing one scores zero.")
-    lines.append("A fault is charged once: rows that cannot be checked because of it name the row to mend first.")
+    lines.append("A fault is charged once: rows that cannot be checked because of it name the row to fix first.")
     return "\n".join(lines) + "\n"

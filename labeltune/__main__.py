@@ -21,7 +21,7 @@ from runner import __version__
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...]
-labeltune grade [--submission HANDIN] [--answers DIR] ...
+labeltune grade [--submission PATH] [--answers DIR] ...
 
 `labeltune run --help` and `labeltune grade --help` list all options.
 """

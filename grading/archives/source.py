@@ -1,5 +1,4 @@
-"""The archive's file: opened once and read in bounded pieces, with what an archive may cost and what is said of one that is
-refused."""
+"""The archive's file, opened once and read in bounded pieces; the limits of an archive; messages for refused ones."""
 
 import os
 import stat
@@ -14,17 +13,17 @@ from grading.errors import FileProblem
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may cost. Each is the most that is taken."""
+    """The limits of an archive."""
 
     entries: int = 5_000
-    """Entries of the archive, litter included, and files and folders made from them, folders above files included."""
+    """Entries of the archive, and files and folders made from them; macOS's own files and parent folders count too."""
     expanded_bytes: int = 4 << 30
-    """Bytes of all entries, for a tar its headers included: the disk that an archive may fill."""
+    """Bytes of all entries, with the headers for a tar: the disk space that an archive may fill."""
     entry_bytes: int = 5 << 28
-    """Bytes of one entry, 1.25 GiB: an adapter a little beyond its 1 GiB is the verdict of the adapter's own check, as it
-    is in a folder; a whole model is refused. No more than the child process of a class may write to one file."""
+    """Bytes of one entry, 1.25 GiB: an adapter slightly larger than its 1 GiB gets the verdict of its own check, as in a
+    folder; a whole model is refused. Not more than the child process of a class may write to one file."""
     path_bytes: int = 512
-    """Bytes of an entry's name in UTF-8. One part of it may have 255, as file systems have it."""
+    """Bytes of an entry's name in UTF-8. One part of it may have 255, as on file systems."""
     depth: int = 32
     """Parts of an entry's name."""
     archive_bytes: int = 4 << 30
@@ -33,18 +32,19 @@ class Limits:
 
 LIMITS = Limits()
 
-CHUNK = 1 << 16  # bytes that are read or expanded at once
+CHUNK = 1 << 16
+"""Bytes that are read or expanded at once."""
 
 PACK_AGAIN = "pack the folder again with zip -r or tar -czf"
 COPY_AGAIN = f"copy or upload the archive again, or {PACK_AGAIN}"
-SMALLER = "hand in pre_data, saved_model and result alone, without the base model and checkpoints"
+SMALLER = "submit only pre_data, saved_model and result, without the base model and checkpoints"
 SHORTER = f"rename it, then {PACK_AGAIN}"
 NO_LINKS = "put the file itself there and pack again with zip -r or tar -czhf --hard-dereference"
 
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for its writer for ever
+    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for a writer
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
@@ -53,13 +53,13 @@ _OPEN_FLAGS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry, whatever the format. Its bytes must be taken before the next entry is asked for."""
+    """One entry of any format. Read its bytes before the next entry."""
 
     path: str
     """Relative, with forward slashes, without `.` and empty parts; empty for the top folder itself."""
     is_folder: bool
     pieces: Iterator[bytes]
-    """Its bytes, at most `CHUNK` at once. Raises FileProblem where they are not what the headers say."""
+    """Its bytes, at most `CHUNK` at once. Raises FileProblem if they differ from the headers."""
 
 
 class ArchiveFile:
@@ -68,7 +68,7 @@ class ArchiveFile:
     def __init__(self, path: Path, limits: Limits) -> None:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise FileProblem("is no regular file", "hand in the archive itself")
+                raise FileProblem("is not a regular file", "submit the archive itself")
             descriptor = os.open(path, _OPEN_FLAGS)
         except OSError as error:
             raise _unreadable(error) from None
@@ -77,11 +77,9 @@ class ArchiveFile:
         self.size = status.st_size
         try:
             if not stat.S_ISREG(status.st_mode):
-                raise FileProblem("is no regular file", "hand in the archive itself")
+                raise FileProblem("is not a regular file", "submit the archive itself")
             if self.size > limits.archive_bytes:
-                raise FileProblem(
-                    f"has {self.size:,} bytes, more than the {limits.archive_bytes:,} that are read", SMALLER
-                )
+                raise FileProblem(f"has {self.size:,} bytes, more than the limit of {limits.archive_bytes:,}", SMALLER)
         except FileProblem:
             self._file.close()
             raise
@@ -95,7 +93,7 @@ class ArchiveFile:
         self._file.close()
 
     def read_at(self, position: int, count: int) -> bytes:
-        """Exactly `count` bytes from `position` on. Raises FileProblem if they are not there."""
+        """Exactly `count` bytes from `position` on. Raises FileProblem if there are fewer."""
         try:
             self._file.seek(position)
             data = self._file.read(count)
@@ -112,6 +110,7 @@ class ArchiveFile:
 
 
 def quoted(name: Any) -> str:
+    """A stranger's name as ASCII for a message, shortened."""
     text = ascii(name[:80]).lstrip("b")
     return text if len(name) <= 80 and len(text) <= 120 else f"{text[:117]}..."
 
@@ -121,7 +120,7 @@ def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem
 
 
 def truncated() -> FileProblem:
-    return FileProblem("is cut short", COPY_AGAIN)
+    return FileProblem("is truncated", COPY_AGAIN)
 
 
 def too_many(limits: Limits) -> FileProblem:
@@ -133,7 +132,7 @@ def too_large(limits: Limits) -> FileProblem:
 
 
 def too_large_entry(name: str, size: int, limits: Limits) -> FileProblem:
-    return refused(name, f"has {size:,} bytes, more than the {limits.entry_bytes:,} that are taken", SMALLER)
+    return refused(name, f"has {size:,} bytes, more than the limit of {limits.entry_bytes:,}", SMALLER)
 
 
 def _unreadable(error: OSError) -> FileProblem:
@@ -143,11 +142,12 @@ def _unreadable(error: OSError) -> FileProblem:
 
 
 def expanded(inflater: Any, piece: bytes) -> Iterator[bytes]:
-    """What `piece` expands to, never more than `CHUNK` in memory. Raises zlib.error."""
+    """The expanded `piece`, at most `CHUNK` of it in memory at once. Raises zlib.error."""
     while True:
         expanded = inflater.decompress(piece, CHUNK)
         if expanded:
             yield expanded
         piece = inflater.unconsumed_tail
-        if inflater.eof or (not piece and len(expanded) < CHUNK):  # a full chunk: zlib may hold back more
+        # after a full chunk zlib may have more
+        if inflater.eof or (not piece and len(expanded) < CHUNK):
             return

@@ -1,4 +1,4 @@
-"""The tar reader: the entries of a tar archive, plain or gzipped, one at a time, believed nowhere.
+"""The tar reader: the entries of a tar archive, plain or gzipped, one at a time; no header is trusted.
 
 Formats: POSIX.1-2001 `pax`, the GNU tar manual, RFC 1952 (gzip).
 """
@@ -29,16 +29,16 @@ from grading.errors import FileProblem
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
 _EXTENDED_BYTES = 1 << 16
-"""Most bytes of an extended header, which says a long name or what macOS knows of a file: 1 kB."""
+"""Most bytes of an extended header. With a long name, or attributes of macOS, it has about 1 kB."""
 
 _ALL_EXTENDED_BYTES = 4 << 20
 """Most bytes of all extended headers together: a gzipped tar packs 300 MB of them into one."""
 
 _PAX_RECORDS = 64
-"""Most records of a pax header; packers write under ten. Smallest ones, 5 bytes each, take minutes to read by the million."""
+"""Most records of a pax header; packers write under ten. A million of the smallest, 5 bytes each, take minutes to read."""
 
 _GZIP_MEMBERS = 1_000
-"""Most gzip streams behind one another in a file. Packers write one; millions of empty ones take hours."""
+"""Most gzip streams in a file, one after another. Packers write one; millions of empty ones take hours."""
 
 _OCTAL = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _DECIMAL = re.compile(rb"[0-9]{1,19}")
@@ -67,14 +67,14 @@ _NO_ATTRIBUTES = f"{PACK_AGAIN}, without extended attributes"
 
 
 class _Stream:
-    """The bytes of a tar from front to back, counted as they are taken: no header can hide how many there are."""
+    """The bytes of a tar from front to back, counted as they are read: no header can hide how many there are."""
 
     def __init__(self, pieces: Iterator[bytes], limits: Limits) -> None:
         self._pieces = pieces
         self._limits = limits
         self._held = memoryview(b"")
         self.position = 0
-        """Bytes taken so far."""
+        """Bytes read so far."""
 
     def some(self, most: int) -> bytes:
         """The next bytes, at most `most`; none at the end. Raises FileProblem beyond the limit."""
@@ -102,10 +102,12 @@ class _Stream:
 
 
 def tar_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
+    """The entries of a plain tar. Raises FileProblem."""
     return _entries(_Stream(file.pieces(0, file.size), limits), limits)
 
 
 def gzipped_tar_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
+    """The entries of a gzipped tar. Raises FileProblem."""
     return _entries(_Stream(_gunzipped(file), limits), limits)
 
 
@@ -116,7 +118,7 @@ def _gunzipped(file: ArchiveFile) -> Iterator[bytes]:
         left = piece
         while left:
             if inflater.eof:
-                left = left.lstrip(b"\0")  # padding, as gzip itself allows it between streams
+                left = left.lstrip(b"\0")  # padding, which gzip allows
                 if not left:
                     break
                 members += 1
@@ -141,14 +143,14 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
         if block == _ZEROS:
             break
         if not is_tar_header(block):
-            found = "has a damaged tar header" if begin else "holds no tar archive: its first header is damaged"
+            found = "has a damaged tar header" if begin else "is not a tar archive: its first header is damaged"
             raise FileProblem(f"{found}, at byte {begin:,}", COPY_AGAIN)
         kind, size = block[156:157], _size(block, begin)
         if kind in _EXTENDED_KINDS:
             if size > _EXTENDED_BYTES:
                 raise FileProblem(
                     f"has an extended tar header of {size:,} bytes at byte {begin:,}, "
-                    f"more than the {_EXTENDED_BYTES:,} that are read",
+                    f"more than the limit of {_EXTENDED_BYTES:,}",
                     _NO_ATTRIBUTES,
                 )
             extended_bytes += size
@@ -169,13 +171,13 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
         yield entry
         stream.exactly(-size % BLOCK)
     if extended:
-        raise FileProblem("ends behind an extended tar header, without the entry that it is for", COPY_AGAIN)
+        raise FileProblem("ends after an extended tar header, without the entry it belongs to", COPY_AGAIN)
     while True:
         rest = stream.some(CHUNK)
         if not rest:
             return
         if rest.count(0) != len(rest):
-            raise FileProblem("has something behind the end of its tar", PACK_AGAIN)
+            raise FileProblem("has data after the end of the tar", PACK_AGAIN)
 
 
 def _entry(
@@ -184,7 +186,8 @@ def _entry(
     records = _pax_records(extended.get(_PAX, b""))
     everywhere = _pax_records(extended.get(_PAX_ALL, b""))
     raw = _field(block[0:100])
-    if block[257:263] == b"ustar\0" and block[345]:  # GNU's own headers have "ustar " and times in place of the prefix
+    # GNU's own headers have "ustar " and times in place of the prefix
+    if block[257:263] == b"ustar\0" and block[345]:
         raw = _field(block[345:500]) + b"/" + raw
     names = [record for record in (records.get(b"path"), extended.get(_LONG_NAME)) if record is not None]
     if len(names) > 1 or b"path" in everywhere or b"size" in everywhere:
@@ -204,7 +207,7 @@ def _entry(
         words = _OTHER_KINDS.get(kind, f"of the unknown type {ascii(kind)[1:]}")
         raise refused(name, f"is {words}", _NO_SPARSE if kind == b"S" else NO_LINKS)
     if is_folder and size:
-        raise refused(name, "is a folder with bytes of its own")
+        raise refused(name, "is a folder with data of its own")
     if not path and not is_folder:
         raise refused(name, "has no name")
     if size > limits.entry_bytes:
@@ -215,7 +218,7 @@ def _entry(
 
 
 def is_tar_header(block: bytes) -> bool:
-    """Whether the header's checksum is right: the sum of its bytes, those of the checksum itself taken as spaces."""
+    """Whether the header's checksum is right: the sum of its bytes, with spaces for those of the checksum itself."""
     if len(block) != BLOCK:
         return False
     match = _OCTAL.fullmatch(block[148:156])
@@ -225,7 +228,8 @@ def is_tar_header(block: bytes) -> bool:
 
 def _size(block: bytes, begin: int) -> int:
     field = block[124:136]
-    if field[0] == 0x80:  # GNU's way to say more than 8 GiB: a big-endian number; 0xff would be a negative one
+    # GNU writes sizes above 8 GiB as a big-endian number; 0xff would start a negative one
+    if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     match = _OCTAL.fullmatch(field)
     if not match:
@@ -238,9 +242,9 @@ def _field(data: bytes) -> bytes:
 
 
 def _pax_records(data: bytes) -> dict[bytes, bytes]:
-    """What matters of a pax header: `_PAX_KEYS`, and `_PAX_SPARSE` where any key starts so. The last of a key holds.
+    """The needed records of a pax header: `_PAX_KEYS`, and `_PAX_SPARSE` if any key starts with it. The last of a key counts.
 
-    A record is `length key=value` and a newline, the length counting itself."""
+    A record is `length key=value` and a newline; the length includes itself."""
     records = {}
     position = count = 0
     while position < len(data):

@@ -1,9 +1,9 @@
-"""The archive: a zip, a tar or a gzipped tar that somebody handed in, unpacked into an empty folder.
+"""Unpacking: a zip, a tar or a gzipped tar from a stranger, into an empty folder.
 
-Nothing in an archive is believed. Its headers are parsed by the grader's own readers, for `zipfile` and `tarfile` read a
-whole directory or extended header into memory before anybody can look at it, and differ from one Python to the next in what
-they accept. Only zlib is shared with them. An archive that breaks one rule is refused whole: a grade must not hang on
-which of two entries a reader prefers. Nested archives are files like others.
+Nothing in an archive is trusted. The grader has its own readers, because `zipfile` and `tarfile` read a whole directory or
+extended header into memory before it can be checked, and accept different archives in different versions of Python. Only
+zlib is shared with them. An archive that breaks one rule is refused as a whole: a grade must not depend on which of two
+entries a reader prefers. Archives inside an archive are ordinary files.
 """
 
 import errno
@@ -31,19 +31,19 @@ _CREATE_FLAGS = (
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is taken as an archive: `.zip`, `.tar`, `.tar.gz` or `.tgz`, in any case."""
+    """Whether a file of this name is an archive: `.zip`, `.tar`, `.tar.gz` or `.tgz`, in upper or lower case."""
     return _format_of(name) is not None
 
 
 def unpack(path: Path, into: Path, limits: Limits = LIMITS) -> None:
-    """The files and folders of the archive at `path`, in the empty folder `into`.
+    """Unpacks the archive at `path` into the empty folder `into`.
 
-    Raises FileProblem for whatever is wrong with the archive; `into` then holds what came before it, within `limits`,
-    and is the caller's to remove. Raises OSError where `into` cannot be written, which is no fault of the archive."""
+    Raises FileProblem for any fault of the archive; `into` then has the entries before it, within `limits`, and the caller
+    removes them. Raises OSError if `into` cannot be written, which is not the archive's fault."""
     try:
         form = _format_of(path.name)
         if form is None:
-            raise FileProblem(f"is none of {', '.join(_FORMATS)}", PACK_AGAIN)
+            raise FileProblem(f"is not one of {', '.join(_FORMATS)}", PACK_AGAIN)
         with ArchiveFile(path, limits) as file:
             first = file.read_at(0, min(BLOCK, file.size))
             if not form.agrees(first):
@@ -56,7 +56,7 @@ def unpack(path: Path, into: Path, limits: Limits = LIMITS) -> None:
 
 
 class _Tree:
-    """The folder that is filled. Nobody else writes there, and links are never made: what exists is ours."""
+    """The folder that is filled. Nobody else writes there, and no link is made: everything in it is ours."""
 
     def __init__(self, into: Path, limits: Limits) -> None:
         self._into = os.fspath(into)
@@ -65,13 +65,13 @@ class _Tree:
         """Folded path to the path as it was made, and whether it is a folder."""
 
     def add(self, entry: Entry) -> None:
-        """Makes the file or folder; its bytes are taken to the end, also where they are litter."""
+        """Makes the file or folder. Its bytes are read to the end, even for a file that is not needed."""
         parts = entry.path.split("/") if entry.path else []
         if not parts or is_litter(parts):
             for _ in entry.pieces:
                 pass
             return
-        # One rule for all machines: these names are one file where the file system ignores case or normalises names.
+        # One rule for all machines, whether their file system ignores case, normalises names or neither.
         keys = [folded(part) for part in parts]
         for depth in range(1, len(parts)):
             self._folder("/".join(parts[:depth]), "/".join(keys[:depth]))
@@ -90,7 +90,7 @@ class _Tree:
             self._make(path, is_folder=True)
 
     def _reserve(self, path: str, key: str, is_folder: bool) -> bool:
-        """Whether `path`, `key` when folded, is still to be made. Raises FileProblem where it cannot lie beside what is there."""
+        """Whether `path`, with the folded `key`, must still be made. Raises FileProblem if it conflicts with another entry."""
         there, there_is_folder = self._made.get(key, (None, False))
         if there is None:
             if len(self._made) >= self._limits.entries:
@@ -113,20 +113,20 @@ class _Tree:
                 return -1
             return os.open(full, _CREATE_FLAGS, 0o600)
         except UnicodeEncodeError:
-            problem = f"cannot be stored under its name: names here are {sys.getfilesystemencoding()}"
+            problem = f"cannot be stored under its name: file names here are {sys.getfilesystemencoding()}"
             raise refused(path, problem, SHORTER) from None
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST):
-                raise  # a full disk is nobody's fault but ours
+                raise  # a full disk is not the archive's fault
             raise refused(path, f"cannot be stored under its name: {error.strerror}", SHORTER) from None
 
 
 @dataclass(frozen=True)
 class _Format:
     words: str
-    """What it is, in messages."""
+    """The format's name in messages."""
     agrees: Callable[[bytes], bool]
-    """Whether a file that starts with these bytes, at most a block of them, can be one."""
+    """Whether a file with these first bytes, at most a block of them, can have the format."""
     entries: Callable[[ArchiveFile, Limits], Iterator[Entry]]
 
 

@@ -1,7 +1,7 @@
-"""The zip reader: the entries of a zip archive, one at a time, believed nowhere.
+"""The zip reader: the entries of a zip archive, one at a time; no header is trusted.
 
 Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. The directory at the end names the entries; each
-entry has a header of its own before its bytes. Where the two disagree the archive is refused.
+entry has a header of its own before its bytes. If the two disagree, the archive is refused.
 """
 
 import stat
@@ -32,35 +32,46 @@ _END64 = struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4sHHHHHHLLLHHHHHLL")
 _LOCAL = struct.Struct("<4sHHHHHLLLHH")
-_COMMENT_BYTES = 0xFFFF  # most that the format has for the archive's comment
+_COMMENT_BYTES = 0xFFFF
+"""Most bytes of the archive's comment."""
 
 _IN_ZIP64 = 0xFFFFFFFF
 """A 32-bit field whose value is in the entry's zip64 extra field."""
 
 _STORED, _DEFLATED = 0, 8
 _METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 98: "PPMd"}
-"""Methods that packers offer and the grader does not read."""
+"""Methods of common packers that the grader does not read."""
 
 _EXTRA_BYTES = 1 << 12
-"""Most bytes of an entry's extra field, where packers write times and owners: under 100."""
+"""Most bytes of an entry's extra field. Packers write times and owners there, under 100 bytes."""
 _EXTRA_RECORDS = 64
 """Most records in it."""
 
 _ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13
 _PATCHED = 1 << 5
-_SIZES_BEHIND = 1 << 3
-"""The entry's own header has no sizes; they lie behind its bytes, and in the directory."""
+_SIZES_AFTER = 1 << 3
+"""The entry's own header has no sizes; they are after its bytes, and in the directory."""
 _IS_UTF8 = 1 << 11
 
 
 @dataclass(frozen=True)
 class _Directory:
-    """Where the central directory of a zip lies."""
+    """Where the central directory of a zip is."""
 
     begin: int
     end: int
     count: int
-    """Entries that it is said to have."""
+    """Number of entries by the end record."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One record of the directory, unparsed."""
+
+    fields: tuple[Any, ...]
+    """The fixed part, by `_CENTRAL`."""
+    name: bytes
+    extra: bytes
 
 
 @dataclass(frozen=True)
@@ -70,9 +81,9 @@ class _Member:
     header: int
     """Where its own header starts."""
     begin: int
-    """First of its bytes as they are packed."""
+    """First of its packed bytes."""
     end: int
-    """Behind them."""
+    """First byte after them."""
     path: str
     is_folder: bool
     method: int
@@ -82,6 +93,7 @@ class _Member:
 
 
 def zip_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
+    """The entries of a zip. Raises FileProblem."""
     directory = _directory(file)
     if directory.count > limits.entries:
         raise too_many(limits)
@@ -89,7 +101,8 @@ def zip_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
     if sum(member.size for member in members) > limits.expanded_bytes:
         raise too_large(limits)
     position = 0
-    for member in members:  # entries that share bytes are how a small file claims to be a huge one
+    # a small file can claim to be a huge one with entries that share bytes
+    for member in members:
         if member.header < position:
             raise refused(member.path, "overlaps the entry before it", COPY_AGAIN)
         position = member.end
@@ -102,11 +115,11 @@ def _directory(file: ArchiveFile) -> _Directory:
     tail = file.read_at(tail_begin, file.size - tail_begin)
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or len(tail) - found < _END.size:
-        raise FileProblem("has no zip directory at its end: it is cut short", COPY_AGAIN)
+        raise FileProblem("has no zip directory at its end: it is truncated", COPY_AGAIN)
     position = tail_begin + found
     _, disk, first_disk, here, count, size, begin, comment = _END.unpack_from(tail, found)
     if position + _END.size + comment != file.size:
-        raise FileProblem("has something behind its zip directory", COPY_AGAIN)
+        raise FileProblem("has data after its zip directory", COPY_AGAIN)
     disks = (disk, first_disk)
     end = position
     if position >= _LOCATOR.size:
@@ -125,14 +138,14 @@ def _directory(file: ArchiveFile) -> _Directory:
 
 
 def _directory64(
-    file: ArchiveFile, locator: bytes, behind: int
+    file: ArchiveFile, locator: bytes, after: int
 ) -> tuple[int, tuple[int, int], tuple[int, int, int, int]]:
-    """Where the zip64 end record starts, its disks, and entries here, entries, bytes and place of the directory."""
+    """Where the zip64 end record starts; its disks; entries on this disk, all entries, bytes and start of the directory."""
     _, _, position, _ = _LOCATOR.unpack(locator)
-    if position + _END64.size > behind:
+    if position + _END64.size > after:
         raise FileProblem("has a damaged zip64 directory", COPY_AGAIN)
     sign, size, _, _, disk, first_disk, *where = _END64.unpack(file.read_at(position, _END64.size))
-    if sign != b"PK\x06\x06" or position + 12 + size != behind:
+    if sign != b"PK\x06\x06" or position + 12 + size != after:
         raise FileProblem("has a damaged zip64 directory", COPY_AGAIN)
     return position, (disk, first_disk), (where[0], where[1], where[2], where[3])
 
@@ -145,28 +158,21 @@ def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterat
             raise FileProblem("has fewer entries than its zip directory says", COPY_AGAIN)
         fields = _CENTRAL.unpack(file.read_at(position, _CENTRAL.size))
         name_size, extra_size, comment_size = fields[10:13]
-        behind = position + _CENTRAL.size + name_size + extra_size + comment_size
-        if fields[0] != b"PK\x01\x02" or behind > directory.end:
+        after = position + _CENTRAL.size + name_size + extra_size + comment_size
+        if fields[0] != b"PK\x01\x02" or after > directory.end:
             raise FileProblem(f"has a damaged zip directory at byte {position:,}", COPY_AGAIN)
         names = file.read_at(position + _CENTRAL.size, name_size + extra_size)
-        yield _member(file, directory, fields, names[:name_size], names[name_size:], headers, limits)
-        position = behind
+        record = _Record(fields, names[:name_size], names[name_size:])
+        yield _member(file, directory, record, headers, limits)
+        position = after
     if position != directory.end:
         raise FileProblem("has more entries than its zip directory says", COPY_AGAIN)
 
 
-def _member(
-    file: ArchiveFile,
-    directory: _Directory,
-    fields: tuple[Any, ...],
-    raw: bytes,
-    extra: bytes,
-    headers: set[int],
-    limits: Limits,
-) -> _Member:
-    """The entry of one record of the directory. `headers`: where those before it start; its own joins them."""
-    _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = fields
-    name = _zip_name(raw, flags)
+def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: set[int], limits: Limits) -> _Member:
+    """The entry of one record of the directory. `headers`: where those before it start; its own is added."""
+    _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = record.fields
+    name = _zip_name(record.name, flags)
     path = clean_name(name, limits)
     if flags & _ENCRYPTED:
         raise refused(name, "is encrypted", f"{PACK_AGAIN}, without a password")
@@ -175,22 +181,23 @@ def _member(
         raise refused(name, f"is compressed with {words}, expected stored or deflated", PACK_AGAIN)
     kind = stat.S_IFMT(attributes >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise refused(name, f"is {_UNIX_KINDS.get(kind, 'no ordinary file')}", NO_LINKS)
-    _require_small(name, len(extra))
-    size, packed, header = _with_zip64(name, extra, [size, packed, header])
-    if header in headers:  # before it is read: reading one header 5,000 times is how a small file costs minutes
+        raise refused(name, f"is {_UNIX_KINDS.get(kind, 'not an ordinary file')}", NO_LINKS)
+    _require_small(name, len(record.extra))
+    size, packed, header = _with_zip64(name, record.extra, [size, packed, header])
+    # checked before it is read: reading one header 5,000 times would take minutes
+    if header in headers:
         raise refused(name, "has its header where another entry has it", COPY_AGAIN)
     headers.add(header)
     is_folder = name.endswith("/")
     if is_folder and size:
-        raise refused(name, "is a folder with bytes of its own")
+        raise refused(name, "is a folder with data of its own")
     if not path and not is_folder:
         raise refused(name, "has no name")
     if size > limits.entry_bytes:
         raise too_large_entry(name, size, limits)
-    begin = _packed_begin(file, directory, header, name, raw, (flags, method, crc, packed, size))
+    begin = _packed_begin(file, directory, header, name, record.name, (flags, method, crc, packed, size))
     if begin + packed > directory.begin:
-        raise refused(name, "lies outside the archive", COPY_AGAIN)
+        raise refused(name, "is outside the archive", COPY_AGAIN)
     return _Member(header, begin, begin + packed, path, is_folder, method, crc, size)
 
 
@@ -207,13 +214,13 @@ def _zip_name(raw: bytes, flags: int) -> str:
     if flags & _IS_UTF8:
         return decoded_name(raw)
     try:
-        return raw.decode("utf-8")  # macOS writes UTF-8 and forgets to say so
+        return raw.decode("utf-8")  # macOS writes UTF-8 without the flag
     except UnicodeDecodeError:
-        return raw.decode("cp437")  # what the format says; Windows writes its own code page: wrong letters, no harm
+        return raw.decode("cp437")  # the format's default
 
 
 def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
-    """`values`, those of them that 32 bits cannot hold taken from the extra field of zip64."""
+    """`values`, with those that do not fit in 32 bits taken from the extra field of zip64."""
     if _IN_ZIP64 not in values:
         return values
     position = count = 0
@@ -236,16 +243,16 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
 
 def _require_small(name: str, extra_size: int) -> None:
     if extra_size > _EXTRA_BYTES:
-        problem = f"has an extra field of {extra_size:,} bytes, more than the {_EXTRA_BYTES:,} that are read"
+        problem = f"has an extra field of {extra_size:,} bytes, more than the limit of {_EXTRA_BYTES:,}"
         raise refused(name, problem)
 
 
 def _packed_begin(
-    file: ArchiveFile, directory: _Directory, header: int, name: str, raw: bytes, said: tuple[int, int, int, int, int]
+    file: ArchiveFile, directory: _Directory, header: int, name: str, raw: bytes, listed: tuple[int, int, int, int, int]
 ) -> int:
-    """Where the entry's bytes begin. Raises FileProblem unless its own header says what the directory `said`."""
+    """Where the entry's bytes begin. Raises FileProblem if its own header differs from the values `listed` in the directory."""
     if header + _LOCAL.size > directory.begin:
-        raise refused(name, "lies outside the archive", COPY_AGAIN)
+        raise refused(name, "is outside the archive", COPY_AGAIN)
     sign, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
         file.read_at(header, _LOCAL.size)
     )
@@ -253,14 +260,14 @@ def _packed_begin(
         raise refused(name, "is not where the zip directory says", COPY_AGAIN)
     begin = header + _LOCAL.size
     if begin + name_size + extra_size > directory.begin:
-        raise refused(name, "lies outside the archive", COPY_AGAIN)
-    said_flags, said_method, *said_values = said
-    same = method == said_method and name_size == len(raw) and not (flags ^ said_flags) & _ENCRYPTED
+        raise refused(name, "is outside the archive", COPY_AGAIN)
+    listed_flags, listed_method, *listed_values = listed
+    same = method == listed_method and name_size == len(raw) and not (flags ^ listed_flags) & _ENCRYPTED
     same = same and file.read_at(begin, name_size) == raw
     _require_small(name, extra_size)
-    if not flags & _SIZES_BEHIND:
+    if not flags & _SIZES_AFTER:
         extra = file.read_at(begin + name_size, extra_size)
-        same = same and said_values == [crc, *reversed(_with_zip64(name, extra, [size, packed]))]
+        same = same and listed_values == [crc, *reversed(_with_zip64(name, extra, [size, packed]))]
     if not same:
         raise refused(name, "has a header that disagrees with the zip directory", COPY_AGAIN)
     return begin + name_size + extra_size
@@ -285,11 +292,11 @@ def _inflated(packed: Iterator[bytes], path: str) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     for piece in packed:
         if inflater.eof:
-            raise refused(path, "has something behind its end", COPY_AGAIN)
+            raise refused(path, "has data after its end", COPY_AGAIN)
         try:
             yield from expanded(inflater, piece)
         except zlib.error:
             raise refused(path, "is damaged: it cannot be expanded", COPY_AGAIN) from None
     if not inflater.eof or inflater.unused_data:
-        fault = "has something behind its end" if inflater.eof else "is damaged: it cannot be expanded"
+        fault = "has data after its end" if inflater.eof else "is damaged: it cannot be expanded"
         raise refused(path, fault, COPY_AGAIN)

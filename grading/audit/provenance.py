@@ -1,42 +1,78 @@
-"""The advice: what belongs together in a submission, looked at for the examiner. It carries no points.
+"""The advice: do the parts of a submission fit each other, and the exam's tables? It carries no points.
 
-None of it proves anything: a record of a run can be written by hand, and an honest run can differ from a rerun on another
-machine. It says where to look.
+It tells the examiner where to look and proves nothing: a run record can be written by hand, and an honest run can differ
+from a rerun on another machine.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
 from grading.audit import source_tables as tables
-from grading.checks.answer_key import AnswerKey
-from grading.checks.records import RECORDS_LIMIT
+from grading.checks.records import Records
 from grading.errors import CouldNotGrade, FileProblem
-from grading.grade import AGREES, LOOK, UNKNOWN, Advice
+from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey
 from grading.submission.folder import Submission
 
 RUN_RECORD = "run.json"
-"""The record of a run, beside the adapter."""
-
+"""The record of a run, in the adapter's folder."""
 
 FIRST_ROWS = 20_000
-"""Rows of the training table by which is told how records were made of it."""
+"""First rows of the training table, which decide how records were made from it."""
 
 _RECORD_LIMIT = 1 << 20
-_PIECE = 1 << 20
 
 
-def advise(submission: Submission, key: AnswerKey, data: Optional[Path]) -> Iterator[Advice]:
-    """The advice on one dataset. `data`: the examiner's folder of TSV files, `{dataset}/{dataset}_{train,dev}.tsv` below it.
+@dataclass(frozen=True)
+class RunRecord:
+    """The digests of the graded files in `run.json`, the record of a run in the adapter's folder."""
 
-    Raises CouldNotGrade where a table in `data` cannot be read."""
-    train, dev = (_records(submission, path(key.dataset)) for path in (contract.train_path, contract.dev_path))
+    path: str
+    digests: Mapping[str, Any]
+    """Path to the SHA-256 of the file as the run wrote it; empty if there is a problem."""
+    problem: str = ""
+    """Why there is no digest; empty if there is one."""
+
+
+def read_run_record(submission: Submission, dataset: str) -> RunRecord:
+    """The run record of one dataset."""
+    folder = contract.adapter_folder(dataset)
+    path = f"{folder}/{RUN_RECORD}"
+    try:
+        stages = contract.parse_json(submission.read(path, _RECORD_LIMIT))["stages"]
+        outputs = {name: digest for stage in stages.values() for name, digest in stage["outputs"].items()}
+    except (FileProblem, contract.ContractError) as problem:
+        return RunRecord(path, {}, str(problem))
+    except (KeyError, TypeError, AttributeError):
+        return RunRecord(path, {}, f"{path} was not written by labeltune")
+    weights = f"{folder}/{contract.ADAPTER_WEIGHTS}"
+    names = (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
+    digests = {name: outputs[name] for name in names if name in outputs}
+    return RunRecord(path, digests, "" if digests else f"{path} names none of the graded files")
+
+
+def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice:
+    """Whether the files are those of the run record. Call it after they have been read with their digests."""
+    check = "files and the run record"
+    if record.problem:
+        return Advice(dataset, check, UNKNOWN, record.problem)
+    changed = [name for name, digest in record.digests.items() if submission.digest(name) != digest]
+    if changed:
+        return Advice(dataset, check, LOOK, f"different from {record.path}: {', '.join(changed)}")
+    words = f"{len(record.digests)} files are as in {record.path}, which anybody can write"
+    return Advice(dataset, check, AGREES, words)
+
+
+def about_records(key: AnswerKey, records: Records, data: Optional[Path]) -> Iterator[Advice]:
+    """The advice on the records of one dataset. `data`: the examiner's folder of `{dataset}/{dataset}_{train,dev}.tsv`.
+
+    Raises CouldNotGrade if a table in `data` cannot be read."""
+    train, dev = ([each for each in part if isinstance(each, dict)] for part in (records.train, records.dev))
     yield _trained_on_dev(key.dataset, train, dev)
     if data is not None:
         yield from _of_the_tables(key, train, dev, data)
-    yield _of_the_run(submission, key.dataset)
 
 
 def _trained_on_dev(dataset: str, train: Sequence[Any], dev: Sequence[Any]) -> Advice:
@@ -54,13 +90,15 @@ def _of_the_tables(key: AnswerKey, train: Sequence[Any], dev: Sequence[Any], dat
     asked = [_input(record) for record in dev]
     learnt = _learn(_table(data, key.dataset, "dev"), asked)
     if learnt is None:
-        words = f"no one way makes the first {tables.LEARNT_FROM} dev inputs of the rows of {key.dataset}_dev.tsv"
+        words = (
+            f"no single template makes the first {tables.LEARNT_FROM} dev inputs from the rows of {key.dataset}_dev.tsv"
+        )
         yield Advice(key.dataset, names[0], LOOK if asked else UNKNOWN, words)
-        yield Advice(key.dataset, names[1], UNKNOWN, "how inputs are made of rows is not known")
+        yield Advice(key.dataset, names[1], UNKNOWN, "how inputs are made from rows is not known")
         return
     source, template = learnt
     same = [template.fill(row) == text.strip() for row, text in zip(source.rows(), asked)]
-    words = f"{sum(same):,} of {len(asked):,} dev inputs are made of their row"
+    words = f"{sum(same):,} of {len(asked):,} dev inputs are made from their row"
     if not all(same):
         words += f", the first that is not is record {same.index(False) + 1:,}"
     yield Advice(key.dataset, names[0], AGREES if sum(same) == len(asked) else LOOK, words)
@@ -78,18 +116,18 @@ def _of_the_training_table(
     ]
     if not ways or not wanted:
         return Advice(key.dataset, check, UNKNOWN, "there is nothing to compare")
-    # the first rows tell which way it is, then all rows are gone through that way alone
+    # the first rows decide which way it is; then all rows are read in that way only
     target, candidate = max(ways, key=lambda way: len(tables.made(way[0], way[1], wanted, key.labels, FIRST_ROWS)))
     known = tables.made(target, candidate, wanted, key.labels)
     rows = [known.get(_input(record).strip()) for record in train]
     met = sum(1 for labels in rows if labels is not None)
     right = sum(1 for labels, record in zip(rows, train) if labels and _text(record, "output") in labels)
-    words = f"{met:,} of {len(train):,} training inputs are made of a row, {right:,} with that row's label"
+    words = f"{met:,} of {len(train):,} training inputs are made from a row, {right:,} with that row's label"
     return Advice(key.dataset, check, AGREES if met == right == len(train) > 0 else LOOK, words)
 
 
 def _learn(path: Path, inputs: Sequence[str]) -> Optional[tuple[tables.Table, tables.Template]]:
-    """The reading of the table that makes most of the inputs, and how."""
+    """The reading of the table that gives most of the inputs, and its template."""
     best, most = None, -1
     for table in tables.read_tables(path):
         template = tables.learn(table, inputs)
@@ -98,39 +136,6 @@ def _learn(path: Path, inputs: Sequence[str]) -> Optional[tuple[tables.Table, ta
             if same > most:
                 best, most = (table, template), same
     return best
-
-
-def _of_the_run(submission: Submission, dataset: str) -> Advice:
-    check = "files and the run record"
-    path = f"{contract.adapter_folder(dataset)}/{RUN_RECORD}"
-    try:
-        record = contract.parse_json(submission.read(path, _RECORD_LIMIT))
-        stages = record["stages"]
-        outputs = {name: digest for stage in stages.values() for name, digest in stage["outputs"].items()}
-    except (FileProblem, contract.ContractError) as problem:
-        return Advice(dataset, check, UNKNOWN, str(problem))
-    except (KeyError, TypeError, AttributeError):
-        return Advice(dataset, check, UNKNOWN, f"{path} is not labeltune's")
-    weights = f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_WEIGHTS}"
-    named = [
-        name
-        for name in (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
-        if name in outputs
-    ]
-    if not named:
-        return Advice(dataset, check, UNKNOWN, f"{path} names none of the files that count")
-    changed = [name for name in named if _digest(submission, name) != outputs[name]]
-    if changed:
-        return Advice(dataset, check, LOOK, f"not as {path} says: {', '.join(changed)}")
-    return Advice(dataset, check, AGREES, f"{len(named)} files are those of {path}, which anybody can write")
-
-
-def _records(submission: Submission, path: str) -> Sequence[Any]:
-    try:
-        records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
-    except (FileProblem, contract.ContractError):
-        return []
-    return [record for record in records if isinstance(record, dict)] if isinstance(records, list) else []
 
 
 def _input(record: Any) -> str:
@@ -145,17 +150,5 @@ def _text(record: Any, key: str) -> str:
 def _table(data: Path, dataset: str, part: str) -> Path:
     path = data / dataset / f"{dataset}_{part}.tsv"
     if not path.is_file():
-        raise CouldNotGrade(f"{path}: no such table. Next: correct --data, the folder of the exam's TSV files")
+        raise CouldNotGrade(f"{path}: no such table", "correct --data, the folder of the exam's TSV files")
     return path
-
-
-def _digest(submission: Submission, path: str) -> Optional[str]:
-    """SHA-256 of a file of the submission, None where it cannot be read."""
-    hasher = hashlib.sha256()
-    try:
-        with submission.open(path) as file:
-            for start in range(0, file.size, _PIECE):
-                hasher.update(file.read(min(_PIECE, file.size - start)))
-    except FileProblem:
-        return None
-    return hasher.hexdigest()

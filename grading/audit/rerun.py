@@ -1,7 +1,7 @@
 """The rerun: some dev rows predicted again with the submitted adapter, by the runner in a process of its own.
 
-The one check that needs torch, and the only one whose adapter is loaded: the runner gets copies of the bytes that were
-checked, in a folder of their own. A machine of another kind can differ in a few rows that lie between two labels.
+It alone needs torch, and it alone loads the adapter: the runner gets a copy of the files in a temporary folder. Another
+kind of machine can give another label for a few rows that are close to the boundary.
 """
 
 import json
@@ -15,52 +15,51 @@ from typing import Any, Optional
 
 from grading import contract
 from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
-from grading.checks.answer_key import AnswerKey
-from grading.checks.predictions import read_predictions
 from grading.checks.records import RECORDS_LIMIT
 from grading.errors import FileProblem
-from grading.grade import AGREES, LOOK, UNKNOWN, Advice
+from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey, DatasetGrade
 from grading.submission.folder import Submission
 
 CHECK = "predictions and a rerun"
 
 SECONDS = 3600
-"""Longest that the runner may take over all rows."""
+"""Most seconds that the runner may take for all rows."""
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+_CHECKOUT = Path(__file__).resolve().parents[2]
 _PROMPT_LIMIT = 1 << 20
-_PIECE = 1 << 20
 _START = "import sys; sys.path[0] = sys.argv.pop(1); from runner.commands.rerun import main; sys.exit(main())"
-"""Run instead of `-m`, which would leave the current folder on the import path."""
+"""Used instead of `-m`, which would put the current folder on the import path."""
 
 
 def rerun(
-    submission: Submission, keys: Sequence[AnswerKey], sound: Mapping[str, bool], count: int, recipes: Sequence[str]
+    submission: Submission, grades: Sequence[DatasetGrade], count: int, recipes: Sequence[str]
 ) -> Iterator[Advice]:
-    """Advice on each dataset: whether `count` rows, drawn by the key, come out as submitted.
+    """Advice on each dataset: whether `count` rows, drawn by the key, get the submitted labels again.
 
-    `sound`: whether a dataset's adapter has passed every check; no other is loaded. `recipes`: the runner's arguments,
-    recipe files and changes to their keys."""
+    Only an adapter that has passed every check is loaded. `recipes`: the runner's arguments, recipe files and changes to
+    their keys."""
     with tempfile.TemporaryDirectory(prefix="rerun-") as name:
         folder, drawn = Path(name), {}
-        for key in keys:
-            if not sound[key.dataset]:
-                yield Advice(key.dataset, CHECK, UNKNOWN, "the adapter has not passed every check, so it is not loaded")
+        for grade in grades:
+            dataset = grade.key.dataset
+            if not grade.has_sound_adapter:
+                yield Advice(dataset, CHECK, UNKNOWN, "the adapter has not passed every check, so it is not loaded")
                 continue
             try:
-                drawn[key.dataset] = _lay(submission, key, count, folder)
+                drawn[dataset] = _copy_rows(submission, grade.key, count, folder)
             except (FileProblem, contract.ContractError) as error:
-                yield Advice(key.dataset, CHECK, UNKNOWN, str(error))
+                yield Advice(dataset, CHECK, UNKNOWN, str(error))
         if not drawn:
             return
         found, problem = _run(folder, recipes)
-        for key in keys:
-            if key.dataset in drawn:
-                yield _compare(submission, key, drawn[key.dataset], found.get(key.dataset), problem)
+        for grade in grades:
+            dataset = grade.key.dataset
+            if dataset in drawn:
+                yield _compare(grade, drawn[dataset], found.get(dataset), problem)
 
 
-def _lay(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
-    """Copies the adapter and the drawn dev records below `folder`; the rows' numbers from 0."""
+def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
+    """Copies the adapter and the drawn dev records into `folder`; returns the rows' numbers, from 0."""
     records = contract.parse_json(submission.read(contract.dev_path(key.dataset), RECORDS_LIMIT))
     if not isinstance(records, list) or any(
         contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]
@@ -87,13 +86,13 @@ def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
     with submission.open(name) as file, target.open("wb") as copy:
         if file.size > most:
             raise FileProblem(f"{name} has {file.size:,} bytes, more than {most:,}", "submit a smaller file")
-        for start in range(0, file.size, _PIECE):
-            copy.write(file.read(min(_PIECE, file.size - start)))
+        for piece in file.pieces(file.size):
+            copy.write(piece)
         file.require_unchanged()
 
 
 def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """What the runner says of each dataset, and its last words."""
+    """The runner's answer for each dataset, and the last line of its error stream."""
     command = [sys.executable, "-c", _START, str(_CHECKOUT), *recipes, "--workspace", str(folder)]
     try:
         ran = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
@@ -105,21 +104,18 @@ def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
             value = json.loads(line)
             found[value["dataset"]] = value
         except (ValueError, KeyError, TypeError):
-            continue  # a library's own words
+            continue  # a line that a library printed
     last = [line for line in ran.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-1:]
     return found, last[0].strip() if last else f"the runner ended with {ran.returncode}"
 
 
-def _compare(
-    submission: Submission, key: AnswerKey, rows: Sequence[int], found: Optional[Mapping[str, Any]], problem: str
-) -> Advice:
+def _compare(grade: DatasetGrade, rows: Sequence[int], found: Optional[Mapping[str, Any]], problem: str) -> Advice:
+    dataset = grade.key.dataset
     if found is None or "problem" in found:
         words = str(found["problem"]) if found else f"no recipe of this dataset answered: {problem}"
-        return Advice(key.dataset, CHECK, UNKNOWN, words[:400])
-    try:
-        submitted = read_predictions(submission, key).labels
-    except FileProblem as missing:
-        return Advice(key.dataset, CHECK, UNKNOWN, str(missing))
-    same = sum(1 for row, label in zip(rows, found["labels"]) if submitted[row] == label)
+        return Advice(dataset, CHECK, UNKNOWN, words[:400])
+    if grade.predictions is None:
+        return Advice(dataset, CHECK, UNKNOWN, "the result file cannot be read")
+    same = sum(1 for row, label in zip(rows, found["labels"]) if grade.predictions[row] == label)
     words = f"{same:,} of {len(rows):,} drawn rows come out as submitted"
-    return Advice(key.dataset, CHECK, AGREES if same == len(rows) else LOOK, words)
+    return Advice(dataset, CHECK, AGREES if same == len(rows) else LOOK, words)

@@ -1,7 +1,7 @@
-"""The tables: the exam's own TSV files, set beside the inputs that were made of them.
+"""Source tables: the exam's own TSV files, compared with the inputs that were made from them.
 
-How somebody put the columns of a row into an input is not known, so it is learnt from the dev records: record i is of row
-i. The words around the columns must then be the same in all records.
+How somebody put the columns of a row into an input is not known. It is learnt from the dev records, where record i is made
+from row i: the text around the columns must be the same in all records.
 """
 
 import csv
@@ -17,25 +17,26 @@ LEARNT_FROM = 20
 """Dev records that must agree on how an input is made of a row."""
 
 LABELS_SEEN_IN = 2_000
-"""Rows by which the column of labels is told."""
+"""First rows of a table, which decide the column of labels."""
 
-_WIDEST = 6  # columns of a table without names whose every order is tried
+_WIDEST = 6
+"""Most columns of a table without names of which every order is tried."""
 
 _MOST_COLUMNS = 3
-"""Columns of one input that are looked for: every order of them is tried."""
+"""Most columns in one input: every order of them is tried."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """How an input is made of a row."""
+    """How an input is made from a row."""
 
     columns: tuple[int, ...]
     """Columns of the row, in the order of the input."""
     pieces: tuple[str, ...]
-    """What stands before, between and behind them: one more than columns."""
+    """The text before, between and after them: one piece more than columns."""
 
     def fill(self, row: Sequence[str]) -> Optional[str]:
-        """The input of a row; None where the row has too few columns."""
+        """The input of a row; None if the row has too few columns."""
         if max(self.columns) >= len(row):
             return None
         texts = (row[column].strip() for column in self.columns)
@@ -50,10 +51,10 @@ class Table:
     csv_quoted: bool
     """Whether quotes are CSV's, or ordinary characters."""
     head: Optional[tuple[str, ...]]
-    """The first row where it is taken for the columns' names."""
+    """The first row if it is taken as the columns' names."""
 
     def rows(self) -> Iterator[list[str]]:
-        """The rows below the head, blank ones aside."""
+        """The rows below the head, without blank ones."""
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
             split = (line.rstrip("\r\n").split("\t") for line in lines if line.strip())
             rows: Iterator[list[str]] = csv.reader(lines, delimiter="\t") if self.csv_quoted else split
@@ -63,7 +64,7 @@ class Table:
 def read_tables(path: Path) -> list[Table]:
     """Every way to read a TSV file: with and without a head, quotes as ordinary characters and as CSV's.
 
-    Raises CouldNotGrade where it cannot be read: the file is the examiner's."""
+    Raises CouldNotGrade if it cannot be read: the file is the examiner's."""
     tables = []
     for csv_quoted in (False, True):
         headless = Table(path, csv_quoted, None)
@@ -71,7 +72,7 @@ def read_tables(path: Path) -> list[Table]:
             first = next(headless.rows(), None)
         except OSError as error:
             raise CouldNotGrade(
-                f"{path}: the exam's table cannot be read: {error.strerror}. Next: correct --data"
+                f"{path}: the exam's table cannot be read: {error.strerror}", "correct --data"
             ) from None
         except csv.Error:
             continue
@@ -81,7 +82,7 @@ def read_tables(path: Path) -> list[Table]:
 
 
 def learn(table: Table, inputs: Sequence[str]) -> Optional[Template]:
-    """The template of which input i is made of row i, for the first inputs at least; None where there is none."""
+    """The template that makes input i from row i, for the first inputs at least; None if there is none."""
     pairs = list(itertools.islice(zip(table.rows(), inputs), LEARNT_FROM))
     if not pairs:
         return None
@@ -90,7 +91,7 @@ def learn(table: Table, inputs: Sequence[str]) -> Optional[Template]:
         column
         for column in range(width)
         if all(row[column].strip() and row[column].strip() in text for row, text in pairs)
-        and not all(row[column].strip().isdigit() for row, _ in pairs)  # numbers of rows turn up anywhere
+        and not all(row[column].strip().isdigit() for row, _ in pairs)  # row numbers
     ]
     row, text = max(pairs, key=lambda pair: len(pair[1]))
     for count in range(min(len(used), _MOST_COLUMNS), 0, -1):
@@ -112,7 +113,7 @@ def _fit(columns: tuple[int, ...], row: Sequence[str], text: str) -> Optional[Te
 
 
 def moved(template: Template, source: Table, target: Table) -> Iterator[Template]:
-    """The template for another table: by the columns' names where both have them, else every order of its columns."""
+    """The template for another table: by the columns' names if both have them, else in every order of its columns."""
     if source.head and target.head and all(source.head[column] in target.head for column in template.columns):
         yield Template(tuple(target.head.index(source.head[column]) for column in template.columns), template.pieces)
         return
@@ -124,7 +125,7 @@ def moved(template: Template, source: Table, target: Table) -> Iterator[Template
 def made(
     table: Table, template: Template, inputs: Collection[str], labels: Sequence[str], most: Optional[int] = None
 ) -> Mapping[str, set[str]]:
-    """Those of the `inputs` that a row makes, each with the labels that its rows give it; of the first `most` rows."""
+    """Those of the `inputs` that one of the first `most` rows makes, each with the labels of these rows."""
     column = _label_column(table, labels)
     found: dict[str, set[str]] = {}
     for row in itertools.islice(table.rows(), most):
@@ -135,7 +136,7 @@ def made(
 
 
 def _label_column(table: Table, labels: Sequence[str]) -> Optional[int]:
-    """The last column that holds labels and nothing else, and more than one of them."""
+    """The last column that has only labels, and more than one of them."""
     rows = list(itertools.islice(table.rows(), LABELS_SEEN_IN))
     for column in reversed(range(min((len(row) for row in rows), default=0))):
         values = {row[column].strip() for row in rows}

@@ -1,4 +1,4 @@
-"""The adapter: what `saved_model/{dataset}` must hold to be a LoRA that PEFT could load. It is not loaded here."""
+"""The adapter: whether `saved_model/{dataset}` is a LoRA that PEFT could load. It is not loaded here."""
 
 from typing import Optional
 
@@ -13,22 +13,27 @@ from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission.folder import Submission, SubmittedFile
 
 WEIGHTS_LIMIT = 1 << 30
-"""Most bytes of an adapter: rank 64 on every linear layer of gemma-2b is 0.3 GB in float32, the model itself 5 GB."""
+"""Most bytes of an adapter. Rank 64 on every linear layer of gemma-2b has 0.3 GB in float32, the model itself 5 GB."""
 
 CONFIG_LIMIT = 1 << 20
 """Most bytes of an adapter's configuration; PEFT writes about 1 kB."""
 
 _ZERO_START = (True, "gaussian", "eva")
-"""Values of `init_lora_weights` under which every lora_B starts as zero, so that a non-zero one has been trained."""
+"""Values of `init_lora_weights` with which every lora_B starts as zero, so that a non-zero one has been trained."""
 
 _TRAIN_AGAIN = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
-_SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder), safe_serialization on"
+_SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
 
 
-def check_adapter(submission: Submission, dataset: str, base: Optional[BaseShapes] = None) -> list[Verdict]:
-    """The verdicts of `saved_model` for one dataset; with `base`, the shapes must be those of that base model too."""
-    verdicts, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
-    return verdicts + _check_weights(submission, dataset, config, base)
+def check_adapter(
+    submission: Submission, dataset: str, base: Optional[BaseShapes] = None
+) -> tuple[list[Verdict], Optional[str]]:
+    """The verdicts of `saved_model` for one dataset, and the digest of the adapter's tensors; None if its file is not sound.
+
+    With `base`, the shapes must also be those of that base model."""
+    of_config, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
+    of_weights, digest = _check_weights(submission, dataset, config, base)
+    return of_config + of_weights, digest
 
 
 def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Optional[Config]]:
@@ -37,7 +42,7 @@ def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Opt
     except FileProblem as problem:
         step = _SAVE_AGAIN if isinstance(problem, FileMissing) else problem.next_step
         return [lost("config file", problem.problem, step), blocked("config format", "config file")], None
-    present = earned("config file", f"{path} is there")
+    present = earned("config file", f"{path} exists")
     try:
         config = parse_config(data)
     except ConfigError as error:
@@ -47,10 +52,10 @@ def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Opt
 
 def _check_weights(
     submission: Submission, dataset: str, config: Optional[Config], base: Optional[BaseShapes]
-) -> list[Verdict]:
+) -> tuple[list[Verdict], Optional[str]]:
     folder = contract.adapter_folder(dataset)
     path = f"{folder}/{contract.ADAPTER_WEIGHTS}"
-    behind = ("weights size", "weights format", "weights trained")
+    dependent = ("weights size", "weights format", "weights trained")
     try:
         file = submission.open(path)
     except FileProblem as problem:
@@ -59,56 +64,61 @@ def _check_weights(
             step = _SAVE_AGAIN
             if submission.has(f"{folder}/adapter_model.bin"):
                 reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
-        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in behind]
+        return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in dependent], None
     with file:
-        present = earned("weights file", f"{path} is there")
+        present = earned("weights file", f"{path} exists")
         try:
-            verdicts = _check_open_weights(file, config, base)
+            verdicts, digest = _check_open_weights(file, config, base)
             file.require_unchanged()
-            return [present, *verdicts]
-        except FileProblem as problem:  # it changed, or its disk failed, between here and the last byte
+            return [present, *verdicts], digest
+        except FileProblem as problem:  # it changed, or the disk failed
             verdict = lost("weights file", problem.problem, problem.next_step)
-            return [verdict] + [blocked(check, "weights file") for check in behind]
+            return [verdict] + [blocked(check, "weights file") for check in dependent], None
 
 
-def _check_open_weights(file: SubmittedFile, config: Optional[Config], base: Optional[BaseShapes]) -> list[Verdict]:
+def _check_open_weights(
+    file: SubmittedFile, config: Optional[Config], base: Optional[BaseShapes]
+) -> tuple[list[Verdict], Optional[str]]:
     if file.size == 0:
         size = lost("weights size", f"{file.path} is empty", _SAVE_AGAIN)
-        return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")]
+        return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")], None
     size = earned("weights size", f"{file.size:,} bytes")
     if file.size > WEIGHTS_LIMIT:
-        reason = f"{file.path} has {file.size:,} bytes, more than the {WEIGHTS_LIMIT:,} of any adapter"
+        reason = f"{file.path} has {file.size:,} bytes, more than the limit of {WEIGHTS_LIMIT:,}"
         size = lost("weights size", reason, "save the adapter alone, without the base model")
     try:
         header = weights.read_header(file)
     except WeightsError as error:
-        return [
-            size,
-            lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN),
-            blocked("weights trained", "weights format"),
-        ]
+        form = lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN)
+        return [size, form, blocked("weights trained", "weights format")], None
+    hasher = file.hasher()
+    # only tensors and values: other metadata does not make another adapter
+    hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
-        reason = f"{file.path} has {file.size:,} bytes, its header speaks of {header.file_size:,}"
+        reason = f"{file.path} has {file.size:,} bytes, its header says {header.file_size:,}"
         size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
     form = _check_pairs(file.path, header, config, base)
-    if not size.share:
-        return [size, form, blocked("weights trained", "weights size")]
-    return [size, form, _check_values(file, header, config)]
+    trained = _check_values(file, header, config) if size.share else blocked("weights trained", "weights size")
+    if not header.file_size <= file.size <= WEIGHTS_LIMIT:
+        return [size, form, trained], None
+    for _ in file.pieces(header.file_size - file.position):
+        pass
+    return [size, form, trained], hasher.hexdigest()
 
 
 def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:
-    beside = ["whose ranks agree with each other (the config states none)"]
+    details = ["whose ranks agree (the config states none)"]
     try:
         pairs = find_pairs(header.tensors)
         if config is not None:
             require_config(pairs, header.tensors, config)
-            beside = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
+            details = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
         if base is not None:
             known = require_base(pairs, base)
-            beside.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
+            details.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
     except PairsError as error:
         return lost("weights format", f"{path}: {error}", _SAVE_AGAIN)
-    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(beside)}")
+    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(details)}")
 
 
 def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:
@@ -118,7 +128,7 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
     moved = dict.fromkeys(sides, 0)
     for tensor, finite, nonzero in weights.read_values(file, header):
         if not finite:
-            reason = f"{file.path}: tensor {shown(tensor.name)} holds an infinity or NaN"
+            reason = f"{file.path}: tensor {shown(tensor.name)} contains inf or NaN"
             return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
         for side, names in sides.items():
             moved[side] += nonzero and tensor.name in names
@@ -128,5 +138,5 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
             return lost("weights trained", reason, _TRAIN_AGAIN)
     reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
     if config is not None and config.init not in _ZERO_START:
-        reason += f" (which proves no training under init_lora_weights {shown(config.init)})"
+        reason += f" (which does not prove training with init_lora_weights {shown(config.init)})"
     return earned("weights trained", reason)

@@ -1,4 +1,4 @@
-"""The adapter's configuration: what the grader takes from `adapter_config.json`."""
+"""The adapter's configuration: the parts of `adapter_config.json` that the grader needs."""
 
 import re
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from grading import contract
 _PLAIN = re.compile(r"[A-Za-z0-9_.]{1,256}")
 
 _MOST_PATTERNS = 1_000
-"""Most entries of `rank_pattern`: each is looked at for each pair."""
+"""Most entries of `rank_pattern`: each pair is compared with each of them."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a sound `adapter_config.json` says."""
+    """The content of a sound `adapter_config.json`."""
 
     rank: int
     """`r`: the rank of every pair that no pattern names."""
@@ -23,27 +23,27 @@ class Config:
     init: Any
     """`init_lora_weights`: True unless the file says otherwise."""
     targets: Optional[tuple[str, ...]]
-    """`target_modules` where it is a list of names; None where it is a pattern, which is a stranger's and is not run."""
+    """`target_modules` if it is a list of names; None if it is a pattern: a stranger's pattern is not run."""
     dora: bool
-    """`use_dora`: whether each pair has a magnitude vector beside it."""
+    """`use_dora`: whether each pair has a magnitude vector."""
 
     def ranks_of(self, module: str) -> tuple[int, ...]:
         """The ranks that the pair of a module may have: `r`, or that of the first plain name in `rank_pattern` that is the
-        module's or its ending, as in PEFT. A pattern that is more than a name is a stranger's and is not run: with one there any
-        of the file's ranks will do."""
+        module's name or its ending, as in PEFT. A stranger's pattern that is more than a name is not run: with one of those
+        all ranks of the file are accepted."""
         if any(not _PLAIN.fullmatch(key) for key, _ in self.patterns):
             return tuple(dict.fromkeys([self.rank, *(rank for _, rank in self.patterns)]))
-        meant = (rank for key, rank in self.patterns if module == key or module.endswith(f".{key}"))
-        return (next(meant, self.rank),)
+        matching = (rank for key, rank in self.patterns if module == key or module.endswith(f".{key}"))
+        return (next(matching, self.rank),)
 
     def ranks_text(self) -> str:
-        """The rank in words, shortened where there are many."""
+        """The rank for messages, shortened if there are many."""
         others = len({rank for _, rank in self.patterns} - {self.rank})
         return f"{self.rank}" if not others else f"{self.rank} ({others:,} others in rank_pattern)"
 
 
 class ConfigError(ValueError):
-    """A configuration that is not a LoRA's. The message says what was expected and what was found."""
+    """A configuration that is not a LoRA's. The message has what was expected and what was found."""
 
 
 def parse_config(data: bytes) -> Config:
@@ -51,7 +51,7 @@ def parse_config(data: bytes) -> Config:
     try:
         value = contract.parse_json(data)
     except contract.ContractError as error:
-        raise ConfigError(f"is no strict JSON: {error}") from None
+        raise ConfigError(f"is not strict JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError("is not a JSON object")
     if value.get("peft_type") != "LORA":
@@ -85,7 +85,7 @@ def shown(value: Any) -> str:
 
 
 def _is_rank(value: Any) -> bool:
-    return type(value) is int and value > 0  # bool is no rank
+    return type(value) is int and value > 0  # True is not a rank
 
 
 def _is_targets(value: Any) -> bool:

@@ -1,31 +1,18 @@
-"""The answers: the examiner's keys, `result_{dataset}*.txt` in one folder, one label a line.
+"""The answer keys: the examiner's files `result_{dataset}*.txt` in one folder, one label a line.
 
-A key is trusted to be right but not to be sound: whatever is wrong with it is the examiner's mistake, nobody loses
-points for it, and nothing is graded until it is mended.
+A key's answers are trusted, its format is checked. A bad key is the examiner's mistake: nobody loses points for it, and
+nothing is graded until it is fixed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from grading import contract
 from grading.errors import CouldNotGrade
+from grading.grades import AnswerKey
 
 _KEY_NAMES = "result_{dataset}.txt or result_{dataset}_{number}.txt"
-
-
-@dataclass(frozen=True)
-class AnswerKey:
-    """One dataset's answers."""
-
-    dataset: str
-    file_name: str
-    """The key's name in its folder; reports name it."""
-    answers: tuple[str, ...]
-    """Answer *i* belongs to dev row *i*; at least one. No report may show any of them."""
-    labels: tuple[str, ...]
-    """The labels that records and predictions may use, see `contract.label_set`."""
 
 
 def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[AnswerKey]:
@@ -33,20 +20,18 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
     found = _find_keys(folder)
     if not found:
         raise CouldNotGrade(
-            f"{folder}: no answer key, expected {_KEY_NAMES}. Next: pass the keys' folder with --answers DIR"
+            f"{folder}: no answer key, expected {_KEY_NAMES}", "pass the keys' folder with --answers DIR"
         )
     wanted = sorted(found) if datasets is None else datasets
     for dataset in wanted:
         if dataset not in found:
             raise CouldNotGrade(
-                f"{folder}: no answer key for {dataset!r}, only for {', '.join(sorted(found))}. "
-                "Next: correct --datasets, or add the key"
+                f"{folder}: no answer key for {dataset!r}, only for {', '.join(sorted(found))}",
+                "correct --datasets, or add the key",
             )
         if len(found[dataset]) > 1:
             names = ", ".join(path.name for path in found[dataset])
-            raise CouldNotGrade(
-                f"{folder}: {len(found[dataset])} answer keys for {dataset!r}: {names}. Next: leave one"
-            )
+            raise CouldNotGrade(f"{folder}: {len(found[dataset])} answer keys for {dataset!r}: {names}", "keep one")
     return [_read_key(dataset, found[dataset][0]) for dataset in wanted]
 
 
@@ -55,7 +40,7 @@ def _find_keys(folder: Path) -> dict[str, list[Path]]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise CouldNotGrade(
-            f"{folder}: expected the folder of the answer keys: {error.strerror}. Next: pass it with --answers DIR"
+            f"{folder}: expected the folder of the answer keys: {error.strerror}", "pass it with --answers DIR"
         ) from None
     found: dict[str, list[Path]] = {}
     for path in paths:
@@ -70,16 +55,17 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
         answers = contract.parse_result(path.read_bytes())
     except OSError as error:
         raise CouldNotGrade(
-            f"{path}: the answer key cannot be read: {error.strerror}. Next: make it a readable file"
+            f"{path}: the answer key cannot be read: {error.strerror}", "make it a readable file"
         ) from None
     except contract.ContractError as error:
-        raise CouldNotGrade(f"{path}: bad answer key: {error}. Next: save it as UTF-8 text") from None
+        raise CouldNotGrade(f"{path}: bad answer key: {error}", "save it as UTF-8 text") from None
     if not answers:
-        raise CouldNotGrade(f"{path}: the answer key is empty. Next: write one label a line into it")
+        raise CouldNotGrade(f"{path}: the answer key is empty", "write one label a line into it")
     for number, answer in enumerate(answers, start=1):
         if not contract.is_label(answer):
             raise CouldNotGrade(
                 f"{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII characters, "
-                f"found {len(answer):,} characters. Next: correct the line"
+                f"found {len(answer):,} characters",
+                "fix the line",
             )
     return AnswerKey(dataset, path.name, tuple(answers), contract.label_set(answers))

@@ -1,4 +1,4 @@
-"""The base's shapes: what the examiner's `config.json` of the base model says of the modules that LoRA is put on."""
+"""The base model's shapes: the sizes of the modules that LoRA adapts, from the examiner's `config.json` of the model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen
 
 @dataclass(frozen=True)
 class BaseShapes:
-    """A base model's size, as far as adapters meet it."""
+    """The sizes of a base model that adapters must fit."""
 
     layers: int
     """Decoder layers."""
     modules: Mapping[str, tuple[int, int]]
-    """Last part of a module's name to the values it takes in and gives out."""
+    """Last part of a module's name to its input and output size."""
 
 
 def read_base_shapes(path: Path) -> BaseShapes:
@@ -31,16 +31,16 @@ def read_base_shapes(path: Path) -> BaseShapes:
             raise contract.ContractError("expected a JSON object")
         if value.get("model_type") not in FAMILIES:
             raise contract.ContractError(
-                f"model_type is {value.get('model_type')!r}, shapes are known of {', '.join(FAMILIES)}"
+                f"model_type is {value.get('model_type')!r}, known are the shapes of {', '.join(FAMILIES)}"
             )
         return BaseShapes(_size(value, "num_hidden_layers"), _modules(value))
     except OSError as error:
         raise CouldNotGrade(
-            f"{file}: the base model's configuration cannot be read: {error.strerror}. Next: correct --base"
+            f"{file}: the base model's configuration cannot be read: {error.strerror}", "correct --base"
         ) from None
     except contract.ContractError as error:
         raise CouldNotGrade(
-            f"{file}: bad configuration of a base model: {error}. Next: correct --base, or leave it out"
+            f"{file}: bad configuration of a base model: {error}", "correct --base, or leave it out"
         ) from None
 
 

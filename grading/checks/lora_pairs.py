@@ -1,7 +1,7 @@
-"""The pairs: the lora_A and lora_B of each adapted module, set beside the configuration and, when given, the base model.
+"""LoRA pairs: the lora_A and lora_B of each adapted module, checked against the configuration and the base model.
 
-lora_A is (rank, in, ...) and lora_B (out, rank, ...), as PEFT saves linear, embedding and convolution layers; a magnitude
-vector of DoRA has `out` values. Other tensors (`lora_B.bias`, whole modules saved beside the pairs) are allowed.
+lora_A has shape (rank, in, ...) and lora_B (out, rank, ...), as PEFT saves linear, embedding and convolution layers; a
+magnitude vector of DoRA has `out` values. Other tensors (`lora_B.bias`, whole modules) are allowed.
 """
 
 import math
@@ -21,11 +21,12 @@ _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?", r
 _PREFIX = "base_model.model."
 """What PEFT puts before a module's own name."""
 
-_MOST_PARTS = 32  # of a module's name that can be a target's
+_MOST_PARTS = 32
+"""Most parts of a module's name that a target can have."""
 
 
 class PairsError(ValueError):
-    """Tensors that are no complete LoRA. The message names the tensor, what was expected and what was found."""
+    """Tensors that are not a complete LoRA. The message names the tensor, what was expected and what was found."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Pair:
 
 
 def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
-    """The pairs, in the file's order. Raises PairsError where one is not complete, or there is none."""
+    """The pairs, in the file's order. Raises PairsError if one is not complete, or there is none."""
     sides: dict[tuple[str, str], Tensor] = {}
     embeddings: dict[str, Optional[str]] = {}
     for tensor in tensors:
@@ -57,7 +58,7 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if not match:
             continue
         if not tensor.name.startswith(_PREFIX):
-            raise PairsError(f"tensor {shown(tensor.name)} is not named as PEFT loads it, {_PREFIX}...")
+            raise PairsError(f"tensor {shown(tensor.name)} does not start with {_PREFIX}, as PEFT's names do")
         _require_float(tensor)
         if len(tensor.shape) < 2 or 0 in tensor.shape:
             shape = list(tensor.shape)
@@ -69,12 +70,12 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if embeddings.setdefault(match["module"], match["embedding"]) != match["embedding"]:
             raise PairsError(f"{shown(match['module'])} has one side of a linear layer and one of an embedding")
     if not sides:
-        raise PairsError("holds no lora_A or lora_B as PEFT names them (...q_proj.lora_A.weight)")
+        raise PairsError("has no lora_A or lora_B with PEFT's names (...q_proj.lora_A.weight)")
     pairs = []
     for (module, side), tensor in sides.items():
         other = sides.get((module, "B" if side == "A" else "A"))
         if other is None:
-            raise PairsError(f"tensor {shown(tensor.name)} has no lora_{'B' if side == 'A' else 'A'} beside it")
+            raise PairsError(f"tensor {shown(tensor.name)} has no matching lora_{'B' if side == 'A' else 'A'}")
         if side == "A":
             if tensor.shape[0] != other.shape[1]:
                 raise PairsError(f"{shown(module)}: lora_A has rank {tensor.shape[0]}, lora_B {other.shape[1]}")
@@ -89,7 +90,7 @@ def _require_float(tensor: Tensor) -> None:
 
 
 def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> None:
-    """Raises PairsError where ranks, target modules or magnitude vectors are not the configuration's."""
+    """Raises PairsError if ranks, target modules or magnitude vectors are not the configuration's."""
     for pair in pairs:
         ranks = config.ranks_of(pair.name)
         if pair.rank not in ranks:
@@ -101,22 +102,24 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
     for pair in pairs:
         vector = magnitudes.pop(pair.module, None)
         if config.dora and vector is None:
-            raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, use_dora asks for one")
+            raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, which use_dora needs")
         if vector is not None:
             _require_float(vector)
         if config.dora and vector is not None and math.prod(vector.shape) != pair.b.shape[0]:
             found = f"has shape {list(vector.shape)}, expected {pair.b.shape[0]} values"
             raise PairsError(f"tensor {shown(vector.name)} {found}")
         if not config.dora and vector is not None:
-            raise PairsError(f"tensor {shown(vector.name)} is DoRA's, {contract.ADAPTER_CONFIG} does not say use_dora")
+            raise PairsError(
+                f"tensor {shown(vector.name)} belongs to DoRA, but {contract.ADAPTER_CONFIG} does not set use_dora"
+            )
     for vector in magnitudes.values():
-        raise PairsError(f"tensor {shown(vector.name)} stands beside no pair")
+        raise PairsError(f"tensor {shown(vector.name)} belongs to no pair")
 
 
 def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
-    """How many pairs are on modules whose shape in the base model is known.
+    """The number of pairs on modules whose shape in the base model is known.
 
-    Raises PairsError where one has another shape or layer than there, or where none is known."""
+    Raises PairsError if one has another shape or layer than the base model, or if none is known."""
     known = 0
     for pair in pairs:
         layer = re.search(r"\.layers\.(\d{1,9})\.", f".{pair.name}")
@@ -126,29 +129,29 @@ def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
         found = (pair.a.shape[1], pair.b.shape[0])
         if expected is not None and found != expected:
             raise PairsError(
-                f"{shown(pair.module)} takes {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
+                f"{shown(pair.module)} maps {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
             )
         known += expected is not None
     if not known:
-        raise PairsError(f"{shown(pairs[0].module)} is no module of the base model, nor is any other")
+        raise PairsError(f"{shown(pairs[0].module)} is not a module of the base model, and neither is any other")
     return known
 
 
 def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
-    """A target means every module whose name it is, or ends in it behind a dot, as in PEFT."""
-    known, met = set(targets), set()
+    """A target means every module with this name, or with this name after a dot at its end, as in PEFT."""
+    known, used = set(targets), set()
     for pair in pairs:
-        meant = known.intersection(_endings(pair.name))
-        if not meant:
-            raise PairsError(f"{shown(pair.module)} is none of target_modules {shown(list(targets))}")
-        met |= meant
+        matching = known.intersection(_endings(pair.name))
+        if not matching:
+            raise PairsError(f"{shown(pair.module)} is not in target_modules {shown(list(targets))}")
+        used |= matching
     for target in targets:
-        if target not in met:
+        if target not in used:
             raise PairsError(f"no pair for {shown(target)} of target_modules")
 
 
 def _endings(name: str) -> list[str]:
-    """The name, and what stands behind each of its last dots: a bounded number, since the name is a stranger's."""
+    """The name, and its rest after each of its last dots: a bounded number, because the name is a stranger's."""
     parts = name.rsplit(".", _MOST_PARTS)
     return [name, *(".".join(parts[start:]) for start in range(1, len(parts)))]
 
@@ -163,6 +166,6 @@ def _magnitudes(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def side_names(tensors: Sequence[Tensor], side: str) -> frozenset[str]:
-    """Names of the tensors that are that side, `A` or `B`, of a pair, whether their pairs are complete or not."""
+    """Names of the tensors that are one side, `A` or `B`, of a pair, whether the pair is complete or not."""
     matches = ((_SIDE.fullmatch(tensor.name), tensor.name) for tensor in tensors)
     return frozenset(name for match, name in matches if match and match["side"] == side)

@@ -1,7 +1,7 @@
-"""The predictions: a submission's result file, set line by line beside the answer key.
+"""The predictions: a submission's result file, compared line by line with the answer key.
 
-Line *i* answers dev row *i*. A line that is missing or holds no label of the key counts as wrong, lines beyond the
-key's are not read. What is said about it are counts and the number of the first such line, never an answer.
+Line *i* answers dev row *i*. A line that is missing or has no label of the key counts as wrong; extra lines are not read.
+Reports have counts and the number of the first bad line, never an answer.
 """
 
 import re
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Optional
 
 from grading import contract
-from grading.checks.answer_key import AnswerKey
-from grading.contract.metrics import Measures, measure
+from grading.contract.metrics import Metrics, measure
 from grading.errors import FileMissing, FileProblem
+from grading.grades import AnswerKey
 from grading.rubric import Verdict, lost, shared
 from grading.submission.folder import Submission
 
@@ -22,44 +22,46 @@ LINE_BYTES = 64
 
 _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
     (lambda line, labels: not line.strip(), "a blank line"),
-    (lambda line, labels: line.strip() in labels, "with spaces beside the label"),
+    (lambda line, labels: line.strip() in labels, "with spaces around the label"),
     (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, "the label in other characters"),
     (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, "a decimal number"),
     (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
-    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with words beside the label"),
+    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with other words around the label"),
 )
-"""What a line that is no label may have been meant as, first match first. None of them counts: a grader that guesses what
-was meant can be led to guess right."""
+"""Likely meanings of a bad line; the first match is reported. None of them counts: a grader that guesses can be
+led to guess right."""
 
 _PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A result file, laid against its key."""
+    """A result file, row by row of its key."""
 
     path: str
     """Where it was found inside the submission."""
     labels: tuple[Optional[str], ...]
-    """One for each line of the key; None where there is no line or no label of the key on it."""
+    """One for each row of the key; None if there is no line, or no label of the key on it."""
     remarks: tuple[str, ...]
-    """What is odd about the file, in words."""
+    """Notes for the report about unusual lines and files."""
 
 
-def check_predictions(submission: Submission, key: AnswerKey) -> tuple[list[Verdict], Optional[Measures]]:
-    """The verdict of `result` for the dataset of `key`, and the measures behind it (None: no file could be read)."""
+def check_predictions(
+    submission: Submission, key: AnswerKey
+) -> tuple[list[Verdict], Optional[Metrics], Optional[tuple[Optional[str], ...]]]:
+    """The verdict of `result` for the dataset of `key`, its metrics and its labels (None: no file could be read)."""
     try:
         predictions = read_predictions(submission, key)
     except FileProblem as problem:
-        return [lost("accuracy", problem.problem, problem.next_step)], None
-    measures = measure(key.answers, predictions.labels, key.labels)
-    reason = f"{predictions.path}: {measures.correct:,} of {measures.rows:,} rows are right"
+        return [lost("accuracy", problem.problem, problem.next_step)], None, None
+    metrics = measure(key.answers, predictions.labels, key.labels)
+    reason = f"{predictions.path}: {metrics.correct:,} of {metrics.rows:,} rows are right"
     if None in predictions.labels:
-        step = f"write one of {', '.join(key.labels)} and nothing else on each of the {measures.rows:,} lines"
+        step = f"write one of {', '.join(key.labels)} and nothing else on each of the {metrics.rows:,} lines"
     else:
-        step = "try other settings, compared on a hold-out of the training records"
+        step = "try other settings and compare them on a hold-out of the training records"
     reason = "; ".join((reason, *predictions.remarks))
-    return [shared("accuracy", measures.correct, measures.rows, reason, step)], measures
+    return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics, predictions.labels
 
 
 def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
@@ -76,19 +78,19 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
     remarks = []
     others = [other for other in contract.result_paths(key.dataset) if other != path and submission.has(other)]
     if others:
-        remarks.append(f"{', '.join(others)} is there too and not read")
+        remarks.append(f"{', '.join(others)} also exists and is not read")
     if None in labels:
         first = labels.index(None)
         line = lines[first][:40]
-        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is no label")
+        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is not a label")
         remarks.append(
-            f"no label of {', '.join(key.labels)} on {labels.count(None):,} of its lines, which count as wrong, "
+            f"{labels.count(None):,} of its lines are not one of {', '.join(key.labels)} and count as wrong, "
             f"the first is row {first + 1:,}: {line!a}, {kind}"
         )
     if len(lines) < rows:
-        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those without a line count as wrong")
+        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, rows without a line count as wrong")
     if len(lines) > rows:
-        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, those beyond are not read")
+        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, the extra lines are not read")
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
 
 
@@ -97,5 +99,5 @@ def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tu
         try:
             return path, submission.read(path, most)
         except FileMissing:
-            continue  # only where nothing is there: a broken file at the better place is not passed over
-    raise FileMissing(f"{paths[0]} is not there, nor is {paths[1]}", _PREDICT)
+            continue  # a broken file at the first place still counts
+    raise FileMissing(f"{paths[0]} is missing, and so is {paths[1]}", _PREDICT)

@@ -1,61 +1,75 @@
-"""The records: the JSON files under `pre_data/{dataset}`, looked at record by record."""
+"""The records: the JSON files in `pre_data/{dataset}`, checked record by record."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grading import contract
-from grading.checks.answer_key import AnswerKey
 from grading.errors import FileMissing, FileProblem
+from grading.grades import AnswerKey
 from grading.rubric import Verdict, blocked, earned, lost, shared
 from grading.submission.folder import Submission
 
 RECORDS_LIMIT = 128 << 20
 """Most bytes of a record file; all 363,846 QQP rows with a long instruction are about 100 MB."""
 
+_KEYS = {"train": contract.TRAIN_KEYS, "dev": contract.DEV_KEYS}
+
 _PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare"
 
 
-def check_records(submission: Submission, key: AnswerKey) -> list[Verdict]:
-    """The verdicts of `pre_data` for the dataset of `key`."""
-    train, dev = contract.train_path(key.dataset), contract.dev_path(key.dataset)
-    return [
-        *_check_file(submission, train, ("train file", "train records"), contract.TRAIN_KEYS, key.labels, 1),
-        *_check_file(submission, dev, ("dev file", "dev records"), contract.DEV_KEYS, key.labels, len(key.answers)),
-    ]
+@dataclass(frozen=True)
+class Records:
+    """The record files of one dataset, parsed once for the rubric and for the advice."""
+
+    verdicts: list[Verdict]
+    """The verdicts of `pre_data`."""
+    train: list[Any]
+    """The array of the train file, with any values in it; empty if it cannot be read."""
+    dev: list[Any]
+    """The same of the dev file."""
+
+
+def check_records(submission: Submission, key: AnswerKey) -> Records:
+    """The records of the dataset of `key`, and their verdicts."""
+    train, of_train = _check_file(submission, contract.train_path(key.dataset), "train", key, 1)
+    dev, of_dev = _check_file(submission, contract.dev_path(key.dataset), "dev", key, len(key.answers))
+    return Records(of_train + of_dev, train, dev)
 
 
 def _check_file(
-    submission: Submission, path: str, checks: tuple[str, str], keys: Sequence[str], labels: Sequence[str], needed: int
-) -> list[Verdict]:
-    file_check, records_check = checks
+    submission: Submission, path: str, part: str, key: AnswerKey, needed: int
+) -> tuple[list[Any], list[Verdict]]:
+    file_check, records_check, keys = f"{part} file", f"{part} records", _KEYS[part]
     try:
         records = _read_array(submission, path)
     except FileProblem as problem:
         step = _PREPARE if isinstance(problem, FileMissing) else problem.next_step
-        return [lost(file_check, problem.problem, step), blocked(records_check, file_check)]
+        return [], [lost(file_check, problem.problem, step), blocked(records_check, file_check)]
     present = earned(file_check, f"{path} is a JSON array")
-    good, first = 0, ""  # only the first one's words are kept: a file may hold half a million bad ones
+    # only the first problem is kept: a file may have half a million bad records
+    good, first = 0, ""
     for number, record in enumerate(records, start=1):
-        fault = contract.record_problem(record, keys, labels)
+        fault = contract.record_problem(record, keys, key.labels)
         if fault is None:
             good += 1
         elif not first:
             first = f"the first that is not is record {number:,}: {fault}"
     bad = good < len(records)
-    found = [f"{path}: {good:,} of {len(records):,} records are as the contract says"]
+    found = [f"{path}: {good:,} of {len(records):,} records are well-formed"]
     if bad:
         found.append(first)
     if len(records) < needed:
-        found.append(f"at least {needed:,} needed")
-    step = "mend or leave out the records that are named, or " if bad and needed == 1 else ""
-    return [present, shared(records_check, good, max(len(records), needed), "; ".join(found), step + _PREPARE)]
+        found.append(f"at least {needed:,} are needed")
+    step = "fix or leave out the named records, or " if bad and needed == 1 else ""
+    share = shared(records_check, good, max(len(records), needed), "; ".join(found), step + _PREPARE)
+    return records, [present, share]
 
 
 def _read_array(submission: Submission, path: str) -> list[Any]:
     try:
         records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
     except contract.ContractError as error:
-        raise FileProblem(f"{path} is no strict JSON: {error}", _PREPARE) from None
+        raise FileProblem(f"{path} is not strict JSON: {error}", _PREPARE) from None
     if not isinstance(records, list):
         raise FileProblem(f"{path} is not a JSON array", _PREPARE)
     return records

@@ -1,7 +1,7 @@
-"""The weights: a safetensors file, its header parsed with struct and strict JSON, its values looked at as raw bits.
+"""Safetensors files: the header is parsed with struct and strict JSON, the values are checked as raw bits.
 
-Format: https://github.com/huggingface/safetensors (a little-endian 64-bit header length, the JSON header, the values
-one behind the other in the order of their offsets, without a gap).
+Format: https://github.com/huggingface/safetensors (a little-endian 64-bit header length, the JSON header, then the values
+in the order of their offsets, without a gap).
 """
 
 import struct
@@ -14,13 +14,13 @@ from grading import contract
 from grading.submission.folder import SubmittedFile
 
 HEADER_LIMIT = 2 << 20
-"""Most header bytes that are parsed. A LoRA on every linear layer of an 80-layer model needs some 200 kB."""
+"""Most header bytes that are parsed. A LoRA on every linear layer of an 80-layer model needs about 200 kB."""
 
 NAME_LIMIT = 512
-"""Most characters of a tensor's name; PEFT's on gemma-2b have some 70."""
+"""Most characters of a tensor's name; PEFT's on gemma-2b have about 70."""
 
 DIMENSION_LIMIT = 8
-"""Most dimensions of a tensor; without a limit the product of a hostile shape takes minutes."""
+"""Most dimensions of a tensor; without a limit, the product of a hostile shape takes minutes."""
 
 DTYPE_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -28,13 +28,14 @@ DTYPE_BYTES = {
 }  # fmt: skip
 
 FRACTION_BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
-"""The floats that are looked at, with the bits below their exponent (IEEE 754; bfloat16 is F32's upper half)."""
+"""The floats that are checked, with the bits below their exponent (IEEE 754; bfloat16 is F32's upper half)."""
 
-_CHUNK = 1 << 16  # bytes looked at together: the big integers below stay inside the processor's cache
+_CHUNK = 1 << 16
+"""Bytes checked at once: the big integers below stay in the processor's cache."""
 
 
 class WeightsError(ValueError):
-    """Bytes that are no safetensors file. The message says what was expected and found; the caller knows the file."""
+    """Bytes that are not a safetensors file. The message has what was expected and found; the caller adds the file."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,23 @@ class Tensor:
     begin: int
     """First byte of its values, counted from the end of the header."""
     end: int
-    """First byte behind them."""
+    """First byte after them."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says about itself, checked against itself."""
+    """The header of a safetensors file, checked for contradictions."""
 
     tensors: tuple[Tensor, ...]
-    """In the order in which the values lie."""
+    """In the order of their values in the file."""
     file_size: int
-    """Bytes that the whole file must have: length field, header and values."""
+    """Bytes of the whole file by its header: length field, header and values."""
 
 
 def read_header(file: SubmittedFile) -> Header:
-    """The header; the file then stands at the first value. Raises WeightsError, and FileProblem for an unreadable file.
+    """Reads the header, up to the first value. Raises WeightsError, and FileProblem for an unreadable file.
 
-    Whether the file is as long as its header says is left to the caller: see `Header.file_size`."""
+    The caller compares the file's size with `Header.file_size`."""
     if file.size < 8:
         raise WeightsError(f"expected a safetensors file, found {file.size} bytes")
     first = file.read(8)
@@ -78,7 +79,7 @@ def read_header(file: SubmittedFile) -> Header:
     try:
         entries = contract.parse_json(text)
     except contract.ContractError as error:
-        raise WeightsError(f"the header is no strict JSON: {error}") from None
+        raise WeightsError(f"the header is not strict JSON: {error}") from None
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise WeightsError("'__metadata__' is not an object of strings")
@@ -96,7 +97,7 @@ def read_header(file: SubmittedFile) -> Header:
 
 
 def read_values(file: SubmittedFile, header: Header) -> Iterator[tuple[Tensor, bool, bool]]:
-    """Each tensor, whether all its values are finite, whether any is non-zero; `file` stands behind its header.
+    """Each tensor, whether all its values are finite, and whether any is non-zero. `file` was read up to its first value.
 
     Only the floats of `FRACTION_BITS` can be non-finite here. A tensor without values is finite and zero."""
     for tensor in header.tensors:
@@ -106,7 +107,7 @@ def read_values(file: SubmittedFile, header: Header) -> Iterator[tuple[Tensor, b
             bits = int.from_bytes(file.read(size), "little")
             if tensor.dtype in FRACTION_BITS:
                 exponents, lowest, signs = _masks(tensor.dtype, size)
-                # An exponent of all ones (infinity or NaN) and no other carries into its sign's place when 1 is added.
+                # Only an exponent of all ones (inf or NaN) carries into the bit of the sign when 1 is added.
                 finite = finite and not ((bits & exponents) + lowest) & signs
                 nonzero = nonzero or bool(bits & ~signs)  # minus zero is zero
             else:
@@ -130,7 +131,7 @@ def _masks(dtype: str, size: int) -> tuple[int, int, int]:
 def _tensor(name: str, entry: Any) -> Tensor:
     where = f"tensor {_quoted(name)}"
     if len(name) > NAME_LIMIT:
-        raise WeightsError(f"{where}: a name of {len(name):,} characters, no module has one of more than {NAME_LIMIT}")
+        raise WeightsError(f"{where}: a name of {len(name):,} characters, more than the limit of {NAME_LIMIT}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(f"{where}: expected an object of dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -150,7 +151,7 @@ def _tensor(name: str, entry: Any) -> Tensor:
 
 
 def _is_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)  # bool is no count
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)  # True is not a count
 
 
 def _quoted(value: Any) -> str:

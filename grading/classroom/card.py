@@ -1,6 +1,6 @@
-"""The card: what an examiner keeps of one hand-in of a class, as a JSON object that a child process can hand over.
+"""The card: the examiner's record of one submission of a class, as a JSON object that a child process writes.
 
-Beside the report it holds what comparing hand-ins needs and no candidate may see: which rows are wrong.
+It has the report, and the wrong rows, which are needed to compare submissions and which no candidate may see.
 """
 
 from collections.abc import Mapping
@@ -16,31 +16,31 @@ SCHEMA = "labeltune.card/1"
 
 @dataclass(frozen=True)
 class Card:
-    """One hand-in, graded or refused."""
+    """One submission, graded or refused."""
 
     name: str
     """The name of its folder or archive in the class's folder."""
     report: Mapping[str, Any]
-    """The report as `grading.report.json_report.as_json` gives it; its `problem` is not null where there was nothing to grade."""
+    """The report of `grading.report.json_report.as_json`; its `problem` is not null if nothing was graded."""
     text: str
     """The report for people, without colour."""
     wrong: Mapping[str, Mapping[str, int]]
-    """Dataset, then label that was predicted, to a number whose bit i is set where row i (from 0) is so and wrongly predicted.
-    A dataset without a readable result is not in it."""
+    """For each dataset `DatasetGrade.wrong_rows`: predicted label to the rows it is wrong for, as bits. A dataset without a
+    readable result is left out."""
     adapters: Mapping[str, str]
-    """Dataset to the SHA-256 of its adapter's tensors, where there is a sound file: names, types, shapes and values."""
+    """Dataset to the SHA-256 of its adapter's tensors: names, types, shapes and values. Only for sound files."""
     results: Mapping[str, str]
-    """Dataset to the SHA-256 of its predictions, where there is a readable result."""
+    """Dataset to the SHA-256 of its predictions. Only for readable results."""
     seconds: float
-    """How long grading took, by the clock."""
+    """Wall-clock seconds of grading."""
 
     @property
     def points(self) -> float:
         """Points of the report, 0 to 100."""
         return float(self.report["points"])
 
-    def measures(self, dataset: str) -> Mapping[str, Any]:
-        """The report's measures of a dataset, empty where it has none."""
+    def metrics(self, dataset: str) -> Mapping[str, Any]:
+        """The report's metrics of a dataset; empty if it has none."""
         for each in self.report["datasets"]:
             if each["dataset"] == dataset:
                 return each["measures"] or {}
@@ -48,7 +48,7 @@ class Card:
 
 
 def to_json(card: Card) -> dict[str, Any]:
-    """The card as a JSON object; bits are written in hexadecimal."""
+    """The card as a JSON object, with bits in hexadecimal."""
     return {
         "schema": SCHEMA,
         "name": card.name,
@@ -64,7 +64,7 @@ def to_json(card: Card) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Card:
-    """The card of such an object. Raises KeyError, ValueError or TypeError for anything else."""
+    """The card of such a JSON object. Raises KeyError, ValueError or TypeError for anything else."""
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']!r}, expected {SCHEMA!r}")
     return Card(
@@ -80,11 +80,11 @@ def from_json(value: Mapping[str, Any]) -> Card:
     )
 
 
-GONE = ("submission", "it is not there any more", "hand it in again")
-"""Fault, reason and next step of a hand-in that was removed while its class was graded."""
+GONE = ("submission", "it has been removed", "submit it again")
+"""Fault, reason and next step of a submission that was removed while its class was graded."""
 
 
 def refused(name: str, fault: str, reason: str, next_step: str, seconds: float = 0.0) -> Card:
-    """The card of a hand-in that could not be graded. `fault`: a key of `grading.report.errors.FAULTS`."""
+    """The card of a submission that could not be graded. `fault`: a key of `grading.errors.FAULTS`."""
     report = failure(fault, reason, next_step)
     return Card(name, report, failure_text(report), wrong={}, adapters={}, results={}, seconds=seconds)

@@ -1,4 +1,4 @@
-"""The hand-ins of a class: what lies in the submissions' folder, and what its files in OUT are called."""
+"""The entries of the submissions' folder, and the names of their files in the output folder."""
 
 import hashlib
 import os
@@ -15,8 +15,7 @@ from grading.classroom.card import GONE
 from grading.errors import CouldNotGrade
 
 ENTRIES_LIMIT = 20_000
-"""Most files of a folder that are compared to see whether it changed; one with more is always graded again."""
-
+"""Most files of a folder that are compared to see whether it changed. A folder with more is always graded again."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 
@@ -26,18 +25,18 @@ class HandIn:
     """One entry of the submissions' folder."""
 
     name: str
-    """Its name there."""
+    """Its name in that folder."""
     stem: str
-    """What its files in OUT are called."""
+    """The name of its files in the output folder."""
     path: Path
 
 
 def stems(names: Iterable[str]) -> dict[str, str]:
-    """What each name's files are called: the name itself where it is 1 to 80 of `A-Za-z0-9._-`, starts with neither dot nor
-    dash and differs from all others even where case does not count; else a cleaned form and a part of its SHA-256."""
+    """The file name for each name: the name itself if it has 1 to 80 of `A-Za-z0-9._-`, starts with neither dot nor dash
+    and differs from all others in more than case; else a cleaned form with a part of its SHA-256."""
     hashed = {name: _hashed(name) for name in names}
     spelt = Counter(name.lower() for name in hashed)
-    spelt.update(stem.lower() for stem in hashed.values())  # nobody gets another's file by naming a folder like it
+    spelt.update(stem.lower() for stem in hashed.values())  # nobody can take another's file name
     return {
         name: name if _PLAIN.fullmatch(name) and spelt[name.lower()] == 1 else stem for name, stem in hashed.items()
     }
@@ -49,18 +48,21 @@ def _hashed(name: str) -> str:
 
 
 def refusal_of(path: Path) -> Optional[tuple[str, str, str]]:
-    """Fault, reason and next step where the entry of the class's folder is no hand-in that can be opened."""
+    """Fault, reason and next step if the entry is not a submission that can be opened; else None."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return GONE
     except OSError as error:
-        words = f"it cannot be looked at: {error.strerror or type(error).__name__}"
-        return "examiner", words, "the examiner makes it readable, and grades again with --resume"
+        words = f"it cannot be examined: {error.strerror or type(error).__name__}"
+        return "examiner", words, "the examiner makes it readable and grades again with --resume"
     if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and is_archive(path.name)):
         return None
-    words = next((words for is_kind, words in _KINDS if is_kind(mode)), "neither a folder nor an archive that is read")
-    return "submission", f"it is {words}", "hand in the folder itself, or a .zip or .tar.gz of it"
+    words = next(
+        (words for is_kind, words in _KINDS if is_kind(mode)),
+        "neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
+    )
+    return "submission", f"it is {words}", "submit the folder itself, or a .zip or .tar.gz of it"
 
 
 _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
@@ -73,9 +75,9 @@ _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
 
 
 def fingerprint(path: Path) -> Optional[str]:
-    """What a hand-in looks like from outside: a digest of the names, kinds, sizes and times of its files, unopened.
+    """A digest of the names, kinds, sizes and times of a submission's files, without opening them.
 
-    None where that cannot be said: it cannot be listed, or has more than `ENTRIES_LIMIT` files."""
+    None if it cannot be listed, or has more than `ENTRIES_LIMIT` files."""
     digest = hashlib.sha256()
     try:
         for number, (name, status) in enumerate(_statuses(path)):
@@ -84,13 +86,13 @@ def fingerprint(path: Path) -> Optional[str]:
             size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
             digest.update(os.fsencode(name) + b"\0")
             digest.update(f"{status.st_mode} {size} {status.st_mtime_ns}\n".encode("ascii"))
-    except (OSError, RecursionError):  # os.walk goes down one call a folder, before Python 3.12
+    except (OSError, RecursionError):  # before Python 3.12 os.walk is recursive
         return None
     return digest.hexdigest()
 
 
 def _statuses(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """The path itself and all below it, in a fixed order; no link is followed."""
+    """The path itself and everything below it, in a fixed order; no link is followed."""
     own = os.lstat(path)
     yield "", own
     if not stat.S_ISDIR(own.st_mode):
@@ -107,15 +109,16 @@ def _raise(error: OSError) -> None:
 
 
 def hand_ins(submissions: Path) -> Iterator[HandIn]:
+    """The entries by name, without those that begin with a dot. Raises CouldNotGrade if there is none."""
     try:
         taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:
         raise CouldNotGrade(
-            f"{submissions}: expected the folder of the hand-ins: {error.strerror}. Next: pass it with --submissions DIR"
+            f"{submissions}: expected the folder of the submissions: {error.strerror}", "pass it with --submissions DIR"
         ) from None
     if not taken:
         raise CouldNotGrade(
-            f"{submissions}: no hand-in, expected a folder or an archive for each. Next: pass --submissions DIR"
+            f"{submissions}: no submission found, expected a folder or an archive for each", "pass --submissions DIR"
         )
     named = stems(taken)
     for name in taken:

@@ -1,17 +1,15 @@
-"""The leaderboard: a class at a glance, as a table for programs (CSV) and as one page for the examiner (HTML).
+"""The leaderboard: a class as a table for programs (CSV); `leaderboard_html` makes the page for the examiner.
 
-Both are made of cards alone: no date, no machine, no answer of the key, not how long it took, so the same hand-ins give the
-same bytes. The page is one file that loads nothing. Its Content-Security-Policy lets run only its own style and script, by
-their digests, so that what slipped through escaping would be inert.
+Both are made from cards only, without date, machine, answers or grading times, so the same submissions give the same bytes.
 
-How somebody else's text is written (`visible`): a backslash doubled; control and format characters (newlines, bidirectional
-overrides, zero-width ones), line separators and lone surrogates as `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`; all else as it is.
-In the CSV such text gets a leading apostrophe where it starts with one of = + - @ (half or full width), tab or carriage
-return: a spreadsheet would compute it. See `as_csv` for what that guards.
+A stranger's text (`visible`) has its backslashes doubled; control and format characters (newlines, bidirectional overrides,
+zero-width ones), line separators and lone surrogates become `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`. In the CSV it gets a
+leading apostrophe if it starts with one of = + - @ (half or full width), tab or carriage return, because a spreadsheet
+would compute it; `as_csv` says how far that protects.
 
-Hand-ins with equal points share a rank; those that could not be graded have none. Points are rounded down to hundredths,
-as in reports. A hand-in whose 95 % interval of the accuracy overlaps the first one's on every dataset is marked as not
-distinguishable from it: more cautious than a test of the difference (N. Schenker and J. Gentleman, 2001), never less.
+Submissions with equal points share a rank; those that could not be graded have none. Points are rounded down to hundredths,
+as in reports. A submission is marked as not distinguishable from the first if the 95 % intervals of their accuracies overlap
+on every dataset: never less cautious than a test of the difference (N. Schenker and J. Gentleman, 2001).
 """
 
 import csv
@@ -26,37 +24,36 @@ from grading.classroom.card import Card
 
 Cell = Union[str, int, float, Decimal, None]
 
-FAULTS = {"submission": "the hand-in", "examiner": "the examiner", "grader": "the grader itself"}
-"""Whose mistake it is that there is no grade, in words."""
-
+FAULTS = {"submission": "the submission", "examiner": "the examiner", "grader": "the grader itself"}
+"""Whose fault it is that there is no grade, for the page."""
 
 _FORMULA = tuple("=+-@\t\r＝＋－＠")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A hand-in's place."""
+    """A submission's place in the class."""
 
     card: Card
     rank: Optional[int]
-    """1 for the most points, shared by equal ones; None where there is no grade."""
+    """1 for the most points, shared by equal ones; None without a grade."""
     like_first: bool
     """Whether its accuracy is not distinguishable from the first one's."""
 
 
 def ranked(cards: Sequence[Card]) -> list[Row]:
     """The places, best first; equal ones by name."""
-    ordered = sorted(cards, key=lambda card: (_problem(card) is not None, -card.points, card.name))
+    ordered = sorted(cards, key=lambda card: (problem_of(card) is not None, -card.points, card.name))
     rows: list[Row] = []
     for place, card in enumerate(ordered, start=1):
         tied = bool(rows) and rows[-1].card.points == card.points
-        rank = None if _problem(card) else rows[-1].rank if tied else place
+        rank = None if problem_of(card) else rows[-1].rank if tied else place
         rows.append(Row(card, rank, rank is not None and _overlap(ordered[0], card)))
     return rows
 
 
 def visible(text: str) -> str:
-    """The text with escapes for what cannot be seen or would change how the rest is seen."""
+    """The text with escapes for characters that are invisible or change the display of others."""
     return "".join(map(_visible, text))
 
 
@@ -71,25 +68,24 @@ def _visible(character: str) -> str:
 
 
 def as_csv(cards: Sequence[Card]) -> str:
-    """One line a hand-in below a header, fields as in RFC 4180 with plain newlines; write it as UTF-8.
+    """A header and a line for each submission, fields as in RFC 4180 with plain newlines; write it as UTF-8.
 
-    Whoever splits it at commas, semicolons or tabs gets no cell that starts as a formula does, numbers of the grader's own
-    (-0.1250) apart. Semicolons of a text are written `\\x3b`: quotes would not do, for where a line is split at semicolons
-    they count only at its begin. Not guarded: a program that splits at something else (spaces, a character of the reader's
-    choice), drops a leading apostrophe, or computes a text that it was told to take as text."""
-    datasets, parts = _datasets(cards), _parts(cards)
+    Split at commas, semicolons or tabs, no cell starts like a formula, except the grader's own numbers (-0.1250). Semicolons
+    in a text are written `\\x3b`, because quotes inside a line do not protect them when it is split at semicolons. Not
+    protected: a program that splits at other characters, drops a leading apostrophe, or computes what is marked as text."""
+    datasets, parts = datasets_of(cards), parts_of(cards)
     header = ["rank", "name", "points"]
     for dataset in datasets:
-        header += [f"{dataset} {column}" for column in (*parts, *_MEASURES)]
+        header += [f"{dataset} {column}" for column in (*parts, *_METRICS)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*header, "fault", "problem", "next step"])
     for row in ranked(cards):
-        problem = _problem(row.card) or {}
-        cells: list[Cell] = [row.rank, _csv_text(row.card.name), _hundredths(row.card.points)]
+        problem = problem_of(row.card) or {}
+        cells: list[Cell] = [row.rank, _csv_text(row.card.name), hundredths(row.card.points)]
         for dataset in datasets:
-            cells += [_part_points(row.card, dataset, part) for part in parts]
-            cells += _measures(row.card, dataset)
+            cells += [part_points(row.card, dataset, part) for part in parts]
+            cells += _metrics(row.card, dataset)
         cells += [_csv_text(str(problem.get(key, ""))) for key in ("fault", "reason", "next_step")]
         writer.writerow(cells)
     return file.getvalue()
@@ -99,43 +95,47 @@ def _csv_text(text: str) -> str:
     return ("'" if text.startswith(_FORMULA) else "") + visible(text).replace(";", "\\x3b")
 
 
-_MEASURES = ("accuracy", "accuracy from", "accuracy to", "MCC", "F1")
+_METRICS = ("accuracy", "accuracy from", "accuracy to", "MCC", "F1")
 
 
-def _measures(card: Card, dataset: str) -> list[Optional[str]]:
-    found = card.measures(dataset)
+def _metrics(card: Card, dataset: str) -> list[Optional[str]]:
+    found = card.metrics(dataset)
     if not found:
-        return [None] * len(_MEASURES)
+        return [None] * len(_METRICS)
     return [f"{value:.4f}" for value in (found["accuracy"], *found["interval"], found["mcc"], found["f1"])]
 
 
-def _problem(card: Card) -> Optional[Mapping[str, Any]]:
+def problem_of(card: Card) -> Optional[Mapping[str, Any]]:
+    """Why there is no grade; None if there is one."""
     return card.report.get("problem")
 
 
-def _datasets(cards: Iterable[Card]) -> list[str]:
+def datasets_of(cards: Iterable[Card]) -> list[str]:
+    """The datasets of a class by name."""
     return sorted({part["dataset"] for card in cards for part in card.report["parts"]})
 
 
-def _parts(cards: Sequence[Card]) -> list[str]:
-    """In the order of the reports, which is the rubric's and the same in all of them."""
+def parts_of(cards: Sequence[Card]) -> list[str]:
+    """The parts in the order of the rubric, as in every report."""
     by_name = sorted(cards, key=lambda card: card.name)
     return list(dict.fromkeys(part["part"] for card in by_name for part in card.report["parts"]))
 
 
-def _part_points(card: Card, dataset: str, part: str) -> Optional[Decimal]:
+def part_points(card: Card, dataset: str, part: str) -> Optional[Decimal]:
+    """The points of one part; None without a grade."""
     for each in card.report["parts"]:
         if (each["dataset"], each["part"]) == (dataset, part):
-            return _hundredths(each["points"])
+            return hundredths(each["points"])
     return None
 
 
-def _hundredths(points: float) -> Decimal:
+def hundredths(points: float) -> Decimal:
+    """Points rounded down to hundredths."""
     return Decimal(repr(float(points))).quantize(Decimal("0.01"), ROUND_DOWN)
 
 
 def _overlap(first: Card, card: Card) -> bool:
-    pairs = [(first.measures(dataset), card.measures(dataset)) for dataset in _datasets([first])]
+    pairs = [(first.metrics(dataset), card.metrics(dataset)) for dataset in datasets_of([first])]
     return bool(pairs) and all(
         one and other and one["interval"][0] <= other["interval"][1] and other["interval"][0] <= one["interval"][1]
         for one, other in pairs

@@ -1,4 +1,7 @@
-"""The leaderboard as a page: one HTML file, without anything from elsewhere."""
+"""The leaderboard as a page: one HTML file that loads nothing.
+
+Its Content-Security-Policy allows only its own style and script, by their digests: text that escaping missed cannot run.
+"""
 
 import base64
 import hashlib
@@ -12,11 +15,11 @@ from grading.classroom.leaderboard import (
     FAULTS,
     Cell,
     Row,
-    _datasets,
-    _hundredths,
-    _part_points,
-    _parts,
-    _problem,
+    datasets_of,
+    hundredths,
+    part_points,
+    parts_of,
+    problem_of,
     ranked,
     visible,
 )
@@ -24,7 +27,6 @@ from grading.classroom.similarity import CAVEAT, KINDS, Finding
 
 LONGEST_NAME = 60
 """Characters of a name that the page shows; the whole name is in the CSV and in the tooltip."""
-
 
 _BINS = 20
 """Bars of the distribution, of 5 points each."""
@@ -36,7 +38,7 @@ def as_html(
     title: str = "Leaderboard",
     reports: Optional[Mapping[str, str]] = None,
 ) -> str:
-    """The page. `reports` maps a hand-in's name to its report's file in `reports/` without `.txt`; none: no links."""
+    """The page. `reports` maps a submission's name to its file in `reports/` without `.txt`; None: no links."""
     page = _Page(ranked(cards), reports or {})
     policy = f"default-src 'none'; style-src '{_digest(_STYLE)}'; script-src '{_digest(_SCRIPT)}'"
     sections = [page.summary(), page.distribution(), page.leaderboard(), page.problems(), page.similarity(findings)]
@@ -57,7 +59,7 @@ def _digest(text: str) -> str:
 
 
 class _Page:
-    """The sections of the page, each a string of HTML that is closed in itself."""
+    """The sections of the page, each a complete piece of HTML."""
 
     def __init__(self, rows: Sequence[Row], reports: Mapping[str, str]) -> None:
         self._rows = rows
@@ -65,16 +67,16 @@ class _Page:
         self._graded = [row for row in rows if row.rank is not None]
 
     def summary(self) -> str:
-        """How many there are, and what is usual."""
+        """Number of submissions, and the range and median of points."""
         points = [row.card.points for row in self._graded]
-        words = f"{len(self._rows):,} hand-ins, {len(points):,} graded"
+        words = f"{len(self._rows):,} submissions, {len(points):,} graded"
         if points:
-            median = _hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2)
-            words += f"; points from {_hundredths(points[-1])} to {_hundredths(points[0])}, median {median} of 100"
+            median = hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2)
+            words += f"; points from {hundredths(points[-1])} to {hundredths(points[0])}, median {median} of 100"
         return f"<p>{words}.</p>\n"
 
     def distribution(self) -> str:
-        """The histogram of points, drawn and in words."""
+        """The histogram of points, as a drawing and as text."""
         counts = [0] * _BINS
         for row in self._graded:
             counts[min(_BINS - 1, int(row.card.points * _BINS / 100))] += 1
@@ -93,20 +95,20 @@ class _Page:
         drawn.append(
             f'<text x="34" y="18" text-anchor="end">{highest}</text><text x="34" y="153" text-anchor="end">0</text>'
         )
-        drawn.append('<text x="14" y="82" text-anchor="middle" transform="rotate(-90 14 82)">hand-ins</text>')
+        drawn.append('<text x="14" y="82" text-anchor="middle" transform="rotate(-90 14 82)">submissions</text>')
         return (
             '<section>\n<h2>Distribution</h2>\n<svg viewBox="0 0 420 190" role="img" aria-labelledby="bars words">\n'
-            '<title id="bars">How many hand-ins have how many points</title>\n'
-            f'<desc id="words">Hand-ins by points: {words}.</desc>\n' + "\n".join(drawn) + "\n</svg>\n</section>\n"
+            '<title id="bars">How many submissions have how many points</title>\n'
+            f'<desc id="words">Submissions by points: {words}.</desc>\n' + "\n".join(drawn) + "\n</svg>\n</section>\n"
         )
 
     def leaderboard(self) -> str:
-        """Every hand-in with a grade."""
+        """The table of submissions with a grade."""
         cards = [row.card for row in self._graded]
-        datasets, parts = _datasets(cards), _parts(cards)
+        datasets, parts = datasets_of(cards), parts_of(cards)
         columns = (*parts, "accuracy", "MCC", "F1")
         groups = "".join(f'<th colspan="{len(columns)}" scope="colgroup">{_text(each)}</th>' for each in datasets)
-        heads = [("number", "rank"), ("text", "hand-in"), ("number", "points")]
+        heads = [("number", "rank"), ("text", "submission"), ("number", "points")]
         heads += [("number", column) for _ in datasets for column in columns]
         head = "".join(f'<th scope="col" data-sort="{sort}">{name}</th>' for sort, name in heads)
         head = head.replace(">rank<", ' aria-sort="ascending">rank<', 1)
@@ -114,7 +116,7 @@ class _Page:
         return (
             "<section>\n<h2>Leaderboard</h2>\n<p>Accuracy with its 95 % interval. ≈ marks whose accuracy is <b>not "
             "distinguishable from the first</b>: the intervals overlap on every dataset, another sample of rows could "
-            "turn the order round.</p>\n"
+            "reverse the order.</p>\n"
             f'<div class="wide" tabindex="0" role="region" aria-label="Leaderboard">\n<table class="sortable">\n<thead>\n'
             f'<tr><td colspan="3"></td>{groups}</tr>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n'
             "</table>\n</div>\n</section>\n"
@@ -123,10 +125,10 @@ class _Page:
     def _row(self, row: Row, datasets: Sequence[str], parts: Sequence[str]) -> str:
         mark = '<abbr title="not distinguishable from the first">≈</abbr> ' if row.like_first and row.rank != 1 else ""
         cells = [_number(row.rank), f'<th scope="row">{mark}{self._link(row.card.name)}</th>']
-        cells.append(_number(_hundredths(row.card.points)))
+        cells.append(_number(hundredths(row.card.points)))
         for dataset in datasets:
-            cells += [_number(_part_points(row.card, dataset, part)) for part in parts]
-            found = row.card.measures(dataset)
+            cells += [_number(part_points(row.card, dataset, part)) for part in parts]
+            found = row.card.metrics(dataset)
             if found:
                 low, high = (f"{100 * end:.1f}" for end in found["interval"])
                 cells.append(_number(f"{100 * found['accuracy']:.1f}", f" <small>{low}–{high}</small>"))
@@ -136,34 +138,34 @@ class _Page:
         return f"<tr>{''.join(cells)}</tr>\n"
 
     def problems(self) -> str:
-        """The hand-ins without a grade, and whose fault that is."""
+        """The table of submissions without a grade, and whose fault that is."""
         rows = []
         for row in self._rows:
-            problem = _problem(row.card)
+            problem = problem_of(row.card)
             if problem:
                 words = [FAULTS.get(problem["fault"], problem["fault"]), problem["reason"], problem["next_step"]]
                 cells = "".join(f"<td>{_text(each)}</td>" for each in words)
                 rows.append(f'<tr><th scope="row">{self._link(row.card.name)}</th>{cells}</tr>\n')
-        table = _table(("hand-in", "fault of", "what happened", "next step"), rows)
-        inner = table if rows else "<p>None: every hand-in has a grade.</p>\n"
+        table = _table(("submission", "fault of", "what happened", "next step"), rows)
+        inner = table if rows else "<p>None: every submission has a grade.</p>\n"
         return f"<section>\n<h2>Not graded</h2>\n{inner}</section>\n"
 
     def similarity(self, findings: Sequence[Finding]) -> str:
-        """The findings, kind by kind."""
-        blocks = [f'<section>\n<h2>Alike</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
+        """The findings by kind."""
+        blocks = [f'<section>\n<h2>Similar submissions</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
         for kind in KINDS:
             rows = [self._finding(finding) for finding in findings if finding.kind == kind.name]
             if rows:
-                table = _table(("hand-ins", "dataset", "shared errors", "expected", "finding"), rows)
+                table = _table(("submissions", "dataset", "shared errors", "expected", "finding"), rows)
                 blocks.append(f"<h3>{_text(kind.title)}</h3>\n<p>{_text(kind.meaning)}</p>\n{table}")
         if not findings:
-            blocks.append("<p>No pair stands out. That does not show that everybody worked alone.</p>\n")
+            blocks.append("<p>No pair is remarkable. That does not prove that everybody worked alone.</p>\n")
         return "".join(blocks) + "</section>\n"
 
     def _finding(self, finding: Finding) -> str:
         names = "".join(f"<li>{self._link(name)}</li>" for name in finding.names)
         if len(finding.names) > 8:
-            names = f"<details><summary>{len(finding.names)} hand-ins</summary><ul>{names}</ul></details>"
+            names = f"<details><summary>{len(finding.names)} submissions</summary><ul>{names}</ul></details>"
         elif names:
             names = f"<ul>{names}</ul>"
         expected = None if finding.expected is None else f"{finding.expected:.1f}"
@@ -183,7 +185,7 @@ def _text(text: str) -> str:
 
 
 def _name(name: str) -> str:
-    """A name, kept from changing the direction of its surroundings, and cut where it would fill the page."""
+    """A name that cannot change the direction of the text around it, shortened if it is very long."""
     whole = visible(name)
     if len(whole) <= LONGEST_NAME:
         return f"<bdi>{escape(whole)}</bdi>"
@@ -245,7 +247,7 @@ svg line { stroke: var(--dim); }
 
 _SCRIPT = """
 "use strict";
-// Without this the tables stand as they were written, best first.
+// Without this script the tables stay in their order, best first.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   for (const head of table.querySelectorAll("th[data-sort]")) {
@@ -262,7 +264,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const down = head.getAttribute("aria-sort") === "ascending";
       const rows = Array.from(body.rows, row => [value(row), row]);
       rows.sort(([a], [b]) => {
-        if (a !== a || b !== b) return (a !== a) - (b !== b);  // what has no number comes last, either way
+        if (a !== a || b !== b) return (a !== a) - (b !== b);  // no number: last in both orders
         return (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
       });
       for (const each of table.querySelectorAll("th[aria-sort]")) each.removeAttribute("aria-sort");

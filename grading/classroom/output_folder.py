@@ -1,7 +1,8 @@
-"""The output folder of a class: locked by one run, and of one class."""
+"""The output folder of a class: used by one run at a time, and for one class only."""
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,15 +17,19 @@ from grading.errors import CouldNotGrade
 from grading.files import digest_files, make_folder, unwritable, write_text
 from grading.grader import Exam
 
+try:
+    import fcntl
+except ImportError:  # Windows: the examiner starts one run at a time
+    fcntl = None  # type: ignore[assignment]
+
 SCHEMA = "labeltune.class/1"
 """Version of `class.json`."""
 
-
-LOCK, CLASS, WORK = "class.lock", "class.json", "work"
+CLASS, WORK = "class.json", "work"
 
 
 def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
-    """The card of an earlier run, if it still holds and the hand-in was graded."""
+    """The card of an earlier run, if the submission was graded and has not changed since."""
     try:
         value = json.loads((out / "cards" / f"{hand_in.stem}.json").read_bytes())
         kept = cards_on_disk.from_json(value)
@@ -36,7 +41,7 @@ def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
 
 
 def about_class(exam: Exam, limits: Limits) -> dict[str, Any]:
-    """What a class is graded with, the exam's files by their contents. Raises CouldNotGrade where they cannot be read."""
+    """What a class is graded with; the exam's files by their digests. Raises CouldNotGrade if they cannot be read."""
     opened = exam.open()
     named = exam.as_json()
     keys = [exam.answers / key.file_name for key in opened.keys]
@@ -59,11 +64,11 @@ _WORDS: Mapping[str, str] = {
     "data": "another --data",
     "grader": "another version of the grader",
 }
-"""What a difference between two runs is called. Other limits are no difference: who ran into them is graded again."""
+"""Names of the differences between two runs. Other limits are not one: a submission that exceeded them is graded again."""
 
 
 def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
-    """Writes `class.json`, or holds what it says against this run. Raises CouldNotGrade."""
+    """Writes `class.json`, or compares it with this run. Raises CouldNotGrade if they differ."""
     path = out / CLASS
     if path.exists():
         try:
@@ -73,86 +78,70 @@ def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CouldNotGrade(
-                f"{path}: cannot be read as what the class was graded with: {type(error).__name__}. "
-                "Next: grade into another folder with --out"
+                f"{path}: is damaged: {type(error).__name__}",
+                "grade into another folder with --out",
             ) from None
         differing = [words for name, words in _WORDS.items() if was.get(name) != now.get(name)]
         if differing:
             raise CouldNotGrade(
-                f"{out}: the class was graded with {', '.join(differing)}. Next: go on with what it was graded with, "
-                "or grade all of it into another folder with --out"
+                f"{out}: the class was graded with {', '.join(differing)}",
+                "use what it was graded with, or grade all of it into another folder with --out",
             )
     write_text(path, json.dumps(about, indent=2) + "\n")
 
 
 def require_apart(submissions: Path, out: Path) -> None:
+    """Raises CouldNotGrade if one of the two folders is inside the other."""
     inside, outside = os.path.realpath(submissions), os.path.realpath(out)
     try:
         common = os.path.commonpath([inside, outside])
-    except ValueError:  # two drives of Windows
+    except ValueError:  # two drives on Windows
         return
     if common in (inside, outside):
         raise CouldNotGrade(
-            f"{out}: lies inside the hand-ins' folder {submissions}, or that inside it. "
-            "Next: name a folder apart from it with --out"
+            f"{out}: this folder and the submissions' folder {submissions} must not be inside each other",
+            "name another folder with --out",
         )
 
 
 @contextmanager
 def locked(out: Path, resume: bool) -> Iterator[None]:
-    """`out` for this process alone. Raises CouldNotGrade where it is another's, or holds anything and is not to go on."""
+    """Keeps other runs out of `out`. Raises CouldNotGrade if another run uses it, or if it is not empty and not resumed.
+
+    The lock is the operating system's, on the folder itself: it ends with the process and leaves no file."""
     make_folder(out)
-    found = {path.name for path in out.iterdir()} - {LOCK}
-    if found and not resume:
-        raise CouldNotGrade(
-            f"{out}: is not empty. Next: go on with the class that is in it with --resume, or name another folder "
-            "with --out"
-        )
-    if found and CLASS not in found:
-        raise CouldNotGrade(f"{out}: holds no {CLASS}, so no class to go on with. Next: name its folder with --out")
-    lock = out / LOCK
-    _take(lock)
+    with _flocked(out):
+        found = {path.name for path in out.iterdir()}
+        if found and not resume:
+            raise CouldNotGrade(
+                f"{out}: is not empty",
+                "resume the class that is in it with --resume, or name another folder with --out",
+            )
+        if found and CLASS not in found:
+            raise CouldNotGrade(
+                f"{out}: holds no {CLASS}, so there is no class to resume", "name its folder with --out"
+            )
+        yield
+
+
+@contextmanager
+def _flocked(folder: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        step = "wait for it, end it, or name another folder with --out"
+        raise CouldNotGrade(f"{folder}: another run grades into this folder", step) from None
+    except OSError as error:  # a network disk without locks, say
+        print(f"WARNING: {folder}: {error.strerror}: nothing keeps another run out of this folder", file=sys.stderr)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-
-
-def _take(lock: Path) -> None:
-    for _ in range(2):
-        try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            if not _is_stale(lock):
-                raise CouldNotGrade(
-                    f"{lock}: another run grades into this folder. Next: wait for it; if there is none, remove the file"
-                ) from None
-            lock.unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable(lock, error) from None
-        else:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-            return
-    raise CouldNotGrade(f"{lock}: another run has just started in this folder. Next: wait for it")
-
-
-def _is_stale(lock: Path) -> bool:
-    """Whether the process that the lock names is gone. Our own number is a former one's: containers start at 1 again."""
-    try:
-        number = int(lock.read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError):
-        return False
-    if number == os.getpid():
-        return True
-    if os.name != "posix":  # there a signal 0 is Ctrl-C
-        return False
-    try:
-        os.kill(number, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False
+        os.close(descriptor)

@@ -1,21 +1,20 @@
-"""The classroom: every hand-in of one folder graded, several at once, each in a child process of its own.
+"""A class: every submission in one folder is graded, several at once, each in a child process of its own.
 
     python -m grading.score --submissions DIR --answers DIR --out OUT [--jobs N] [--resume]
 
-A hand-in is a folder or an archive directly in the submissions' folder. Every entry there gets a card but those that begin
-with a dot, which are not looked at: what is neither folder nor archive (a `.7z`, a link, a named pipe) is refused with 0
-points, so that nobody is missing. What is in OUT afterwards:
+A submission is a folder or an archive directly in DIR. Every entry there gets a card, so that nobody is missing; only names
+that begin with a dot are ignored. An entry that is neither folder nor archive (a `.7z`, a link, a named pipe) is refused
+with 0 points. OUT then has:
 
-    class.csv, index.html    the class, for the examiner: points, measures, and who resembles whom
-    reports/STEM.json, .txt  one hand-in's report, which a candidate may be shown: of a mistake of the examiner's it says
-                             no more than that
-    cards/STEM.json          what the examiner keeps of it, which rows are wrong included: not for candidates
-    errors/STEM.txt          what the grader wrote when it was the grader that failed
+    class.csv, index.html    the class, for the examiner: points, metrics, and which submissions are similar
+    reports/STEM.json, .txt  the report of one submission, which the candidate may see; no detail of an examiner's mistake
+    cards/STEM.json          the examiner's record of it, with the wrong rows: not for candidates
+    errors/STEM.txt          the error stream of the grader, if the grader itself failed
     class.json               what the class was graded with
 
-STEM is the hand-in's name where that is a plain file name, see `stems`. A card that exists is whole, so a run may be ended
-at any time and go on with `--resume`. That grades what has no card yet, what could not be graded, and what has changed:
-names, kinds, sizes and times are compared, not contents.
+STEM is the submission's name if that is a plain file name, see `stems`. A card that exists is complete, so a run may be ended
+at any time and resumed with `--resume`: then submissions without a card, those that could not be graded and those that have
+changed are graded. Changes are found by names, kinds, sizes and times, not by contents.
 """
 
 import json
@@ -25,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -40,30 +40,42 @@ from grading.grader import Exam
 from grading.report.json_report import failure
 from grading.report.text import failure_text
 
-_TICK = 0.005  # seconds between two looks at the children: under 1 % of a core, and short beside a child's 0.1 s
+_TICK = 0.005
+"""Seconds between two polls of the children: under 1 % of a core, and short compared with a child's 0.1 s."""
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Where a class is and where its reports go."""
+
+    submissions: Path
+    """The folder with one folder or archive for each submission."""
+    out: Path
+    """The folder for the reports; not inside `submissions`, nor around it."""
 
 
 def grade_class(
     exam: Exam,
-    submissions: Path,
-    out: Path,
+    folders: ClassFolders,
     *,
     jobs: int,
     resume: bool,
     say: Callable[[str], None],
-    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    limits: Limits = Limits(),  # noqa: B008  it is frozen
 ) -> list[Card]:
-    """Grades every hand-in in `submissions` into the folder `out`; the cards in the order of the names.
+    """Grades every submission of a class and returns the cards in the order of their names.
 
-    `jobs`: children at once, at least 1. `resume`: go on with what `out` holds. `say` is given a plain line for each
-    hand-in that is done. Raises CouldNotGrade for a mistake of the examiner's, and KeyboardInterrupt after Ctrl-C or
-    SIGTERM: then what is finished is kept, and the table and the page are made of it."""
+    `jobs`: children at once, at least 1. `resume`: keep the cards that `out` holds. `say` gets a plain line for each
+    submission that is done. Raises CouldNotGrade for a mistake of the examiner's, and KeyboardInterrupt after Ctrl-C or
+    SIGTERM: then the finished cards are kept, and the table and the page are made of them."""
+    submissions, out = folders.submissions, folders.out
     require_apart(submissions, out)
     about = about_class(exam, limits)
     found = list(hand_ins(submissions))
     with locked(out, resume):
         require_same(out, about, resume)
-        remove_folder(out / WORK)  # a child of a run that was killed may still write into it
+        # a child of a killed run may still write into it
+        remove_folder(out / WORK)
         for folder in ("cards", "reports", "errors", WORK):
             make_folder(out / folder)
         run = _Run(exam, out, limits, found, say)
@@ -80,10 +92,10 @@ def grade_class(
         named = {each.name: each.stem for each in found}
         write_text(out / "index.html", as_html(cards, similarity.find(cards), reports=named))
         if stopped.is_set():
-            say(f"interrupted: {len(cards)} of {len(found)} hand-ins are graded and kept in {shown(out)}")
-            say("next: the same command with --resume")
+            say(f"interrupted: {len(cards)} of {len(found)} submissions are graded and kept in {shown(out)}")
+            say("next: run the same command with --resume")
             raise KeyboardInterrupt
-    say(f"{len(cards)} hand-ins: {shown(out / 'index.html')}")
+    say(f"{len(cards)} submissions: {shown(out / 'index.html')}")
     return cards
 
 
@@ -103,7 +115,7 @@ class _Run:
         self._running: dict[Child, tuple[HandIn, Optional[str]]] = {}
 
     def grade(self, jobs: int, stopped: threading.Event) -> None:
-        """Grades what is to be graded, `jobs` at once, until all is done or `stopped` is set."""
+        """Grades the submissions without a card, `jobs` at once, until all are done or `stopped` is set."""
         waiting = list(self._to_grade())[::-1]
         while (waiting or self._running) and not stopped.is_set():
             while waiting and len(self._running) < jobs:
@@ -112,7 +124,7 @@ class _Run:
                 time.sleep(_TICK)
 
     def end_children(self) -> None:
-        """Ends all that still run."""
+        """Ends all children that still run."""
         for child in self._running:
             child.end()
         self._running.clear()
@@ -125,7 +137,7 @@ class _Run:
             else:
                 self.done[hand_in.name] = kept
         if self.done:
-            self._say(f"{len(self.done)} of {len(self._hand_ins)} hand-ins were graded before and have not changed")
+            self._say(f"{len(self.done)} of {len(self._hand_ins)} submissions were graded before and have not changed")
 
     def _start(self, hand_in: HandIn) -> None:
         refusal = refusal_of(hand_in.path)
@@ -145,7 +157,7 @@ class _Run:
         self._running[child] = (hand_in, mark)
 
     def _collect(self) -> bool:
-        """Takes the cards of children that have ended; whether there was any."""
+        """Takes the cards of children that have ended. Returns whether there was any."""
         ended = [(child, made) for child in self._running for made in [child.card()] if made is not None]
         for child, made in ended:
             hand_in, mark = self._running.pop(child)
@@ -171,23 +183,21 @@ class _Run:
 
 
 def _for_candidates(made: Card) -> tuple[Mapping[str, Any], str]:
-    """The report and its text without what went wrong on the examiner's side: that is full of the examiner's paths."""
+    """The report and its text, without the details of a mistake of the examiner's: those have the examiner's paths."""
     problem = made.report["problem"]
     if problem is None or problem["fault"] != "examiner":
         return made.report, made.text
     report = failure(
         "examiner",
-        "it could not be graded, for a reason that does not lie in the hand-in",
-        "the examiner mends that and grades again; there is nothing to hand in anew",
+        "it could not be graded, for a reason that is not in the submission",
+        "the examiner fixes that and grades again; nothing needs to be submitted again",
     )
     return report, failure_text(report)
 
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, once; the second one is as outside.
-
-    An exception from a signal could come between a child's start and the note of it."""
+    """An event that Ctrl-C and SIGTERM set, instead of an exception, which could come between a child's start and its record."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped

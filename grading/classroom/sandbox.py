@@ -1,4 +1,4 @@
-"""The sandbox: a child process with limits that grades one hand-in."""
+"""The sandbox: starts a child process with limits that grades one submission, and reads its card."""
 
 import json
 import os
@@ -20,42 +20,39 @@ if TYPE_CHECKING:
 CARD_LIMIT = 32 << 20
 """Most bytes of a card that the parent reads; one of two datasets with 150 rows has about 10 kB."""
 
-
 ERRORS_KEPT = 16 << 10
-"""Bytes of a child's error stream that are kept, from its end."""
+"""Bytes kept from the end of a child's error stream."""
 
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
-_CHECKOUT = Path(__file__).resolve().parent.parent.parent
-
-
-_BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.classroom.worker import main; main()"
-# Appended, so that no file of the checkout can stand in for a module of Python's.
+BOOT = "import sys; sys.path.append(sys.argv[1])\nfrom grading.classroom.worker import main; main()"
+"""The child's program. The checkout is appended to the path, so that none of its files replaces a module of Python's."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use. An ordinary hand-in needs 0.2 s and 40 MB.
+    """What one child may use. An ordinary submission needs 0.2 s and 40 MB.
 
-    There is no limit on processes (`RLIMIT_NPROC`): it counts all that the user runs, not the child's, and a child, which
-    runs nothing of a submission, starts none."""
+    There is no limit on processes (`RLIMIT_NPROC`): it counts all processes of the user, and a child, which runs nothing of
+    a submission, starts none."""
 
     seconds: float = 60.0
-    """By the clock; the parent ends a child that takes longer."""
+    """Wall-clock seconds; the parent ends a child that takes longer."""
     cpu_seconds: int = 60
-    """Of CPU; ends a child whose parent is gone, too."""
+    """CPU seconds; they also end a child whose parent is gone."""
     address_space: int = 2 << 30
-    """Bytes of memory that a child may ask for."""
+    """Bytes of memory that a child may allocate."""
     file_bytes: int = 5 << 28
-    """Largest file that it may write, 1.25 GiB: the largest adapter, unpacked from its archive, and no more."""
+    """Largest file that it may write, 1.25 GiB: enough for the largest adapter from an archive."""
     open_files: int = 64
     """Files that it may have open at once."""
 
 
 def start(path: Path, name: str, exam: Exam, limits: Limits, work: Path) -> "Child":
-    """Starts grading the hand-in at `path`. `work`: an empty folder for it alone; whoever made it removes it.
+    """Starts grading the submission at `path`. `work`: an empty folder for it alone, which the caller removes.
 
-    Raises OSError where no process can be started."""
-    import subprocess  # only the parent needs it
+    Raises OSError if no process can be started."""
+    import subprocess  # the child does not need it
 
     request = {
         "exam": exam.as_json(),
@@ -65,7 +62,7 @@ def start(path: Path, name: str, exam: Exam, limits: Limits, work: Path) -> "Chi
         "limits": asdict(limits),
     }
     (work / "request.json").write_text(json.dumps(request), encoding="ascii")
-    command = [sys.executable, "-I", "-S", "-B", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _BOOT, str(_CHECKOUT)]
+    command = [sys.executable, "-I", "-S", "-B", "-X", f"utf8={sys.flags.utf8_mode}", "-c", BOOT, str(_CHECKOUT)]
     with (
         (work / "request.json").open("rb") as asked,
         (work / "card.json").open("wb") as answer,
@@ -76,8 +73,9 @@ def start(path: Path, name: str, exam: Exam, limits: Limits, work: Path) -> "Chi
             stdin=asked,
             stdout=answer,
             stderr=errors,
-            start_new_session=True,  # the terminal's Ctrl-C is the parent's; the group is what the parent ends
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+            # Ctrl-C in the terminal reaches only the parent, which ends the whole group
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     return Child(name, work, process, limits)
 
@@ -87,15 +85,17 @@ class Child:
 
     def __init__(self, name: str, work: Path, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
         self.name = name
-        """The hand-in's name in its class."""
+        """The submission's name in its class."""
         self.work = work
-        """The folder that it works in."""
+        """Its working folder."""
+        self.pid = process.pid
+        """Its process number."""
         self._process = process
         self._limits = limits
         self._started = time.monotonic()
 
     def card(self) -> Optional[Card]:
-        """The card, once the child has ended or is over its time, which ends it; None while it runs."""
+        """The card after the child has ended; None while it runs. A child over its time is ended."""
         status = self._process.poll()
         if status is None and time.monotonic() - self._started <= self._limits.seconds:
             return None
@@ -104,7 +104,7 @@ class Child:
             return self._refused(
                 "submission",
                 f"grading it takes longer than {self._limits.seconds:g} seconds",
-                "hand in the files that the exam asks for, in their usual size",
+                "submit only the files that the exam asks for, in their usual size",
             )
         if status < 0:
             return self._refused(*_of_signal(-status, self._limits))
@@ -113,11 +113,12 @@ class Child:
         try:
             return self._written()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return self._refused("grader", f"the grading process left no sound card: {type(error).__name__}", TELL_US)
+            return self._refused("grader", f"the grading process wrote no valid card: {type(error).__name__}", TELL_US)
 
     def end(self) -> None:
-        """Ends the child, whatever it does, and waits for that."""
-        if self._process.poll() is None:  # until it is waited for, its number is nobody else's
+        """Ends the child and waits for it."""
+        # before it is waited for, no other process can have its number
+        if self._process.poll() is None:
             if hasattr(os, "killpg"):
                 os.killpg(self._process.pid, signal.SIGKILL)
             else:
@@ -125,7 +126,7 @@ class Child:
             self._process.wait()
 
     def errors(self) -> str:
-        """The end of what it wrote to its error stream."""
+        """The end of its error stream."""
         with (self.work / "errors.txt").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - ERRORS_KEPT))
             return file.read(ERRORS_KEPT).decode("utf-8", "backslashreplace")
@@ -144,7 +145,7 @@ class Child:
 
 
 def limit_this_process(limits: Limits) -> None:
-    """Sets what the kernel can hold this process to; a limit that the system does not know is left out."""
+    """Sets the limits of this process that the system has."""
     try:
         import resource
     except ImportError:
@@ -162,23 +163,24 @@ def limit_this_process(limits: Limits) -> None:
         _, hard = resource.getrlimit(kind)
         ceiling = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
-            resource.setrlimit(kind, (ceiling, hard))  # the hard one stays: at it SIGKILL would hide SIGXCPU
+            # the hard limit stays: at it the system sends SIGKILL instead of SIGXCPU
+            resource.setrlimit(kind, (ceiling, hard))
         except (ValueError, OSError):  # macOS refuses some values
             continue
 
 
 def _of_signal(number: int, limits: Limits) -> tuple[str, str, str]:
-    """Fault, reason and next step where a signal ended a child."""
+    """Fault, reason and next step for a child that a signal ended."""
     if number == getattr(signal, "SIGXCPU", None):
         return (
             "submission",
             f"grading it takes more than {limits.cpu_seconds:,} seconds of CPU",
-            "hand in the files that the exam asks for, in their usual size",
+            "submit only the files that the exam asks for, in their usual size",
         )
     if number == getattr(signal, "SIGKILL", None):
         return (
             "examiner",
-            "the grading process was killed, as systems do that run out of memory",
+            "the grading process was killed, probably because the system ran out of memory",
             "the examiner lowers --jobs or ends other programs, and grades again with --resume",
         )
-    return "grader", f"the grading process died of signal {number}", TELL_US
+    return "grader", f"the grading process ended with signal {number}", TELL_US

@@ -1,33 +1,7 @@
-"""The similarity of a class: hand-ins whose adapters are the same file, or that are wrong on the same rows in the same way.
+"""Similar submissions of a class: identical adapters or results, and pairs with more equal errors than the class explains.
 
-A finding is a reason to look and not a proof. Everybody has the same base model and the same data, so equal right answers
-say nothing, and hard rows are got wrong by everybody. Two who start the same recipe with the same seed hand in the same
-bytes without having met. What is counted is therefore the wrong answers two hand-ins share *beyond* those that the class
-itself explains:
-
-* Difficulty. Row i is wrongly given label l by c of the n different results of the class: odds (c + 1/2) / (n - c + 1/2).
-  A file that many hand in counts once, or a hundred copies would make their own errors look common.
-* Chance of an error. A hand-in that wrongly gives label l e times does so on row i with chance p = t·odds / (1 + t·odds),
-  t such that these add up to e: the Rasch model (G. Rasch, 1960), in which e is all there is to know of a hand-in. Label by
-  label, because two that prefer the same label share errors for that reason alone.
-* Shared errors of a pair. Given the rows one has wrong and how many the other has, the chance of each number of shared
-  ones is exact: two Poisson binomial distributions, inside and outside those rows, whose counts add up to the errors of the
-  other. With equally hard rows that is the hypergeometric distribution of R. A. Fisher's exact test (1934). Both directions
-  are computed, the larger tail counts. The pair is not left out of the difficulty it is measured by: its own shared errors
-  raise what is expected of it, in its favour, and the more so the smaller the class.
-* What the model misses. Errors of one base model hang together in ways no single difficulty explains, so the class also
-  sets the scale: z = (shared - expected) / standard deviation over all its pairs has a median, taken off where it is above
-  0, and a distance of its quartiles, divided by where it is wider than the normal distribution's (the idea of genomic
-  control, B. Devlin and K. Roeder, 1999). The tail is read at the count so reduced.
-* How many are compared. A pair is named when its tail is at most `LEVEL` over the number of all pairs of all datasets
-  (Bonferroni): a class in which all work alone has a chance of at most about `LEVEL` that any pair is named. In 7,890 simulated
-  honest classes (5 to 60 hand-ins, 150 rows, 80 % accuracy, rows equally and unequally hard, preferences for a label) no
-  pair was. A copy with 5 % of its rows changed was named in 85 to 100 % of such classes of 10 or more and in 35 to 80 % of
-  classes of 6; in under 40 % where nearly all errors lie on rows that nearly everybody gets wrong, and in under a quarter
-  where half the class has another base model.
-
-What it does not see: who copied from whom; a copy with most of its errors changed; copies by nearly everybody, which look
-like difficulty; right answers that were copied.
+The model is a Rasch model of errors, scaled by the class itself; `docs/explanation/similarity.md` explains it, with its error
+rates. A finding is a reason to look and not a proof.
 """
 
 import math
@@ -42,22 +16,22 @@ from typing import Callable, Optional
 from grading.classroom.card import Card
 
 LEVEL = 0.01
-"""The most that the chance of naming any pair of a class in which all worked alone should be."""
+"""Largest accepted chance that any pair is named in a class in which everybody worked alone."""
 
 LEAST_SHARED = 5
-"""Fewest shared errors of a pair that is named for them: whatever the arithmetic says, a few rows convince nobody."""
+"""Fewest shared errors for naming a pair: a few rows convince nobody."""
 
 LEAST_RESULTS = 5
-"""Fewest different results from which the difficulty of rows is estimated. With fewer, only identities are found."""
+"""Fewest different results for estimating the difficulty of rows. With fewer, only identical files are found."""
 
 NEAR = 0.75
-"""Pairs are looked at closely from this share of the standard deviations on that the level would take, were counts normal."""
+"""Pairs are computed exactly from this share of the standard deviations that the level needs for normal counts."""
 
 CAVEAT = (
     "A reason to look and not a proof: the same recipe with the same seed, a file that the course handed out or two "
-    "computations on one adapter look the same. It does not say who had it from whom. Ask before you conclude."
+    "computations on one adapter look the same. It does not show who copied from whom. Ask before you conclude."
 )
-"""Stands beside every list of findings."""
+"""Shown with every list of findings."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +39,11 @@ class Kind:
     """A kind of finding."""
 
     name: str
-    """The word in `Finding.kind`."""
+    """The value of `Finding.kind`."""
     title: str
     """The heading above findings of the kind."""
     meaning: str
-    """What it can and cannot mean, in words."""
+    """What it can and cannot mean."""
 
 
 SAME_ADAPTER, SAME_RESULTS, SHARED_ERRORS, TOO_FEW = "same adapter", "same results", "shared errors", "too few"
@@ -100,21 +74,21 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What is remarkable about a group of hand-ins, or about a class."""
+    """A remarkable fact about a group of submissions, or about a class."""
 
     names: tuple[str, ...]
-    """The hand-ins, sorted: two, or more with the same file; none where the finding is about the class."""
+    """The submissions, sorted: two, or more with the same file; none if the finding is about the class."""
     dataset: str
     kind: str
     """The `name` of a row of `KINDS`."""
     shared: Optional[int]
-    """Rows on which all of them give the same wrong label; None where that was not counted."""
+    """Rows on which all of them give the same wrong label; None if that was not counted."""
     expected: Optional[float]
-    """How many that would be by the difficulty of the rows; None where it was not estimated."""
+    """The number expected from the difficulty of the rows; None if it was not estimated."""
     p: Optional[float]
-    """The chance that one pair that works alone shares so many, before the number of pairs is allowed for; or None."""
+    """The chance that one pair that works alone shares so many, not corrected for the number of pairs; or None."""
     words: str
-    """The finding in words, without the names."""
+    """The finding in a sentence, without the names."""
 
 
 @dataclass(frozen=True)
@@ -125,26 +99,26 @@ class _Result:
     rows: tuple[int, ...]
     """The wrong rows as bits, by label."""
     bits: int
-    """The same in one number, label beside label, so that a pair is compared at once."""
+    """The same in one number, label after label, so that a pair is compared in one step."""
     counts: tuple[int, ...]
     """Errors by label."""
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two results that share so many errors that it is worth the exact computation."""
+    """Two results that share enough errors for the exact computation."""
 
     first: _Result
     second: _Result
     shared: int
     expected: float
-    """Of the shared errors the mean,"""
+    """Mean of the shared errors."""
     deviation: float
-    """and the standard deviation, before the class sets the scale."""
+    """Their standard deviation, before the class sets the scale."""
 
 
 def find(cards: Sequence[Card]) -> tuple[Finding, ...]:
-    """The findings of a class, in the order of `KINDS` and the most remarkable first. Names of cards are all different."""
+    """The findings of a class in the order of `KINDS`, the most remarkable first. No two cards have the same name."""
     datasets = sorted({dataset for card in cards for dataset in chain(card.wrong, card.adapters)})
     results = {dataset: _different_results(cards, dataset) for dataset in datasets}
     enough = {dataset: found for dataset, found in results.items() if len(found) >= LEAST_RESULTS}
@@ -179,15 +153,15 @@ def _same_adapters(cards: Sequence[Card], dataset: str) -> Iterator[Finding]:
     digests = {card.name: card.adapters[dataset] for card in cards if dataset in card.adapters}
     for names in _groups(digests):
         if len(names) > 1:
-            words = f"{len(names)} hand-ins hold the same adapter of {dataset} (SHA-256 {digests[names[0]][:12]})"
+            words = f"{len(names)} submissions hold the same adapter of {dataset} (SHA-256 {digests[names[0]][:12]})"
             yield Finding(names, dataset, SAME_ADAPTER, None, None, None, words)
 
 
 def _same_results(results: Sequence[_Result], dataset: str) -> Iterator[Finding]:
     for result in results:
         errors = sum(result.counts)
-        if len(result.names) > 1 and errors:  # without an error they agree with the key, as they should
-            words = f"{len(result.names)} hand-ins give the same predictions for {dataset}, {errors} of them wrong"
+        if len(result.names) > 1 and errors:  # without errors, equal results are normal
+            words = f"{len(result.names)} submissions give the same predictions for {dataset}, {errors} of them wrong"
             yield Finding(result.names, dataset, SAME_RESULTS, errors, None, None, words)
 
 
@@ -236,7 +210,7 @@ def _shared_errors(results: Sequence[_Result], dataset: str, pairs: int) -> Iter
 def _pair_finding(pair: _Pair, dataset: str, expected: float, chance: float, pairs: int) -> Finding:
     names = tuple(sorted((pair.first.names[0], pair.second.names[0])))
     copies = len(pair.first.names) + len(pair.second.names) - 2
-    also = f"; {copies} more hand in the file of one of them" if copies else ""
+    also = f"; {copies} more submissions have the file of one of them" if copies else ""
     words = (
         f"the same wrong answer on {pair.shared} rows of {dataset}, of {sum(pair.first.counts)} and "
         f"{sum(pair.second.counts)} wrong ones; the class explains {expected:.1f}. Of pairs that work alone fewer than "
@@ -246,7 +220,7 @@ def _pair_finding(pair: _Pair, dataset: str, expected: float, chance: float, pai
 
 
 class _Errors:
-    """What errors the class expects of hand-ins with given numbers of errors by label. Nothing is computed twice."""
+    """The errors expected of submissions with given numbers of errors by label. Nothing is computed twice."""
 
     def __init__(self, results: Sequence[_Result]) -> None:
         self._signatures = sorted({result.counts for result in results})
@@ -261,7 +235,7 @@ class _Errors:
         self._moments: dict[tuple[int, ...], dict[tuple[int, ...], tuple[float, float]]] = {}
 
     def moments(self, first: tuple[int, ...]) -> dict[tuple[int, ...], tuple[float, float]]:
-        """Mean and standard deviation of the errors shared with a hand-in of each of the class's counts of errors."""
+        """Mean and standard deviation of the errors shared with a submission, for each of the class's counts of errors."""
         if first not in self._moments:
             found = {}
             for second in self._signatures:
@@ -272,7 +246,7 @@ class _Errors:
         return self._moments[first]
 
     def tail(self, known: _Result, other: _Result, least: int) -> float:
-        """The chance that `other` shares at least so many of the errors that `known` has."""
+        """The chance that `other` shares at least `least` of the errors that `known` has."""
         counts = [1.0]
         for label, errors in enumerate(other.counts):
             inside: list[float] = []
@@ -306,7 +280,7 @@ def chances_of_errors(odds: Sequence[float], errors: int) -> list[float]:
     """The chance of an error for each row, in proportion to its `odds`, so that they add up to `errors`."""
     if errors == 0 or errors >= len(odds):
         return [float(errors > 0)] * len(odds)
-    low, high = -60.0, 60.0  # logarithms of t; no odds are beyond e**±16
+    low, high = -60.0, 60.0  # logarithms of t; odds are within e**±16
     for _ in range(60):
         middle = (low + high) / 2
         scale = math.exp(middle)
@@ -320,10 +294,10 @@ def chances_of_errors(odds: Sequence[float], errors: int) -> list[float]:
 def shared_errors(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Mean and variance of the errors shared by two with these chances of an error for each row, given how many each has.
 
-    Given its number of errors, the errors of one have the covariance v_i·[i = j] - v_i·v_j / sum(v) with v = p·(1 - p): what
-    is left of independent draws when their sum is known, to first order."""
+    Given its number of errors, the errors of one have the covariance v_i·[i = j] - v_i·v_j / sum(v) with v = p·(1 - p): that
+    of independent draws whose sum is known, to first order."""
     vs, ws = [p * (1 - p) for p in one], [q * (1 - q) for q in other]
-    v_sum, w_sum = math.fsum(vs) or 1.0, math.fsum(ws) or 1.0  # where they are 0, so is what is divided
+    v_sum, w_sum = math.fsum(vs) or 1.0, math.fsum(ws) or 1.0  # a sum of 0 divides only zeros
     both = _dot(vs, ws)
     variance = both - _dot(vs, vs, ws) / v_sum - _dot(vs, ws, ws) / w_sum + both * both / (v_sum * w_sum)
     variance += _dot(ws, one, one) - _dot(ws, one) ** 2 / w_sum
@@ -336,9 +310,9 @@ def _dot(*factors: Sequence[float]) -> float:
 
 
 def shared_given(inside: Sequence[float], outside: Sequence[float], errors: int) -> list[float]:
-    """The chances of 0, 1, 2, ... errors among the rows `inside`, when there are `errors` among all rows.
+    """The chances of 0, 1, 2, ... errors in the rows `inside`, given `errors` in all rows.
 
-    Both are chances of an error for each row; some way to have so many errors must be possible."""
+    `inside` and `outside` are chances of an error for each row; so many errors must be possible."""
     among, others = _counts(inside, errors), _counts(outside, errors)
     ways = [chance * others[errors - count] for count, chance in enumerate(among)]
     total = math.fsum(ways)

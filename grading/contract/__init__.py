@@ -1,10 +1,10 @@
-"""The contract: what a submission looks like on disk, said once for the runner that writes and the grader that reads.
+"""The contract: the format of a submission on disk, defined once for the runner, which writes it, and the grader.
 
-Paths, record shapes, the label rule, the result file, strict JSON and the metrics live here and nowhere else. Standard
+Paths, record shapes, the label rule, the result file, strict JSON and the metrics are defined here and nowhere else. Standard
 library only, Python 3.9: `runner` imports this one package of `grading`, and `grading` imports nothing of `runner`.
 """
 
-from grading.contract.metrics import Measures, measure, wilson_interval
+from grading.contract.metrics import Metrics, accuracy, measure, wilson_interval
 from grading.contract.paths import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -32,7 +32,8 @@ __all__ = [
     "PREDICTED_ROWS",
     "TRAIN_KEYS",
     "ContractError",
-    "Measures",
+    "Metrics",
+    "accuracy",
     "adapter_folder",
     "dataset_of_answer",
     "dev_path",

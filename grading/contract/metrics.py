@@ -1,64 +1,87 @@
-"""The measures: how good predictions are, counted from integers so that every machine gets the same figures.
+"""Metrics: accuracy, MCC and F1, defined once for the runner's hold-out and the grader.
 
-Conventions: an invalid or missing prediction is a class of its own, always wrong; a quotient with denominator zero is
-0. They are scikit-learn's (`matthews_corrcoef`, `f1_score(zero_division=0)`) with the invalid class as one more label.
+All are counted in integers first, so every machine gets the same numbers. The conventions are scikit-learn's
+(`accuracy_score`, `matthews_corrcoef`, `f1_score(zero_division=0)`):
+
+* None is an invalid or missing prediction: a class of its own, always wrong.
+* A quotient with denominator zero is 0. So MCC is 0 where the answers, or the predictions, have one class only.
+* F1 is that of the last label with two labels (`f1_score(labels=labels[-1:], average=None)`), and the unweighted mean over
+  all labels with more (`average="macro"`). The order of `labels` is the caller's; the grader sorts them.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, TypeVar
+
+Label = TypeVar("Label", bound=Hashable)
+"""A string, or a label's number."""
 
 Z_95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
 
 @dataclass(frozen=True)
-class Measures:
-    """How one dataset's predictions compare with its key."""
+class Metrics:
+    """How the predictions for one dataset compare with its answers."""
 
     rows: int
-    """Lines of the key."""
+    """Number of answers."""
     correct: int
     """Rows whose prediction equals the answer."""
     interval: tuple[float, float]
     """95 % Wilson interval of the accuracy, 0 to 1."""
     mcc: float
-    """Matthews' correlation coefficient, -1 to 1."""
+    """Matthews correlation coefficient, -1 to 1."""
     f1: float
-    """F1 of the last label in sorted order ("1" of "0" and "1"); with more than two labels the mean over all."""
+    """F1 of the last label; with more than two labels the mean over all. 0 to 1."""
     majority: float
-    """The accuracy of always giving the key's most frequent label, 0 to 1."""
+    """Accuracy of always predicting the most frequent answer, 0 to 1."""
     confusion: tuple[tuple[int, ...], ...]
-    """A row for each label of the key, a column for each label predicted and a last one for what is no label: counts."""
+    """Counts: a row for each label as the answer, a column for each label as the prediction, and a last column for None."""
 
     @property
     def accuracy(self) -> float:
-        """Share of rows that are right, 0 to 1: the only measure that carries points."""
+        """Share of rows that are right, 0 to 1: the only metric that earns points."""
         return self.correct / self.rows
 
 
-def measure(answers: Sequence[str], predictions: Sequence[Optional[str]], labels: Sequence[str]) -> Measures:
-    """The measures of `predictions` (None: invalid) against as many `answers`; at least one row."""
+def measure(answers: Sequence[Label], predictions: Sequence[Optional[Label]], labels: Sequence[Label]) -> Metrics:
+    """Compute all metrics.
+
+    Args:
+        answers: The right label of each row; at least one row.
+        predictions: The predicted label of each row, None where there is no valid one; as many as `answers`.
+        labels: All labels that answers and predictions may use, each once; at least one.
+
+    Returns:
+        The metrics, by the conventions above.
+
+    Raises:
+        ValueError: There is no row, or the numbers of answers and predictions differ.
+    """
+    _require_pairs(answers, predictions)
+    cells = Counter(zip(answers, predictions))
     answered, predicted = Counter(answers), Counter(predictions)
-    hits = Counter(answer for answer, prediction in zip(answers, predictions) if answer == prediction)
-    correct = sum(hits.values())
-
-    def f1(label: str) -> float:
-        return _quotient(2 * hits[label], answered[label] + predicted[label])
-
-    met = Counter(zip(answers, predictions))
+    correct = sum(cells[label, label] for label in answered)
     scored = labels if len(labels) > 2 else labels[-1:]
-    return Measures(
+    f1 = [_quotient(2 * cells[label, label], answered[label] + predicted[label]) for label in scored]
+    return Metrics(
         rows=len(answers),
         correct=correct,
         interval=wilson_interval(correct, len(answers)),
         mcc=_mcc(len(answers), correct, answered, predicted),
-        f1=math.fsum(f1(label) for label in scored) / len(scored),
+        f1=math.fsum(f1) / len(f1),
         majority=max(answered.values()) / len(answers),
-        confusion=tuple(tuple(met[answer, prediction] for prediction in (*labels, None)) for answer in labels),
+        confusion=tuple(tuple(cells[answer, label] for label in (*labels, None)) for answer in labels),
     )
+
+
+def accuracy(answers: Sequence[Label], predictions: Sequence[Optional[Label]]) -> float:
+    """Compute the accuracy alone, 0 to 1, with the arguments and the error of `measure`."""
+    _require_pairs(answers, predictions)
+    return sum(answer == prediction for answer, prediction in zip(answers, predictions)) / len(answers)
 
 
 def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
@@ -72,7 +95,14 @@ def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
     return low, high
 
 
-def _mcc(rows: int, correct: int, answered: "Counter[str]", predicted: "Counter[Optional[str]]") -> float:
+def _require_pairs(answers: Sequence[Label], predictions: Sequence[Optional[Label]]) -> None:
+    if len(answers) != len(predictions) or not answers:
+        raise ValueError(
+            f"expected as many predictions as answers and at least one, got {len(predictions)} and {len(answers)}"
+        )
+
+
+def _mcc(rows: int, correct: int, answered: "Counter[Label]", predicted: "Counter[Optional[Label]]") -> float:
     """Matthews' coefficient for any number of classes (J. Gorodkin, 2004, the R_K statistic)."""
     covariance = correct * rows - sum(count * predicted[label] for label, count in answered.items())
     answer_variance = rows * rows - sum(count * count for count in answered.values())

@@ -1,20 +1,19 @@
-"""Paths: where the files of a submission lie, and which dataset a file name means."""
+"""Paths: where the files of a submission are, and which dataset a file name means.
+
+Paths are relative to a workspace or a submission, always with forward slashes.
+"""
 
 import re
 from typing import Optional
 
 ANSWER_FOLDER = "data/questionBAnswer"
-"""Where the answer keys lie, below the grader's own folder."""
+"""Where the answer keys are, below the grader's own checkout."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 
-
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?:_[A-Za-z0-9.-]*[A-Za-z.-][A-Za-z0-9.-]*)*")
 _ANSWER_FILE = re.compile(r"result_(?P<dataset>.+?)(?:_\d+)?\.txt")
-
-
-# Paths, relative to a workspace or a submission, always with forward slashes.
 
 
 def is_dataset_name(name: str) -> bool:
@@ -43,7 +42,7 @@ def result_path(dataset: str) -> str:
 
 
 def result_paths(dataset: str) -> tuple[str, ...]:
-    """Where a result file may lie, best first: the exam's own text also speaks of the workspace's root."""
+    """Where a result file may be, best first: the exam's text also names the workspace's root."""
     return (result_path(dataset), f"result_{dataset}.txt")
 
 
@@ -51,15 +50,3 @@ def dataset_of_answer(file_name: str) -> Optional[str]:
     """The dataset that an answer key's file name means (`result_QQP_46.txt` → `QQP`), None for any other file."""
     match = _ANSWER_FILE.fullmatch(file_name)
     return match.group("dataset") if match and is_dataset_name(match.group("dataset")) else None
-
-
-# Labels.
-
-
-# Records.
-
-
-# Results.
-
-
-# Strict JSON.

@@ -1,4 +1,4 @@
-"""Records and labels: the shape of `pre_data`, said once for the runner that writes and the grader that reads."""
+"""Records and labels: the format of `pre_data`."""
 
 import json
 import re
@@ -10,31 +10,28 @@ from grading.contract.strict_json import kind_of
 TRAIN_KEYS = ("instruction", "input", "output")
 """Keys of a training record, in the order they are written."""
 
-
 DEV_KEYS = ("instruction", "input")
 """Keys of a dev record: the same without the answer."""
 
-
 LABELS = ("0", "1")
-"""The exam's labels. A key that uses other labels brings its own set, see `label_set`."""
-
+"""The exam's labels. A key with other labels has its own set, see `label_set`."""
 
 _LABEL = re.compile(r"[!-~]{1,32}")
 
 
 def is_label(text: str) -> bool:
-    """Whether `text` can be a label: 1 to 32 visible ASCII characters, so that it fits a line and looks like itself."""
+    """Whether `text` can be a label: 1 to 32 visible ASCII characters, so that it fits on a line and cannot be mistaken."""
     return bool(_LABEL.fullmatch(text))
 
 
 def label_set(answers: Iterable[str]) -> tuple[str, ...]:
-    """The labels that a key admits: the exam's `LABELS` if it uses no others, else its own, sorted."""
+    """The labels that a key allows: the exam's `LABELS` if it uses no others, else its own, sorted."""
     used = set(answers)
     return LABELS if used <= set(LABELS) else tuple(sorted(used))
 
 
 def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> Optional[str]:
-    """What is wrong with one record, in words, or None. `keys` is `TRAIN_KEYS` or `DEV_KEYS`."""
+    """The problem of one record as a phrase, or None. `keys` is `TRAIN_KEYS` or `DEV_KEYS`."""
     if not isinstance(record, dict):
         return f"expected an object, found {kind_of(record)}"
     missing = [key for key in keys if key not in record]
@@ -54,8 +51,7 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
 
 
 def format_records(records: Iterable[dict[str, str]]) -> Iterator[bytes]:
-    """The records as the contract's JSON, piece by piece: a UTF-8 array, one record a line so that people and `diff` can
-    read it.
+    """The records as JSON, piece by piece: a UTF-8 array with one record a line, for people and `diff`.
 
     Raises UnicodeEncodeError for a bare surrogate, which no reader would accept."""
     before = "[\n"

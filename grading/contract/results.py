@@ -5,43 +5,43 @@ from collections.abc import Iterable
 from grading.contract.strict_json import ContractError
 
 INDEXED = "index\tprediction"
-"""Header of a result file that numbers its rows, as GLUE's test server takes them."""
-
+"""Header of a result file with numbered rows, the format of GLUE's test server."""
 
 PREDICTED_ROWS = 150
 """Rows of the dev file that the exam wants predicted, counted from the first."""
 
 
 def format_result(labels: Iterable[str]) -> bytes:
-    """The result file: one label a line, a newline behind each."""
+    """The result file: one label a line, each followed by a newline."""
     return "".join(f"{label}\n" for label in labels).encode("ascii")
 
 
 def parse_result(data: bytes) -> list[str]:
-    """The lines of a result file or an answer key, stripped of their line end only.
+    """The lines of a result file or an answer key, without their line ends.
 
-    Tolerated: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline, and GLUE's table: the header
-    `INDEXED`, then each label behind its row's number from 0 and a tab. Nothing else: a blank or padded line stays as it
-    is, so that line *i* is line *i*. Raises ContractError where the bytes are not UTF-8."""
+    Accepted: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline, and GLUE's table: the header
+    `INDEXED`, then on each line the row's number from 0, a tab and the label. Nothing else is changed: a blank or padded line
+    stays as it is, so that line *i* is line *i*. Raises ContractError if the bytes are not UTF-8."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ContractError(
             f"expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
         ) from None
-    lines = text.split("\n")  # not splitlines(): U+2028 and form feeds are no line ends here
+    lines = text.split("\n")  # splitlines() also splits at U+2028
     if lines[-1] == "":
         lines.pop()
     lines = [line[:-1] if line.endswith("\r") else line for line in lines]
     if lines[:1] != [INDEXED]:
         return lines
-    return [_behind_index(row, line) for row, line in enumerate(lines[1:])]
+    return [_after_index(row, line) for row, line in enumerate(lines[1:])]
 
 
-def _behind_index(row: int, line: str) -> str:
+def _after_index(row: int, line: str) -> str:
     index = f"{row}\t"
-    return line[len(index) :] if line.startswith(index) else line  # another row's number: the line is no label
+    # with another row's number the line stays as it is, which is not a label
+    return line[len(index) :] if line.startswith(index) else line
 
 
 UNPARSABLE = "?"
-"""What stands in the result file where the model's answer is no label: it holds the line's place and scores nothing."""
+"""Written to the result file where the model's answer is not a label: it keeps the line's place and scores nothing."""

@@ -1,4 +1,4 @@
-"""Strict JSON: what every JSON file of a submission must be."""
+"""Strict JSON: the rules for every JSON file of a submission."""
 
 import json
 import re
@@ -9,7 +9,7 @@ JSON_DEPTH = 32
 
 
 class ContractError(ValueError):
-    """Bytes that break the contract. The message says what was expected and what was found; the caller knows the file."""
+    """Bytes that break the contract. The message has what was expected and what was found; the caller adds the file."""
 
 
 def parse_json(data: bytes) -> Any:
@@ -29,18 +29,19 @@ def parse_json(data: bytes) -> Any:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer, parse_float=_real
         )
-    except json.JSONDecodeError as error:  # its words and its column differ from one Python to the next
+    except json.JSONDecodeError as error:
+        # its message and its column differ between versions of Python
         raise ContractError(f"line {error.lineno} cannot be read as JSON") from None
     _check_value(value)
     return value
 
 
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-# A string that is not closed runs to the end: were it no match, each quote in it would be tried as a beginning.
+# An unclosed string matches up to the end; otherwise each quote in it would be tried as a start, in quadratic time.
 
 
 def _require_shallow(text: str) -> None:
-    """Raises ContractError for text nested too deep, before a parser that would call itself that often."""
+    """Raises ContractError for text nested too deep, before the parser, which is recursive."""
     depth = 0
     for match in _BRACKETS.finditer(text):
         if match[0] in "[{":
@@ -61,11 +62,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ContractError(f"{name} is no JSON value")
+    raise ContractError(f"{name} is not a JSON value")
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 40:  # int() is quadratic in the digits, and newer Pythons refuse 4,300 of them with another error
+    # int() is quadratic in the digits, and newer Pythons refuse 4,300 of them with another error
+    if len(digits) > 40:
         raise ContractError(f"a number of {len(digits)} digits")
     return int(digits)
 
@@ -77,7 +79,7 @@ def _real(digits: str) -> float:
 
 
 def _check_value(value: Any) -> None:
-    """Raises ContractError for a string with a bare surrogate anywhere in a value."""
+    """Raises ContractError if any string in the value has a bare surrogate."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -93,6 +95,7 @@ def _check_value(value: Any) -> None:
 
 
 def kind_of(value: Any) -> str:
+    """The JSON type of a value, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -8,7 +8,7 @@ def as_gradescope(report: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Gradescope's `results.json` of a report's JSON object: a test for each check, the text as the output.
 
     Format: https://gradescope-autograders.readthedocs.io/en/latest/specs/. A report with a problem has no test and no
-    points, and its output says that this is no verdict."""
+    points, and its output says why nothing was graded."""
     tests = [
         {
             "name": f"{part['dataset']}: {part['part']}: {check['check']}",

@@ -1,15 +1,12 @@
-"""The report as JSON. `docs/grading.md` says what each key means.
-
-Where grading failed there is a report too: it says whose fault that was.
-"""
+"""The report as JSON; `docs/reference/grading.md` explains each key. If grading failed, the report says whose fault that was."""
 
 from typing import Any
 
-from grading.grade import DatasetGrade, PartGrade, Report, points_text
+from grading.grades import DatasetGrade, PartGrade, Report, points_text
 from grading.rubric import MAX_POINTS, Check, Verdict
 
 SCHEMA = "labeltune.grade/1"
-"""Version of the JSON object: a new key leaves it as it is, one that goes or changes its meaning raises it."""
+"""Version of the JSON object: it rises when a key is removed or changes its meaning, not when one is added."""
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -29,7 +26,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def failure(fault: str, reason: str, next_step: str) -> dict[str, Any]:
-    """The JSON object where nothing could be graded. `fault`: a key of `FAULTS`."""
+    """The JSON object if nothing could be graded. `fault`: a key of `errors.FAULTS`."""
     problem = {"fault": fault, "reason": reason, "next_step": next_step}
     return {
         "schema": SCHEMA,
@@ -64,21 +61,21 @@ def _reason(part: PartGrade, check: Check, verdict: Verdict) -> str:
 
 
 def _dataset_json(grade: DatasetGrade) -> dict[str, Any]:
-    measures = grade.measures
+    metrics = grade.metrics
     return {
         "dataset": grade.key.dataset,
         "answer_key": grade.key.file_name,
         "labels": list(grade.key.labels),
         "rows": len(grade.key.answers),
         "measures": None
-        if measures is None
+        if metrics is None
         else {
-            "correct": measures.correct,
-            "accuracy": measures.accuracy,
-            "interval": list(measures.interval),
-            "mcc": measures.mcc,
-            "f1": measures.f1,
-            "majority": measures.majority,
-            "confusion": [list(row) for row in measures.confusion],
+            "correct": metrics.correct,
+            "accuracy": metrics.accuracy,
+            "interval": list(metrics.interval),
+            "mcc": metrics.mcc,
+            "f1": metrics.f1,
+            "majority": metrics.majority,
+            "confusion": [list(row) for row in metrics.confusion],
         },
     }

@@ -1,26 +1,26 @@
-"""The report: a grade, as text for people, as a JSON object for programs and as Gradescope's `results.json`.
+"""The report as text for people.
 
-`docs/grading.md` says what each key means. Where grading failed there is a report too: it says whose fault that was.
-Points are fractions until they are written, so that nothing is lost to rounding and the parts add up. The text rounds
-down to hundredths: it never shows more than was earned. Nothing in a report depends on the machine or the time.
+Points are fractions until they are written, so that the parts add up exactly. The text rounds down to hundredths: it never
+shows more than was earned. Nothing in a report depends on the machine or the time.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grading.contract.metrics import Measures
+from grading.contract.metrics import Metrics
 from grading.errors import FAULTS
-from grading.grade import Report, points_text
+from grading.grades import Report, points_text
 from grading.rubric import MAX_POINTS
 
-_MOST_LABELS = 8  # whose confusion matrix a terminal still shows
+_MOST_LABELS = 8
+"""Most labels whose confusion matrix fits in a terminal."""
 
 _COLOURS = {"good": "\x1b[32m", "bad": "\x1b[31m", "title": "\x1b[1m"}
 _PLAIN = "\x1b[0m"
 
 
 def failure_text(report: Mapping[str, Any]) -> str:
-    """A report whose `problem` is not null, for people."""
+    """The text of a report whose `problem` is not null."""
     problem = report["problem"]
     return f"not graded, {FAULTS[problem['fault']]}: {problem['reason']}\n  next: {problem['next_step']}\n"
 
@@ -43,9 +43,9 @@ def as_text(report: Report, colour: bool = False) -> str:
                 lines.append(f"    {check.name:<22}{amount} {verdict.reason}")
                 if verdict.next_step:
                     lines.append(f"{'':<43}next: {verdict.next_step}")
-        if dataset.measures:
-            lines.append(f"  {_measures_text(dataset.measures)}")
-            lines += _confusion_lines(dataset.key.labels, dataset.measures)
+        if dataset.metrics:
+            lines.append(f"  {_metrics_text(dataset.metrics)}")
+            lines += _confusion_lines(dataset.key.labels, dataset.metrics)
         lines.append("")
     if report.advice:
         lines.append(paint("title", "for the examiner to look at, no points"))
@@ -55,22 +55,22 @@ def as_text(report: Report, colour: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _measures_text(measures: Measures) -> str:
-    low, high = measures.interval
+def _metrics_text(metrics: Metrics) -> str:
+    low, high = metrics.interval
     return (
-        f"accuracy {measures.correct}/{measures.rows} = {100 * measures.accuracy:.1f} % "
-        f"(95 % interval {100 * low:.1f}-{100 * high:.1f} %), MCC {measures.mcc:.2f}, F1 {measures.f1:.2f}; "
-        f"majority class would give {100 * measures.majority:.1f} %"
+        f"accuracy {metrics.correct}/{metrics.rows} = {100 * metrics.accuracy:.1f} % "
+        f"(95 % interval {100 * low:.1f}-{100 * high:.1f} %), MCC {metrics.mcc:.2f}, F1 {metrics.f1:.2f}; "
+        f"majority class would give {100 * metrics.majority:.1f} %"
     )
 
 
-def _confusion_lines(labels: Sequence[str], measures: Measures) -> list[str]:
+def _confusion_lines(labels: Sequence[str], metrics: Metrics) -> list[str]:
     if len(labels) > _MOST_LABELS:
         return []
     wide = max(8, *(len(label) + 2 for label in labels))
     heads = "".join(f"{label:>{wide}}" for label in labels)
     lines = [f"    {'answer, predicted as':<20}{heads}{'no label':>{max(wide, 10)}}"]
-    for label, row in zip(labels, measures.confusion):
+    for label, row in zip(labels, metrics.confusion):
         counts = "".join(f"{count:>{wide},}" for count in row[:-1])
         lines.append(f"    {label:>18}  {counts}{row[-1]:>{max(wide, 10)},}")
     return lines

@@ -1,13 +1,15 @@
-"""A submission: a folder of somebody else's files, of which the grader sees bytes only.
+"""A submission: a folder of a stranger's files, which the grader reads as bytes.
 
-Every file is opened here and nowhere else: a regular file, inside the folder once every link is resolved, opened
-once and without waiting, so that a named pipe or a device is a finding and never a hang.
+Every file is opened here and nowhere else, once: it must be a regular file, inside the folder after all links are
+resolved. Opening never waits, so a named pipe or a device is a finding and not a hang.
 """
 
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
@@ -15,22 +17,25 @@ from typing import Optional
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
 
 MOST_LINKS = 40
-"""Links on the way to one file; Linux itself follows no more."""
+"""Most links on the way to one file, as in Linux."""
 
 MOST_PARTS = 200
-"""Names on the way to one file, those of links included."""
+"""Most names on the way to one file, those of links included."""
+
+PIECE = 1 << 20
+"""Bytes read at once where a file is not parsed."""
 
 _OPEN_FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)  # the path is resolved: a link there now was put there since
-    | getattr(os, "O_NONBLOCK", 0)  # a named pipe swapped in would wait for its writer for ever
+    | getattr(os, "O_NOFOLLOW", 0)  # the path is resolved: a link is new
+    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for a writer
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
 
 _FOLDER_FLAGS = (
-    getattr(os, "O_PATH", os.O_RDONLY)  # a folder may be passed through that may not be listed
+    getattr(os, "O_PATH", os.O_RDONLY)  # enter folders that cannot be listed
     | getattr(os, "O_DIRECTORY", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -49,12 +54,19 @@ _KINDS = (
 class SubmittedFile:
     """One open file of a submission, read from front to back, once. Use it in a `with`."""
 
-    def __init__(self, path: str, descriptor: int, size: int) -> None:
+    def __init__(self, path: str, descriptor: int, size: int, digested: bool = False) -> None:
+        """`digested`: closing reads the rest of the file, for the digest of all of it."""
         self.path = path
         """Path inside the submission, with forward slashes; the name in messages."""
         self.size = size
         """Bytes when it was opened."""
+        self.position = 0
+        """Bytes that have been read."""
+        self.digest: Optional[str] = None
+        """SHA-256 of the whole file, after a `digested` one is closed; None if it could not be read."""
         self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._hashers: list[hashlib._Hash] = []
+        self._whole = self.hasher() if digested else None
         self._state = self._now()
 
     def __enter__(self) -> "SubmittedFile":
@@ -63,12 +75,24 @@ class SubmittedFile:
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._file.close()
+        try:
+            if self._whole is not None and (error is None or isinstance(error, FileProblem)):
+                with suppress(FileProblem):
+                    for _ in self.pieces(self.size - self.position):
+                        pass
+                    self.digest = self._whole.hexdigest()
+        finally:
+            self._file.close()
+
+    def hasher(self) -> "hashlib._Hash":
+        """A SHA-256 of the bytes that are read from here on."""
+        self._hashers.append(hashlib.sha256())
+        return self._hashers[-1]
 
     def require_unchanged(self) -> None:
-        """Raises FileProblem if the file was written to since it was opened: what was read may be of two minds."""
+        """Raises FileProblem if the file was written to since it was opened: old and new bytes may be mixed."""
         if self._now() != self._state:
-            raise FileProblem(f"{self.path} changed while it was read", "submit a copy that nothing writes to")
+            raise FileProblem(f"{self.path} changed while it was read", "submit a copy that no program is writing to")
 
     def _now(self) -> tuple[int, int, int]:
         status = os.fstat(self._file.fileno())
@@ -85,46 +109,65 @@ class SubmittedFile:
                 raise _unreadable(self.path, error) from None
             if not piece:
                 raise FileProblem(
-                    f"{self.path} became shorter while it was read", "submit a copy that nothing writes to"
+                    f"{self.path} became shorter while it was read", "submit a copy that no program is writing to"
                 )
+            for hasher in self._hashers:
+                hasher.update(piece)
             pieces.append(piece)
             left -= len(piece)
+            self.position += len(piece)
         return b"".join(pieces)
+
+    def pieces(self, count: int) -> Iterator[bytes]:
+        """The next `count` bytes, at most `PIECE` at once. Raises what `read` raises."""
+        for start in range(0, count, PIECE):
+            yield self.read(min(PIECE, count - start))
 
 
 class Submission:
     """A submission's folder. Paths are those of `grading.contract`: relative, with forward slashes."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must not cost anybody points."""
+        """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must cost nobody points."""
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing"
-            raise CouldNotGrade(
-                f"{folder}: expected the submission's folder, found {found}. Next: pass --submission DIR"
-            )
+            raise CouldNotGrade(f"{folder}: expected the submission's folder, found {found}", "pass --submission DIR")
         self._root = os.path.realpath(folder)
+        self._digested: dict[str, Optional[SubmittedFile]] = {}
 
     def open(self, path: str) -> SubmittedFile:
-        """The file at `path`. Raises FileMissing if nothing is there, FileProblem unless it is regular and readable."""
+        """The file at `path`. Raises FileMissing if there is none, FileProblem unless it is regular and readable."""
         try:
             parts = self._resolve(path)
             _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
             descriptor = self._open_resolved(parts)
         except (FileNotFoundError, NotADirectoryError):
-            raise FileMissing(f"{path} is not there", "put the file there") from None
+            raise FileMissing(f"{path} is missing", "put the file there") from None
         except OSError as error:
             raise _unreadable(path, error) from None
         try:
             opened = os.fstat(descriptor)
             _require_regular(path, opened)
-            return SubmittedFile(path, descriptor, opened.st_size)
         except FileProblem:
             os.close(descriptor)
             raise
+        file = SubmittedFile(path, descriptor, opened.st_size, digested=path in self._digested)
+        if path in self._digested:
+            self._digested[path] = file
+        return file
+
+    def digest_when_read(self, paths: Iterable[str]) -> None:
+        """Asks for the digests of files before they are opened, so that none is opened for its digest alone."""
+        self._digested.update(dict.fromkeys(paths))
+
+    def digest(self, path: str) -> Optional[str]:
+        """SHA-256 of such a file after it was read; None where it could not be."""
+        file = self._digested[path]
+        return None if file is None else file.digest
 
     def _resolve(self, path: str) -> list[str]:
-        """The parts of `path` below the root once its links are followed: each looked at once, a bounded number of them, the
-        same on every Python. Raises FileProblem for a link out and for too many, OSError for what is not there."""
+        """The parts of `path` below the root after its links are followed: each is read once, their number is bounded, and
+        every Python gives the same. Raises FileProblem for a link out and for too many links, OSError for a missing name."""
         waiting, links = path.split("/")[::-1], 0
         done: list[str] = []
         while waiting:
@@ -149,13 +192,13 @@ class Submission:
             waiting += target.replace(os.sep, "/").split("/")[::-1]
             if links > MOST_LINKS or len(waiting) + len(done) > MOST_PARTS:
                 raise FileProblem(
-                    f"{path} is a link that leads back to itself, or on through more than {MOST_LINKS} others",
+                    f"{path} is a link that leads to itself, or through more than {MOST_LINKS} other links",
                     "put the file itself there",
                 )
         return done
 
     def _open_resolved(self, parts: Sequence[str]) -> int:
-        """Opens a path that holds no link, folder by folder, so that none that is put there meanwhile is followed."""
+        """Opens a path without links, folder by folder, so that a link that appears meanwhile is not followed."""
         if os.open not in os.supports_dir_fd or not parts:
             return os.open(os.path.join(self._root, *parts), _OPEN_FLAGS)
         *folders, name = parts
@@ -174,14 +217,14 @@ class Submission:
         with self.open(path) as file:
             if file.size > most:
                 raise FileProblem(
-                    f"{path} has {file.size:,} bytes, more than the {most:,} that are read", "submit a smaller file"
+                    f"{path} has {file.size:,} bytes, more than the limit of {most:,}", "submit a smaller file"
                 )
             data = file.read(file.size)
             file.require_unchanged()
             return data
 
     def has(self, path: str) -> bool:
-        """Whether anything lies at `path`; it is not opened."""
+        """Whether anything is at `path`; it is not opened."""
         return os.path.lexists(os.path.join(self._root, *path.split("/")))
 
 
@@ -192,13 +235,15 @@ def _link_out(path: str) -> FileProblem:
 def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "no ordinary file")
+    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "not an ordinary file")
     raise FileProblem(f"{path} is {kind}", "put a regular file there")
 
 
 def _unreadable(path: str, error: OSError) -> FileProblem:
-    if error.errno == errno.ELOOP:  # of a path that held no link a moment ago
-        return FileProblem(f"{path} changed into a link while it was opened", "submit a copy that nothing writes to")
+    if error.errno == errno.ELOOP:  # the path had no link a moment ago
+        return FileProblem(
+            f"{path} changed into a link while it was opened", "submit a copy that no program is writing to"
+        )
     return FileProblem(
         f"{path} cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
     )

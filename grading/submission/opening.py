@@ -1,7 +1,7 @@
-"""The hand-in: what somebody gave, a folder or an archive, opened as a submission.
+"""Opening a submission: a folder or an archive.
 
-People hand in the folder that holds `pre_data`, `saved_model` and `result`, or a folder around it: where the top holds none
-of the exam's names and exactly one folder, that folder is the submission.
+People submit the folder with `pre_data`, `saved_model` and `result`, or a folder around it. If the top has none of these
+names and exactly one folder, that folder is the submission.
 """
 
 import tempfile
@@ -17,29 +17,29 @@ from grading.submission.folder import Submission
 _PARTS = ("pre_data", "saved_model", "result")
 
 _LITTER = ("__MACOSX", ".DS_Store")
-"""What archives carry without anybody having put it there."""
+"""Names that macOS adds to archives."""
 
 
 @contextmanager
 def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     """The submission in the folder or archive at `path`; an archive is unpacked below `scratch` and removed again.
 
-    Raises CouldNotGrade where nothing is at `path`, FileProblem where an archive is not taken or a folder not listed."""
+    Raises CouldNotGrade if nothing is at `path`, FileProblem if an archive is refused or a folder cannot be listed."""
     try:
         packed = path.is_file() and is_archive(path.name)
     except OSError as error:  # a name of 300 characters, say
-        raise CouldNotGrade(f"{path}: {error.strerror}. Next: correct --submission") from None
+        raise CouldNotGrade(f"{path}: {error.strerror}", "correct --submission") from None
     if not packed:
         yield Submission(_root(path))
         return
-    with tempfile.TemporaryDirectory(prefix="handin-", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="submission-", dir=scratch) as folder:
         unpack(path, Path(folder))
         yield Submission(_root(Path(folder)))
 
 
 def _root(folder: Path) -> Path:
     if not folder.is_dir():
-        return folder  # Submission says what is wrong
+        return folder  # Submission raises the error
     try:
         names = [entry.name for entry in folder.iterdir() if entry.name not in _LITTER]
     except OSError as error:

@@ -4,14 +4,14 @@ import hashlib
 import json
 
 import pytest
-import submissions
-from submissions.defects import DEV, RESULT, TRAIN, WEIGHTS
+from support import submissions
+from support.submissions.defects import DEV, RESULT, TRAIN, WEIGHTS
 
 from grading import contract
 from grading.checks.answer_key import read_keys
 from grading.errors import CouldNotGrade
-from grading.grade import AGREES, LOOK, UNKNOWN
 from grading.grader import OpenExam
+from grading.grades import AGREES, LOOK, UNKNOWN
 from grading.submission.folder import Submission
 
 ROWS = [(f"Is {number} prime?", f"Can {number} be divided?", str(number % 2)) for number in range(40)]
@@ -52,9 +52,9 @@ def advice(folder, data=True):
 def test_records_made_of_the_tables_agree(folder, tmp_path, quoted, head):
     write_tables(tmp_path / "data", ROWS, quoted, head)
     found = advice(folder)
-    assert found["dev inputs and the exam's table"] == (AGREES, "25 of 25 dev inputs are made of their row")
+    assert found["dev inputs and the exam's table"] == (AGREES, "25 of 25 dev inputs are made from their row")
     assert found["training records and the exam's table"] == (
-        AGREES, "10 of 10 training inputs are made of a row, 10 with that row's label",
+        AGREES, "10 of 10 training inputs are made from a row, 10 with that row's label",
     )  # fmt: skip
 
 
@@ -66,10 +66,10 @@ def test_changed_records_differ(folder):
     submissions.write_json(folder / TRAIN, train)
     found = advice(folder)
     assert found["dev inputs and the exam's table"] == (
-        LOOK, "24 of 25 dev inputs are made of their row, the first that is not is record 23",
+        LOOK, "24 of 25 dev inputs are made from their row, the first that is not is record 23",
     )  # fmt: skip
     assert found["training records and the exam's table"] == (
-        LOOK, "9 of 10 training inputs are made of a row, 8 with that row's label",
+        LOOK, "9 of 10 training inputs are made from a row, 8 with that row's label",
     )  # fmt: skip
 
 
@@ -89,14 +89,14 @@ def test_dev_inputs_in_training_are_counted(folder):
 
 def test_files_and_the_run_record(folder):
     check = "files and the run record"
-    assert advice(folder)[check] == (UNKNOWN, "saved_model/QQP/run.json is not there")
+    assert advice(folder)[check] == (UNKNOWN, "saved_model/QQP/run.json is missing")
     outputs = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (TRAIN, DEV, WEIGHTS, RESULT)}
     submissions.write_json(folder / "saved_model/QQP/run.json", {"stages": {"all": {"outputs": outputs}}})
     assert advice(folder)[check] == (
-        AGREES, "4 files are those of saved_model/QQP/run.json, which anybody can write",
+        AGREES, "4 files are as in saved_model/QQP/run.json, which anybody can write",
     )  # fmt: skip
     (folder / RESULT).write_bytes(contract.format_result(submissions.ANSWERS[::-1]))
-    assert advice(folder)[check] == (LOOK, f"not as saved_model/QQP/run.json says: {RESULT}")
+    assert advice(folder)[check] == (LOOK, f"different from saved_model/QQP/run.json: {RESULT}")
     for text in (b"{", b"[]", b'{"stages": {"a": 1}}', b'{"stages": {"a": {"outputs": []}}}'):
         submissions.write(folder / "saved_model/QQP/run.json", text)
         assert advice(folder)[check][0] == UNKNOWN
@@ -117,5 +117,6 @@ def test_without_the_tables_nothing_is_said_of_them(folder):
 
 def test_missing_tables_are_the_examiners_mistake(folder, tmp_path):
     (tmp_path / "data/QQP/QQP_train.tsv").unlink()
-    with pytest.raises(CouldNotGrade, match=r"QQP_train.tsv: no such table. Next: correct --data"):
+    with pytest.raises(CouldNotGrade, match=r"QQP_train\.tsv: no such table$") as caught:
         advice(folder)
+    assert caught.value.next_step == "correct --data, the folder of the exam's TSV files"

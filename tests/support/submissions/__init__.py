@@ -79,6 +79,6 @@ def safetensors(tensors: Tensors, changes: Optional[dict[str, Any]] = None) -> b
 
 
 def framed(header: bytes) -> bytes:
-    """A header, padded to eight bytes as safetensors does, behind its length."""
+    """A header, padded to eight bytes as safetensors does, after its length."""
     header += b" " * (-len(header) % 8)
     return struct.pack("<Q", len(header)) + header

@@ -6,7 +6,7 @@ import struct
 import time
 
 import pytest
-import submissions
+from support import submissions
 
 from grading.checks import safetensors_file as weights
 from grading.errors import FileProblem

@@ -1,10 +1,10 @@
-"""The measures against figures counted by hand and against scikit-learn."""
+"""Accuracy, MCC and F1 against numbers counted by hand and against scikit-learn."""
 
 import random
 
 import pytest
 
-from grading.contract.metrics import measure, wilson_interval
+from grading.contract import accuracy, measure, wilson_interval
 
 LABELS = ("0", "1")
 
@@ -52,6 +52,24 @@ def test_invalid_predictions_are_a_wrong_class():
     assert found.f1 == pytest.approx(2 / 3)
     assert -1 <= found.mcc <= 1
     assert measure(["0", "1"], [None, None], LABELS).accuracy == 0
+
+
+def test_numbers_serve_as_labels_and_accuracy_is_the_same():
+    """The runner's hold-out counts labels from 0."""
+    answers, predictions = [0, 1, 1, 0], [0, 1, None, 1]
+    found = measure(answers, predictions, range(2))
+    named = measure(list("0110"), ["0", "1", None, "1"], LABELS)
+    assert found == named
+    assert found.confusion == ((1, 1, 0), (0, 1, 1))
+    assert accuracy(answers, predictions) == found.accuracy == 0.5
+
+
+@pytest.mark.parametrize(("answers", "predictions"), [([], []), (["0"], ["0", "1"]), (["0", "1"], ["0"])])
+def test_rows_that_do_not_pair(answers, predictions):
+    expected = "expected as many predictions as answers and at least one, got"
+    for count in (lambda: measure(answers, predictions, LABELS), lambda: accuracy(answers, predictions)):
+        with pytest.raises(ValueError, match=f"^{expected} {len(predictions)} and {len(answers)}$"):
+            count()
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found")

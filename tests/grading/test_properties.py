@@ -9,8 +9,8 @@ import time
 import tracemalloc
 
 import pytest
-import submissions
-from submissions.defects import CONFIG, DEV, RESULT, TRAIN, WEIGHTS
+from support import submissions
+from support.submissions.defects import CONFIG, DEV, RESULT, TRAIN, WEIGHTS
 
 from grading.checks.answer_key import read_keys
 from grading.grader import OpenExam

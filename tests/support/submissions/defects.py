@@ -9,7 +9,8 @@ import socket
 import struct
 from fractions import Fraction
 
-import submissions
+from support import submissions
+
 from grading.checks import adapter
 
 TRAIN = "pre_data/QQP/QQP_train.json"
@@ -138,44 +139,44 @@ def linked_to(path, target):
     return build
 
 
-SAVE = "save the adapter with PEFT: model.save_pretrained(folder), safe_serialization on"
+SAVE = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
 FINETUNE = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
 PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare"
 PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
-MEND = "mend or leave out the records that are named, or " + PREPARE
+FIX = "fix or leave out the named records, or " + PREPARE
 WRITE = "write one of 0, 1 and nothing else on each of the 10 lines"
-TRY = "try other settings, compared on a hold-out of the training records"
+TRY = "try other settings and compare them on a hold-out of the training records"
 
 # name, builder, check that is charged, share of it that is lost, the exact reason, the next step, checks that it blocks
 DEFECTS = [
-    ("train file missing", removed(TRAIN), "train file", 1, f"{TRAIN} is not there", PREPARE, ["train records"]),
+    ("train file missing", removed(TRAIN), "train file", 1, f"{TRAIN} is missing", PREPARE, ["train records"]),
     ("train file is a folder", emptied_folder(TRAIN), "train file", 1, f"{TRAIN} is a folder",
      "put a regular file there", ["train records"]),
     ("train file linked out", linked_out(TRAIN), "train file", 1, f"{TRAIN} is a link out of the submission",
      "put the file itself there", ["train records"]),
     ("train file is JSON lines", replaced(TRAIN, b"{}\n{}\n"), "train file", 1,
-     f"{TRAIN} is no strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
+     f"{TRAIN} is not strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
     ("train file is an object", replaced(TRAIN, b"{}"), "train file", 1, f"{TRAIN} is not a JSON array", PREPARE,
      ["train records"]),
     ("no train records", replaced(TRAIN, b"[]"), "train records", 1,
-     f"{TRAIN}: 0 of 0 records are as the contract says; at least 1 needed", PREPARE, []),
+     f"{TRAIN}: 0 of 0 records are well-formed; at least 1 are needed", PREPARE, []),
     ("one of four train records", with_records(TRAIN, lambda rows: rows[2].update(output=1)), "train records",
-     Fraction(1, 4), f"{TRAIN}: 3 of 4 records are as the contract says; the first that is not is record 3: "
-     "'output' is a number, expected a string", MEND, []),
+     Fraction(1, 4), f"{TRAIN}: 3 of 4 records are well-formed; the first that is not is record 3: "
+     "'output' is a number, expected a string", FIX, []),
     ("label of no key line", with_records(TRAIN, lambda rows: rows[0].update(output="2")), "train records",
-     Fraction(1, 4), f"{TRAIN}: 3 of 4 records are as the contract says; the first that is not is record 1: "
-     "'output' is '2', expected one of 0, 1", MEND, []),
-    ("dev file missing", removed(DEV), "dev file", 1, f"{DEV} is not there", PREPARE, ["dev records"]),
+     Fraction(1, 4), f"{TRAIN}: 3 of 4 records are well-formed; the first that is not is record 1: "
+     "'output' is '2', expected one of 0, 1", FIX, []),
+    ("dev file missing", removed(DEV), "dev file", 1, f"{DEV} is missing", PREPARE, ["dev records"]),
     ("dev file not UTF-8", replaced(DEV, b'["\xe9"]'), "dev file", 1,
-     f"{DEV} is no strict JSON: expected UTF-8 text, found byte 0xe9 at offset 2", PREPARE, ["dev records"]),
+     f"{DEV} is not strict JSON: expected UTF-8 text, found byte 0xe9 at offset 2", PREPARE, ["dev records"]),
     ("dev records with answers", with_records(DEV, lambda rows: rows[0].update(output="1")), "dev records",
-     Fraction(1, 10), f"{DEV}: 9 of 10 records are as the contract says; the first that is not is record 1: "
+     Fraction(1, 10), f"{DEV}: 9 of 10 records are well-formed; the first that is not is record 1: "
      "key 'output' is not part of the record", PREPARE, []),
     ("two dev records too few", with_records(DEV, lambda rows: rows.__delitem__(slice(8, None))), "dev records",
-     Fraction(1, 5), f"{DEV}: 8 of 8 records are as the contract says; at least 10 needed", PREPARE, []),
-    ("config missing", removed(CONFIG), "config file", 1, f"{CONFIG} is not there", SAVE, ["config format"]),
+     Fraction(1, 5), f"{DEV}: 8 of 8 records are well-formed; at least 10 are needed", PREPARE, []),
+    ("config missing", removed(CONFIG), "config file", 1, f"{CONFIG} is missing", SAVE, ["config format"]),
     ("config repeats a key", replaced(CONFIG, b'{"r": 1, "r": 2}'), "config format", 1,
-     f"{CONFIG} is no strict JSON: key 'r' is repeated in one object", SAVE, []),
+     f"{CONFIG} is not strict JSON: key 'r' is repeated in one object", SAVE, []),
     ("config is a list", replaced(CONFIG, b"[]"), "config format", 1, f"{CONFIG} is not a JSON object", SAVE, []),
     ("config of IA3", with_config(peft_type="IA3"), "config format", 1,
      f"{CONFIG} has peft_type 'IA3', expected 'LORA'", SAVE, []),
@@ -186,19 +187,19 @@ DEFECTS = [
      f"{CONFIG} has target_modules [], expected a list of names or a string", SAVE, []),
     ("rank pattern a list", with_config(rank_pattern=[4]), "config format", 1,
      f"{CONFIG} has rank_pattern [4], expected an object of whole numbers > 0", SAVE, []),
-    ("weights missing", removed(WEIGHTS), "weights file", 1, f"{WEIGHTS} is not there", SAVE,
+    ("weights missing", removed(WEIGHTS), "weights file", 1, f"{WEIGHTS} is missing", SAVE,
      ["weights size", "weights format", "weights trained"]),
     ("weights pickled", pickled, "weights file", 1,
-     f"{WEIGHTS} is not there; adapter_model.bin is a pickle, which may run code, and is not opened", SAVE,
+     f"{WEIGHTS} is missing; adapter_model.bin is a pickle, which may run code, and is not opened", SAVE,
      ["weights size", "weights format", "weights trained"]),
     ("weights empty", replaced(WEIGHTS, b""), "weights size", 1, f"{WEIGHTS} is empty", SAVE,
      ["weights format", "weights trained"]),
-    ("weights cut short", cut_short, "weights size", 1, f"{WEIGHTS} has 663 bytes, its header speaks of 664",
+    ("weights cut short", cut_short, "weights size", 1, f"{WEIGHTS} has 663 bytes, its header says 664",
      f"copy it again, or {SAVE}", ["weights trained"]),
-    ("a byte behind the weights", lengthened, "weights size", 1,
-     f"{WEIGHTS} has 665 bytes, its header speaks of 664", f"copy it again, or {SAVE}", ["weights trained"]),
+    ("a byte after the weights", lengthened, "weights size", 1,
+     f"{WEIGHTS} has 665 bytes, its header says 664", f"copy it again, or {SAVE}", ["weights trained"]),
     ("weights too large", too_large, "weights size", 1,
-     f"{WEIGHTS} has 1,073,741,825 bytes, more than the 1,073,741,824 of any adapter",
+     f"{WEIGHTS} has 1,073,741,825 bytes, more than the limit of 1,073,741,824",
      "save the adapter alone, without the base model", ["weights trained"]),
     ("a pickle named safetensors", replaced(WEIGHTS, b"PK\x03\x04" + b"\0" * 60), "weights format", 1,
      f"{WEIGHTS}: expected a header of at most 56 bytes, found a zip archive, as torch.save writes it", SAVE,
@@ -213,7 +214,7 @@ DEFECTS = [
     ("header is no object", replaced(WEIGHTS, submissions.framed(b"[]")), "weights format", 1,
      f"{WEIGHTS}: the header does not start with '{{'", SAVE, ["weights trained"]),
     ("header is no JSON", replaced(WEIGHTS, submissions.framed(b'{"a": NaN}')), "weights format", 1,
-     f"{WEIGHTS}: the header is no strict JSON: NaN is no JSON value", SAVE, ["weights trained"]),
+     f"{WEIGHTS}: the header is not strict JSON: NaN is not a JSON value", SAVE, ["weights trained"]),
     ("metadata of numbers", with_header(__metadata__={"format": 1}), "weights format", 1,
      f"{WEIGHTS}: '__metadata__' is not an object of strings", SAVE, ["weights trained"]),
     ("tensor without dtype", with_header(**{A: {"shape": [2, 3], "data_offsets": [0, 24]}}), "weights format", 1,
@@ -241,9 +242,9 @@ DEFECTS = [
      ["weights trained"]),
     ("no pairs", with_tensors(lambda tensors: [tensors.update({name.replace("lora_", "LORA_"): tensors.pop(name)})
      for name in list(tensors)]), "weights format", 1,
-     f"{WEIGHTS}: holds no lora_A or lora_B as PEFT names them (...q_proj.lora_A.weight)", SAVE, ["weights trained"]),
+     f"{WEIGHTS}: has no lora_A or lora_B with PEFT's names (...q_proj.lora_A.weight)", SAVE, ["weights trained"]),
     ("half a pair", with_tensors(lambda tensors: tensors.pop(A)), "weights format", 1,
-     f"{WEIGHTS}: tensor '{B}' has no lora_A beside it", SAVE, []),
+     f"{WEIGHTS}: tensor '{B}' has no matching lora_A", SAVE, []),
     ("pair of two ranks", with_tensors(lambda tensors: tensors.update({A: submissions.floats([3, 3], [1.0] * 9)})),
      "weights format", 1, f"{WEIGHTS}: '{STEM}': lora_A has rank 3, lora_B 2", SAVE, []),
     ("rank not the config's", with_config(r=8), "weights format", 1,
@@ -255,21 +256,21 @@ DEFECTS = [
     ("untrained", with_tensors(zero_b), "weights trained", 1,
      f"{WEIGHTS}: every lora_B is zero, so the adapter changes nothing", FINETUNE, []),
     ("NaN in a weight", with_tensors(lambda tensors: tensors.update({B: submissions.floats([4, 2], [float("nan")]
-     + [1.0] * 7)})), "weights trained", 1, f"{WEIGHTS}: tensor '{B}' holds an infinity or NaN",
+     + [1.0] * 7)})), "weights trained", 1, f"{WEIGHTS}: tensor '{B}' contains inf or NaN",
      f"lower the learning rate, then {FINETUNE}", []),
-    ("result missing", removed(RESULT), "accuracy", 1, f"{RESULT} is not there, nor is result_QQP.txt", PREDICT, []),
+    ("result missing", removed(RESULT), "accuracy", 1, f"{RESULT} is missing, and so is result_QQP.txt", PREDICT, []),
     ("result not UTF-8", replaced(RESULT, b"1\n\xff\n"), "accuracy", 1,
      f"{RESULT}: expected UTF-8 text, found byte 0xff at offset 2", PREDICT, []),
     ("result empty", replaced(RESULT, b""), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; it has 0 lines for 10 rows, those without a line count as wrong", WRITE, []),
+     f"{RESULT}: 0 of 10 rows are right; it has 0 lines for 10 rows, rows without a line count as wrong", WRITE, []),
     ("result too short", replaced(RESULT, b"1\n0\n0\n1\n0\n0\n1\n"), "accuracy", Fraction(3, 10),
-     f"{RESULT}: 7 of 10 rows are right; it has 7 lines for 10 rows, those without a line count as wrong", WRITE, []),
+     f"{RESULT}: 7 of 10 rows are right; it has 7 lines for 10 rows, rows without a line count as wrong", WRITE, []),
     ("result shifted by a blank line", replaced(RESULT, b"1\n\n0\n0\n1\n0\n0\n1\n0\n0\n"), "accuracy", Fraction(5, 10),
-     f"{RESULT}: 5 of 10 rows are right; no label of 0, 1 on 1 of its lines, which count as wrong, "
+     f"{RESULT}: 5 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, "
      "the first is row 2: '', a blank line", WRITE, []),
     ("two labels that are none", replaced(RESULT, b"label: 1\n0\n\xef\xbc\x90\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy",
-     Fraction(2, 10), f"{RESULT}: 8 of 10 rows are right; no label of 0, 1 on 2 of its lines, which count as wrong, "
-     "the first is row 1: 'label: 1', with words beside the label", WRITE, []),
+     Fraction(2, 10), f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     "the first is row 1: 'label: 1', with other words around the label", WRITE, []),
     ("three wrong", replaced(RESULT, b"0\n1\n1\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(3, 10),
      f"{RESULT}: 7 of 10 rows are right", TRY, []),
     ("train file a named pipe", piped(TRAIN), "train file", 1, f"{TRAIN} is a named pipe", "put a regular file there",
@@ -280,7 +281,7 @@ DEFECTS = [
      f"{WEIGHTS} is a link out of the submission", "put the file itself there",
      ["weights size", "weights format", "weights trained"]),
     ("config a link to itself", linked_to(CONFIG, "adapter_config.json"), "config file", 1,
-     f"{CONFIG} is a link that leads back to itself, or on through more than 40 others",
+     f"{CONFIG} is a link that leads to itself, or through more than 40 other links",
      "put the file itself there", ["config format"]),
     ("result a named pipe", piped(RESULT), "accuracy", 1, f"{RESULT} is a named pipe", "put a regular file there", []),
     ("result a link to the key", linked_to(RESULT, "../../answers/result_QQP_46.txt"), "accuracy", 1,
@@ -288,54 +289,55 @@ DEFECTS = [
     ("use_dora a word", with_config(use_dora="yes"), "config format", 1,
      f"{CONFIG} has use_dora 'yes', expected true or false", SAVE, []),
     ("DoRA without magnitudes", with_config(use_dora=True), "weights format", 1,
-     f"{WEIGHTS}: '{STEM}' has no lora_magnitude_vector, use_dora asks for one", SAVE, []),
+     f"{WEIGHTS}: '{STEM}' has no lora_magnitude_vector, which use_dora needs", SAVE, []),
     ("magnitude of another size", chained(with_config(use_dora=True), with_tensors(lambda tensors: tensors.update(
         {f"{STEM}.lora_magnitude_vector": submissions.floats([5], [1.0] * 5)}))), "weights format", 1,
      f"{WEIGHTS}: tensor '{STEM}.lora_magnitude_vector' has shape [5], expected 4 values", SAVE, []),
     ("magnitude without DoRA", with_tensors(lambda tensors: tensors.update(
         {f"{STEM}.lora_magnitude_vector": submissions.floats([4], [1.0] * 4)})), "weights format", 1,
-     f"{WEIGHTS}: tensor '{STEM}.lora_magnitude_vector' is DoRA's, adapter_config.json does not say use_dora", SAVE, []),
+     f"{WEIGHTS}: tensor '{STEM}.lora_magnitude_vector' belongs to DoRA, but adapter_config.json does not set use_dora",
+     SAVE, []),
     ("magnitude beside no pair", with_tensors(lambda tensors: tensors.update(
         {f"{PEFT}x.lora_magnitude_vector": submissions.floats([4], [1.0] * 4)})), "weights format", 1,
-     f"{WEIGHTS}: tensor '{PEFT}x.lora_magnitude_vector' stands beside no pair", SAVE, []),
+     f"{WEIGHTS}: tensor '{PEFT}x.lora_magnitude_vector' belongs to no pair", SAVE, []),
     ("one side twice", with_tensors(lambda tensors: tensors.update(
         {A[: -len(".weight")]: submissions.floats([2, 3], [1.0] * 6)})), "weights format", 1,
      f"{WEIGHTS}: tensors '{A}' and '{A[: -len('.weight')]}' are the same side of a pair", SAVE, []),
     ("target without a pair", with_config(target_modules=["q_proj", "v_proj", "o_proj"]), "weights format", 1,
      f"{WEIGHTS}: no pair for 'o_proj' of target_modules", SAVE, []),
     ("pair that is no target", with_config(target_modules=["q_proj"]), "weights format", 1,
-     f"{WEIGHTS}: '{STEM.replace('q_proj', 'v_proj')}' is none of target_modules ['q_proj']", SAVE, []),
+     f"{WEIGHTS}: '{STEM.replace('q_proj', 'v_proj')}' is not in target_modules ['q_proj']", SAVE, []),
     ("target that is the end of a word", with_config(target_modules=["proj"]), "weights format", 1,
-     f"{WEIGHTS}: '{STEM}' is none of target_modules ['proj']", SAVE, []),
+     f"{WEIGHTS}: '{STEM}' is not in target_modules ['proj']", SAVE, []),
     ("decimal labels", replaced(RESULT, b"1.0\n0.0\n0.0\n1.0\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(4, 10),
-     f"{RESULT}: 6 of 10 rows are right; no label of 0, 1 on 4 of its lines, which count as wrong, "
+     f"{RESULT}: 6 of 10 rows are right; 4 of its lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '1.0', a decimal number", WRITE, []),
     ("full-width digits", replaced(RESULT, "１\n０\n0\n1\n0\n0\n1\n0\n0\n0\n".encode()), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; no label of 0, 1 on 2 of its lines, which count as wrong, "
+     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '\\uff11', the label in other characters", WRITE, []),
     ("spaces beside labels", replaced(RESULT, b"1 \n 0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; no label of 0, 1 on 2 of its lines, which count as wrong, "
-     "the first is row 1: '1 ', with spaces beside the label", WRITE, []),
+     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     "the first is row 1: '1 ', with spaces around the label", WRITE, []),
     ("row numbers without a header", replaced(RESULT, b"0\t1\n1\t0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; no label of 0, 1 on 2 of its lines, which count as wrong, "
+     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '0\\t1', with a tab: rows are numbered from 0 below the header index, tab, prediction", WRITE, []),
     ("row numbers from 1", replaced(RESULT, b"index\tprediction\n" + b"".join(
         b"%d\t%s\n" % (row, answer.encode()) for row, answer in enumerate(submissions.ANSWERS, 1))), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; no label of 0, 1 on 10 of its lines, which count as wrong, "
+     f"{RESULT}: 0 of 10 rows are right; 10 of its lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '1\\t1', with a tab: rows are numbered from 0 below the header index, tab, prediction", WRITE, []),
     ("result with words", replaced(RESULT, b"yes\n0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(1, 10),
-     f"{RESULT}: 9 of 10 rows are right; no label of 0, 1 on 1 of its lines, which count as wrong, "
-     "the first is row 1: 'yes', which is no label", WRITE, []),
+     f"{RESULT}: 9 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, "
+     "the first is row 1: 'yes', which is not a label", WRITE, []),
     ("result in one line", replaced(RESULT, b"1 0 0 1 0 0 1 0 0 0\n"), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; no label of 0, 1 on 1 of its lines, which count as wrong, the first is row 1: "
-     "'1 0 0 1 0 0 1 0 0 0', with words beside the label; it has 1 lines for 10 rows, those without a line count as wrong",
+     f"{RESULT}: 0 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, the first is row 1: "
+     "'1 0 0 1 0 0 1 0 0 0', with other words around the label; it has 1 lines for 10 rows, rows without a line count as wrong",
      WRITE, []),
     ("result as JSON", replaced(RESULT, b"[1, 0]\n"), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; no label of 0, 1 on 1 of its lines, which count as wrong, the first is row 1: "
-     "'[1, 0]', with words beside the label; it has 1 lines for 10 rows, those without a line count as wrong", WRITE, []),
+     f"{RESULT}: 0 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, the first is row 1: "
+     "'[1, 0]', with other words around the label; it has 1 lines for 10 rows, rows without a line count as wrong", WRITE, []),
     ("adapter without PEFT's prefix", with_tensors(lambda tensors: [tensors.update({name.replace(PEFT, ""):
      tensors.pop(name)}) for name in list(tensors)]), "weights format", 1,
-     f"{WEIGHTS}: tensor '{A.replace(PEFT, '')}' is not named as PEFT loads it, base_model.model....", SAVE, []),
+     f"{WEIGHTS}: tensor '{A.replace(PEFT, '')}' does not start with base_model.model., as PEFT's names do", SAVE, []),
     ("one side of an embedding", with_tensors(lambda tensors: tensors.update(
         {A.replace("lora_A", "lora_embedding_A").replace(".weight", ""): tensors.pop(A)})), "weights format", 1,
      f"{WEIGHTS}: '{STEM}' has one side of a linear layer and one of an embedding", SAVE, []),
@@ -350,9 +352,9 @@ DEFECTS = [
     ("pickle of another protocol", replaced(WEIGHTS, b"\x80\x05" + b"x" * 20), "weights format", 1,
      f"{WEIGHTS}: expected a header of at most 14 bytes, found a pickle", SAVE, ["weights trained"]),
     ("tensor with an endless name", with_tensors(lambda tensors: tensors.update({"x" * 600: ("I8", [], b"1")})),
-     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 117}...': a name of 600 characters, no module has one of more than 512",
+     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 117}...': a name of 600 characters, more than the limit of 512",
      SAVE, ["weights trained"]),
     ("labels 10 and 100", replaced(RESULT, b"10\n100\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; no label of 0, 1 on 2 of its lines, which count as wrong, "
-     "the first is row 1: '10', which is no label", WRITE, []),
+     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     "the first is row 1: '10', which is not a label", WRITE, []),
 ]  # fmt: skip

@@ -41,7 +41,7 @@ HOSTILE = (
 
 
 def card(name, correct=120, datasets=("CoLA", "QQP"), problem=None, seconds=0.25, rows=150):
-    """A card of a hand-in that earned everything but its wrong rows; `correct` of None: no result."""
+    """A card of a submission that earned everything but its wrong rows; `correct` of None: no result."""
     parts, graded, points = [], [], 0.0
     for dataset in datasets if problem is None else ():
         share = 1 / len(datasets)
@@ -120,7 +120,7 @@ def test_the_csv_of_two():
 
 def test_no_cards_at_all():
     assert as_csv([]) == "rank,name,points,fault,problem,next step\n"
-    assert "0 hand-ins, 0 graded" in as_html([], ())
+    assert "0 submissions, 0 graded" in as_html([], ())
     Page(as_html([], ()))
 
 
@@ -244,10 +244,10 @@ def test_the_rows_of_the_page():
     page = Page(as_html(cards, (), reports={"hand-in-1": "hand in/1"}))
     assert page.rows[0] == ["", "CoLA", "QQP"]
     columns = ["pre_data", "saved_model", "result", "accuracy", "MCC", "F1"]
-    assert page.rows[1] == ["rank", "hand-in", "points", *columns, *columns]
+    assert page.rows[1] == ["rank", "submission", "points", *columns, *columns]
     assert page.rows[2][:8] == ["1", "hand-in-1", "100.00", "5.00", "10.00", "35.00", "100.0 97.5–100.0", "-0.12"]
     assert page.rows[3][:3] == ["2", "hand-in-2", "86.00"]
-    assert page.rows[5] == ["hand-in-3", "the hand-in", "=bad <archive>", "send another"]
+    assert page.rows[5] == ["hand-in-3", "the submission", "=bad <archive>", "send another"]
     assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == ["reports/hand%20in%2F1.txt"]
     numbers = [attributes for tag, attributes in page.tags if tag == "td" and "data-value" in attributes]
     assert len(numbers) == 2 * 14
@@ -259,9 +259,9 @@ def test_the_rows_of_the_page():
 def test_the_distribution():
     text = as_html([card("a", 150), card("b", 150), card("c", 0), card("d", problem=BROKEN)], ())
     page = Page(text)
-    assert page.text["desc"] == "Hand-ins by points: 30 to below 35: 1; 95 to 100: 2."
+    assert page.text["desc"] == "Submissions by points: 30 to below 35: 1; 95 to 100: 2."
     assert page.count("rect") == 20
-    assert "4 hand-ins, 3 graded; points from 30.00 to 100.00, median 100.00 of 100." in page.text["p"]
+    assert "4 submissions, 3 graded; points from 30.00 to 100.00, median 100.00 of 100." in page.text["p"]
 
 
 def test_findings_by_kind_with_what_they_mean():
@@ -276,10 +276,10 @@ def test_findings_by_kind_with_what_they_mean():
     assert page.text["h3"] == "Identical adaptersMore shared errors than the class explainsNot compared"
     assert page.rows[-1] == ["", "CoLA", "–", "–", "said of the class"]
     assert ["ab", "QQP", "28", "14.2", "said of a and b"] in page.rows
-    assert page.text["summary"] == "9 hand-ins"
+    assert page.text["summary"] == "9 submissions"
     alone = Page(as_html([card("a")], ()))
     assert similarity.CAVEAT in alone.text["p"]
-    assert "That does not show that everybody worked alone." in alone.text["p"]
+    assert "That does not prove that everybody worked alone." in alone.text["p"]
 
 
 def test_the_same_cards_give_the_same_bytes():

@@ -35,7 +35,7 @@ def card(name, wrong=None, adapters=None, dataset="QQP"):
 
 
 def honest_class(draw, hand_ins, difficulty=1.0, ability=0.5, lean=0.3, right=1.7):
-    """Wrong rows by label for each hand-in, and the answers: row, hand-in and label add up to the log odds of an error."""
+    """Wrong rows by label for each submission, and the answers: row, submission and label add up to the log odds of an error."""
     answers = [draw.choice("01") for _ in range(ROWS)]
     rows = [draw.gauss(-right, difficulty) for _ in answers]
     found = []
@@ -89,7 +89,7 @@ def test_a_copier_who_changed_a_twentieth_is_found():
     assert found >= 9
 
 
-def test_two_that_prefer_the_same_label_share_errors_for_that_reason():
+def test_preferring_the_same_label_explains_shared_errors():
     draw = random.Random(3)
     results, answers = honest_class(draw, 20)
     ones = [row for row, answer in enumerate(answers) if answer == "1"]
@@ -115,7 +115,7 @@ def test_identical_results_are_one_group():
     assert kinds(findings) == [(SAME_RESULTS, names)]
     errors = sum(bin(bits).count("1") for bits in results[0].values())
     assert (findings[0].shared, findings[0].expected, findings[0].p) == (errors, None, None)
-    assert findings[0].words == f"100 hand-ins give the same predictions for QQP, {errors} of them wrong"
+    assert findings[0].words == f"100 submissions give the same predictions for QQP, {errors} of them wrong"
 
 
 def test_a_hundred_copies_do_not_hide_a_changed_one():
@@ -125,7 +125,7 @@ def test_a_hundred_copies_do_not_hide_a_changed_one():
     found = find(cards_of([*results, changed, *[results[0]] * 99]))
     assert [finding.kind for finding in found] == [SAME_RESULTS, SHARED_ERRORS]
     assert found[1].names == ("hand-in-000", "hand-in-020")
-    assert found[1].words.endswith("99 more hand in the file of one of them")
+    assert found[1].words.endswith("99 more submissions have the file of one of them")
 
 
 def test_all_right_is_no_finding_and_one_shared_error_is():

@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-import submissions
+from support import submissions
 
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
 from grading.submission.folder import Submission
@@ -53,13 +53,13 @@ def test_a_folder_linked_out_is_refused(tmp_path):
 
 
 def test_what_is_no_regular_file(tmp_path):
-    assert problem(tmp_path) == "file is not there"
+    assert problem(tmp_path) == "file is missing"
     (tmp_path / "file").mkdir()
     assert problem(tmp_path) == "file is a folder"
     submissions.write(tmp_path / "plain", b"")
-    assert problem(tmp_path, "plain/file") == "plain/file is not there"
+    assert problem(tmp_path, "plain/file") == "plain/file is missing"
     (tmp_path / "loop").symlink_to("loop")
-    assert problem(tmp_path, "loop") == "loop is a link that leads back to itself, or on through more than 40 others"
+    assert problem(tmp_path, "loop") == "loop is a link that leads to itself, or through more than 40 other links"
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(FileMissing):
         Submission(tmp_path).read("dangling", 1)
@@ -84,7 +84,7 @@ def test_an_unreadable_file(tmp_path):
 
 def test_a_large_file_is_not_read(tmp_path):
     submissions.write(tmp_path / "file", b"x" * 101)
-    assert problem(tmp_path) == "file has 101 bytes, more than the 100 that are read"
+    assert problem(tmp_path) == "file has 101 bytes, more than the limit of 100"
 
 
 def test_no_folder_is_the_graders_users_mistake(tmp_path):
@@ -135,7 +135,7 @@ def test_a_chain_of_links_has_an_end(tmp_path, links, found):
     if found:
         assert Submission(tmp_path).read(f"l{links - 1}", 9) == b"bytes"
     else:
-        assert problem(tmp_path, f"l{links - 1}").endswith("or on through more than 40 others")
+        assert problem(tmp_path, f"l{links - 1}").endswith("or through more than 40 other links")
 
 
 def test_links_climb_within_the_submission_only(tmp_path):

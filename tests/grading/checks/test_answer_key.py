@@ -1,0 +1,66 @@
+"""The answer keys: a bad key is the examiner's mistake, and no report shows a line of it."""
+
+import pytest
+from support import submissions
+from support.commands import refusal, run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return submissions.write_submission(tmp_path / "submission")
+
+
+@pytest.fixture
+def answers(tmp_path):
+    return submissions.write_answers(tmp_path / "answers")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (b"", "result_QQP_46.txt: the answer key is empty"),
+        (
+            b"1\n\n0\n",
+            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters, found 0 "
+            "characters",
+        ),
+        (
+            b"1\n0 \n",
+            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters, found 2 "
+            "characters",
+        ),
+        (b"1\n\xff\n", "result_QQP_46.txt: bad answer key: expected UTF-8 text, found byte 0xff at offset 2"),
+    ],
+)
+def test_a_bad_key_costs_nobody_points(folder, answers, capsys, key, words):
+    (answers / "result_QQP_46.txt").write_bytes(key)
+    assert words in refusal(capsys, folder, answers)
+
+
+def test_two_keys_of_one_dataset(folder, answers, capsys):
+    submissions.write_answers(answers, name="result_QQP.txt")
+    found = refusal(capsys, folder, answers)
+    assert "2 answer keys for 'QQP': result_QQP.txt, result_QQP_46.txt. Next: keep one" in found
+
+
+def test_no_keys_and_no_such_key(folder, answers, tmp_path, capsys):
+    assert "expected the folder of the answer keys: No such file or directory. Next: pass it with --answers DIR" in (
+        refusal(capsys, folder, tmp_path / "nothing")
+    )
+    assert "no answer key, expected result_{dataset}.txt or result_{dataset}_{number}.txt" in (
+        refusal(capsys, folder, folder)
+    )
+    assert "no answer key for 'SST-2', only for QQP" in refusal(capsys, folder, answers, "--datasets", "QQP,SST-2")
+    (answers / "result_A.txt").mkdir()
+    assert "result_A.txt: the answer key cannot be read: Is a directory" in refusal(capsys, folder, answers)
+
+
+@pytest.mark.parametrize("line", ["0 ", "1 "])
+def test_a_line_of_a_bad_key_is_in_no_report(folder, answers, tmp_path, capsys, line):
+    submissions.write_answers(answers, [*submissions.ANSWERS[:6], line])
+    assert (
+        run(folder, answers, "--json", str(tmp_path / "report.json"), "--gradescope", str(tmp_path / "results.json"))
+        == 2
+    )
+    said = (tmp_path / "report.json").read_text() + (tmp_path / "results.json").read_text() + capsys.readouterr().err
+    assert f"'{line}'" not in said

@@ -1,0 +1,71 @@
+"""The result file: what is tolerated on its lines, and where it may lie."""
+
+import pytest
+from support import submissions
+from support.submissions.defects import RESULT
+
+from grading.checks.answer_key import read_keys
+from grading.grader import OpenExam
+from grading.submission.folder import Submission
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return submissions.write_submission(tmp_path / "submission")
+
+
+def graded(folder, answers=submissions.ANSWERS):
+    keys = read_keys(submissions.write_answers(folder.parent / "answers", answers))
+    return OpenExam(tuple(keys)).grade(Submission(folder))
+
+
+def verdicts(report):
+    return {verdict.check: verdict for part in report.datasets[0].parts for verdict in part.verdicts}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf1\n0\n0\n1\n0\n0\n1\n0\n0\n0\n",
+        b"1\r\n0\r\n0\r\n1\r\n0\r\n0\r\n1\r\n0\r\n0\r\n0\r\n",
+        b"1\n0\n0\n1\n0\n0\n1\n0\n0\n0",
+        b"1\n0\n0\n1\n0\n0\n1\n0\n0\n0\nwhatever\n\xef\xbc\x91\n\n",
+        b"index\tprediction\n" + b"".join(b"%d\t%s\n" % row for row in enumerate(b"1 0 0 1 0 0 1 0 0 0".split())),
+    ],
+    ids=["byte order mark", "CRLF", "no final newline", "lines beyond", "index and prediction"],
+)
+def test_what_a_result_file_may_have(folder, data):
+    submissions.write(folder / RESULT, data)
+    assert graded(folder).points == 100
+
+
+def test_lines_beyond_the_key_are_said(folder):
+    exact = graded(folder).datasets[0].metrics
+    submissions.write(folder / RESULT, (folder / RESULT).read_bytes() + b"1\nx\n")
+    assert graded(folder).datasets[0].metrics == exact
+    assert verdicts(graded(folder))["accuracy"].reason == (
+        f"{RESULT}: 10 of 10 rows are right; it has 12 lines for 10 rows, the extra lines are not read"
+    )
+
+
+def test_the_result_may_lie_at_the_root(folder):
+    (folder / RESULT).rename(folder / "result_QQP.txt")
+    assert verdicts(graded(folder))["accuracy"].reason == "result_QQP.txt: 10 of 10 rows are right"
+
+
+def test_the_result_folder_comes_first(folder):
+    submissions.write(folder / "result_QQP.txt", b"0\n" * 10)
+    assert verdicts(graded(folder))["accuracy"].reason == (
+        f"{RESULT}: 10 of 10 rows are right; result_QQP.txt also exists and is not read"
+    )
+
+
+def test_other_labels_are_the_keys(tmp_path):
+    answers = ["yes", "no", "no", "maybe"]
+    folder = submissions.write_submission(tmp_path / "submission", answers=answers)
+    assert graded(folder, answers).points == 100
+    submissions.write(folder / RESULT, b"yes\nno\n0\nmaybe\n")
+    assert verdicts(graded(folder, answers))["accuracy"].reason == (
+        f"{RESULT}: 3 of 4 rows are right; 1 of its lines are not one of maybe, no, yes and count as wrong, "
+        "the first is row 3: '0', which is not a label"
+    )

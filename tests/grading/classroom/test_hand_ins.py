@@ -1,0 +1,105 @@
+"""The submissions of a class: everybody who handed something in is in the table, under a safe name."""
+
+import contextlib
+import csv
+import os
+import socket
+
+import pytest
+from support import submissions
+from support.classes import run_class, zipped
+
+from grading.classroom import run as classroom
+from grading.classroom.hand_ins import stems
+from grading.grader import Exam
+
+
+@pytest.fixture
+def exam(tmp_path):
+    return Exam(submissions.write_answers(tmp_path / "answers"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of the submissions, with one in it that earns every point."""
+    submissions.write_submission(tmp_path / "class/good")
+    return tmp_path / "class"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_what_is_neither_folder_nor_archive_is_refused_and_shown(exam, folder, out):
+    """Everybody who handed something in is in the table: whoever is not would be taken for somebody who did not."""
+    zipped(folder / "good", folder / "packed.zip")
+    (folder / "late.7z").write_bytes(b"7z")
+    (folder / "other.rar").write_bytes(b"Rar!")
+    (folder / "link").symlink_to(folder / "good")
+    (folder / "link.zip").symlink_to(folder / "packed.zip")
+    (folder / "nowhere.tgz").symlink_to("nothing")
+    os.mkfifo(folder / "f.zip")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(os.path.relpath(folder / "s.zip"))  # such a path may have 107 bytes
+    (folder / ".hidden.7z").write_bytes(b"7z")
+    (folder / ".DS_Store").write_bytes(b"")
+    cards, lines = run_class(exam, folder, out)
+    wanted = {
+        "f.zip": "it is a named pipe",
+        "late.7z": "it is neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
+        "link": "it is a link, which is not followed",
+        "link.zip": "it is a link, which is not followed",
+        "nowhere.tgz": "it is a link, which is not followed",
+        "other.rar": "it is neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
+        "s.zip": "it is a socket",
+    }
+    refused = {name: card.report["problem"] for name, card in cards.items() if card.report["problem"]}
+    assert {name: problem["reason"] for name, problem in refused.items()} == wanted
+    step = "submit the folder itself, or a .zip or .tar.gz of it"
+    assert {(each["fault"], each["next_step"]) for each in refused.values()} == {("submission", step)}
+    assert all(cards[name].points == 0 for name in wanted)
+    rows = {row["name"]: row["problem"] for row in csv.DictReader((out / "class.csv").open(encoding="utf-8"))}
+    assert rows == {"good": "", "packed.zip": "", **wanted}
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="reports/{stem}.txt"' in page for stem in stems(cards).values())
+    assert lines[-1].startswith("9 submissions: ")
+    (folder / "late.7z").unlink()
+    submissions.write_submission(folder / "late.7z")
+    cards, _ = run_class(exam, folder, out, resume=True)
+    assert cards["late.7z"].points == 100
+
+
+def test_stems():
+    names = ["plain-1.zip", "Case", "case", "a b", "..", "x" * 81, "\udcff", "", "-rf", ".hidden"]
+    found = stems(names)
+    assert found["plain-1.zip"] == "plain-1.zip"
+    assert found["a b"].startswith("a-b-")
+    assert len({stem.lower() for stem in found.values()}) == len(names)
+    assert all(len(stem) <= 80 and stem.isascii() and stem[0] not in ".-" for stem in found.values())
+    assert not any(character in stem for stem in found.values() for character in "/\\ \n:")
+    # whoever names a submission like somebody else's files does not get them
+    thief = found["a b"]
+    assert (
+        thief not in stems([*names, thief]).values() or stems([*names, thief])["a b"] != stems([*names, thief])[thief]
+    )
+
+
+def test_a_fingerprint_sees_what_a_candidate_may_change(folder):
+    path = folder / "good"
+    seen = {classroom.fingerprint(path)}
+    assert classroom.fingerprint(path) in seen
+    result = path / "result/result_QQP.txt"
+
+    def change(action):
+        action()
+        mark = classroom.fingerprint(path)
+        assert mark not in seen
+        seen.add(mark)
+
+    change(lambda: os.utime(result, (1, 1)))
+    change(lambda: result.write_text("1\n"))
+    change(lambda: result.chmod(0o600 if result.stat().st_mode & 0o77 else 0o644))
+    change(lambda: result.rename(path / "result_QQP.txt"))
+    change(lambda: (path / "link").symlink_to(folder))
+    assert classroom.fingerprint(path / "nothing") is None

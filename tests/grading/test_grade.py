@@ -1,0 +1,68 @@
+"""`grading.grade`, the grader for Python callers."""
+
+import subprocess
+import sys
+import zipfile
+from fractions import Fraction
+
+import pytest
+from conftest import ROOT
+from support import submissions
+
+import grading
+from grading.errors import CouldNotGrade, FileProblem
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return submissions.write_submission(tmp_path / "submission")
+
+
+@pytest.fixture
+def answers(tmp_path):
+    return submissions.write_answers(tmp_path / "answers")
+
+
+def test_a_folder_and_an_archive(folder, answers, tmp_path):
+    (folder / "result/result_QQP.txt").write_text("1\n0\n0\n1\n0\n0\n1\n0\n0\n1\n")
+    report = grading.grade(folder, answers)
+    assert report.points == Fraction(93)
+    assert report.datasets[0].metrics.accuracy == 0.9
+    with zipfile.ZipFile(tmp_path / "submission.zip", "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    assert grading.grade(str(tmp_path / "submission.zip"), answers=str(answers)) == report
+
+
+def test_its_options(folder, answers, tmp_path):
+    submissions.write_answers(answers, name="result_CoLA.txt")
+    assert grading.grade(folder, answers).points == 50
+    assert grading.grade(folder, answers, datasets=["QQP"]).points == 100
+    with pytest.raises(CouldNotGrade, match="the base model's configuration cannot be read"):
+        grading.grade(folder, answers, base=tmp_path / "nothing")
+    with pytest.raises(CouldNotGrade, match=r"QQP_dev\.tsv: no such table$"):
+        grading.grade(folder, answers, ["QQP"], data=tmp_path)
+
+
+def test_its_errors(folder, answers, tmp_path):
+    with pytest.raises(CouldNotGrade, match="expected the submission's folder, found nothing") as caught:
+        grading.grade(tmp_path / "nothing", answers)
+    assert caught.value.next_step == "pass --submission DIR"
+    with pytest.raises(CouldNotGrade, match="no answer key, expected"):
+        grading.grade(folder, folder)
+    submissions.write(tmp_path / "broken.zip", b"PK\3\4 and no more")
+    with pytest.raises(FileProblem, match=r"^'broken\.zip': has no zip directory at its end: it is truncated$"):
+        grading.grade(tmp_path / "broken.zip", answers)
+
+
+def test_importing_the_package_loads_nothing_of_it():
+    code = (
+        "import sys, grading\n"
+        "assert [name for name in sys.modules if name.startswith('grading')] == ['grading']\n"
+        "assert callable(grading.grade)\n"
+        "import grading.grades\n"
+        "assert callable(grading.grade)\n"
+    )
+    subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, check=True)
+    with pytest.raises(AttributeError, match=r"^module 'grading' has no attribute 'grde'$"):
+        _ = grading.grde

@@ -1,0 +1,72 @@
+"""Each file of a submission is opened once, counted by an audit hook that no code of the grader can pass by."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from conftest import ROOT
+from support import submissions
+from support.submissions.defects import CONFIG, DEV, RESULT, TRAIN, WEIGHTS
+
+RUN_RECORD = "saved_model/QQP/run.json"
+FILES = (TRAIN, DEV, CONFIG, WEIGHTS, RESULT, RUN_RECORD)
+
+HOOK = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+opened = []
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        opened.append(os.path.basename(os.fsdecode(arguments[0])))
+sys.addaudithook(hook)
+"""
+
+ONE = """
+from grading import score
+assert score.main(["--submission", sys.argv[1], "--answers", sys.argv[2], "--json", sys.argv[3] + "/report.json"]) == 0
+"""
+
+CLASS = """
+from pathlib import Path
+from grading.classroom import worker
+from grading.classroom.sandbox import Limits
+from grading.grader import Exam
+card = worker.grade("name", Path(sys.argv[1]), Exam(Path(sys.argv[2])), Path(sys.argv[3]), Limits())
+assert card.points == 100 and card.wrong and card.adapters and card.results, card
+"""
+
+
+@pytest.mark.parametrize("program", [ONE, CLASS], ids=["one", "class"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_each_file_is_opened_once(tmp_path, program, recorded):
+    folder = submissions.write_submission(tmp_path / "submission")
+    answers = submissions.write_answers(tmp_path / "answers")
+    outputs = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (TRAIN, DEV, WEIGHTS, RESULT)}
+    record = {"stages": {"all": {"outputs": outputs if recorded else {}}}}
+    submissions.write_json(folder / RUN_RECORD, record)
+    code = HOOK + program + "\nfor name in opened: print('opened', name)"
+    command = [sys.executable, "-S", "-B", "-c", code, str(folder), str(answers), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    counts = Counter(line.partition(" ")[2] for line in done.stdout.splitlines() if line.startswith("opened "))
+    names = [name.rpartition("/")[2] for name in FILES]
+    assert {name: counts[name] for name in names} == dict.fromkeys(names, 1)
+    if program is ONE:
+        words = "4 files are as in" if recorded else "names none of the graded files"
+        assert words in json.loads((tmp_path / "report.json").read_text())["advice"][1]["reason"]
+
+
+def test_a_file_is_digested_whole_however_little_is_read(tmp_path):
+    """A file of the run record that is too large to be graded, or broken at its start, may still be as the run wrote it."""
+    folder = submissions.write_submission(tmp_path / "submission")
+    submissions.write(folder / RESULT, b"0\n" * (1 << 20))
+    submissions.write(folder / WEIGHTS, b"PK\3\4" + bytes(3 << 20))
+    (folder / DEV).unlink()
+    outputs = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, RESULT, TRAIN)}
+    submissions.write_json(folder / RUN_RECORD, {"stages": {"all": {"outputs": {**outputs, DEV: "0" * 64}}}})
+    answers = submissions.write_answers(tmp_path / "answers")
+    command = [sys.executable, "-S", "-m", "grading.score", "--submission", str(folder), "--answers", str(answers)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert f"look here: different from {RUN_RECORD}: {DEV}\n" in done.stdout
