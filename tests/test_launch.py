@@ -170,10 +170,10 @@ sys.path.insert(0, {root!r})
 from runner.commands import run as command
 from runner.scoring.scorer import LabelScorer
 whole = LabelScorer.forward
-def forward(scorer, batch, targets=None):
+def forward(scorer, batch):
     if scorer.training and os.environ["RANK"] == "1" and len(batch.rows) > {fit}:
         raise RuntimeError("CUDA out of memory")
-    return whole(scorer, batch, targets)
+    return whole(scorer, batch)
 LabelScorer.forward = forward
 command.MAIN_FIRST = 1
 sys.exit(command.main())
@@ -252,11 +252,11 @@ def note(event, arguments):
 sys.addaudithook(note)
 
 whole, calls = LabelScorer.forward, [0]
-def forward(scorer, batch, targets=None):
+def forward(scorer, batch):
     calls[0] += scorer.training
     if scorer.training and calls[0] == 2 and rank == 1:
         os.kill(os.getpid(), signal.SIGTERM)
-    return whole(scorer, batch, targets)
+    return whole(scorer, batch)
 
 command.MAIN_FIRST = 0  # nobody ends here when a run does
 run = lambda workspace: command.main([workspace + "/tiny.yaml", "--workspace", workspace])
@@ -265,10 +265,10 @@ LabelScorer.forward = forward
 assert run("cut") == 143
 assert run("cut") == 0
 
-def no_room(scorer, batch, targets=None):  # for the proof of the packed layout, on one of them
+def no_room(scorer, batch):  # for the proof of the packed layout, on one of them
     if rank == 1 and not scorer.training and "position_ids" in batch.inputs:
         raise RuntimeError("CUDA out of memory")
-    return forward(scorer, batch, targets)
+    return forward(scorer, batch)
 
 LabelScorer.forward, calls[0] = no_room, 0
 assert run("layouts") == 143
@@ -320,11 +320,11 @@ from runner.training import checkpoint
 from runner.commands import run as command
 from runner.scoring.scorer import LabelScorer
 whole, calls, seal = LabelScorer.forward, [0], checkpoint.seal
-def forward(scorer, batch, targets=None):
+def forward(scorer, batch):
     calls[0] += scorer.training
     if calls[0] == 2 and os.environ["RANK"] == "0":
         os.kill(os.getpid(), signal.SIGTERM)
-    return whole(scorer, batch, targets)
+    return whole(scorer, batch)
 LabelScorer.forward = forward
 checkpoint.seal = lambda *rest: (time.sleep(3), seal(*rest))[1]
 command.MAIN_FIRST = 0  # so that the other one ends as soon as it may
@@ -351,7 +351,7 @@ from runner.distributed import collectives as exchange
 from runner.scoring.scorer import LabelScorer
 exchange.PATIENCE = 0.5
 whole, calls = LabelScorer.forward, [0]
-def forward(scorer, batch, targets=None):
+def forward(scorer, batch):
     calls[0] += scorer.training
     if calls[0] == 3 and os.environ["RANK"] == "1":
         calls[0] += 1
@@ -361,7 +361,7 @@ def forward(scorer, batch, targets=None):
             os.kill(pid, signal.SIGCONT)
             os._exit(0)
         os.kill(pid, signal.SIGSTOP)
-    return whole(scorer, batch, targets)
+    return whole(scorer, batch)
 LabelScorer.forward = forward
 sys.exit(command.main())
 """

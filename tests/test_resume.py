@@ -575,10 +575,10 @@ def test_a_run_goes_on_in_the_layout_that_it_had(
     """Whether the proof of a layout fits may have changed: another program's memory is in the way, or no more."""
     real = training.LabelScorer.forward
 
-    def no_room(scorer: Any, batch: Any, targets: Any = None) -> Any:
+    def no_room(scorer: Any, batch: Any) -> Any:
         if not scorer.training and "position_ids" in batch.inputs:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(scorer, batch, targets)
+        return real(scorer, batch)
 
     with monkeypatch.context() as patch:
         if full == "first":
@@ -828,11 +828,11 @@ def test_out_of_memory_halves_the_rows_at_once_and_nothing_else(
     expected = outputs(workspace)[0]
     real, calls = training.LabelScorer.forward, [0]
 
-    def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
+    def full(scorer: Any, batch: Any) -> Any:
         calls[0] += scorer.training
         if calls[0] == 3 and scorer.training:
             raise error
-        return real(scorer, batch, targets)
+        return real(scorer, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(training.LabelScorer, "forward", full)
@@ -852,14 +852,14 @@ def test_out_of_memory_in_the_middle_of_a_step_counts_no_row_twice(
     expected = outputs(workspace)[0]
     real, sizes = training.LabelScorer.forward, []
 
-    def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
+    def full(scorer: Any, batch: Any) -> Any:
         if scorer.training:
             sizes.append(len(batch.rows))
             if len(sizes) in (1, 3):
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
             if len(sizes) == 8:
                 raise KeyboardInterrupt
-        return real(scorer, batch, targets)
+        return real(scorer, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(training.LabelScorer, "forward", full)
@@ -888,10 +888,10 @@ def test_a_device_with_room_for_one_row_is_enough(
     expected = outputs(workspace)[0]
     real = training.LabelScorer.forward
 
-    def full(scorer: Any, batch: Any, targets: Any = None) -> Any:
+    def full(scorer: Any, batch: Any) -> Any:
         if len(batch.rows) > 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(scorer, batch, targets)
+        return real(scorer, batch)
 
     monkeypatch.setattr(training.LabelScorer, "forward", full)
     run(workspace, tiny_base, fresh=True, lora={"lora_dropout": 0})
