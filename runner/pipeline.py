@@ -211,7 +211,7 @@ class Work:
     def _finetune(self, unfinished: Unfinished) -> Mapping[str, Any]:
         from runner.distributed.accelerator import accelerator_for
         from runner.distributed.sharding import requested_sharding
-        from runner.training.finetune import finetune
+        from runner.training.finetune import FinetuneJob, Folders, finetune
 
         recipe, target = self.recipe, self.workspace.at(self.workspace.adapter)
         if is_main_process():
@@ -232,7 +232,8 @@ class Work:
             base = load(recipe, accelerator.device)
             prompt, store = prompt_of(recipe, base), self.workspace.at(self.workspace.store)
             records = records_of(self.workspace, recipe.task.labels)
-            return finetune(recipe, base, prompt, records, accelerator, folder, store, unfinished.folder)
+            folders = Folders(folder, store, unfinished.folder)
+            return finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders)).figures()
 
     def _predict(self, identity: str) -> Mapping[str, Any]:
         from runner.distributed.accelerator import connect

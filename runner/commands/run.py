@@ -16,8 +16,8 @@ from runner.distributed.processes import is_main_process
 from runner.errors import UserError, without_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
 from runner.system.console import console_logging, patient_streams
-from runner.system.memory import out_of_memory, too_little
-from runner.system.signals import Stopped, listening
+from runner.system.memory import OutOfMemory, is_out_of_memory
+from runner.system.signals import Stopped, handle_signals
 
 EPILOG = """\
 examples:
@@ -66,8 +66,7 @@ def _run(options: argparse.Namespace, recipes: Sequence[Path], overrides: Sequen
         _tell(UserError(f"{where}: {error.strerror}", "see to it and run again; what was finished stays"))
         return 2
     except (RuntimeError, MemoryError) as error:
-        said = out_of_memory(error)
-        found = too_little(said) if said else _of_others(error)
+        found = OutOfMemory(error) if is_out_of_memory(error) else _of_others(error)
         if found is None:
             raise
         _tell(found)
@@ -88,7 +87,7 @@ def execute(
     recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = pipeline.STAGES, fresh: bool = False
 ) -> None:
     """Run the recipes as a command does: log records are printed, and signals stop the run where nothing is lost."""
-    with listening(), console_logging(is_main_process()):
+    with handle_signals(), console_logging(is_main_process()):
         pipeline.run(recipes, root, stages, fresh)
 
 

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 
 from runner.errors import UserError
-from runner.system.memory import out_of_memory
+from runner.system.memory import is_out_of_memory
 
 log = logging.getLogger("labeltune.distributed")
 
@@ -98,7 +98,7 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
 def unreachable(error: BaseException) -> Optional[UserError]:
     """What to say of an error of a backend that has lost the other processes; None where it is another error."""
     text = " ".join(str(error).split())
-    if out_of_memory(error) or not any(words in text for words in _LOST):
+    if is_out_of_memory(error) or not any(words in text for words in _LOST):
         return None
     return UserError(
         f"the other processes of this launch cannot be reached any more: {text[:160]}",

@@ -26,7 +26,7 @@ from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
 from runner.system.console import progress
 from runner.system.files import write_atomic
-from runner.system.signals import raise_if_asked
+from runner.system.signals import deferred_signals, raise_if_asked
 from runner.workspace.paths import Workspace
 
 log = logging.getLogger("labeltune.prediction")
@@ -56,7 +56,7 @@ def predict(
     computed = f"{identity} {base.model.device.type} {base.precision}"  # rows of two kinds would be of none
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
-    with saved_adapter(base, folder), torch.no_grad():
+    with deferred_signals(), saved_adapter(base, folder), torch.no_grad():
         scorer = LabelScorer(base.model, prompt.label_ids).eval()
         subject = subject_of(scorer, prompt)
         prove_head(subject, rows.suffixes[:1])
@@ -64,7 +64,7 @@ def predict(
         predictions = unfinished.read(size)  # whole batches: the same rows are computed together
         done = len(predictions)
         if done:
-            log.info(f"going on behind row {done} of {len(rows.suffixes)}")
+            log.info(f"resuming after row {done} of {len(rows.suffixes)}")
         answers = decode(recipe.decoding, subject, rows.suffixes, done)
         with unfinished.going_on(predictions) as keep:
             for row, answer in enumerate(progress(len(rows.suffixes), "predict", answers, done=done), done + 1):
