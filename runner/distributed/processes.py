@@ -1,4 +1,4 @@
-"""The processes of a launch, as far as that needs no torch: who is the main one, and waiting for the others."""
+"""The processes of a launch, without torch: which one is the main process, and waiting for the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes and speaks. The launcher numbers its processes in the environment."""
+    """Whether this process is the one that writes and logs. The launcher numbers its processes in the environment."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def wait_for_everyone() -> None:
-    """Holds every process of the launch until all have come here; needs nothing, not even torch, where there is one."""
+    """Hold every process of the launch until all are here. A single process does not even load torch for it."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from runner.distributed.accelerator import connect
         from runner.distributed.collectives import barrier
@@ -21,7 +21,7 @@ def wait_for_everyone() -> None:
 
 
 def as_main_says(decide: Callable[[], bool]) -> bool:
-    """What the main process decides: the files that it looks at may change before others would come to look."""
+    """The main process's decision, for all: the files that it depends on may change before another process reads them."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return decide()
     from runner.distributed.accelerator import connect

@@ -51,9 +51,9 @@ class MicroBatchSize:
     rows: int
     """The rows."""
     where: str
-    """What computes them, for the user: `training`."""
+    """The part of the run that computes them, for the user: `training`."""
     note: str = ""
-    """What does not change when the rows are halved, for the user."""
+    """Added to the message for the user: what stays the same."""
     may_shrink: bool = True
     """False where all processes must compute the same number of rows, as with a sharded base."""
 

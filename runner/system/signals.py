@@ -21,7 +21,7 @@ SIGNALS = tuple(
 `--signal=USR1@120`, Grid Engine's `-notify` (USR2) and a limit of CPU time (XCPU)."""
 
 SAME_REQUEST_SECONDS = 1.0
-"""Seconds in which a further signal belongs to the first: a launcher passes on what the terminal has sent to all already."""
+"""Seconds in which a further signal belongs to the first: a launcher passes on a signal that the terminal sends to all."""
 
 
 class Stopped(BaseException):

@@ -10,7 +10,7 @@ from runner.scoring.layouts import Batch, Layout
 from runner.scoring.prompt import Encoded, Prompt
 
 Collate = Callable[[Encoded, Sequence[int]], tuple[Batch, torch.Tensor]]
-"""From a data set and row numbers to what the scorer takes: a batch, and the number of the right label for each row."""
+"""From a data set and row numbers to a batch, and the number of the right label for each row: the scorer's arguments."""
 
 
 def collator(prompt: Prompt, layout: Layout, device: torch.device) -> Collate:

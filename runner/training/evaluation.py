@@ -63,7 +63,7 @@ class Evaluator:
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
         rounds = -(-len(batches) // accelerator.num_processes)
         self.fillers = batches[:1] * (rounds - len(self.batches))
-        """Computed and thrown away where other processes have one batch more: with a sharded base all have to compute."""
+        """Computed without use where other processes have one batch more: with a sharded base all have to compute."""
 
     def majority(self) -> float:
         """The accuracy of always predicting the most frequent label."""

@@ -56,7 +56,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """What is fine-tuned, on which rows and where."""
+    """A fine-tune to run: the recipe, its base and rows, and where the files go."""
 
     recipe: Recipe
     base: Base
@@ -76,7 +76,7 @@ class EncodedRows:
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What came of a fine-tune."""
+    """The result of a fine-tune: metrics, settings and times."""
 
     job: FinetuneJob
     rows: EncodedRows
@@ -139,9 +139,10 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
     """
     train = job.recipe.train
     rows = _encode(job)
-    set_seed(train.seed)  # all processes draw the same new adapter
+    # all processes draw the same new adapter, and each draws its own dropout
+    set_seed(train.seed)
     with deferred_signals(), new_adapter(job.base, job.recipe.lora) as model:
-        set_seed(train.seed, device_specific=True)  # each process draws its own dropout
+        set_seed(train.seed, device_specific=True)
         start = adapter_state(model)
         subject = _subject(job, rows)
         scorer = subject.scorer
@@ -166,7 +167,15 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
                 state = Trainer(train, scorer, rows.train, collate, evaluator, run).fit(model, resume_from)
         _save(job, model, state.best_adapter)
     result = FinetuneResult(
-        job, rows, choice, trainable, evaluator.majority(), untuned, state, cache_seconds, _changed(start, state)
+        job=job,
+        rows=rows,
+        layout=choice,
+        trainable_parameters=trainable,
+        majority=evaluator.majority(),
+        untuned=untuned,
+        state=state,
+        cache_seconds=cache_seconds,
+        changed=_changed(start, state),
     )
     _describe(result)
     return result
@@ -286,8 +295,8 @@ def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor]) -> No
 
 
 def _changed(start: Mapping[str, torch.Tensor], state: TrainState) -> bool:
-    """Whether training has changed what the adapter adds to the base. It adds nothing while B is zero, as it is at the start,
-    and weight decay alone changes A."""
+    """Whether training has changed the adapter's effect. B is zero at the start, so A has no effect then, and weight decay
+    alone changes A."""
     return any(not torch.equal(state.best_adapter[name], start[name]) for name in start if "lora_A" not in name)
 
 

@@ -1,4 +1,4 @@
-"""The metrics log: what training measures, as lines of metrics.jsonl, for the trackers and beside the progress bar."""
+"""The metrics log: loss and accuracy while training, in metrics.jsonl, for the trackers and beside the progress bar."""
 
 from __future__ import annotations
 

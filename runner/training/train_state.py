@@ -1,4 +1,4 @@
-"""The training state: how far a fine-tune has come, and what else a checkpoint needs to resume it to the same bytes."""
+"""The training state: the progress of a fine-tune, its optimizer and random numbers, by names, for checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNTERS = ("epoch", "step_in_epoch", "global_step", "skipped_steps", "consecuti
 
 @dataclass
 class TrainState:
-    """How far a fine-tune has come."""
+    """The progress of a fine-tune."""
 
     micro_batch_size: MicroBatchSize
     """How many rows a process computes at once: its share of `train.batch_size`, less where memory has run out."""
@@ -54,7 +54,7 @@ class TrainState:
         }
 
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
-        """Set the state to what `state_dict` returned."""
+        """Set the state from the values that `state_dict` returned."""
         for name in COUNTERS:
             setattr(self, name, values[name])
         self.micro_batch_size.rows = values["micro_batch_size"]
@@ -73,7 +73,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str,
 def load_optimizer_tensors(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Set the optimizer's state to what `optimizer_tensors` returned. `parameters` are all of its parameters, in order."""
+    """Set the optimizer's state from the tensors that `optimizer_tensors` returned. `parameters` are all of its parameters,
+    in order."""
     numbers = {name: number for number, name in enumerate(parameters)}
     state = optimizer.state_dict()
     for full_name, tensor in tensors.items():
@@ -91,7 +92,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 
 def set_random_state(state: Mapping[str, torch.Tensor]) -> None:
-    """Set the generators to what `random_state` returned."""
+    """Set the generators to the state that `random_state` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"])

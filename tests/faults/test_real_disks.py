@@ -151,9 +151,7 @@ def test_a_read_only_disk_is_reported(tmp_path: Path, tiny_base: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["saved_model", "result", "pre_data/tiny", "saved_model/tiny", "."])
-def test_a_folder_that_cannot_be_written_is_reported_first(
-    tmp_path: Path, tiny_base: Path, name: str
-) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_first(tmp_path: Path, tiny_base: Path, name: str) -> None:
     write_tables(tmp_path)
     recipe = str(write_recipe(tmp_path, recipe_tree(tiny_base)))
     (tmp_path / name).mkdir(parents=True, exist_ok=True)
