@@ -35,6 +35,7 @@ from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import layers_of_each_kind
 from runner.system.files import aside_in, intact, seal, sealed
 from runner.system.provenance import code_digest
+from runner.system.signals import raise_if_asked
 
 log = logging.getLogger("labeltune.scoring")
 
@@ -194,6 +195,7 @@ def _compute(
         for suffix, line, last in zip(rows, batch.lines.tolist(), batch.positions.tolist()):
             stored[place : place + len(suffix)] = states[line, last + 1 - len(suffix) : last + 1]
             place += len(suffix)
+        raise_if_asked()
     scorer.train(training)
 
 

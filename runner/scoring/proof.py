@@ -20,8 +20,7 @@ from runner.scoring.layouts import Batch, padded
 from runner.scoring.prompt import Encoded, Prompt
 from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import shallow_copy
-from runner.system.memory import out_of_memory, too_little
-from runner.system.signals import raise_if_asked
+from runner.system.memory import OutOfMemory, is_out_of_memory
 
 SHORTEST_ROWS = 4
 """Short rows that are compared, besides the longest one: short rows share a line, and a forgotten window shows only in a row
@@ -172,11 +171,10 @@ def prove(subject: Subject, ways: Sequence[Way], rows: Encoded) -> Proof:
 
 
 def _said(error: BaseException, alone: bool) -> str:
-    """The words of an error of the model's. Raises Stopped where it was a signal, and UserError where the process is not
-    alone and memory has run out: the others would wait for it."""
-    raise_if_asked()
-    if not alone and out_of_memory(error):
-        raise too_little(out_of_memory(error)) from error
+    """The message of an error of the model's. Raises OutOfMemory where the process is not alone and memory has run out: the
+    others would wait for it."""
+    if not alone and is_out_of_memory(error):
+        raise OutOfMemory(error) from error
     return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
 
 
