@@ -27,9 +27,9 @@ from runner.recipe.schema import Recipe, dev_forms
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest
+from runner.system.fingerprint import Fingerprint
 from runner.system.provenance import code_digest, library_versions
 from runner.training.resume import Unfinished
-from runner.workspace.fingerprint import Fingerprint
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
 from runner.workspace.paths import CLASSIFIER, PROMPT, Workspace, locate_table, shown
 
@@ -113,7 +113,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
             job.clean_up(not done)
 
 
-class PrepareJob:
+class Prepare:
     """TSV files → records, by the main process alone; the others wait at the next stage for what it writes."""
 
     def __init__(self, context: StageContext) -> None:
@@ -147,7 +147,7 @@ class PrepareJob:
         """There is nothing to remove."""
 
 
-class FinetuneJob:
+class Finetune:
     """Records → adapter. Every process takes part."""
 
     def __init__(self, context: StageContext) -> None:
@@ -171,13 +171,13 @@ class FinetuneJob:
 
     def is_unfinished(self) -> bool:
         """Whether it has a folder for checkpoints."""
-        return self.unfinished.there()
+        return self.unfinished.has_begun()
 
     def run(self) -> Mapping[str, Any]:
         """Train, and put the finished adapter's folder in its place."""
         from runner.distributed.accelerator import accelerator_for
         from runner.distributed.sharding import requested_sharding
-        from runner.training.finetune import finetune
+        from runner.training.finetune import FinetuneJob, Folders, finetune
 
         recipe, workspace = self.context.recipe, self.context.workspace
         target = workspace.at(workspace.adapter)
@@ -199,10 +199,11 @@ class FinetuneJob:
             base = load(recipe, accelerator.device)
             prompt, store = prompt_of(recipe, base), workspace.at(workspace.store)
             records = records_of(workspace, recipe.task.labels)
-            statistics = finetune(recipe, base, prompt, records, accelerator, folder, store, self.unfinished.folder)
+            folders = Folders(folder, store, self.unfinished.folder)
+            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders))
             if is_main_process():
                 (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
-            return statistics
+            return result.figures()
 
     def _classifier(self, base: Base) -> Mapping[str, str]:
         """What `Classifier.load` needs beside the prompt: the base, by the recipe's name and by its folder here, and how it
@@ -223,7 +224,7 @@ class FinetuneJob:
             log.info(f"kept: {self.unfinished.others()[0]} of another run; its command resumes it")
 
 
-class PredictJob:
+class Predict:
     """Adapter and dev records → result. One input at a time, so the main process alone."""
 
     def __init__(self, context: StageContext) -> None:
@@ -271,20 +272,20 @@ PREPARE = Stage(
     "prepare",
     ("task", "instruction", "samples"),
     lambda workspace: (workspace.train, workspace.holdout, workspace.dev),
-    PrepareJob,
+    Prepare,
 )
 FINETUNE = Stage(
     "finetune",
     ("task.labels", "instruction", "prompt", "lora", "train"),
     lambda workspace: [f"{workspace.adapter}/{name}" for name in ADAPTER_FILES],
-    FinetuneJob,
+    Finetune,
     every_process=True,
 )
 PREDICT = Stage(
     "predict",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
     lambda workspace: (workspace.result, workspace.predictions),
-    PredictJob,
+    Predict,
 )
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, PREDICT)}

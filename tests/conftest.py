@@ -60,6 +60,16 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> list[bytes]:
+    """The outputs of a run of `support.runs` that nothing interrupts."""
+    from support.runs import outputs, run
+
+    folder = write_tables(tmp_path_factory.mktemp("whole"))
+    run(folder, tiny_base)
+    return outputs(folder)
+
+
 TRAIN_ROWS = [f"{number}\t{number % 2}\t{'ab' if number % 2 else 'ba'} word {number}" for number in range(24)]
 DEV_ROWS = [f"{number}\t{'ab' if number % 3 else 'ba'} dev {number}" for number in range(5)]
 

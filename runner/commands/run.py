@@ -22,8 +22,8 @@ from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
 from runner.reporting.run_history import RunResult
 from runner.stages import STAGES
 from runner.system.console import console_logging, patient_streams
-from runner.system.memory import out_of_memory, too_little
-from runner.system.signals import Stopped, listening
+from runner.system.memory import OutOfMemory, is_out_of_memory
+from runner.system.signals import Stopped, handle_signals
 
 EPILOG = """\
 examples:
@@ -63,7 +63,7 @@ def execute(
     recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGES, fresh: bool = False
 ) -> list[RunResult]:
     """Run the recipes as a command does: log records are printed, and a signal stops the run where nothing is lost."""
-    with listening(), console_logging(is_main_process()):
+    with handle_signals(), console_logging(is_main_process()):
         return pipeline.run(recipes, root, stages, fresh)
 
 
@@ -112,9 +112,8 @@ def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
             return None
         where = error.filename or f"the disk of {workspace.resolve()}"
         return UserError(f"{where}: {error.strerror}", "fix the cause and run again; finished stages are kept")
-    found = out_of_memory(error)
-    if found:
-        return too_little(found)
+    if is_out_of_memory(error):
+        return OutOfMemory(error)
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return None
     from runner.distributed.collectives import unreachable

@@ -17,15 +17,15 @@ from runner.recipe.schema import Recipe
 def connect(**settings: Any) -> Accelerator:
     """An accelerator that knows every process of the launch.
 
-    Mixed precision stays off whatever the launcher's configuration says: the weights have the type that the recipe
-    wants, and bf16 autocast computes Gemma's rotary positions wrongly on transformers 4.38.
-    Raises UserError where processes were started that Accelerate does not join: each would take itself for the main one;
-    and where the launcher asks for a library that is not installed."""
+    Mixed precision stays off whatever the launcher's configuration says: the recipe decides the type of the weights, and
+    bf16 autocast computes Gemma's rotary positions wrongly on transformers 4.38.
+    Raises UserError where Accelerate does not connect all processes that were started, because each would act as the main
+    process; and where the launcher asks for a library that is not installed."""
     try:
         accelerator = Accelerator(mixed_precision="no", **settings)
     except ImportError as error:
-        words = " ".join(str(error).split())[:200]
-        raise UserError(f"the launcher's configuration: {words}", "install it, or launch without it") from error
+        text = " ".join(str(error).split())[:200]
+        raise UserError(f"the launcher's configuration: {text}", "install it, or launch without it") from error
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise UserError(
@@ -36,14 +36,14 @@ def connect(**settings: Any) -> Accelerator:
 
 
 def accelerator_for(recipe: Recipe, folder: Path) -> Accelerator:
-    """An accelerator for one fine-tune, its trackers started. Trackers that keep files keep them in `folder`.
+    """An accelerator for one fine-tune, its trackers started. Trackers that write files write them into `folder`.
 
     Raises UserError for a tracker that is not installed, and as `connect` does."""
     available = sorted(str(tracker) for tracker in get_available_trackers())
     for name in recipe.train.trackers:
         if name not in available:
-            there = ", ".join(available) or "none"
-            raise UserError(f"train.trackers: {name} is not installed; installed are: {there}", f"pip install {name}")
+            installed = ", ".join(available) or "none"
+            raise UserError(f"train.trackers: {name} is not installed; installed: {installed}", f"pip install {name}")
     accelerator = connect(log_with=list(recipe.train.trackers) or None, project_dir=str(folder))
     if recipe.train.trackers:
         numbers = {

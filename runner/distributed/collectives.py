@@ -1,7 +1,7 @@
-"""The exchange: what the processes of a launch tell each other, and how they wait for each other.
+"""Collectives: the data that the processes of a launch exchange, and how they wait for each other.
 
-Each holds the whole adapter and computes its own rows by itself, so that is the adapter's start once, the sum of its
-gradients once a step, and what to do next.
+Each process holds the whole adapter and computes its own rows. So they exchange the adapter's start once, the sum of its
+gradients once a step, and a few numbers that decide the next action.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 
 from runner.errors import UserError
-from runner.system.memory import out_of_memory
+from runner.system.memory import is_out_of_memory
 
 log = logging.getLogger("labeltune.distributed")
 
 PATIENCE = 60.0
-"""Seconds of waiting for the other processes before it is said."""
+"""Seconds of waiting for the other processes before that is logged."""
 
 LONGEST_WAIT = timedelta(days=7)
-"""How long a process waits for what the main one does alone."""
+"""How long a process waits while the main process works alone."""
 
 
 def broadcast_parameters(accelerator: Accelerator, parameters: Iterable[torch.Tensor]) -> None:
-    """Gives every process the main one's values."""
+    """Give every process the main process's values."""
     if accelerator.num_processes > 1:
         for parameter in parameters:
             parameter.data.copy_(broadcast(parameter.data))
@@ -40,24 +40,26 @@ def broadcast_parameters(accelerator: Accelerator, parameters: Iterable[torch.Te
 def all_reduce_gradients(
     accelerator: Accelerator, parameters: Iterable[torch.Tensor], loss: torch.Tensor
 ) -> torch.Tensor:
-    """Makes each gradient the sum of all processes', and returns that of their losses. One message: an adapter is some
-    megabytes."""
+    """Make each gradient the sum of all processes' gradients; returns the sum of their losses. One message, because an
+    adapter has only some megabytes."""
     if accelerator.num_processes == 1:
         return loss
     parameters = list(parameters)
-    met = loss.new_tensor([parameter.grad is not None for parameter in parameters])
-    own = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]  # all send the same
+    used = loss.new_tensor([parameter.grad is not None for parameter in parameters])
+    # all processes send tensors of the same size
+    own = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
     with _waiting(accelerator):
-        whole = accelerator.reduce(torch.cat([loss[None], met, *(gradient.flatten() for gradient in own)]), "sum")
-    loss, met, flat = whole.split([1, len(parameters), whole.numel() - 1 - len(parameters)])
+        whole = accelerator.reduce(torch.cat([loss[None], used, *(gradient.flatten() for gradient in own)]), "sum")
+    loss, used, flat = whole.split([1, len(parameters), whole.numel() - 1 - len(parameters)])
     parts = flat.split([parameter.numel() for parameter in parameters])
-    for parameter, anywhere, part in zip(parameters, met.tolist(), parts):
-        parameter.grad = part.view_as(parameter).clone() if anywhere else None  # none: the optimizer passes it over
+    for parameter, anywhere, part in zip(parameters, used.tolist(), parts):
+        # without a gradient the optimizer leaves a parameter out
+        parameter.grad = part.view_as(parameter).clone() if anywhere else None
     return loss[0]
 
 
 def all_reduce_max(accelerator: Accelerator, numbers: Sequence[int]) -> list[int]:
-    """The largest of each number that any process has: what they are to do alike."""
+    """The maximum of each number over all processes, so that all of them decide alike."""
     if accelerator.num_processes == 1:
         return list(numbers)
     with _waiting(accelerator):
@@ -66,28 +68,28 @@ def all_reduce_max(accelerator: Accelerator, numbers: Sequence[int]) -> list[int
 
 
 def all_gather(accelerator: Accelerator, own: list[Any]) -> list[Any]:
-    """What all processes have, in their order."""
+    """The lists of all processes as one, in rank order."""
     with _waiting(accelerator):
         found: list[Any] = gather_object(own)
     return found
 
 
 def barrier(accelerator: Accelerator) -> None:
-    """Holds every process until all have come here, however long the main one alone has to do before: a long prediction, a
-    trunk to be stored. One that dies ends the others through the launcher."""
+    """Hold every process until all are here, however long the main process works alone before: a long prediction, frozen
+    layers to store. If one dies, the launcher ends the others."""
     if accelerator.num_processes > 1:
-        torch.distributed.barrier(group=_meeting())
+        torch.distributed.barrier(group=_barrier_group())
 
 
 @functools.cache
-def _meeting() -> Any:
-    """A group for `meet` alone: in all that is done together the backend's own limit, 10 to 30 minutes, is right."""
+def _barrier_group() -> Any:
+    """A group for `barrier` alone: for all other collectives the backend's own limit, 10 to 30 minutes, is right."""
     return torch.distributed.new_group(timeout=LONGEST_WAIT, backend="gloo")
 
 
 @contextmanager
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
-    """The main process goes through the block before the others do: they find what it has kept."""
+    """The main process runs the block before the others do: they find the files that it has stored."""
     if not accelerator.is_main_process:
         barrier(accelerator)
     yield
@@ -96,13 +98,13 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
 
 
 def unreachable(error: BaseException) -> Optional[UserError]:
-    """What to say of an error of a backend that has lost the other processes; None where it is another error."""
+    """The error to report where a backend has lost the other processes; None where it is another error."""
     text = " ".join(str(error).split())
-    if out_of_memory(error) or not any(words in text for words in _LOST):
+    if is_out_of_memory(error) or not any(words in text for words in _LOST):
         return None
     return UserError(
         f"the other processes of this launch cannot be reached any more: {text[:160]}",
-        "one of them has ended: look for what it said; the same command goes on",
+        "one of them has ended: look for its message; run the same command again to resume",
     )
 
 
@@ -110,21 +112,21 @@ _LOST = (
     "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "Socket Timeout",
     "remote process exited", "communicator was aborted", "collective operation timeout",
 )  # fmt: skip
-"""Words of gloo, of NCCL and of PyTorch's store."""
+"""Texts of gloo, of NCCL and of PyTorch's store."""
 
 
 @contextmanager
 def _waiting(accelerator: Accelerator) -> Iterator[None]:
-    """Says when the block takes long: one that is stopped, or hangs, would have the others wait without a word."""
+    """Log it when the block takes long: where one process is stopped, or hangs, the others would wait in silence."""
 
-    def tell() -> None:
+    def warn() -> None:
         log.warning(
             f"process {accelerator.process_index} of {accelerator.num_processes} has waited {PATIENCE:g} s for the others: "
             "is one of them stopped?",
             extra={"every_process": True},
         )
 
-    timer = threading.Timer(PATIENCE, tell)
+    timer = threading.Timer(PATIENCE, warn)
     timer.daemon = True
     timer.start()
     try:

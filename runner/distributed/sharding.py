@@ -29,7 +29,7 @@ def requested_sharding(accelerator: Accelerator) -> Optional[str]:
     Raises UserError for other ways to shard (DeepSpeed, Megatron-LM, FSDP 1), and for FSDP before torch 2.7."""
     kind = accelerator.distributed_type.value
     for name in (FSDP, "DEEPSPEED", "MEGATRON_LM"):
-        # on a CPU, Accelerate ignores the request without a word
+        # on a CPU, Accelerate ignores the request silently
         if accelerator.num_processes > 1 and os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
             kind = name
     if kind in ("DEEPSPEED", "MEGATRON_LM"):

@@ -21,7 +21,7 @@ from runner.scoring.label_logits import predict_label_logits
 from runner.scoring.prompt import Prompt, build_prompt
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
-from runner.workspace.fingerprint import Fingerprint
+from runner.system.fingerprint import Fingerprint
 from runner.workspace.paths import CLASSIFIER, PROMPT
 
 

@@ -19,7 +19,7 @@ from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
 from runner.system.files import write_atomic
-from runner.system.signals import raise_if_asked
+from runner.system.signals import deferred_signals, raise_if_asked
 from runner.workspace.paths import Workspace
 
 log = logging.getLogger("labeltune.prediction")
@@ -43,7 +43,7 @@ def predict(
     computed = f"{identity} {base.model.device.type} {base.precision}"
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
-    with Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+    with deferred_signals(), Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
         predictions, resumed = _answer(classifier, recipe, rows, unfinished)
     seconds = time.perf_counter() - started
     lines = map(prediction_line, range(1, len(predictions) + 1), predictions)

@@ -37,6 +37,7 @@ from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import layers_of_each_kind
 from runner.system.content_store import ContentStore
 from runner.system.provenance import code_digest
+from runner.system.signals import raise_if_asked
 
 log = logging.getLogger("labeltune.scoring")
 
@@ -186,6 +187,7 @@ def _compute(
         for suffix, row, last in zip(some, batch.rows.tolist(), batch.positions.tolist()):
             states[place : place + len(suffix)] = found[row, last + 1 - len(suffix) : last + 1]
             place += len(suffix)
+        raise_if_asked()
     scorer.train(training)
 
 

@@ -21,8 +21,7 @@ from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layouts import Batch, padded
 from runner.scoring.scorer import LabelScorer
 from runner.scoring.shallow_copy import shallow_copy
-from runner.system.memory import out_of_memory, too_little
-from runner.system.signals import raise_if_asked
+from runner.system.memory import OutOfMemory, is_out_of_memory
 
 SHORT_EXAMPLES = 4
 """Short examples that are compared, besides the longest one. Short examples share a packed row; an ignored window shows only
@@ -120,7 +119,7 @@ class Subject:
 def subject_of(scorer: LabelScorer, device: Any = None, alone: bool = True) -> Subject:
     """The scorer with its shallow copy. Make it before the base is sharded or its layers are changed.
 
-    Raises UserError where it is not `alone` and memory runs out."""
+    Raises OutOfMemory where it is not `alone` and memory runs out."""
     try:
         shallow = shallow_copy(scorer, device)
         # some models can be copied, and the copy cannot compute
@@ -137,7 +136,7 @@ def prove(subject: Subject, ways: Sequence[Way], dataset: EncodedDataset) -> Pro
     A dataset with targets is for training, so gradients are compared too. A model that cannot be copied is compared whole if
     it is fp32, and not proved otherwise.
 
-    Raises UserError where the subject is not alone and memory runs out."""
+    Raises OutOfMemory where the subject is not alone and memory runs out."""
     short, longest = _chosen(dataset)
     few, gradients = short[:WHOLE_EXAMPLES], bool(dataset.targets)
     scorer, precision = subject.scorer, subject.scorer.model.dtype
@@ -180,11 +179,10 @@ def _chosen(dataset: EncodedDataset) -> tuple[list[list[int]], list[int]]:
 
 
 def _reason(error: BaseException, alone: bool) -> str:
-    """The text of a model's error. Raises Stopped where it was a signal, and UserError where memory ran out and the process
-    is not alone: the others would wait for it."""
-    raise_if_asked()
-    if not alone and out_of_memory(error):
-        raise too_little(out_of_memory(error)) from error
+    """The text of a model's error. Raises OutOfMemory where memory ran out and the process is not alone: the others would wait
+    for it."""
+    if not alone and is_out_of_memory(error):
+        raise OutOfMemory(error) from error
     return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
 
 

@@ -1,4 +1,4 @@
-"""Files as stages leave them: written aside and renamed, so that a file that exists is finished; and their digests."""
+"""Files: written under a temporary name and renamed, so that a file with its final name is complete; and their digests."""
 
 from __future__ import annotations
 
@@ -13,63 +13,58 @@ from typing import BinaryIO, Optional
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes `path` whole or not at all."""
+    """Write `path` completely or not at all."""
     with open_atomic(path) as file:
         file.write(data)
 
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, beside `path` under another name; when the block ends without an error it is flushed to disk and
-    renamed over `path`."""
+    """A temporary file to write, beside `path`; when the block ends without an error it is flushed to disk and renamed to
+    `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = _aside_of(path)
-    aside.unlink(missing_ok=True)  # a link of that name would be followed
+    temporary = path.with_name(f".{path.name.lstrip('.')}.partial")
+    temporary.unlink(missing_ok=True)  # a link of that name would be followed
     try:
-        with aside.open("xb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _replace(aside, path)
+        _replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            aside.unlink()  # what did not fit would take the room that was missing
+            temporary.unlink()  # on a full disk half a file takes the last room
         raise
 
 
-def _aside_of(path: Path) -> Path:
-    """Where `path` is written before it is finished."""
-    return path.with_name(f".{path.name.lstrip('.')}.partial")
-
-
 def aside_in(folder: Path, key: str) -> Path:
-    """Where the file `key` of a store is written before it is sealed. What a dead process left of others there goes."""
+    """The temporary path of the file `key` of a store, before it is sealed. Those that dead processes left are removed."""
     for left in folder.glob(".*.partial"):
         left.unlink()
     return folder / f".{key}.partial"
 
 
 def seal(aside: Path, stem: str, suffix: str) -> Path:
-    """Renames a finished file to `stem`, the digest of its content and `suffix`; returns where it is now. One that is
-    there is whole, or can be known not to be."""
+    """Rename a finished file to `stem`, the digest of its content and `suffix`; returns its new path. So damage is
+    recognised later."""
     path = aside.with_name(f"{stem}-{digest(aside)[:32]}{suffix}")
     _replace(aside, path)
     return path
 
 
 def sealed(folder: Path, stem: str, suffix: str) -> Optional[Path]:
-    """The file that `seal` made of that name; None where there is none."""
+    """The file that `seal` named so; None where there is none."""
     return next((path for path in sorted(folder.glob(f"{stem}-*{suffix}")) if path.is_file()), None)
 
 
 def intact(path: Path) -> bool:
-    """Whether a sealed file holds what its name says. Raises OSError where it cannot be read."""
+    """Whether a sealed file's content has the digest in its name. Raises OSError where it cannot be read."""
     return digest(path)[:32] == path.stem.rpartition("-")[2]
 
 
 def recover_folder(path: Path, forget: Sequence[str] = ()) -> None:
-    """Finishes what a process that died in `atomic_folder` had begun, so that `path` holds all that it should."""
-    path = path.resolve()  # a link to a larger disk stays one
+    """Finish the work of a process that died in `atomic_folder`, so that `path` is complete."""
+    path = path.resolve()  # a link to a larger disk stays a link
     old = path.with_name(f".{path.name}.old")
     if not old.is_dir():
         return
@@ -84,30 +79,30 @@ def recover_folder(path: Path, forget: Sequence[str] = ()) -> None:
 
 @contextmanager
 def atomic_folder(path: Path, forget: Sequence[str] = ()) -> Iterator[Path]:
-    """An empty folder beside `path` to fill; when the block ends without an error it takes `path`'s place.
+    """An empty folder beside `path` to fill; when the block ends without an error it replaces `path`.
 
-    Whatever else lay in `path` is carried over, but for the names in `forget`: nothing of the user's is lost, not even
-    where the power fails between the two renames or the second of them does. Then `settle` is what remains to do."""
+    All other files in `path` are moved into it, except for the names in `forget`: no file of the user's is lost, even if
+    the power fails between the two renames or the second one fails. In that case `recover_folder` does the rest."""
     recover_folder(path, forget)
     path = path.resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path))
-    aside, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    yield aside
-    for made in [*aside.iterdir(), aside]:
-        _flush_path(made)
+    new, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    for written in [*new.iterdir(), new]:
+        _flush_path(written)
     if path.exists():
         path.rename(old)
     try:
-        aside.rename(path)
+        new.rename(path)
     except OSError:
         if old.is_dir():
             old.rename(path)
         raise
     _flush_path(path.parent)
-    with suppress(OSError):  # the new one is in its place; what is left to carry over, the next run does
+    with suppress(OSError):  # the new folder is in place; the next run moves the files that are left
         recover_folder(path, forget)
 
 
@@ -128,15 +123,15 @@ def digest_folder(path: Path, patterns: tuple[str, ...]) -> str:
     return hasher.hexdigest()
 
 
-def _replace(aside: Path, path: Path) -> None:
-    os.replace(aside, path)
+def _replace(temporary: Path, path: Path) -> None:
+    os.replace(temporary, path)
     _flush_path(path.parent)
 
 
 def _flush_path(path: Path) -> None:
     try:
         number = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folder
+    except OSError:  # Windows cannot open a folder
         return
     try:
         os.fsync(number)

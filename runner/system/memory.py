@@ -1,26 +1,101 @@
-"""Memory: how a device or the host says that it has none left, and what the user can do about it."""
+"""Memory: how an out-of-memory error is recognised, and how rows are computed with less memory after one.
+
+Free of torch at the top: the command needs this module before it loads anything heavy.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, Union
+
 from runner.errors import UserError
 
-_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""CUDA, the CPU's allocator, Windows, and what cuBLAS says where CUDA would have said the first."""
+log = logging.getLogger("labeltune.system")
 
-_LESS = (
-    "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
-    "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU"
-)
+T = TypeVar("T")
 
-
-def out_of_memory(error: BaseException) -> str:
-    """What was said where memory has run out; empty for any other error."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(words in text for words in _WORDS):
-        return text[:160] or "MemoryError"
-    return ""
+OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""How CUDA, the CPU's allocator, Windows and cuBLAS report it where they raise a plain RuntimeError."""
 
 
-def too_little(said: str, rows: int = 0) -> UserError:
-    """The error of a run that cannot do with less: it needs memory for `rows` rows at once, where it knows how many."""
-    return UserError(f"out of memory{f' with {rows} rows at once' if rows else ''}: {said}", _LESS)
+class OutOfMemory(UserError):
+    """A run that cannot continue with less memory."""
+
+    def __init__(self, cause: Union[BaseException, str], rows: int = 0) -> None:
+        """`cause`: the library's error or its text. `rows`: how many rows were computed at once; 0: not known."""
+        text = " ".join(str(cause).split())[:160] or type(cause).__name__
+        super().__init__(
+            f"out of memory{f' with {rows} rows at once' if rows else ''}: {text}",
+            "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
+            "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU",
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that a device or the host has no memory left."""
+    torch = sys.modules.get("torch")  # an error of torch's exists only after torch was imported
+    if isinstance(error, (MemoryError, OutOfMemory)) or (torch and isinstance(error, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+
+
+@dataclass
+class MicroBatchSize:
+    """How many rows this process computes at once. It is halved each time memory runs out, and stays so.
+
+    Training, the hold-out and prediction each have one."""
+
+    rows: int
+    """The rows."""
+    where: str
+    """The part of the run that computes them, for the user: `training`."""
+    note: str = ""
+    """Added to the message for the user: what stays the same."""
+    may_shrink: bool = True
+    """False where all processes must compute the same number of rows, as with a sharded base."""
+
+    def run(self, compute: Callable[[int], T], most: int) -> T:
+        """`compute(n)` for `n` rows, `most` at most; again with half as many each time memory runs out.
+
+        Raises OutOfMemory where one row does not fit."""
+        while True:
+            rows = min(self.rows, most)
+            try:
+                return compute(rows)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                text = str(error) or type(error).__name__
+            # after the except block: only now is the memory of the failed pass free
+            if rows == 1 or not self.may_shrink:
+                raise OutOfMemory(text, rows)
+            self.shrink_to(-(-rows // 2))
+            _empty_cache()
+
+    def run_in_parts(self, indices: Sequence[int], compute: Callable[[Sequence[int]], Sequence[T]]) -> Iterator[T]:
+        """One result for each index, in order: those of `compute(part)` for parts of `indices` that fit into memory.
+
+        Raises OutOfMemory where one row does not fit."""
+        start = 0
+
+        def part(rows: int) -> Sequence[T]:
+            return compute(indices[start : start + rows])
+
+        while start < len(indices):
+            found = self.run(part, len(indices) - start)
+            yield from found
+            start += len(found)
+
+    def shrink_to(self, rows: int) -> None:
+        """Compute this many rows at once from now on."""
+        self.rows = rows
+        log.warning(f"out of memory in {self.where}: computing {rows} rows at once from now on{self.note}")
+
+
+def _empty_cache() -> None:
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Stopping: a signal asks the run to end where nothing is lost; a second one ends it at once."""
+"""Signals: the first one asks the run to stop at a point where nothing is lost; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -20,79 +20,75 @@ SIGNALS = tuple(
 """Ctrl-C, a scheduler's end, a closed terminal, and the warnings that schedulers send before they kill: Slurm's
 `--signal=USR1@120`, Grid Engine's `-notify` (USR2) and a limit of CPU time (XCPU)."""
 
-PASSED_ON = 1.0
-"""Seconds in which a further signal is the same wish: a launcher passes on what the terminal has sent to all already."""
+SAME_REQUEST_SECONDS = 1.0
+"""Seconds in which a further signal belongs to the first: a launcher passes on a signal that the terminal sends to all."""
 
 
 class Stopped(BaseException):
-    """A run that was asked to stop and did, with everything kept. The message says how to go on.
+    """A run that stopped because a signal asked for it. The message says how to resume it.
 
-    Not an Exception: what catches those (a library's, a model's) must not catch this."""
+    Not an Exception: code of a library or a model that catches those must not catch this."""
 
-    def __init__(self, number: int, where: str = "between two steps", kept: str = "there") -> None:
-        name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} {where}; the same command (without --fresh) goes on from {kept}")
+    def __init__(self, number: int, where: str = "", resume_from: str = "") -> None:
+        """`number`: the signal's. `where`: such as `after step 6 of 12`. `resume_from`: such as `the checkpoint`."""
+        parts = [f"stopped by {signal.Signals(number).name}", where]
+        again = "run the same command again (without --fresh) to resume"
+        super().__init__(f"{' '.join(filter(None, parts))}; {again}{f' from {resume_from}' if resume_from else ''}")
         self.code = 128 + number
-        """Exit code, as shells give it to what a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """Exit code, as shells give it to a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
 class StopRequest:
-    """Whether somebody has asked the run to stop."""
+    """Whether a signal has asked the run to stop."""
 
     def __init__(self) -> None:
-        self.finishing = False
-        """Whether the step at hand is finished first; else the run ends wherever the signal finds it."""
+        self.deferred = False
+        """Whether a signal is only noted; else it raises Stopped wherever the code is."""
         self.raised = False
-        """Whether it has been raised as Stopped somewhere."""
+        """Whether a signal has raised Stopped."""
         self._number, self._since = 0, 0.0
         self._launcher = launcher_process()
 
     @property
     def number(self) -> int:
-        """The signal that asked; 0: none. That the launcher has gone says as much as SIGTERM."""
+        """The number of the signal; 0: none. A launcher that has ended counts as SIGTERM."""
         if not self._number and self._launcher is not None and os.getppid() != self._launcher:
             self._number = signal.SIGTERM
-            _tell("the launcher has ended, and this process with it")
+            _tell("the launcher has ended, so this process stops too")
         return self._number
 
-    def raise_if_any(self) -> None:
-        """Raises Stopped where a signal came that something has swallowed: one that meets a destructor, say."""
-        if self.number:
-            self.raised = True
-            raise Stopped(self.number)
-
     def note(self, number: int, frame: Any) -> None:
-        """The signals' handler."""
-        if number == getattr(signal, "SIGXCPU", None):  # the system sends it again every second: no second wish
+        """The handler of the signals."""
+        if number == getattr(signal, "SIGXCPU", None):  # the system sends it every second: not a second request
             signal.signal(number, signal.SIG_IGN)
         again = bool(self._number)
         if not again:
             self._number, self._since = number, time.monotonic()
-        if not self.finishing:
+        if not self.deferred:
             self.raised = True
             raise Stopped(self._number)
         if not again:
-            _tell("stopping after this step; once more to stop at once")
-        elif time.monotonic() - self._since > PASSED_ON:
-            _tell("stopped at once; the last checkpoint stays")
+            _tell("stopping after the current step or batch; send the signal again to stop at once")
+        elif time.monotonic() - self._since > SAME_REQUEST_SECONDS:
+            _tell("stopped at once; the last checkpoint is kept")
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 
 _requests: list[StopRequest] = []
-"""Of the `listening` blocks that are open, the innermost last: handlers of signals are the process's, so is this."""
+"""Those of the open `handle_signals` blocks, the innermost last. Signal handlers belong to the process, so does this."""
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
-    """For the length of the block, signals end the run with Stopped, or what the request says instead. One that is ignored
-    (nohup) stays ignored.
+def handle_signals() -> Iterator[StopRequest]:
+    """In the block, a signal raises Stopped, or is noted where signals are deferred. One that is ignored (nohup) stays
+    ignored.
 
-    A library's C code that meets a Stopped may make an error of its own of it: what comes after one is Stopped too."""
+    C code of a library can turn a Stopped into an error of its own; such an error becomes Stopped again here."""
     request = StopRequest()
     before = {each: signal.getsignal(each) for each in SIGNALS}
-    heard = [each for each in SIGNALS if before[each] != signal.SIG_IGN]
-    for each in heard:
+    handled = [each for each in SIGNALS if before[each] != signal.SIG_IGN]
+    for each in handled:
         signal.signal(each, request.note)
     _requests.append(request)
     try:
@@ -103,27 +99,29 @@ def listening() -> Iterator[StopRequest]:
         raise
     finally:
         _requests.remove(request)
-        for each in heard:
+        for each in handled:
             signal.signal(each, before[each] or signal.SIG_DFL)
 
 
 @contextmanager
-def finishing() -> Iterator[StopRequest]:
-    """For the length of the block, the first signal is noted and nothing more: the block asks for it between its steps."""
+def deferred_signals() -> Iterator[StopRequest]:
+    """In the block, the first signal is only noted: no model is interrupted in the middle of a computation. The block asks
+    for it between its steps, by the request that it is given or with `raise_if_asked`."""
     request = _requests[-1] if _requests else StopRequest()
-    request.finishing = True
+    before, request.deferred = request.deferred, True
     try:
         yield request
     finally:
-        request.finishing = False
+        request.deferred = before
 
 
 def raise_if_asked() -> None:
-    """Raises Stopped where somebody has asked the run to stop."""
+    """Raise Stopped where a signal has asked the run to stop."""
     for request in _requests:
-        request.raise_if_any()
+        if request.number:
+            raise Stopped(request.number)
 
 
 def _tell(text: str) -> None:
-    with suppress(OSError):  # the reader may have gone by the same signal
+    with suppress(OSError):  # the same signal may have ended the reader
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{text}\n".encode())

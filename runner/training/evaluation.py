@@ -1,9 +1,8 @@
-"""The hold-out: what the scorer says of rows kept out of training, in the measures that the recipe's user cares for."""
+"""The hold-out: rows kept out of training, scored after every epoch to choose the best one."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,108 +14,83 @@ from accelerate import Accelerator
 from runner.distributed.collectives import all_gather
 from runner.distributed.sharding import requested_sharding
 from runner.scoring.collator import Collator
-from runner.scoring.dataset import EncodedDataset
-from runner.scoring.layouts import Layout
 from runner.scoring.scorer import LabelScorer
-from runner.system.memory import out_of_memory, too_little
+from runner.system.memory import MicroBatchSize
 from runner.training.metrics import LabelMetric
-
-log = logging.getLogger("labeltune.training")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measures of one adapter on the hold-out."""
+    """The metrics of one adapter on the hold-out."""
 
     accuracy: float
-    """Share of right answers."""
+    """Share of correct predictions, 0 to 1."""
     mcc: float
     """Matthews correlation: 0 is chance, whatever the label shares."""
     f1: float
     """F1 of the last label; the mean over labels where there are more than two."""
     loss: float
     """Mean loss, in nats."""
-    answers: dict[str, int]
-    """How often each label was the answer."""
+    predicted_counts: dict[str, int]
+    """How often each label was predicted."""
 
     def better_than(self, other: Evaluation) -> bool:
-        """Whether this adapter is the one to keep: by accuracy, which the exam grades, then by loss."""
+        """Whether to keep this adapter: by accuracy, which the exam grades, then by loss."""
         return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
     def figures(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        """Plain values for JSON. In manifests and metrics.jsonl the counts are called `answers`."""
+        values = dataclasses.asdict(self)
+        values["answers"] = values.pop("predicted_counts")
+        return values
 
 
-class Holdout:
-    """The held-out rows of one task, ready to be scored again and again, spread over all processes."""
+class Evaluator:
+    """Evaluates a scorer on the hold-out, whose rows are spread over all processes."""
 
-    def __init__(
-        self,
-        rows: EncodedDataset,
-        layout: Layout,
-        batch_size: int,
-        accelerator: Accelerator,
-    ) -> None:
-        self.rows, self.collator, self.accelerator = rows, Collator(rows, layout), accelerator
-        lengths = rows.lengths()
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)  # equal lengths waste least
+    def __init__(self, collator: Collator, batch_size: int, accelerator: Accelerator) -> None:
+        """`collator`: makes batches of the held-out rows, which have targets."""
+        self.collator, self.dataset, self.accelerator = collator, collator.dataset, accelerator
+        self.labels = self.dataset.prompt.labels
+        may_shrink = requested_sharding(accelerator) is None
+        self.micro_batch_size = MicroBatchSize(batch_size, "the hold-out", may_shrink=may_shrink)
+        self.metric = LabelMetric(self.labels)
+        lengths = self.dataset.lengths()
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)  # equal lengths need least padding
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self.batches = batches[accelerator.process_index :: accelerator.num_processes]
         rounds = -(-len(batches) // accelerator.num_processes)
-        self.rows_at_once = batch_size
         self.fillers = batches[:1] * (rounds - len(self.batches))
-        """Computed for nothing where others have one batch more: a split base needs every process to compute."""
-        self.metric = LabelMetric(rows.prompt.labels)
+        """Computed without use where other processes have one batch more: with a sharded base all have to compute."""
 
     def majority(self) -> float:
-        """The accuracy of always giving the commonest label."""
-        return max(Counter(self.rows.targets).values()) / len(self.rows.targets)
+        """The accuracy of always predicting the most frequent label."""
+        return max(Counter(self.dataset.targets).values()) / len(self.dataset.targets)
 
     @torch.no_grad()
-    def evaluate(self, scorer: LabelScorer, rest: Callable[[], None] = lambda: None) -> Evaluation:
-        """The scorer's measures, the same on every process. The scorer is left in the mode it came in. `rest` is called
-        behind every batch, on all processes as often."""
+    def evaluate(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> Evaluation:
+        """The scorer's metrics, the same on every process. The scorer stays in the mode that it had.
+
+        `after_batch` is called after every batch, equally often on all processes. Raises OutOfMemory where one row does
+        not fit."""
         training = scorer.training
         scorer.eval()
         found: list[tuple[int, int, float]] = []
-        for rows in self.batches:
-            found += self._score(scorer, rows)
-            rest()
-        for rows in self.fillers:
-            self._score(scorer, rows)
-            rest()
+        for number, rows in enumerate([*self.batches, *self.fillers]):
+            scored = list(self.micro_batch_size.run_in_parts(rows, lambda part: self._score(scorer, part)))
+            found += scored if number < len(self.batches) else []
+            after_batch()
         scorer.train(training)
         found = sorted(all_gather(self.accelerator, found))
-        answers = [answer for _, answer, _ in found]
-        measures = self.metric.compute(predictions=answers, references=self.rows.targets)
+        predictions = [prediction for _, prediction, _ in found]
+        metrics = self.metric.compute(predictions=predictions, references=self.dataset.targets)
         loss = sum(loss for _, _, loss in found) / len(found)
-        counts = Counter(answers)
+        counts = Counter(predictions)
         return Evaluation(
-            **measures, loss=loss, answers={name: counts[n] for n, name in enumerate(self.rows.prompt.labels)}
+            **metrics, loss=loss, predicted_counts={name: counts[n] for n, name in enumerate(self.labels)}
         )
 
     def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
-        """Each row's number, answer and loss. Where memory runs out, fewer rows are computed at once from there on.
-        Raises UserError where one row does not fit."""
-        found: list[tuple[int, int, float]] = []
-        while len(found) < len(rows):
-            part = rows[len(found) :][: self.rows_at_once]
-            try:
-                found += self._compute(scorer, part)
-                continue
-            except (RuntimeError, MemoryError) as error:
-                said = out_of_memory(error)
-                if not said:
-                    raise
-            if len(part) == 1 or requested_sharding(self.accelerator):
-                raise too_little(said, len(part))
-            self.rows_at_once = -(-len(part) // 2)
-            log.warning(f"out of memory on the hold-out; from here {self.rows_at_once} of its rows at once")
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        return found
-
-    def _compute(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
+        """Each row's number, prediction and loss."""
         scores = scorer(self.collator(rows))
         return list(zip(rows, scores.label_logits.argmax(1).tolist(), scores.losses.tolist()))

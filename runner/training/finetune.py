@@ -1,5 +1,5 @@
-"""Fine-tune: records become an adapter. LoRA through PEFT, the loss at the answer's position, the hold-out scored after
-every epoch by the scorer that will predict, and the best epoch kept."""
+"""Fine-tuning: records become an adapter. LoRA through PEFT, the loss at the answer's position, an evaluation on the
+hold-out after every epoch by the scorer that will predict, and the best epoch kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -24,6 +25,7 @@ from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
 from runner.recipe.schema import Recipe
+from runner.scoring.collator import Collator
 from runner.scoring.dataset import EncodedDataset, encode_file, encode_records
 from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
 from runner.scoring.layout_choice import Choice, choose_layout
@@ -31,182 +33,284 @@ from runner.scoring.layouts import LAYOUTS, Layout
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
-from runner.training.checkpoint import Checkpoints, Kept
-from runner.training.evaluation import Holdout
-from runner.training.trainer import TrainingLoop
+from runner.system.signals import deferred_signals, raise_if_asked
+from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
+from runner.training.evaluation import Evaluation, Evaluator
+from runner.training.train_state import TrainState
+from runner.training.trainer import Trainer, TrainingRun
 
 log = logging.getLogger("labeltune.training")
 
 
-def finetune(
-    recipe: Recipe,
-    base: Base,
-    prompt: Prompt,
-    records: Records,
-    accelerator: Accelerator,
-    folder: Path,
-    store: Path,
-    unfinished: Path,
-) -> Mapping[str, Any]:
-    """Trains an adapter, writes the best epoch's into `folder` with its prompt and metrics.jsonl, and returns the figures.
-    `store` keeps files that other runs over the same rows can use: token ids and, if the recipe says so, frozen layers' outputs.
-    `unfinished` is the folder of the checkpoints that it keeps and goes on from.
+@dataclass(frozen=True)
+class Folders:
+    """The folders of a fine-tune."""
 
-    Every process of the launch calls it; only the main one writes. The base is left as it came.
-    Raises UserError or DataError where records, targets or the loss make training impossible."""
-    rows, held = _encode(prompt, records, accelerator, store / "tokens")
-    for name, encoded in (("training", rows), ("hold-out", held)):
-        if encoded.truncated or encoded.dropped:
-            log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
-    if not len(rows):
-        raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
-    set_seed(recipe.train.seed)  # the adapter's start is drawn on every process alike
-    with new_adapter(base, recipe.lora) as model:
-        set_seed(recipe.train.seed, device_specific=True)  # and dropout apart
+    output: Path
+    """Gets the adapter, its prompt and metrics.jsonl."""
+    store: Path
+    """Token ids and frozen layers' states, which other runs over the same rows can use again."""
+    checkpoints: Path
+    """The checkpoints of this run."""
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """A fine-tune to run: the recipe, its base and rows, and where the files go."""
+
+    recipe: Recipe
+    base: Base
+    prompt: Prompt
+    records: Records
+    accelerator: Accelerator
+    folders: Folders
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """The rows of a job as token ids."""
+
+    train: EncodedDataset
+    holdout: EncodedDataset
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """The result of a fine-tune: metrics, settings and times."""
+
+    job: FinetuneJob
+    rows: EncodedRows
+    layout: Choice
+    """The layout that was used, and why."""
+    trainable_parameters: int
+    """Their number."""
+    majority: float
+    """Hold-out accuracy of always predicting the most frequent label."""
+    untuned: Evaluation
+    """The base without an adapter on the hold-out."""
+    state: TrainState
+    """The training state after the last epoch."""
+    cache_seconds: float
+    """Time for the frozen layers' states, where they are kept."""
+    changed: bool
+    """Whether training has changed the adapter."""
+
+    @property
+    def tuned(self) -> Evaluation:
+        """The best epoch on the hold-out."""
+        return self.state.evaluations[self.state.best_epoch - 1]
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        state, rows, epochs = self.state, self.rows.train, self.job.recipe.train.epochs
+        return {
+            "majority": self.majority,
+            "untuned": self.untuned.figures(),
+            "tuned": self.tuned.figures(),
+            "best_epoch": state.best_epoch,
+            "epochs": [evaluation.figures() for evaluation in state.evaluations],
+            "rows": len(rows),
+            "truncated": rows.truncated,
+            "dropped": rows.dropped,
+            "trainable_parameters": self.trainable_parameters,
+            "precision": self.job.base.precision,
+            **self.layout.figures(),
+            "rows_at_once": state.micro_batch_size.rows,
+            "skipped_steps": state.skipped_steps,
+            "device": str(self.job.accelerator.device),
+            "processes": self.job.accelerator.num_processes,
+            "trunk_seconds": round(self.cache_seconds, 3),
+            "train_seconds": round(state.seconds, 3),
+            "rows_per_second": round(len(rows) * epochs / state.seconds, 2),
+            "prompt_digest": self.job.prompt.digest(),
+        }
+
+
+def finetune(job: FinetuneJob) -> FinetuneResult:
+    """Train an adapter and write the best epoch's to the job's output folder, with its prompt and metrics.jsonl.
+
+    Every process of the launch calls it; only the main one writes. The base is left as it was. A signal is noted, and the
+    run stops after the current step or batch.
+
+    Raises:
+        UserError: the base, the layout or the loss make training impossible.
+        DataError: records do not fit the prompt.
+        Stopped: a signal asked for it.
+    """
+    train = job.recipe.train
+    rows = _encode(job)
+    # all processes draw the same new adapter, and each draws its own dropout
+    set_seed(train.seed)
+    with deferred_signals(), new_adapter(job.base, job.recipe.lora) as model:
+        set_seed(train.seed, device_specific=True)
         start = adapter_state(model)
-        scorer = LabelScorer(base.model, prompt, recipe.train.loss)
-        subject = subject_of(scorer, accelerator.device, alone=requested_sharding(accelerator) is None)
-        shard(scorer, accelerator)
-        prove_head(subject, held.suffixes[:1])
-        checkpoints = Checkpoints(unfinished)
-        kept = checkpoints.load(accelerator)
-        computed = {"device": accelerator.device.type, "precision": base.precision}
-        if kept is not None:
-            kept.require(computed)
-        choice = _layout(recipe, kept, subject, rows, accelerator)
-        computed["layout"] = choice.name
-        if kept is not None:
-            kept.require(computed)
+        subject = _subject(job, rows)
+        scorer = subject.scorer
+        checkpoints = Checkpoints(job.folders.checkpoints)
+        resume_from = checkpoints.load(job.accelerator)
+        choice, computed = _choose_layout(job, subject, rows, resume_from)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        log.info(f"{len(rows):,} rows, {trainable:,} trainable parameters, {base.precision} on {accelerator.device}")
+        log.info(
+            f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {job.base.precision} on "
+            f"{job.accelerator.device}"
+        )
         log.info(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
-        with _frozen_layers(recipe, base, subject, rows, held, choice, accelerator, store) as layout:
-            trunk_seconds = time.perf_counter() - before
+        with _frozen_layers(job, subject, rows, choice) as layout:
+            cache_seconds = time.perf_counter() - before
             subject.release()
-            holdout = Holdout(held, layout, recipe.train.batch_size, accelerator)
-            untuned = holdout.evaluate(scorer)
-            if not math.isfinite(untuned.loss):
-                raise UserError(
-                    f"the hold-out's loss is {untuned.loss} before any training: the base gives what is no number",
-                    "check the base's files; with train.precision: bf16, try fp32",
-                )
-            if recipe.train.gradient_checkpointing:
-                enable_checkpointing(base.model)
-            metrics = folder / "metrics.jsonl"
-            loop = TrainingLoop(recipe.train, rows, layout, holdout, accelerator, metrics, checkpoints, computed)
-            epochs = loop.run(model, scorer, kept)
-        if recipe.train.gradient_checkpointing:
-            base.model.gradient_checkpointing_disable()
-        best = loop.best
-        assert best is not None  # epochs >= 1 is the recipe's rule
-        _require_finite(best.state)
-        # weight decay alone moves A, which is nothing while B is zero, as it is at the start
-        moved = any(not torch.equal(best.state[name], start[name]) for name in start if "lora_A" not in name)
-        if accelerator.is_main_process:
-            save_adapter(model, best.state, folder)
-            (folder / "prompt.json").write_text(json.dumps(prompt.description(), indent=1) + "\n", encoding="utf-8")
-    if not moved:
-        log.warning("training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
-    if len([count for count in best.evaluation.answers.values() if count]) == 1:
-        log.warning(
-            "the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
-        )
-    log.info(
-        f"hold-out accuracy: majority {holdout.majority():.1%}, untuned {untuned.accuracy:.1%}, "
-        f"tuned {best.evaluation.accuracy:.1%} (epoch {best.epoch} of {recipe.train.epochs}; "
-        f"MCC {best.evaluation.mcc:.3f}, F1 {best.evaluation.f1:.3f}); {loop.seconds:.1f} s"
+            evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
+            untuned = _evaluate_untuned(evaluator, scorer)
+            run = TrainingRun(job.accelerator, checkpoints, computed, job.folders.output / "metrics.jsonl")
+            with _gradient_checkpointing(job):
+                state = Trainer(train, scorer, Collator(rows.train, layout), evaluator, run).fit(model, resume_from)
+        _save(job, model, state.best_adapter)
+    result = FinetuneResult(
+        job=job,
+        rows=rows,
+        layout=choice,
+        trainable_parameters=trainable,
+        majority=evaluator.majority(),
+        untuned=untuned,
+        state=state,
+        cache_seconds=cache_seconds,
+        changed=_changed(start, state),
     )
-    return {
-        "majority": holdout.majority(),
-        "untuned": untuned.figures(),
-        "tuned": best.evaluation.figures(),
-        "best_epoch": best.epoch,
-        "epochs": [evaluation.figures() for evaluation in epochs],
-        "rows": len(rows),
-        "truncated": rows.truncated,
-        "dropped": rows.dropped,
-        "trainable_parameters": trainable,
-        "precision": base.precision,
-        **choice.figures(),
-        "rows_at_once": loop.rows_at_once,
-        "skipped_steps": loop.skipped,
-        "device": str(accelerator.device),
-        "processes": accelerator.num_processes,
-        "trunk_seconds": round(trunk_seconds, 3),
-        "train_seconds": round(loop.seconds, 3),
-        "rows_per_second": round(len(rows) * recipe.train.epochs / loop.seconds, 2),
-        "prompt_digest": prompt.digest(),
-    }
+    _describe(result)
+    return result
 
 
-def _encode(
-    prompt: Prompt, records: Records, accelerator: Accelerator, keep: Path
-) -> tuple[EncodedDataset, EncodedDataset]:
-    """The training and the held-out rows."""
-    with main_process_first(accelerator):  # it keeps the tokens that the others then find
-        rows = encode_file(prompt, records.train, "training", keep, may_drop=True)
-        held = encode_file(prompt, records.holdout, "hold-out", keep)
-    encode_records(prompt, records.dev, "dev")  # said now rather than after hours of training
-    return rows, held
+def _encode(job: FinetuneJob) -> EncodedRows:
+    """The training and the held-out rows. The dev rows are encoded too: one that is too long is reported now rather than
+    after hours of training."""
+    prompt, records, tokens = job.prompt, job.records, job.folders.store / "tokens"
+    with main_process_first(job.accelerator):  # the others find the tokens that it stores
+        train = encode_file(prompt, records.train, "training", tokens, may_drop=True)
+        holdout = encode_file(prompt, records.holdout, "hold-out", tokens)
+    encode_records(prompt, records.dev, "dev")
+    for name, encoded in (("training", train), ("hold-out", holdout)):
+        if encoded.truncated or encoded.dropped:
+            log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
+    if not len(train):
+        raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
+    return EncodedRows(train, holdout)
 
 
-def _layout(
-    recipe: Recipe, kept: Optional[Kept], subject: Subject, rows: EncodedDataset, accelerator: Accelerator
-) -> Choice:
-    """The layout of this run, the same on every process. Where the recipe leaves it open, one that goes on takes the
-    checkpoint's: what was short of memory then, or is now, may have changed."""
-    wanted: str = recipe.train.layout
-    if kept is not None and wanted == "auto":
-        wanted = kept.computed["layout"]
+def _subject(job: FinetuneJob, rows: EncodedRows) -> Subject:
+    """The scorer with its shallow copy, on which layouts are proved; the base is sharded where the launcher asks for it."""
+    scorer = LabelScorer(job.base.model, job.prompt, job.recipe.train.loss)
+    alone = requested_sharding(job.accelerator) is None
+    subject = subject_of(scorer, job.accelerator.device, alone=alone)
+    shard(scorer, job.accelerator)
+    prove_head(subject, rows.holdout.suffixes[:1])
+    raise_if_asked()
+    return subject
+
+
+def _choose_layout(
+    job: FinetuneJob, subject: Subject, rows: EncodedRows, resume_from: Optional[LoadedCheckpoint]
+) -> tuple[Choice, Mapping[str, str]]:
+    """The layout of this run, the same on every process, and how the run computes.
+
+    With `layout: auto`, a resumed run takes the checkpoint's layout, because free memory may differ from the first run.
+    Raises UserError where the checkpoint was computed differently."""
+    train = job.recipe.train
+    wanted: str = train.layout
+    computed = {"device": job.accelerator.device.type, "precision": job.base.precision}
+    if resume_from is not None:
+        resume_from.require(computed)
+        wanted = resume_from.content.computed["layout"] if wanted == "auto" else wanted
     try:
-        choice = choose_layout(wanted, subject, rows, recipe.train.batch_size)
+        choice = choose_layout(wanted, subject, rows.train, train.batch_size)
     except UserError as error:
-        if kept is None:
+        if resume_from is None:
             raise
         raise UserError(
-            f"{kept.path}: was computed in the layout {wanted}; {error.what}",
-            "see to it and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh",
+            f"{resume_from.path}: was computed in the layout {wanted}; {error.what}",
+            "fix that and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh",
         ) from error
-    if set(all_gather(accelerator, [choice.name])) != {choice.name}:
-        plain = LAYOUTS["padded"](subject.scorer.model, subject.scorer.prompt)
-        return Choice("padded", plain, "packed is not used: it fails on another process")
-    return choice
-
-
-def _require_finite(state: Mapping[str, torch.Tensor]) -> None:
-    """Raises UserError for a value that is no number: such an adapter is never written."""
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"the adapter's {name} holds a value that is no number (NaN or infinite); nothing was written",
-                "lower train.learning_rate, and start over: --fresh",
-            )
+    if set(all_gather(job.accelerator, [choice.name])) != {choice.name}:
+        padded = LAYOUTS["padded"](subject.scorer.model, job.prompt)
+        choice = Choice("padded", padded, "packed is not used: it fails on another process")
+    computed["layout"] = choice.name
+    if resume_from is not None:
+        resume_from.require(computed)
+    raise_if_asked()
+    return choice, computed
 
 
 @contextmanager
-def _frozen_layers(
-    recipe: Recipe,
-    base: Base,
-    subject: Subject,
-    rows: EncodedDataset,
-    held: EncodedDataset,
-    choice: Choice,
-    accelerator: Accelerator,
-    store: Path,
-) -> Iterator[Layout]:
-    """The layout to train with: the one given, or the same with the stored states of the frozen layers."""
-    layers = recipe.lora.layers_to_transform
-    if not recipe.train.cache_frozen_layers or not layers:
+def _frozen_layers(job: FinetuneJob, subject: Subject, rows: EncodedRows, choice: Choice) -> Iterator[Layout]:
+    """The layout to train with: the chosen one, with the stored states of the frozen layers where the recipe caches them."""
+    layers = job.recipe.lora.layers_to_transform
+    if not job.recipe.train.cache_frozen_layers or not layers:
         yield choice.layout
         return
-    scorer = subject.scorer
-    with main_process_first(accelerator):
-        cache = cached_frozen_layers(base, scorer, min(layers), (rows, held), choice, store / "frozen_layers")
-    proof = prove(subject, [from_frozen_layers(cache, scorer, choice)], rows)
+    scorer, folder = subject.scorer, job.folders.store / "frozen_layers"
+    with main_process_first(job.accelerator):
+        cache = cached_frozen_layers(job.base, scorer, min(layers), (rows.train, rows.holdout), choice, folder)
+    proof = prove(subject, [from_frozen_layers(cache, scorer, choice)], rows.train)
     if not proof.holds:
         raise UserError(
             f"train.cache_frozen_layers: not for this model: {proof.words()}", "set train.cache_frozen_layers: false"
         )
+    raise_if_asked()
     with cache.installed(scorer):
         yield cache.layout(choice.layout)
+
+
+def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:
+    """The base as it is, before any training. Raises UserError where its loss is not finite."""
+    untuned = evaluator.evaluate(scorer, raise_if_asked)
+    if not math.isfinite(untuned.loss):
+        raise UserError(
+            f"the hold-out loss is {untuned.loss} before training: the base model produces non-finite values",
+            "check the base's files; with train.precision: bf16, try fp32",
+        )
+    return untuned
+
+
+@contextmanager
+def _gradient_checkpointing(job: FinetuneJob) -> Iterator[None]:
+    """On in the block, if the recipe says so."""
+    if job.recipe.train.gradient_checkpointing:
+        enable_checkpointing(job.base.model)
+    yield
+    if job.recipe.train.gradient_checkpointing:
+        job.base.model.gradient_checkpointing_disable()
+
+
+def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Writes the adapter and its prompt. Raises UserError for a value that is not finite: such an adapter is never written."""
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the adapter's {name} holds a value that is not finite; nothing was written",
+                "lower train.learning_rate, and start over: --fresh",
+            )
+    if job.accelerator.is_main_process:
+        save_adapter(model, state, job.folders.output)
+        description = json.dumps(job.prompt.description(), indent=1) + "\n"
+        (job.folders.output / "prompt.json").write_text(description, encoding="utf-8")
+
+
+def _changed(start: Mapping[str, torch.Tensor], state: TrainState) -> bool:
+    """Whether training has changed the adapter's effect. B is zero at the start, so A has no effect then, and weight decay
+    alone changes A."""
+    return any(not torch.equal(state.best_adapter[name], start[name]) for name in start if "lora_A" not in name)
+
+
+def _describe(result: FinetuneResult) -> None:
+    """Log the result for the user."""
+    tuned, state = result.tuned, result.state
+    if not result.changed:
+        log.warning("training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
+    if sum(count > 0 for count in tuned.predicted_counts.values()) == 1:
+        log.warning(
+            "the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
+        )
+    log.info(
+        f"hold-out accuracy: majority {result.majority:.1%}, untuned {result.untuned.accuracy:.1%}, "
+        f"tuned {tuned.accuracy:.1%} (epoch {state.best_epoch} of {result.job.recipe.train.epochs}; "
+        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}); {state.seconds:.1f} s"
+    )

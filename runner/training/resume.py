@@ -1,12 +1,11 @@
 """The unfinished run: a fine-tune that was stopped, found again by everything that its adapter depends on.
 
-Its checkpoints lie in a folder of their own, named by that. Free of torch, so that a run that cannot go on is refused
-before anything is loaded.
+Its checkpoints are in a folder of their own, named by a digest of that. Free of torch, so that a run that cannot be
+resumed is refused before anything is loaded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from runner.errors import UserError
 from runner.system.files import write_atomic
+from runner.system.fingerprint import Fingerprint
 
 CHECKPOINTS = "step-*.checkpoint"
 """The checkpoints in an unfinished run's folder."""
@@ -25,52 +25,46 @@ IDENTITY = "identity.json"
 
 
 class Unfinished:
-    """The unfinished runs of one dataset, seen from a run that may be one of them."""
+    """The unfinished runs of one dataset, and which of them this run is."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        """`folder`: of all of them. `identity`: of this run, plain values by name."""
-        self._text = json.dumps(identity, indent=1, sort_keys=True)
-        self.all, self.folder = folder, folder / hashlib.sha256(self._text.encode()).hexdigest()[:16]
+        """`folder`: of all unfinished runs. `identity`: of this run, plain values by name."""
+        self.identity = Fingerprint(identity)
+        self.all, self.folder = folder, folder / self.identity.digest[:16]
 
-    def there(self) -> bool:
-        """Whether this very run has begun and has not come to its end."""
+    def has_begun(self) -> bool:
+        """Whether this run has begun and is not finished."""
         return (self.folder / IDENTITY).exists()
 
     def others(self) -> list[Path]:
-        """Folders of other runs that have left one."""
+        """Folders of other runs that have left a checkpoint."""
         return sorted({path.parent for path in self.all.glob(f"*/{CHECKPOINTS}")} - {self.folder})
 
     def require_no_other(self) -> None:
-        """Raises UserError with the difference where another run waits to be finished: this one would take its place."""
+        """Raises UserError with the difference where another run is unfinished: this one would take its place."""
         for other in self.others():
             raise UserError(
-                f"{other}: an unfinished run was stopped here, and it was another one\n{self.difference(other)}",
-                "undo the change to go on with it, or start over: --fresh",
+                f"{other}: an unfinished run with other inputs was stopped here\n{self.difference(other)}",
+                "undo the change to resume it, or start over: --fresh",
             )
 
     def difference(self, other: Path) -> str:
-        """What sets another run apart, a line for each value."""
-        now = json.loads(self._text)
+        """The inputs that differ from another run's, one a line."""
         try:
-            then = dict(json.loads((other / IDENTITY).read_text(encoding="utf-8")))
+            before = dict(json.loads((other / IDENTITY).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            return "  what it was is not to be read"
-        changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
-        return "\n".join(f"  {name}: then {_short(then.get(name))}, now {_short(now.get(name))}" for name in changed)
+            return f"  its {IDENTITY} cannot be read"
+        return self.identity.diff(before)
 
     def begin(self) -> None:
-        """Makes this run's folder."""
-        write_atomic(self.folder / IDENTITY, f"{self._text}\n".encode())
+        """Make this run's folder."""
+        write_atomic(self.folder / IDENTITY, f"{self.identity.to_json()}\n".encode())
 
     def clear(self) -> None:
-        """Removes every unfinished run at once: this one is finished, or the user wants to start over."""
+        """Remove every unfinished run at once: this one is finished, or the user wants to start over."""
         old = self.all.with_name(f".{self.all.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
-            self.all.rename(old)  # a part of one would be taken for another
+            # at once: a part of a run would be taken for another run
+            self.all.rename(old)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,17 +1,14 @@
-"""The training loop: rows in, gradients, steps, and after every epoch the hold-out; the best epoch's adapter is kept."""
+"""The trainer: rows in, gradients, steps, and an evaluation after every epoch; the best epoch's adapter is kept."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import torch
 from accelerate import Accelerator
@@ -23,289 +20,240 @@ from runner.errors import UserError
 from runner.model.adapter import adapter_state
 from runner.recipe.schema import Train
 from runner.scoring.collator import Collator
-from runner.scoring.dataset import EncodedDataset
-from runner.scoring.layouts import Layout
 from runner.scoring.scorer import LabelScorer
-from runner.system.console import progress
-from runner.system.memory import out_of_memory, too_little
-from runner.system.signals import Stopped, StopRequest, finishing
-from runner.training.checkpoint import Checkpoints, Kept, random_state, set_random_state
-from runner.training.evaluation import Evaluation, Holdout
+from runner.system.memory import MicroBatchSize
+from runner.system.signals import Stopped, deferred_signals
+from runner.training.checkpoint import Checkpoint, CheckpointPolicy, Checkpoints, LoadedCheckpoint
+from runner.training.evaluation import Evaluator
+from runner.training.metrics_log import MetricsLog
+from runner.training.train_state import (
+    TrainState,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    random_state,
+    set_random_state,
+)
 
 log = logging.getLogger("labeltune.training")
 
-LOG_STEPS = 10
-"""Optimizer steps between two lines of metrics.jsonl: reading the loss makes a device wait, so not every step."""
-
-
 MOST_SKIPPED = 5
-"""Steps in a row whose gradient is no number before the run is given up."""
+"""Steps in a row whose loss or gradient is not finite before the run is given up."""
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best epoch so far."""
+class TrainingRun:
+    """The processes that train, and where they write."""
 
-    epoch: int
-    evaluation: Evaluation
-    state: Mapping[str, torch.Tensor]
+    accelerator: Accelerator
+    """Accelerate's handle on them."""
+    checkpoints: Checkpoints
+    """Where checkpoints are saved."""
+    computed: Mapping[str, str]
+    """How the run computes (device, precision, layout), for its checkpoints."""
+    metrics: Path
+    """The path of metrics.jsonl."""
 
 
-class TrainingLoop:
-    """The training loop of one adapter. Stopped anywhere, it goes on from its last checkpoint to the same bytes."""
+class Trainer:
+    """Trains one adapter. A run that was stopped anywhere resumes from its last checkpoint to the same bytes."""
+
+    on_step_end: ClassVar[Sequence[Callable[[TrainState], None]]] = ()
+    """Functions to call after every step, before a checkpoint is saved."""
 
     def __init__(
         self,
-        train: Train,
-        rows: EncodedDataset,
-        layout: Layout,
-        holdout: Holdout,
-        accelerator: Accelerator,
-        metrics: Path,
-        checkpoints: Checkpoints,
-        computed: Mapping[str, str],
+        config: Train,
+        scorer: LabelScorer,
+        collator: Collator,
+        evaluator: Evaluator,
+        run: TrainingRun,
     ) -> None:
-        """`metrics`: the file that gets a line now and then. `computed`: how this run computes, for its checkpoints."""
-        self.train, self.rows, self.collator = train, rows, Collator(rows, layout)
-        self.holdout, self.accelerator, self.metrics = holdout, accelerator, metrics
-        self.checkpoints, self.computed = checkpoints, computed
-        self.size = train.batch_size * train.accumulation
-        self.rows_at_once = -(-train.batch_size // accelerator.num_processes)
-        """Rows that a process computes at once: its part of the recipe's batch, less where memory has run out."""
-        self.epoch, self.done, self.step = 1, 0, 0
-        """The epoch at hand, its steps that are done, and all steps that are."""
-        self.skipped, self.in_a_row = 0, 0
-        """Steps without a usable gradient, and how many of them came last."""
-        self.seconds = 0.0
-        self.evaluations: list[Evaluation] = []
-        self.best: Optional[Best] = None
-
-    def run(self, model: Any, scorer: LabelScorer, kept: Optional[Kept]) -> list[Evaluation]:
-        """All epochs, or those that the checkpoint `kept` leaves. Returns the hold-out's evaluation after each and leaves
-        the best one in `self.best`. Raises Stopped, with a checkpoint behind it, when a signal asks for it."""
-        train, accelerator = self.train, self.accelerator
-        trained = {name: parameter for name, parameter in scorer.named_parameters() if parameter.requires_grad}
-        parameters = list(trained.values())
-        optimizer = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
-        per_epoch = math.ceil(len(self.rows) / self.size)
-        steps = train.epochs * per_epoch
-        scheduler = get_scheduler(train.schedule, optimizer, math.ceil(train.warmup * steps), steps)
-        broadcast_parameters(accelerator, parameters)
-        if kept is not None:
-            self._restore(kept.state, trained, optimizer, scheduler)
-            log.info(f"going on behind step {self.step} of {steps}, from a checkpoint")
-        total = train.epochs * len(self.rows)
-        started = time.perf_counter() - self.seconds
-        seen = (self.epoch - 1) * len(self.rows) + min(self.done * self.size, len(self.rows))
-        with progress(total, "finetune", shown=accelerator.is_main_process, done=seen) as bar, finishing() as asked:
-            bar.set_postfix(self._postfix(None))
-            saved = time.perf_counter()
-
-            def rest(epoch_ended: bool = False) -> None:
-                """Between two steps, or two batches of the hold-out: keeps a checkpoint where one is due, and ends where
-                somebody asks for it."""
-                nonlocal saved
-                now = time.perf_counter()
-                stop, due = self._agree(asked, epoch_ended or now - saved > 60 * train.checkpoint_minutes)
-                if stop or due:
-                    self.seconds = now - started
-                    safe = self._keep(trained, optimizer, scheduler)
-                    saved = time.perf_counter()
-                if stop:
-                    last = (
-                        "the last checkpoint" if self.checkpoints.there() else "the start: no checkpoint could be kept"
-                    )
-                    raise Stopped(stop, f"behind step {self.step} of {steps}", "there" if safe else last)
-
-            while self.epoch <= train.epochs:
-                scorer.train()
-                for _ in self._epoch(scorer, parameters, optimizer, scheduler, bar):
-                    rest()
-                self._judge(model, scorer, bar, rest)
-                rest(epoch_ended=True)
-        self.seconds = time.perf_counter() - started
-        if accelerator.is_main_process:
-            self.checkpoints.prune(1)  # the room of the others may be what the adapter needs
-        return self.evaluations
-
-    def _judge(self, model: Any, scorer: LabelScorer, bar: Any, rest: Callable[[], None]) -> None:
-        """The end of an epoch: what it is worth, and whether it is the best. Cut in between, it is done again."""
-        evaluation = self.holdout.evaluate(scorer, rest)
-        if not math.isfinite(evaluation.loss):
-            raise UserError(
-                f"the hold-out's loss became {evaluation.loss} in epoch {self.epoch}", "lower train.learning_rate"
-            )
-        self.evaluations.append(evaluation)
-        if self.best is None or evaluation.better_than(self.best.evaluation):
-            self.best = Best(self.epoch, evaluation, adapter_state(model))
-        figures = {f"holdout_{name}": value for name, value in evaluation.figures().items()}
-        self._log({"epoch": self.epoch, **figures})
-        bar.set_postfix(self._postfix(None, evaluation), refresh=False)
-        self.epoch, self.done = self.epoch + 1, 0
-
-    def _epoch(
-        self, scorer: Any, parameters: Sequence[Any], optimizer: Any, scheduler: Any, bar: Any
-    ) -> Iterator[None]:
-        """The steps of this epoch that are not done; yields after each."""
-        losses: list[torch.Tensor] = []
-        since, seen = time.perf_counter(), 0
-        for rows in itertools.islice(self._steps(self.epoch), self.done, None):
-            loss = all_reduce_gradients(self.accelerator, parameters, self._gradient(scorer, rows, optimizer))
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.train.max_grad_norm)
-            if self._usable(norm, loss):
-                losses.append(loss)
-                optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            self.step += 1
-            self.done += 1
-            seen += len(rows)
-            bar.update(len(rows))
-            if self.step % LOG_STEPS == 0 and losses:
-                mean = torch.stack(losses).mean().item()
-                now = time.perf_counter()
-                rate = {
-                    "loss": mean,
-                    "learning_rate": scheduler.get_last_lr()[0],
-                    "rows_per_second": seen / (now - since),
-                }
-                self._log({"step": self.step, "epoch": self.epoch, **rate})
-                bar.set_postfix(self._postfix(mean), refresh=False)
-                losses, since, seen = [], now, 0
-            yield
-
-    def _usable(self, norm: Any, loss: torch.Tensor) -> bool:
-        """Whether the loss and its gradient are numbers. A step whose are not is passed over and counted.
-
-        Raises UserError after `MOST_SKIPPED` of them in a row: what follows would be no better."""
-        if math.isfinite(float(norm) + loss.item()):
-            self.in_a_row = 0
-            return True
-        self.skipped += 1
-        self.in_a_row += 1
-        if self.in_a_row == MOST_SKIPPED:
-            raise UserError(
-                f"the loss or its gradient was no number (NaN or infinite) in {MOST_SKIPPED} steps in a row, up to step "
-                f"{self.step + 1}",
-                "lower train.learning_rate, or set train.precision: fp32",
-            )
-        log.warning(f"step {self.step + 1} skipped: its loss or gradient is no number")
-        return False
-
-    def _gradient(self, scorer: Any, rows: Sequence[int], optimizer: Any) -> torch.Tensor:
-        """Adds up the gradient of the rows' mean loss, in smaller parts from where memory runs out: the parts are weighted
-        by their rows, so the gradient is the same. Raises UserError where one row does not fit."""
-        while True:
-            try:
-                return self._accumulate(scorer, rows)
-            except (RuntimeError, MemoryError) as error:
-                said = out_of_memory(error)
-                if not said:
-                    raise
-            optimizer.zero_grad()  # behind the except: only now is what the failed pass held given back
-            # with a split base all processes compute together: one cannot do smaller parts than the others
-            if self.rows_at_once == 1 or requested_sharding(self.accelerator):
-                raise too_little(said, self.rows_at_once)
-            self._compute_at_once(-(-self.rows_at_once // 2))
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    def _compute_at_once(self, rows: int) -> None:
-        self.rows_at_once = rows
-        log.warning(
-            f"out of memory behind step {self.step}; from here {rows} rows at once, the same {self.size} rows a step"
+        """Train the parameters of `scorer` that require a gradient on the dataset of `collator`."""
+        self.config, self.scorer, self.collator, self.dataset = config, scorer, collator, collator.dataset
+        self.evaluator, self.run, self.accelerator = evaluator, run, run.accelerator
+        self.rows_per_step = config.batch_size * config.accumulation
+        steps_per_epoch = math.ceil(len(self.dataset) / self.rows_per_step)
+        self.total_steps = config.epochs * steps_per_epoch
+        self.parameters = {name: each for name, each in scorer.named_parameters() if each.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-
-    def _agree(self, asked: StopRequest, overdue: bool) -> tuple[int, bool]:
-        """The signal to stop on (0: none) and whether a checkpoint is due, the same on every process; where one has run out
-        of memory, the others follow."""
-        stop, due, rows = all_reduce_max(self.accelerator, [asked.number, int(overdue), -self.rows_at_once])
-        if -rows < self.rows_at_once:
-            self._compute_at_once(-rows)
-        return stop, bool(due)
-
-    def _keep(self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any) -> bool:
-        """Writes a checkpoint. Every process takes part, for its own random numbers, and none goes on before it is written:
-        one that ended here would have the launcher end the main one. Returns whether it could be written."""
-        randoms = all_gather(self.accelerator, [random_state()])
-        main = self.accelerator.is_main_process
-        kept = self._write(trained, optimizer, scheduler, randoms) if main else True
-        return not all_reduce_max(self.accelerator, [int(not kept)])[0]
-
-    def _write(
-        self, trained: Mapping[str, torch.Tensor], optimizer: Any, scheduler: Any, randoms: Sequence[Any]
-    ) -> bool:
-        best = None
-        if self.best is not None:
-            state = dict(self.best.state)
-            best = {"epoch": self.best.epoch, "evaluation": self.best.evaluation.figures(), "state": state}
-        return self.checkpoints.save(
-            self.step,
-            len(self.evaluations),
-            self.computed,
-            {
-                "parameters": {name: parameter.detach().cpu() for name, parameter in trained.items()},
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "random": list(randoms),
-                "place": [self.epoch, self.done, self.step, self.rows_at_once, self.skipped, self.in_a_row],
-                "evaluations": [evaluation.figures() for evaluation in self.evaluations],
-                "best": best,
-                "seconds": self.seconds,
-                "metrics": self.metrics.read_text(encoding="utf-8") if self.metrics.exists() else "",
-            },
+        warmup = math.ceil(config.warmup * self.total_steps)
+        self.scheduler = get_scheduler(config.schedule, self.optimizer, warmup, self.total_steps)
+        self.metrics = MetricsLog(run.metrics, run.accelerator)
+        micro_batch_size = MicroBatchSize(
+            -(-config.batch_size // run.accelerator.num_processes),
+            "training",
+            f"; a step still has {self.rows_per_step} rows",
+            may_shrink=requested_sharding(run.accelerator) is None,
         )
+        self.state = TrainState(micro_batch_size)
 
-    def _restore(self, kept: Mapping[str, Any], trained: Mapping[str, Any], optimizer: Any, scheduler: Any) -> None:
-        for name, parameter in trained.items():
-            parameter.data.copy_(kept["parameters"][name])
-        optimizer.load_state_dict(kept["optimizer"])
-        scheduler.load_state_dict(kept["scheduler"])
-        set_random_state(kept["random"][self.accelerator.process_index])
-        self.epoch, self.done, self.step, self.rows_at_once, self.skipped, self.in_a_row = kept["place"]
-        self.evaluations = [Evaluation(**figures) for figures in kept["evaluations"]]
-        if kept["best"] is not None:
-            best = kept["best"]
-            self.best = Best(best["epoch"], Evaluation(**best["evaluation"]), best["state"])
-        self.seconds = kept["seconds"]
+    def fit(self, adapter: Any, resume_from: Optional[LoadedCheckpoint] = None) -> TrainState:
+        """Run all epochs, or those that are left after the checkpoint.
+
+        Args:
+            adapter: the PeftModel whose adapter is trained; the best epoch's is kept in the state.
+            resume_from: the checkpoint of an earlier run; None: start from the beginning.
+
+        Returns:
+            The state after the last epoch.
+
+        Raises:
+            Stopped: a signal asked for it; a checkpoint was saved if there was room for one.
+            UserError: the loss or its gradient was not finite in too many steps, or the hold-out's loss is not.
+            OutOfMemory: a single row does not fit into memory.
+        """
+        state = self.state
+        broadcast_parameters(self.accelerator, self.parameters.values())
+        if resume_from is not None:
+            self._restore(resume_from.content)
+            log.info(f"resuming after step {state.global_step} of {self.total_steps}, from a checkpoint")
+        self._started = time.perf_counter() - state.seconds
+        rows = len(self.dataset)
+        done = (state.epoch - 1) * rows + min(state.step_in_epoch * self.rows_per_step, rows)
+        total = self.config.epochs * rows
+        with self.metrics.progress_bar(total, done, state.best), deferred_signals() as stop:
+            self._policy = CheckpointPolicy(self.config.checkpoint_minutes, stop)
+            while state.epoch <= self.config.epochs:
+                self._train_epoch()
+                self._evaluate_epoch(adapter)
+                self._save_if_due(epoch_ended=True)
+        state.seconds = time.perf_counter() - self._started
         if self.accelerator.is_main_process:
-            self.metrics.write_text(kept["metrics"], encoding="utf-8")
+            self.run.checkpoints.prune(1)  # the adapter may need the room of the others
+        return state
 
-    def _steps(self, epoch: int) -> Iterator[list[int]]:
-        """The rows of each optimizer step, every row once in an order of the seed and the epoch alone."""
-        order = torch.randperm(
-            len(self.rows), generator=torch.Generator().manual_seed(self.train.seed * 1000 + epoch)
-        ).tolist()
-        for start in range(0, len(order), self.size):
-            yield order[start : start + self.size]
+    def _train_epoch(self) -> None:
+        """The steps of this epoch that are not done yet."""
+        self.scorer.train()
+        self.metrics.start_epoch()
+        for rows in self._steps_left():
+            self._step(rows)
+            for function in self.on_step_end:
+                function(self.state)
+            self._save_if_due()
 
-    def _accumulate(self, scorer: Any, rows: Sequence[int]) -> torch.Tensor:
-        """Adds up this process's part of the gradient of the rows' mean loss, and returns that part of the mean.
+    def _steps_left(self) -> Iterator[list[int]]:
+        """The rows of each step: every row once an epoch, in an order that depends on the seed and the epoch alone."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1000 + self.state.epoch)
+        order = torch.randperm(len(self.dataset), generator=generator).tolist()
+        for start in range(self.state.step_in_epoch * self.rows_per_step, len(order), self.rows_per_step):
+            yield order[start : start + self.rows_per_step]
 
-        Weighting by rows keeps a short last batch from counting more than its rows, with any number of processes."""
-        accelerator = self.accelerator
-        mine = rows[accelerator.process_index :: accelerator.num_processes]
-        most, size = -(-len(rows) // accelerator.num_processes), self.rows_at_once
-        total = torch.zeros((), device=accelerator.device)
-        for start in range(0, most, size):
-            # a process without a row of its own computes one with weight 0: a split base needs all of them to
+    def _step(self, rows: Sequence[int]) -> None:
+        """One optimizer step over these rows; skipped where their loss or its gradient is not finite."""
+        state, parameters = self.state, list(self.parameters.values())
+        most = -(-len(rows) // self.accelerator.num_processes)
+        loss = state.micro_batch_size.run(lambda size: self._accumulate(rows, size), most)
+        loss = all_reduce_gradients(self.accelerator, parameters, loss)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        usable = math.isfinite(float(norm) + loss.item())
+        if usable:
+            self.optimizer.step()
+        self._count_skipped(usable)
+        self.scheduler.step()
+        self.optimizer.zero_grad()
+        state.global_step += 1
+        state.step_in_epoch += 1
+        self.metrics.step(state, len(rows), loss if usable else None, self.scheduler.get_last_lr()[0])
+
+    def _accumulate(self, rows: Sequence[int], size: int) -> torch.Tensor:
+        """Computes this process's part of the gradient of the rows' mean loss, `size` rows at once; returns its part of that
+        mean.
+
+        Each part counts by its rows, so the gradient is the same for every `size` and number of processes."""
+        self.optimizer.zero_grad()  # of a pass that ran out of memory
+        processes = self.accelerator.num_processes
+        mine = rows[self.accelerator.process_index :: processes]
+        total = torch.zeros((), device=self.accelerator.device)
+        for start in range(0, -(-len(rows) // processes), size):
+            # a process without a row of its own computes one with weight 0: a sharded base needs all of them to compute
             part, weight = mine[start : start + size] or rows[:1], float(start < len(mine)) / len(rows)
-            loss = scorer(self.collator(part)).losses.sum() * weight
+            loss = self.scorer(self.collator(part)).losses.sum() * weight
             loss.backward()
             total += loss.detach()
         return total
 
-    def _postfix(self, loss: Optional[float], evaluation: Optional[Evaluation] = None) -> dict[str, str]:
-        shown = evaluation or (self.best.evaluation if self.best else None)
-        values = {"loss": f"{loss:.3f}"} if loss is not None else {}
-        return {**values, "accuracy": f"{shown.accuracy:.1%}" if shown else "-"}
+    def _count_skipped(self, usable: bool) -> None:
+        """Raises UserError after `MOST_SKIPPED` skipped steps in a row: the next ones would be no better."""
+        state, step = self.state, self.state.global_step + 1
+        if usable:
+            state.consecutive_skips = 0
+            return
+        state.skipped_steps += 1
+        state.consecutive_skips += 1
+        if state.consecutive_skips == MOST_SKIPPED:
+            raise UserError(
+                f"the loss or its gradient was not finite in {MOST_SKIPPED} steps in a row, up to step {step}",
+                "lower train.learning_rate, or set train.precision: fp32",
+            )
+        log.warning(f"step {step} skipped: its loss or gradient is not finite")
 
-    def _log(self, values: Mapping[str, Any]) -> None:
+    def _evaluate_epoch(self, adapter: Any) -> None:
+        """The end of an epoch: evaluates the adapter, and keeps it where it is the best. A run that is stopped in between
+        does it again."""
+        state = self.state
+        evaluation = self.evaluator.evaluate(self.scorer, self._save_if_due)
+        if not math.isfinite(evaluation.loss):
+            raise UserError(
+                f"the hold-out loss is {evaluation.loss} after epoch {state.epoch}", "lower train.learning_rate"
+            )
+        if state.best is None or evaluation.better_than(state.best):
+            state.best_epoch, state.best_adapter = state.epoch, adapter_state(adapter)
+        state.evaluations.append(evaluation)
+        self.metrics.epoch(state, evaluation)
+        state.epoch, state.step_in_epoch = state.epoch + 1, 0
+
+    def _save_if_due(self, epoch_ended: bool = False) -> None:
+        """Between two steps, or two batches of the hold-out: saves a checkpoint where one is due, and stops where a signal
+        asked for it. All processes decide alike; where one has run out of memory, the others follow."""
+        size, due = self.state.micro_batch_size, self._policy.is_due(epoch_ended)
+        stop, save, rows = all_reduce_max(self.accelerator, [self._policy.stop.number, int(due), -size.rows])
+        if -rows < size.rows:
+            size.shrink_to(-rows)
+        saved = bool(stop or save) and self._save()
+        if stop:
+            source = "the checkpoint" if saved else "the last checkpoint"
+            if not saved and not self.run.checkpoints.exist():
+                source = "the beginning: no checkpoint could be saved"
+            raise Stopped(stop, f"after step {self.state.global_step} of {self.total_steps}", source)
+
+    def _save(self) -> bool:
+        """Saves a checkpoint; returns whether that was possible. Every process takes part, for its own random numbers, and
+        none continues before it is written: one that ended here would make the launcher end the main one."""
+        self.state.seconds = time.perf_counter() - self._started
+        randoms = all_gather(self.accelerator, [random_state()])
+        failed = False
         if self.accelerator.is_main_process:
-            with (
-                suppress(OSError),
-                self.metrics.open("a", encoding="utf-8") as file,
-            ):  # a full disk: training matters more
-                file.write(json.dumps(dict(values), allow_nan=False) + "\n")
-        numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
-        self.accelerator.log(numbers, step=self.step)
+            step, epochs = self.state.global_step, len(self.state.evaluations)
+            failed = not self.run.checkpoints.save(step, epochs, self._checkpoint(randoms))
+        self._policy.saved()
+        return not all_reduce_max(self.accelerator, [int(failed)])[0]
+
+    def _checkpoint(self, randoms: Sequence[Mapping[str, torch.Tensor]]) -> Checkpoint:
+        groups = {
+            "parameters": self.parameters,
+            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
+            "best": self.state.best_adapter,
+            **{f"random/{process}": state for process, state in enumerate(randoms)},
+        }
+        values = {
+            "state": self.state.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "metrics": self.metrics.read(),
+        }
+        tensors = {f"{group}/{name}": tensor for group, each in groups.items() for name, tensor in each.items()}
+        return Checkpoint(self.run.computed, values, tensors)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        for name, tensor in checkpoint.group("parameters").items():
+            self.parameters[name].data.copy_(tensor)
+        load_optimizer_tensors(self.optimizer, self.parameters, checkpoint.group("optimizer"))
+        self.scheduler.load_state_dict(checkpoint.values["scheduler"])
+        for group, learning_rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr()):
+            group["lr"] = learning_rate
+        set_random_state(checkpoint.group(f"random/{self.accelerator.process_index}"))
+        self.state.load_state_dict(checkpoint.values["state"])
+        self.state.best_adapter = checkpoint.group("best")
+        self.metrics.restore(checkpoint.values["metrics"])

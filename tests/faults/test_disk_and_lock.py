@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
+from support.runs import after_step, cut
 
 from runner.commands.run import main
 from runner.data import prepare
@@ -19,8 +20,7 @@ from runner.errors import UserError
 from runner.model import adapter
 from runner.system import files, lock
 from runner.system.lock import locked
-from runner.training import finetune
-from runner.training import trainer as training
+from runner.training import finetune, trainer
 
 FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
 
@@ -80,7 +80,7 @@ def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch, code: in
         (files.Path, "open", errno.EIO),
     ],
 )
-def test_a_full_disk_is_one_line_and_costs_nothing_that_was_finished(
+def test_a_full_disk_costs_nothing_that_was_finished(
     workspace: Path, tiny_base: Path, owner: Any, name: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """At the n-th write of each kind, for every n that a run has."""
@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_finished(
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_run_that_died_between_two_renames_has_lost_nothing(
+def test_a_run_killed_between_two_renames_has_lost_nothing(
     workspace: Path, tiny_base: Path, linked: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     assert start(workspace, tiny_base) == 0
@@ -122,13 +122,13 @@ def test_a_run_that_died_between_two_renames_has_lost_nothing(
     assert capsys.readouterr().out.count("nothing changed") == 3
     folder.rename(folder.with_name(f".{folder.name}.old"))
     with monkeypatch.context() as patch:
-        patch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: (_ for _ in ()).throw(KeyboardInterrupt))
+        after_step(patch, {1: cut})
         assert start(workspace, tiny_base, "--fresh") == 130
     assert (workspace / FINISHED[0]).read_bytes() == before
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_files_that_may_not_grow_cost_nothing_that_was_finished(workspace: Path, tiny_base: Path) -> None:
+def test_a_limit_of_file_size_costs_nothing_that_was_finished(workspace: Path, tiny_base: Path) -> None:
     """The system's own limit, of every size up to what the largest file needs; a process each, for it cannot be taken back."""
     import resource
 
@@ -155,7 +155,7 @@ def test_files_that_may_not_grow_cost_nothing_that_was_finished(workspace: Path,
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_what_the_user_keeps_beside_the_adapter_survives_a_death_between_any_two_renames(
+def test_the_users_files_survive_a_kill_between_any_two_renames(
     workspace: Path, tiny_base: Path, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert start(workspace, tiny_base) == 0
@@ -176,7 +176,7 @@ def test_what_the_user_keeps_beside_the_adapter_survives_a_death_between_any_two
     assert not (workspace / "saved_model/.tiny.old").exists()
 
 
-def test_an_adapter_that_lies_on_another_disk_stays_there(workspace: Path, tiny_base: Path) -> None:
+def test_an_adapter_on_another_disk_stays_there(workspace: Path, tiny_base: Path) -> None:
     (workspace / "large").mkdir()
     (workspace / "saved_model").mkdir()
     (workspace / "saved_model/tiny").symlink_to(workspace / "large", target_is_directory=True)
@@ -187,7 +187,7 @@ def test_an_adapter_that_lies_on_another_disk_stays_there(workspace: Path, tiny_
 
 
 @pytest.mark.parametrize("name", ["result", "pre_data", "saved_model/tiny"])
-def test_a_file_in_the_way_is_said_before_anything_is_run(
+def test_a_file_in_the_way_is_reported_before_anything_is_run(
     workspace: Path, tiny_base: Path, name: str, capsys: Any
 ) -> None:
     (workspace / name).parent.mkdir(exist_ok=True)
@@ -201,7 +201,7 @@ def test_a_file_in_the_way_is_said_before_anything_is_run(
 
 
 @pytest.mark.parametrize("shorter", [True, False])
-def test_a_table_that_changes_while_it_is_read_is_said(
+def test_a_table_that_changes_while_it_is_read_is_reported(
     workspace: Path, tiny_base: Path, shorter: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     real, path = prepare.draw, workspace / "data/tiny_train.tsv"
@@ -245,7 +245,7 @@ def test_what_has_its_name_is_on_the_disk(workspace: Path, tiny_base: Path, monk
     assert done[adapter_named + 1] == str(workspace / "saved_model")
 
 
-def test_an_adapter_with_a_value_that_is_no_number_is_never_written(
+def test_an_adapter_that_is_not_finite_is_never_written(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     real = adapter.adapter_state
@@ -255,27 +255,25 @@ def test_an_adapter_with_a_value_that_is_no_number_is_never_written(
         next(iter(state.values()))[0, 0] = float("nan")
         return state
 
-    monkeypatch.setattr(training, "adapter_state", damaged)
+    monkeypatch.setattr(trainer, "adapter_state", damaged)
     assert start(workspace, tiny_base) == 2
-    assert "holds a value that is no number (NaN or infinite); nothing was written" in capsys.readouterr().err
+    assert "holds a value that is not finite; nothing was written" in capsys.readouterr().err
     assert not (workspace / "saved_model/tiny").exists()
 
 
-def test_an_adapter_that_has_not_moved_is_said(
+def test_an_adapter_that_has_not_changed_is_reported(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     start_state: list[Any] = []
     real = adapter.adapter_state
     monkeypatch.setattr(finetune, "adapter_state", lambda model: start_state.append(real(model)) or start_state[0])
-    monkeypatch.setattr(training, "adapter_state", lambda model: start_state[0])
+    monkeypatch.setattr(trainer, "adapter_state", lambda model: start_state[0])
     assert start(workspace, tiny_base) == 0
     assert "WARNING: training has not changed the adapter" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["saved_model/.tiny.lock", "pre_data/tiny/.tiny_train.json.partial"])
-def test_a_link_that_somebody_has_laid_is_not_written_through(
-    workspace: Path, tiny_base: Path, name: str, capsys: Any
-) -> None:
+def test_a_link_is_not_written_through(workspace: Path, tiny_base: Path, name: str, capsys: Any) -> None:
     mine = workspace / "mine.txt"
     mine.write_text("mine")
     (workspace / name).parent.mkdir(parents=True)
@@ -287,14 +285,14 @@ def test_a_link_that_somebody_has_laid_is_not_written_through(
     assert not (workspace / "pre_data/tiny/tiny_train.json").is_symlink()
 
 
-def test_a_pipe_where_the_lock_is_to_be(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+def test_a_pipe_in_the_place_of_the_lock(workspace: Path, tiny_base: Path, capsys: Any) -> None:
     (workspace / "saved_model").mkdir()
     os.mkfifo(workspace / "saved_model/.tiny.lock")
     assert start(workspace, tiny_base) == 2
     assert "expected a file of ours, found something else" in capsys.readouterr().err
 
 
-def test_a_disk_that_knows_no_locks_is_said_and_used(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+def test_a_disk_without_locks_is_reported_and_used(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     real = lock.fcntl.flock
 
     def refuses(file: Any, how: int) -> None:
@@ -325,7 +323,7 @@ def test_a_table_is_not_looked_for_above_the_workspace(tmp_path: Path, tiny_base
     assert "tiny_train.tsv: cannot read it: No such file" in capsys.readouterr().err
 
 
-def test_what_was_said_of_an_adapter_goes_when_it_is_true_no_more(workspace: Path, tiny_base: Path) -> None:
+def test_a_run_record_goes_when_it_is_no_longer_true(workspace: Path, tiny_base: Path) -> None:
     assert start(workspace, tiny_base) == 0
     assert (workspace / "saved_model/tiny/run.json").exists()
     assert start(workspace, tiny_base, "lora.target_modules=[nope]") == 2  # nothing has changed yet

@@ -1,4 +1,4 @@
-"""Signals at random moments of a small real run: each run that goes on ends with the bytes of one that was never cut.
+"""Signals at random moments of a small real run: each resumed run ends with the bytes of one that was never cut.
 
     tox -e faults                          100 of SIGKILL, 100 of those that ask
     LABELTUNE_KILLS=500 tox -e faults
@@ -36,7 +36,7 @@ OUTPUTS = (
     "result/result_tiny.txt",
     "result/predictions_tiny.jsonl",
 )
-OFTEN = {"epochs": 3, "checkpoint_minutes": 1e-9}
+OFTEN: dict[str, Any] = {"epochs": 3, "checkpoint_minutes": 1e-9}
 WAYS: list[dict[str, Any]] = [
     {
         "lora": {"lora_dropout": 0.1, "target_modules": "all-linear"},
@@ -56,7 +56,7 @@ WAYS: list[dict[str, Any]] = [
 
 
 def forked(workspace: Path, recipe: Path) -> int:
-    """Starts the command in a process of its own; its number."""
+    """Starts the command in a process of its own; returns its process id."""
     child = os.fork()
     if child == 0:
         code = 99
@@ -76,7 +76,7 @@ def forked(workspace: Path, recipe: Path) -> int:
 
 
 def ended(child: int, seconds: float) -> Optional[int]:
-    """The process's exit code; None where it has not come to its end within that time."""
+    """The process's exit code; None where it has not ended within that time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pid, status = os.waitpid(child, os.WNOHANG)
@@ -90,8 +90,8 @@ def outputs(workspace: Path) -> dict[str, bytes]:
     return {name: (workspace / name).read_bytes() for name in OUTPUTS}
 
 
-def speaks(workspace: Path, child: int) -> None:
-    """Waits until the process has said something: only then does it listen to signals."""
+def wait_for_output(workspace: Path, child: int) -> None:
+    """Waits until the process has written something: only then does it handle signals."""
     said = (workspace / "log").stat().st_size if (workspace / "log").exists() else 0
     while not (workspace / "log").exists() or (workspace / "log").stat().st_size == said:
         assert Path(f"/proc/{child}").exists()
@@ -121,7 +121,7 @@ def test_runs_that_are_cut_end_as_whole_ones(
         for _ in range(MOST_IN_A_RUN):
             child, number = forked(workspace, recipe), draw.choice(signals)
             if number != signal.SIGKILL:
-                speaks(workspace, child)
+                wait_for_output(workspace, child)
             code = ended(child, draw.uniform(0, seconds))
             if code is None:
                 os.kill(child, number)
@@ -135,6 +135,6 @@ def test_runs_that_are_cut_end_as_whole_ones(
         else:
             assert ended(forked(workspace, recipe), 300) == 0, (workspace / "log").read_text()
         assert outputs(workspace) == whole, workspace
-        resumed += (workspace / "log").read_text().count("going on behind")
+        resumed += (workspace / "log").read_text().count("resuming after")
     print(f"{kills} cut in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction")
     assert resumed > 0

@@ -62,7 +62,7 @@ def test_a_run_needs_no_network(workspace: Path, tiny_base: Path) -> None:
     assert (workspace / "result/result_tiny.txt").exists()
 
 
-def test_a_hub_id_that_is_not_in_the_cache_is_said(workspace: Path) -> None:
+def test_a_hub_id_that_is_not_in_the_cache_is_reported(workspace: Path) -> None:
     done = launch(workspace, "nobody/no-such-model")
     assert done.returncode == 2
     assert "base: nobody/no-such-model is not a folder, and it cannot be downloaded from the hub" in done.stderr

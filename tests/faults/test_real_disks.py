@@ -131,7 +131,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_finished(tmp_path: Path, tin
     assert "ended with [2" in said
 
 
-def test_a_disk_that_is_read_only_is_said(tmp_path: Path, tiny_base: Path) -> None:
+def test_a_read_only_disk_is_reported(tmp_path: Path, tiny_base: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -151,9 +151,7 @@ def test_a_disk_that_is_read_only_is_said(tmp_path: Path, tiny_base: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["saved_model", "result", "pre_data/tiny", "saved_model/tiny", "."])
-def test_a_folder_that_cannot_be_written_is_said_before_anything_is_run(
-    tmp_path: Path, tiny_base: Path, name: str
-) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_first(tmp_path: Path, tiny_base: Path, name: str) -> None:
     write_tables(tmp_path)
     recipe = str(write_recipe(tmp_path, recipe_tree(tiny_base)))
     (tmp_path / name).mkdir(parents=True, exist_ok=True)

@@ -166,7 +166,7 @@ def test_a_tokenizer_of_another_model_is_refused(workspace: Path, tiny_base: Pat
     assert "its tokenizer has ids up to 354, the model knows 100" in capsys.readouterr().err
 
 
-def test_an_adapter_without_its_safetensors_is_not_looked_for_elsewhere(
+def test_missing_safetensors_are_not_looked_for_elsewhere(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PEFT would open pickled weights instead."""

@@ -1,6 +1,5 @@
 """A fine-tune is repeatable, keeps the best epoch, leaves the base alone, and means the same however it is batched."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ import torch
 from conftest import recipe_tree, tiny_tokenizer, write_recipe
 from safetensors.torch import load_file
 
-from runner import pipeline
+from runner import stages
 from runner.commands.run import execute
 from runner.errors import DataError, UserError
 from runner.recipe.loader import load_recipes
-from runner.training import evaluation as holdout
-from runner.training import trainer as training
+from runner.scoring.scorer import LabelScorer
+from runner.training.metrics import LabelMetric
 
 
 def run(
@@ -36,7 +35,7 @@ def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tens
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(workspace: Path, tiny_base: Path) -> None:
+def test_a_seed_decides_the_bytes(workspace: Path, tiny_base: Path) -> None:
     folder = workspace / "saved_model/tiny"
     found = []
     for seed in (0, 0, 1):
@@ -47,7 +46,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(workspace: P
     assert found[0][0] != found[2][0]
 
 
-def test_training_lowers_the_loss_and_the_best_epoch_is_what_is_saved(workspace: Path, tiny_base: Path) -> None:
+def test_training_lowers_the_loss_and_saves_the_best_epoch(workspace: Path, tiny_base: Path) -> None:
     how = {"train": {"epochs": 4, "learning_rate": 0.05}, "lora": {"target_modules": "all-linear"}}
     figures = run(workspace, tiny_base, **how)
     assert figures["tuned"]["loss"] < figures["untuned"]["loss"] - 1
@@ -117,7 +116,7 @@ def test_the_adapter_is_fp32_and_the_base_stays_as_it_was(workspace: Path, tiny_
     assert {tensor.dtype for tensor in weights(workspace).values()} == {torch.float32}
 
 
-def test_lora_keys_reach_peft_as_they_stand(workspace: Path, tiny_base: Path) -> None:
+def test_lora_keys_reach_peft_unchanged(workspace: Path, tiny_base: Path) -> None:
     lora = {
         "r": 3,
         "lora_alpha": 5,
@@ -144,13 +143,14 @@ def test_all_linear_leaves_the_head_alone(workspace: Path, tiny_base: Path) -> N
     assert modules == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_targets_that_are_not_in_the_model_are_named_with_those_that_are(workspace: Path, tiny_base: Path) -> None:
+def test_targets_that_are_not_in_the_model_are_named(workspace: Path, tiny_base: Path) -> None:
+    """With those that are."""
     with pytest.raises(UserError, match=r"(?s)lora: .*query.*next: the model's linear layers are down_proj, .*q_proj"):
         run(workspace, tiny_base, lora={"target_modules": ["query"]})
     assert not (workspace / "saved_model/tiny").exists()
 
 
-def test_metrics_are_logged_for_every_epoch_and_to_the_tracker(workspace: Path, tiny_base: Path) -> None:
+def test_metrics_are_logged_for_every_epoch_and_tracker(workspace: Path, tiny_base: Path) -> None:
     pytest.importorskip("tensorboard")
     run(workspace, tiny_base, train={"epochs": 3, "trackers": ["tensorboard"]})
     lines = [json.loads(line) for line in (workspace / "saved_model/tiny/metrics.jsonl").read_text().splitlines()]
@@ -164,34 +164,57 @@ def test_a_tracker_that_is_not_installed_is_named(workspace: Path, tiny_base: Pa
         run(workspace, tiny_base, train={"trackers": ["aim"]})
 
 
-def test_rows_too_long_are_said_before_any_training(workspace: Path, tiny_base: Path) -> None:
+def test_rows_too_long_are_reported_before_any_training(workspace: Path, tiny_base: Path) -> None:
     rows = (workspace / "data/tiny_dev.tsv").read_text().replace("dev 4", "dev " + "long " * 20)
     (workspace / "data/tiny_dev.tsv").write_text(rows)
     with pytest.raises(DataError, match=r"dev: 1 records are longer than prompt\.max_length = 64 tokens"):
         run(workspace, tiny_base)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(
+def spoil_losses(monkeypatch: pytest.MonkeyPatch, training: bool, start: int = 1) -> None:
+    """Makes losses NaN in training, or on the hold-out from its `start`-th evaluation on."""
+    real, calls = LabelScorer.forward, [0]
+
+    def spoiled(scorer: Any, batch: Any) -> Any:
+        scores = real(scorer, batch)
+        if batch.targets is None or scorer.training != training:
+            return scores
+        calls[0] += 1
+        return scores._replace(losses=scores.losses * float("nan")) if calls[0] >= start else scores
+
+    monkeypatch.setattr(LabelScorer, "forward", spoiled)
+
+
+def test_losses_that_are_not_finite_stop_the_run(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training.TrainingLoop._accumulate
-    nan = torch.tensor(float("nan"))
-    monkeypatch.setattr(training.TrainingLoop, "_accumulate", lambda *rest: real(*rest) + nan)
-    with pytest.raises(UserError, match=r"no number \(NaN or infinite\) in 5 steps in a row, up to step 5"):
+    spoil_losses(monkeypatch, training=True)
+    with pytest.raises(UserError, match=r"the loss or its gradient was not finite in 5 steps in a row, up to step 5"):
         run(workspace, tiny_base)
     assert not (workspace / "saved_model/tiny").exists()
 
 
-def test_a_hold_out_loss_that_is_no_number_stops_the_run_and_leaves_no_adapter(
-    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        (1, "the hold-out loss is nan before training: the base model produces non-finite values"),
+        (2, "the hold-out loss is nan after epoch 1"),
+    ],
+)
+def test_a_hold_out_loss_that_is_not_finite_stops_the_run(
+    workspace: Path, tiny_base: Path, evaluation: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, losses = holdout.Holdout.evaluate, iter([0.7, float("nan"), float("nan")])
-    monkeypatch.setattr(holdout.Holdout, "evaluate", lambda *rest: dataclasses.replace(real(*rest), loss=next(losses)))
-    with pytest.raises(UserError, match=r"the hold-out's loss became nan in epoch 1"):
-        run(workspace, tiny_base)
-    with pytest.raises(UserError, match=r"the hold-out's loss is nan before any training: the base gives"):
+    spoil_losses(monkeypatch, training=False, start=evaluation)
+    with pytest.raises(UserError, match=f"^{message}\n  next: "):
         run(workspace, tiny_base)
     assert not (workspace / "saved_model/tiny").exists()
+
+
+def test_the_hold_outs_metrics_are_the_graders() -> None:
+    """Whatever the order of the labels in the recipe; labels that no row has do not count."""
+    found = LabelMetric(("no", "yes", "maybe")).compute(references=[0, 1, 1, 1], predictions=[0, 1, 2, 1])
+    assert found == {"accuracy": 0.75, "mcc": pytest.approx(5 / 60**0.5), "f1": pytest.approx(0.8)}
+    assert LabelMetric(("1", "0")).compute(references=[1, 1, 0], predictions=[1, 0, 0])["f1"] == pytest.approx(2 / 3)
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -231,7 +254,7 @@ def test_lora_keys_that_meet_no_layer_are_named(
         run(workspace, tiny_base, lora=lora)
 
 
-def test_what_the_user_keeps_beside_an_adapter_stays_and_what_was_said_of_it_goes(
+def test_a_new_adapter_replaces_its_records_and_no_other_file(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(workspace, tiny_base)
@@ -239,17 +262,17 @@ def test_what_the_user_keeps_beside_an_adapter_stays_and_what_was_said_of_it_goe
     (folder / "notes.txt").write_text("mine")
     assert {"manifest.json", "run.json"} <= {path.name for path in folder.iterdir()}
 
-    def cut(path: Path, root: Path, stage: str, *rest: Any) -> None:
+    def cut(*rest: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "finish", cut)
+    monkeypatch.setattr(stages, "finish", cut)
     with pytest.raises(KeyboardInterrupt):
         run(workspace, tiny_base, train={"seed": 5})
     assert (folder / "notes.txt").read_text() == "mine"
     assert not {"manifest.json", "run.json"} & {path.name for path in folder.iterdir()}
 
 
-def test_an_adapter_that_knows_one_label_only_is_said(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+def test_an_adapter_that_predicts_one_label_only_is_reported(workspace: Path, tiny_base: Path, capsys: Any) -> None:
     seen = []
     for epochs in (1, 8):
         answers = run(workspace, tiny_base, train={"epochs": epochs})["tuned"]["answers"]

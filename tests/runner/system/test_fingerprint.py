@@ -1,6 +1,6 @@
 """The fingerprint: equal values give equal digests, and a difference is shown from what to what."""
 
-from runner.workspace.fingerprint import Fingerprint
+from runner.system.fingerprint import Fingerprint
 
 
 def test_the_order_of_names_does_not_count() -> None:

@@ -91,7 +91,7 @@ def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, t
     assert '"processes": 2' in (tmp_path / "saved_model/tiny/manifest.json").read_text()
 
 
-def test_processes_are_joined_or_refused_but_never_run_beside_each_other(finished: Path) -> None:
+def test_processes_are_joined_or_refused(finished: Path) -> None:
     """Without being told that it is on a CPU, newer Accelerate joins nothing: every process would be the main one."""
     done = launch(finished, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh", ACCELERATE_USE_CPU="false")
     if done.returncode == 0:
@@ -100,7 +100,7 @@ def test_processes_are_joined_or_refused_but_never_run_beside_each_other(finishe
         assert "2 processes were started, Accelerate joins 1 on" in done.stderr
 
 
-def test_a_mistake_is_said_in_words_and_without_a_traceback_of_ours(tmp_path: Path) -> None:
+def test_a_mistake_is_a_message_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("task: 3\n")
     done = subprocess.run(
         [sys.executable, str(ROOT / "runner/main.py"), "bad.yaml"],
@@ -180,9 +180,7 @@ sys.exit(command.main())
 """
 
 
-def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(
-    finished: Path, tmp_path: Path, tiny_base: Path
-) -> None:
+def test_out_of_memory_in_one_process_concerns_all(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
     from conftest import write_tables
 
     write_tables(tmp_path)
@@ -190,7 +188,10 @@ def test_where_one_process_runs_out_of_memory_all_compute_fewer_rows(
     (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT), fit=1))
     done = launch(tmp_path, *TWO, "full.py", "tiny.yaml")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("out of memory behind step 1; from here 1 rows at once, the same 4 rows a step") == 1
+    assert (
+        done.stdout.count("out of memory in training: computing 1 rows at once from now on; a step still has 4 rows")
+        == 1
+    )
     name = "saved_model/tiny/adapter_model.safetensors"
     one, two = load_file(finished / name), load_file(tmp_path / name)
     assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
@@ -288,7 +289,7 @@ assert code == 2, code
 """
 
 
-def test_two_processes_go_on_to_the_same_bytes_when_one_was_asked_to_stop(tmp_path: Path, tiny_base: Path) -> None:
+def test_two_processes_resume_to_the_same_bytes(tmp_path: Path, tiny_base: Path) -> None:
     """Each has its own dropout. What they tell each other is looked at one by one, and only the main one writes. They take
     the same layout and the same checkpoint, or none."""
     from conftest import write_tables
@@ -301,14 +302,14 @@ def test_two_processes_go_on_to_the_same_bytes_when_one_was_asked_to_stop(tmp_pa
     done = launch(tmp_path, *TWO, "in_two.py")
     said = done.stdout + done.stderr
     assert "AssertionError" not in said, said
-    assert done.stderr.count("stopped by SIGTERM behind step 2 of 4") == 3
-    assert done.stdout.count("going on behind step 2 of 4") == 2
+    assert done.stderr.count("stopped by SIGTERM after step 2 of 4") == 3
+    assert done.stdout.count("resuming after step 2 of 4") == 2
     for name in ("saved_model/tiny/adapter_model.safetensors", "result/predictions_tiny.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
     assert "layout padded: packed is not used: it fails on another process" in done.stdout
     assert "layout padded: as set" in done.stdout
     assert (tmp_path / "layouts/result/result_tiny.txt").exists()
-    assert "holds for the main process what was written, and not here" in done.stderr
+    assert "this process does not read what the main process reads" in done.stderr
     assert not (tmp_path / "differing/saved_model/tiny").exists()
     assert len(list((tmp_path / "differing/saved_model/.checkpoints").rglob("*.checkpoint"))) == 1
 
@@ -332,7 +333,7 @@ sys.exit(command.main())
 """
 
 
-def test_no_process_ends_before_the_main_one_has_written_the_checkpoint(tmp_path: Path, tiny_base: Path) -> None:
+def test_no_process_ends_before_the_checkpoint_is_written(tmp_path: Path, tiny_base: Path) -> None:
     """One that did would have the launcher end the main one."""
     from conftest import write_tables
 
@@ -347,9 +348,9 @@ STOPS_ONCE = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})
 from runner.commands import run as command
-from runner.distributed import collectives as exchange
+from runner.distributed import collectives
 from runner.scoring.scorer import LabelScorer
-exchange.PATIENCE = 0.5
+collectives.PATIENCE = 0.5
 whole, calls = LabelScorer.forward, [0]
 def forward(scorer, batch):
     calls[0] += scorer.training
@@ -368,7 +369,7 @@ sys.exit(command.main())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_stopped_process_is_waited_for_and_said(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
+def test_the_others_wait_for_a_stopped_process_and_say_so(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
     from conftest import write_tables
 
     write_tables(tmp_path)
@@ -376,13 +377,13 @@ def test_a_stopped_process_is_waited_for_and_said(finished: Path, tmp_path: Path
     (tmp_path / "stops.py").write_text(STOPS_ONCE.format(root=str(ROOT)))
     done = launch(tmp_path, *TWO, "stops.py", "tiny.yaml")
     assert done.returncode == 0, done.stderr
-    assert "process 0 of 2 has waited 0.5 s for the others" in done.stderr
+    assert "process 0 of 2 has waited 0.5 s for the others" in done.stdout
     name = "result/result_tiny.txt"
     assert (finished / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes through /proc")
-def test_a_run_whose_launcher_is_gone_keeps_a_checkpoint_and_ends(tmp_path: Path, tiny_base: Path) -> None:
+def test_a_run_whose_launcher_is_gone_stops_with_a_checkpoint(tmp_path: Path, tiny_base: Path) -> None:
     from conftest import write_tables
 
     write_tables(tmp_path)
@@ -401,8 +402,8 @@ def test_a_run_whose_launcher_is_gone_keeps_a_checkpoint_and_ends(tmp_path: Path
         for pid in workers(tmp_path):
             os.kill(pid, signal.SIGKILL)
     said = (tmp_path / "log").read_text()
-    assert "the launcher has ended" in said
-    assert "stopped by SIGTERM behind step" in said
+    assert "the launcher has ended, so this process stops too" in said
+    assert "stopped by SIGTERM after step" in said
     assert list((tmp_path / "saved_model/.checkpoints/tiny").glob("*/step-*.checkpoint"))
 
 

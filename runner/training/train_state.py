@@ -1,0 +1,98 @@
+"""The training state: the progress of a fine-tune, its optimizer and random numbers, by names, for checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+
+from runner.system.memory import MicroBatchSize
+from runner.training.evaluation import Evaluation
+
+COUNTERS = ("epoch", "step_in_epoch", "global_step", "skipped_steps", "consecutive_skips", "seconds", "best_epoch")
+
+
+@dataclass
+class TrainState:
+    """The progress of a fine-tune."""
+
+    micro_batch_size: MicroBatchSize
+    """How many rows a process computes at once: its share of `train.batch_size`, less where memory has run out."""
+    epoch: int = 1
+    """The current epoch, from 1."""
+    step_in_epoch: int = 0
+    """Optimizer steps done in this epoch."""
+    global_step: int = 0
+    """Optimizer steps done in all epochs."""
+    skipped_steps: int = 0
+    """Steps whose loss or gradient was not finite."""
+    consecutive_skips: int = 0
+    """How many of them came last, without a usable step after them."""
+    seconds: float = 0.0
+    """Training time so far, over all runs that were stopped and resumed."""
+    evaluations: list[Evaluation] = field(default_factory=list)
+    """The hold-out's evaluation after each finished epoch."""
+    best_epoch: int = 0
+    """The epoch whose evaluation is the best; 0: none is finished."""
+    best_adapter: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """The adapter's tensors after that epoch, on the CPU."""
+
+    @property
+    def best(self) -> Optional[Evaluation]:
+        """The best epoch's evaluation; None where no epoch is finished."""
+        return self.evaluations[self.best_epoch - 1] if self.best_epoch else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the best adapter's tensors, as plain values for JSON."""
+        return {
+            **{name: getattr(self, name) for name in COUNTERS},
+            "micro_batch_size": self.micro_batch_size.rows,
+            "evaluations": [dataclasses.asdict(evaluation) for evaluation in self.evaluations],
+        }
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Set the state from the values that `state_dict` returned."""
+        for name in COUNTERS:
+            setattr(self, name, values[name])
+        self.micro_batch_size.rows = values["micro_batch_size"]
+        self.evaluations = [Evaluation(**evaluation) for evaluation in values["evaluations"]]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The optimizer's state by names: `exp_avg/<parameter>`, and the like for each of its tensors."""
+    return {
+        f"{key}/{name}": value
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Set the optimizer's state from the tensors that `optimizer_tensors` returned. `parameters` are all of its parameters,
+    in order."""
+    numbers = {name: number for number, name in enumerate(parameters)}
+    state = optimizer.state_dict()
+    for full_name, tensor in tensors.items():
+        key, _, name = full_name.partition("/")
+        state["state"].setdefault(numbers[name], {})[key] = tensor
+    optimizer.load_state_dict(state)
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """The state of torch's random number generators: training draws from no others."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, torch.Tensor]) -> None:
+    """Set the generators to the state that `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
