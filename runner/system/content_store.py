@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
-from runner.system.files import intact, seal
+from runner.system.files import digest, replace
 
 log = logging.getLogger("labeltune.system")
 
@@ -32,7 +32,7 @@ class ContentStore:
         """Where `put` writes the file of this key, before it is complete."""
         return self.folder / f".{key}.partial"
 
-    def put(self, key: str, write: Callable[[Path], None]) -> Path:
+    def put(self, key: str, write: Callable[[Path], object]) -> Path:
         """Lets `write` fill a temporary file, flushes it to disk and gives it its name. Returns where it is then.
 
         Removes the temporary files of processes that have died, and its own where `write` raises."""
@@ -45,7 +45,20 @@ class ContentStore:
             write(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            return seal(temporary, key, self.suffix)
+            return self.commit(key)
         except BaseException:
+            # half a file takes room that others may need
             temporary.unlink(missing_ok=True)
             raise
+
+    def commit(self, key: str) -> Path:
+        """Renames the temporary file of this key; the new name has the digest of its content. Returns where it is then."""
+        temporary = self.temporary(key)
+        path = self.folder / f"{key}-{digest(temporary)[:32]}{self.suffix}"
+        replace(temporary, path)
+        return path
+
+
+def intact(path: Path) -> bool:
+    """Whether the content of a store's file has the digest in its name. Raises OSError where it cannot be read."""
+    return digest(path)[:32] == path.stem.rpartition("-")[2]

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import BinaryIO
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -30,36 +30,11 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()  # on a full disk half a file takes the last room
         raise
-
-
-def aside_in(folder: Path, key: str) -> Path:
-    """The temporary path of the file `key` of a store, before it is sealed. Those that dead processes left are removed."""
-    for left in folder.glob(".*.partial"):
-        left.unlink()
-    return folder / f".{key}.partial"
-
-
-def seal(aside: Path, stem: str, suffix: str) -> Path:
-    """Rename a finished file to `stem`, the digest of its content and `suffix`; returns its new path. So damage is
-    recognised later."""
-    path = aside.with_name(f"{stem}-{digest(aside)[:32]}{suffix}")
-    _replace(aside, path)
-    return path
-
-
-def sealed(folder: Path, stem: str, suffix: str) -> Optional[Path]:
-    """The file that `seal` named so; None where there is none."""
-    return next((path for path in sorted(folder.glob(f"{stem}-*{suffix}")) if path.is_file()), None)
-
-
-def intact(path: Path) -> bool:
-    """Whether a sealed file's content has the digest in its name. Raises OSError where it cannot be read."""
-    return digest(path)[:32] == path.stem.rpartition("-")[2]
 
 
 def recover_folder(path: Path, forget: Sequence[str] = ()) -> None:
@@ -123,7 +98,8 @@ def digest_folder(path: Path, patterns: tuple[str, ...]) -> str:
     return hasher.hexdigest()
 
 
-def _replace(temporary: Path, path: Path) -> None:
+def replace(temporary: Path, path: Path) -> None:
+    """Rename a flushed file to `path`, and flush the folder."""
     os.replace(temporary, path)
     _flush_path(path.parent)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from safetensors.torch import load, save
 
 from runner.distributed.collectives import all_gather
 from runner.errors import UserError
-from runner.system.files import intact, seal
+from runner.system.content_store import ContentStore, intact
 from runner.system.fingerprint import Fingerprint
 from runner.system.memory import is_out_of_memory
 from runner.system.signals import StopRequest
@@ -169,18 +168,7 @@ class Checkpoints:
             ) from error
 
     def _write(self, stem: str, data: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / ".partial"
-        temporary.unlink(missing_ok=True)  # a link of that name would be followed
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            written = seal(temporary, stem, ".checkpoint")
-        except BaseException:
-            temporary.unlink(missing_ok=True)  # half a file takes room that the adapter may need
-            raise
+        written = ContentStore(self.folder, ".checkpoint").put(stem, lambda path: path.write_bytes(data))
         for older in self.folder.glob(f"{stem}-*"):  # after the same step
             if older != written:
                 older.unlink()

@@ -317,17 +317,17 @@ def test_two_processes_resume_to_the_same_bytes(tmp_path: Path, tiny_base: Path)
 SAVES_SLOWLY = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})
-from runner.training import checkpoint
 from runner.commands import run as command
 from runner.scoring.scorer import LabelScorer
-whole, calls, seal = LabelScorer.forward, [0], checkpoint.seal
+from runner.system.content_store import ContentStore
+whole, calls, commit = LabelScorer.forward, [0], ContentStore.commit
 def forward(scorer, batch):
     calls[0] += scorer.training
     if calls[0] == 2 and os.environ["RANK"] == "0":
         os.kill(os.getpid(), signal.SIGTERM)
     return whole(scorer, batch)
 LabelScorer.forward = forward
-checkpoint.seal = lambda *rest: (time.sleep(3), seal(*rest))[1]
+ContentStore.commit = lambda *rest: (time.sleep(3), commit(*rest))[1]
 command.MAIN_FIRST = 0  # so that the other one ends as soon as it may
 sys.exit(command.main())
 """

@@ -18,7 +18,7 @@ def files(store: ContentStore) -> list[str]:
 
 def test_a_file_is_found_by_its_key(store: ContentStore) -> None:
     assert store.get("a") is None
-    path = store.put("a", lambda path: path.write_bytes(b"content") and None)
+    path = store.put("a", lambda path: path.write_bytes(b"content"))
     assert store.get("a") == path
     assert (path.read_bytes(), files(store)) == (b"content", [path.name])
     assert store.get("b") is None
@@ -28,7 +28,7 @@ def test_a_file_is_found_by_its_key(store: ContentStore) -> None:
 def test_a_damaged_file_is_removed_with_a_warning(
     store: ContentStore, damaged: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = store.put("a", lambda path: path.write_bytes(b"content") and None)
+    path = store.put("a", lambda path: path.write_bytes(b"content"))
     path.write_bytes(damaged)
     assert store.get("a") is None
     assert caplog.messages == [f"{path} is damaged; it is made again"]
@@ -51,6 +51,6 @@ def test_leftovers_are_removed_and_links_are_not_followed(store: ContentStore, t
     (store.folder / ".b.partial").write_bytes(b"half")
     (tmp_path / "mine").write_bytes(b"mine")
     store.temporary("a").symlink_to(tmp_path / "mine")
-    path = store.put("a", lambda path: path.write_bytes(b"content") and None)
+    path = store.put("a", lambda path: path.write_bytes(b"content"))
     assert files(store) == [path.name]
     assert (tmp_path / "mine").read_bytes() == b"mine"

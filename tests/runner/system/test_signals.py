@@ -20,6 +20,7 @@ from runner.prediction import predict
 from runner.scoring import frozen_layers, prefix_cache
 from runner.scoring.scorer import LabelScorer
 from runner.system import files
+from runner.system.content_store import ContentStore
 from runner.system.signals import SIGNALS, Stopped, deferred_signals, handle_signals, raise_if_asked
 from runner.training import checkpoint, finetune
 from runner.training.evaluation import Evaluator
@@ -65,8 +66,14 @@ def test_the_command_says_how_it_was_stopped(
 ) -> None:
     after_step(monkeypatch, {1: kill(signal.SIGINT)})
     if disk == "full":
-        error = OSError(28, "No space left on device")
-        monkeypatch.setattr(checkpoint, "seal", lambda *rest: (_ for _ in ()).throw(error))
+        real = ContentStore.commit
+
+        def full(store: ContentStore, key: str) -> Path:
+            if store.suffix == ".checkpoint":
+                raise OSError(28, "No space left on device")
+            return real(store, key)
+
+        monkeypatch.setattr(ContentStore, "commit", full)
     path = write_recipe(workspace, recipe_tree(tiny_base))
     assert main([str(path), "--workspace", str(workspace)]) == 130
     again = "run the same command again (without --fresh) to resume from"

@@ -1,5 +1,6 @@
 """A run that was interrupted resumes to the same bytes, wherever it was; a run with other inputs is refused."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import recipe_tree, write_recipe
-from safetensors.torch import save_file
+from safetensors.torch import save
 from support.runs import (
     ADAPTER,
     OFTEN,
@@ -29,7 +30,7 @@ from runner.model import base as base_model
 from runner.prediction import predict
 from runner.recipe.loader import load_recipes
 from runner.scoring.scorer import LabelScorer
-from runner.system import files
+from runner.system.content_store import ContentStore
 from runner.system.memory import MicroBatchSize
 from runner.training import checkpoint, finetune
 from runner.training.evaluation import Evaluation, Evaluator
@@ -42,8 +43,9 @@ from runner.training.train_state import TrainState, load_optimizer_tensors, opti
         (torch.nn.utils, "clip_grad_norm_", 1),
         (torch.nn.utils, "clip_grad_norm_", 7),
         (Evaluator, "evaluate", 3),  # the second epoch's: the first call is of the untuned base
-        (checkpoint, "seal", 5),  # while a checkpoint is saved, before it has its name
-        (checkpoint.os, "fsync", 8),
+        # while a checkpoint is saved, before it has its name; the first two calls are of the tokens
+        (ContentStore, "commit", 7),
+        (os, "fsync", 8),
         (checkpoint.Checkpoints, "save", 18),  # after the last epoch
         (predict, "prediction_line", 3),
     ],
@@ -234,11 +236,11 @@ def test_a_foreign_file_with_a_checkpoints_name_is_not_used(
     if what == "folder":
         (folder / "step-00000099-aa.checkpoint").mkdir()
     elif what == "another schema":
-        save_file({}, folder / "x", metadata={"checkpoint": '{"schema": "mine"}'})
-        files.seal(folder / "x", "step-00000099", ".checkpoint")
+        foreign = save({}, metadata={"checkpoint": '{"schema": "mine"}'})
+        ContentStore(folder, ".checkpoint").put("step-00000099", lambda path: path.write_bytes(foreign))
     else:
-        (folder / "x").write_bytes(b"PK\x05\x06" + bytes(18))
-        files.seal(folder / "x", "step-00000099", ".checkpoint")
+        foreign = b"PK\x05\x06" + bytes(18)
+        ContentStore(folder, ".checkpoint").put("step-00000099", lambda path: path.write_bytes(foreign))
     if what != "folder":  # it is not damaged, so it is not ours to throw away
         words = r"cannot be read: .*\n  next: .*remove it, and the checkpoint before it is used"
         with pytest.raises(UserError, match=words):
@@ -376,8 +378,9 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(
     """The second time the room of the older checkpoint is enough, the third time it is not."""
     full = OSError(28, "No space left on device")
     with pytest.MonkeyPatch.context() as patch:
-        for call in (3, 6, 7):
-            cut_at(patch, checkpoint, "seal", call, full)
+        # the first two are the tokens
+        for call in (5, 8, 9):
+            cut_at(patch, ContentStore, "commit", call, full)
         run(workspace, tiny_base)
     out = capsys.readouterr().out
     assert out.count("WARNING: no checkpoint at step") == 1
@@ -389,19 +392,19 @@ def test_room_for_one_checkpoint_is_enough(
     workspace: Path, tiny_base: Path, whole: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """And when the adapter is saved, only one checkpoint is left."""
-    real, left = checkpoint.seal, []
+    real, left = ContentStore.commit, []
 
     def small_disk(*arguments: Any) -> Path:
         if len(checkpoints(workspace)) == 2:
             raise OSError(28, "No space left on device")
         return real(*arguments)
 
-    def save(*arguments: Any) -> None:
+    def save_adapter(*arguments: Any) -> None:
         left.extend(checkpoints(workspace))
         adapter.save_adapter(*arguments)
 
-    monkeypatch.setattr(checkpoint, "seal", small_disk)
-    monkeypatch.setattr(finetune, "save_adapter", save)
+    monkeypatch.setattr(ContentStore, "commit", small_disk)
+    monkeypatch.setattr(finetune, "save_adapter", save_adapter)
     run(workspace, tiny_base)
     assert "WARNING: no checkpoint" not in capsys.readouterr().out
     assert len(left) == 1
