@@ -77,6 +77,28 @@ def test_a_classifier_predicts_as_the_run_did(finished: Path) -> None:
             classifier.predict(["x" * 1000])
 
 
+def test_a_classifier_proves_its_way_once(finished: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In bf16 too, where nothing is proved without the shallow copy; again only for texts longer than before."""
+    import torch
+
+    caplog.set_level("INFO")
+    calls: list[int] = []
+    with labeltune.Classifier.load(finished / "saved_model/tiny") as classifier:
+        classifier.base.model.to(torch.bfloat16)
+        embedding = classifier.base.model.get_input_embeddings()
+        hook = embedding.register_forward_hook(lambda *_: calls.append(1))
+        computed = []
+        for text in ("ab", "ba", "ab word and more", "ab"):
+            calls.clear()
+            classifier.predict([text])
+            computed.append(len(calls))
+        hook.remove()
+    assert computed[1] == computed[3] == 1
+    assert computed[0] > 1
+    assert computed[2] > 1
+    assert not caplog.messages, "padded rows were not needed"
+
+
 def test_a_classifier_that_cannot_be_loaded_says_why(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(labeltune.UserError, match=r"classifier\.json: cannot be read"):
         labeltune.Classifier.load(tmp_path)

@@ -36,7 +36,7 @@ class Classifier:
         """
         if (folder / PROMPT).exists():
             _require_same_prompt(prompt, folder / PROMPT)
-        self.prompt = prompt
+        self.base, self.prompt = base, prompt
         self._adapter = saved_adapter(base, folder)
         self._subject = subject_of(LabelScorer(base.model, prompt).eval())
         self._head_is_proved = False

@@ -16,6 +16,7 @@ from runner.scoring.layout_choice import packed_ways
 from runner.scoring.prefix_cache import PrefixCache
 from runner.scoring.proof import LabelLogits, Subject, Way, padded_way, prove
 from runner.scoring.scorer import LabelScorer
+from runner.system.memory import MicroBatchSize
 
 log = logging.getLogger("labeltune.scoring")
 
@@ -36,18 +37,25 @@ def predict_label_logits(
     Yields:
         (labels,) in fp32 for each example.
     """
+    longest = max(dataset.lengths(), default=0)
+    proved_length, logits = subject.proved.get(batch_size, (-1, None))
+    if logits is None or longest > proved_length:
+        logits = _proved(subject, dataset, batch_size)
+        subject.proved[batch_size] = longest, logits
+    size = MicroBatchSize(batch_size, "prediction")
+    # whole batches, so that the same rows are computed together in a resumed run
+    for first in range(start, len(dataset), batch_size):
+        yield from size.run_in_parts(dataset.suffixes[first : first + batch_size], logits)
+
+
+def _proved(subject: Subject, dataset: EncodedDataset, batch_size: int) -> LabelLogits:
+    """The fast way for the whole model; padded batches, with a message, where the proof does not hold."""
+    subject.renew()
     if batch_size == 1:
         ways: Sequence[Way] = (after_cached_prefix,)
         name = "one row after the cached prefix"
     else:
         ways, name = packed_ways(subject, batch_size), "packed"
-    logits = _proved(subject, ways, dataset, name)
-    for first in range(start, len(dataset), batch_size):
-        yield from logits(dataset.suffixes[first : first + batch_size])
-
-
-def _proved(subject: Subject, ways: Sequence[Way], dataset: EncodedDataset, name: str) -> LabelLogits:
-    """The first of the ways for the whole model; padded batches, with a message, where the proof does not hold."""
     proof = prove(subject, ways, dataset)
     subject.release()
     if proof.holds:

@@ -110,10 +110,20 @@ class Subject:
     """Why the model cannot be copied."""
     alone: bool = True
     """Whether this process computes alone. Then it may find alone that a way needs too much memory."""
+    released: bool = False
+    """Whether the shallow copy's memory was freed."""
+    proved: dict[int, tuple[int, LabelLogits]] = dataclasses.field(default_factory=dict)
+    """For each batch size that was predicted with: the longest suffix of the proof, and the function that is used."""
 
     def release(self) -> None:
-        """Frees the shallow copy's memory: nothing is proved after this."""
-        self.shallow = None
+        """Frees the shallow copy's memory: nothing is proved after this, unless `renew` copies again."""
+        self.shallow, self.released = None, True
+
+    def renew(self) -> None:
+        """Copies the layers again, if they were released. The base must be as it was."""
+        if self.released:
+            fresh = subject_of(self.scorer, alone=self.alone)
+            self.shallow, self.no_copy, self.released = fresh.shallow, fresh.no_copy, False
 
 
 def subject_of(scorer: LabelScorer, device: Any = None, alone: bool = True) -> Subject:

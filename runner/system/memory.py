@@ -15,6 +15,7 @@ from runner.errors import UserError
 
 log = logging.getLogger("labeltune.system")
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -75,17 +76,17 @@ class MicroBatchSize:
             self.shrink_to(-(-rows // 2))
             _empty_cache()
 
-    def run_in_parts(self, indices: Sequence[int], compute: Callable[[Sequence[int]], Sequence[T]]) -> Iterator[T]:
-        """One result for each index, in order: those of `compute(part)` for parts of `indices` that fit into memory.
+    def run_in_parts(self, items: Sequence[S], compute: Callable[[Sequence[S]], Sequence[T]]) -> Iterator[T]:
+        """One result for each item, in order: those of `compute(part)` for parts of `items` that fit into memory.
 
         Raises OutOfMemory where one row does not fit."""
         start = 0
 
         def part(rows: int) -> Sequence[T]:
-            return compute(indices[start : start + rows])
+            return compute(items[start : start + rows])
 
-        while start < len(indices):
-            found = self.run(part, len(indices) - start)
+        while start < len(items):
+            found = self.run(part, len(items) - start)
             yield from found
             start += len(found)
 

@@ -19,6 +19,7 @@ from runner.prediction.decoders import label_probabilities, parse_answer
 from runner.recipe.loader import load_recipes
 from runner.recipe.schema import PromptShape
 from runner.scoring.prompt import build_prompt
+from runner.scoring.scorer import LabelScorer
 from runner.stages import STAGES
 
 
@@ -179,6 +180,30 @@ def test_logits_of_one_row_that_are_not_finite_are_named(tiny_base: Path) -> Non
     assert label_probabilities(prompt, torch.tensor([0.0, 0.0]), 3) == {"0": 0.5, "1": 0.5}
     with pytest.raises(UserError, match=r"dev row 3: the model's logits are not finite"):
         label_probabilities(prompt, torch.tensor([float("nan"), 0.0]), 3)
+
+
+def test_a_batch_that_does_not_fit_is_predicted_in_parts(
+    workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, calls, last = LabelScorer.forward, [0], [0]
+
+    def full(scorer: LabelScorer, batch: Any) -> Any:
+        calls[0] += len(batch.rows) == 4
+        # the calls before are the proof's
+        if calls[0] == last[0]:
+            last[0] = 0
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(scorer, batch)
+
+    run(workspace, tiny_base)
+    monkeypatch.setattr(LabelScorer, "forward", full)
+    run(workspace, tiny_base, ("predict",), decoding={"batch": 4})
+    whole = predictions(workspace)
+    calls[0], last[0] = 0, calls[0]
+    execute(load_recipes([workspace / "tiny.yaml"]), workspace, ("predict",), fresh=True)
+    assert "WARNING: out of memory in prediction: computing 2 rows at once from now on\n" in capsys.readouterr().out
+    for one, other in zip(whole, predictions(workspace)):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 
 
 @pytest.mark.parametrize(

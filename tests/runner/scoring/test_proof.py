@@ -95,7 +95,7 @@ def test_every_mistake_of_the_prefix_cache_is_refused(adapted: Subject, mistake:
         pytest.skip("a tuple does not grow")
     caplog.set_level("INFO")
     with torch.no_grad():
-        right = list(predict_label_logits(dataclasses.replace(adapted), UNLABELLED, 1))
+        right = list(predict_label_logits(dataclasses.replace(adapted, proved={}), UNLABELLED, 1))
         assert not caplog.messages
         with mistake(adapted.scorer.model, PROMPT):
             found = list(predict_label_logits(adapted, UNLABELLED, 1))
