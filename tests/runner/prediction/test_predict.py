@@ -185,7 +185,7 @@ def test_logits_of_one_row_that_are_not_finite_are_named(tiny_base: Path) -> Non
 def test_a_batch_that_does_not_fit_is_predicted_in_parts(
     workspace: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, calls, last = LabelScorer.forward, [0], [0]
+    real, calls, last = LabelScorer.forward, [0], [-1]
 
     def full(scorer: LabelScorer, batch: Any) -> Any:
         calls[0] += len(batch.rows) == 4
