@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from runner.errors import UserError
     from runner.prediction.classifier import Classifier
     from runner.prediction.prediction_file import Prediction
-    from runner.reporting.run_history import RunResult
+    from runner.reporting.run_result import RunResult
 
 _HOMES = {
     "Classifier": "runner.prediction.classifier",
     "Prediction": "runner.prediction.prediction_file",
-    "RunResult": "runner.reporting.run_history",
+    "RunResult": "runner.reporting.run_result",
     "UserError": "runner.errors",
     "grade": "grading",
     "load_recipe": "runner.api",

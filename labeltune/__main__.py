@@ -47,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _launch(rest)
     from runner.commands.run import main as run
 
-    return run([*rest, "--check"] if command == "check" else rest)
+    return run([*rest, "--check"] if command == "check" else rest, f"labeltune {command}")
 
 
 def _launch(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from typing import Union
 from runner import pipeline
 from runner.errors import UserError
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
-from runner.reporting.run_history import RunResult
+from runner.reporting.run_result import RunResult
 from runner.stages import STAGES
 
 

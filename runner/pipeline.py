@@ -13,7 +13,7 @@ from pathlib import Path
 from runner.distributed.processes import is_main_process, wait_for_everyone
 from runner.model.base import Bases
 from runner.recipe.loader import LoadedRecipe
-from runner.reporting.run_history import RunResult, read_run
+from runner.reporting.run_result import RunResult, read_run
 from runner.stages import OWN_RECORDS, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.files import recover_folder
@@ -57,6 +57,9 @@ def run(
 def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunResult:
     started = time.perf_counter()
     with _alone(context.workspace):
+        # a base that is missing is reported before the data is prepared
+        if is_main_process() and wanted - {"prepare"}:
+            context.bases.files(context.recipe)
         for stage in STAGES.values():
             if stage.name in wanted:
                 run_stage(stage, context)

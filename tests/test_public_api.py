@@ -73,8 +73,17 @@ def test_a_classifier_predicts_as_the_run_did(finished: Path) -> None:
         assert logits.softmax(1)[0].tolist() == pytest.approx(list(rows[0]["probabilities"].values()), abs=1e-5)
         assert classifier.predict([]) == []
         assert classifier.label_logits([]).shape == (0, 2)
-        with pytest.raises(labeltune.UserError, match=r"longer than prompt\.max_length"):
-            classifier.predict(["x" * 1000])
+        for wrong, message in (
+            ((["x" * 100],), r"texts: 1 record is longer than prompt\.max_length = 64 tokens"),
+            ((["x" * 1000],), r"longer than this base reads"),
+            (("ab",), r"expected a list of texts, found 'ab'\n  next: write predict\(\[text\]\)"),
+            (([1],), "expected a list of texts"),
+            ((texts, 0), "batch_size: expected 1 or more, found 0"),
+        ):
+            with pytest.raises(labeltune.UserError, match=message):
+                classifier.predict(*wrong)
+    with pytest.raises(labeltune.UserError, match="this classifier is closed"):
+        classifier.predict(texts)
 
 
 def test_a_classifier_proves_its_way_once(finished: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,6 +111,8 @@ def test_a_classifier_proves_its_way_once(finished: Path, caplog: pytest.LogCapt
 def test_a_classifier_that_cannot_be_loaded_says_why(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(labeltune.UserError, match=r"classifier\.json: cannot be read"):
         labeltune.Classifier.load(tmp_path)
+    with pytest.raises(labeltune.UserError, match="device: 'gpu' is not a device"):
+        labeltune.Classifier.load(finished / "saved_model/tiny", device="gpu")
     with pytest.raises(labeltune.UserError, match="no such folder"):
         labeltune.run(labeltune.load_recipe(finished / "tiny.yaml"), workspace=tmp_path / "nowhere")
     with pytest.raises(labeltune.UserError, match="'fit' is not a stage"):

@@ -19,7 +19,7 @@ from runner import __version__, pipeline
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
-from runner.reporting.run_history import RunResult
+from runner.reporting.run_result import RunResult
 from runner.stages import STAGES
 from runner.system.console import console_logging, patient_streams
 from runner.system.memory import OutOfMemory, is_out_of_memory
@@ -41,11 +41,11 @@ MAIN_FIRST = 6.0
 """Seconds in which a launcher ends the other processes after the main one has ended; Accelerate 0.26 looks every 5 s."""
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the command and return its exit code."""
+def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py") -> int:
+    """Run the command and return its exit code. `prog`: its name in help and usage."""
     code: object = 1
     try:
-        options = _parser().parse_intermixed_args(arguments)
+        options = _parser(prog).parse_intermixed_args(arguments)
         with patient_streams():
             code = _run(options)
         return code
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     overrides = [argument for argument in options.arguments if is_override(argument)]
     try:
         if not recipes:
-            raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; they are YAML files")
+            raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
         loaded = load_recipes(recipes, overrides)
         if options.check:
             for one in loaded:
@@ -130,9 +130,9 @@ def _report(error: UserError) -> None:
     print(redact_secrets(str(error)), file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="runner/main.py",
+        prog=prog,
         description="Runs recipes: prepare the data, fine-tune a LoRA adapter, predict the dev rows.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -101,7 +101,7 @@ class Bases:
 
     def digest(self, recipe: Recipe) -> str:
         """SHA-256 over the files of a recipe's base."""
-        return self._find(recipe).digest
+        return self.files(recipe).digest
 
     def load(self, recipe: Recipe, device: Any) -> Base:
         """A recipe's base on `device`. Only the last one stays in memory: two gemmas may not fit."""
@@ -116,7 +116,8 @@ class Bases:
         self._loaded = None
         return self._load(recipe, device, on_host=True)
 
-    def _find(self, recipe: Recipe) -> BaseFiles:
+    def files(self, recipe: Recipe) -> BaseFiles:
+        """The files of a recipe's base. Raises UserError where they cannot be found."""
         key = (recipe.base, recipe.trust_remote_code)
         if key not in self._files:
             folder = find_base(recipe.base, self.root, recipe.trust_remote_code)
@@ -124,7 +125,7 @@ class Bases:
         return self._files[key]
 
     def _load(self, recipe: Recipe, device: Any, on_host: bool = False) -> Base:
-        files = self._find(recipe)
+        files = self.files(recipe)
         base = load_base(files.folder, recipe.train.precision, device, files.trusted, on_host)
         # with these files its digest is known, if it has been computed
         return dataclasses.replace(base, files=files)

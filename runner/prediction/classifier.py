@@ -18,7 +18,7 @@ from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.label_logits import predict_label_logits
-from runner.scoring.prompt import Prompt, build_prompt
+from runner.scoring.prompt import Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
 from runner.system.fingerprint import Fingerprint
@@ -58,15 +58,16 @@ class Classifier:
         """
         folder = Path(folder)
         described, trained = (_read(folder / name) for name in (CLASSIFIER, PROMPT))
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = _device(device)
         here = Path(described["folder"]).is_dir()
         found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
-        loaded = load_base(found, described["precision"], torch.device(device), trust_remote_code)
+        loaded = load_base(found, described["precision"], place, trust_remote_code)
         shape = PromptShape(
             template=trained["template"], max_length=trained["max_length"], too_long=described["too_long"]
         )
-        prompt = build_prompt(shape, trained["instruction"], trained["labels"], loaded.tokenizer)
+        prompt = build_prompt(
+            shape, trained["instruction"], trained["labels"], loaded.tokenizer, positions_of(loaded.model)
+        )
         return cls(loaded, prompt, folder)
 
     def predict(self, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
@@ -82,7 +83,8 @@ class Classifier:
         Raises:
             UserError: a text is too long for the prompt, where the recipe said so, or a logit is not finite.
         """
-        return list(self.answers(LabelDecoding(batch=batch_size), self._encode(texts)))
+        dataset = self._encode(texts, batch_size)
+        return list(self.answers(LabelDecoding(batch=batch_size), dataset))
 
     @torch.no_grad()
     def label_logits(self, texts: Sequence[str], batch_size: int = 1) -> torch.Tensor:
@@ -95,7 +97,7 @@ class Classifier:
         Returns:
             (texts, labels) in fp32 on the CPU; their softmax over the labels is the labels' probability.
         """
-        dataset = self._encode(texts)
+        dataset = self._encode(texts, batch_size)
         if not len(dataset):
             return torch.zeros(0, len(self.prompt.labels))
         self._prove_head(dataset)
@@ -120,7 +122,13 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _encode(self, texts: Sequence[str]) -> EncodedDataset:
+    def _encode(self, texts: Sequence[str], batch_size: int) -> EncodedDataset:
+        if self._adapter.model is None:
+            raise UserError("this classifier is closed", "call it inside the with block, or load it again")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"texts: expected a list of texts, found {texts!r:.80}", "write predict([text])")
+        if batch_size < 1:
+            raise UserError(f"batch_size: expected 1 or more, found {batch_size}")
         records = [{"instruction": self.prompt.instruction, "input": text} for text in texts]
         return encode_records(self.prompt, records, "texts")
 
@@ -128,6 +136,16 @@ class Classifier:
         if not self._head_is_proved:
             prove_head(self._subject, dataset.suffixes[:1])
             self._head_is_proved = True
+
+
+def _device(device: Any) -> torch.device:
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UserError(f"device: {device!r} is not a device", 'name one such as "cpu" or "cuda:0"') from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device: {device!r}: there is no CUDA device here", 'leave it out, or name "cpu"')
+    return found
 
 
 def _require_same_prompt(prompt: Prompt, path: Path) -> None:
@@ -147,5 +165,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); it describes how the adapter was trained",
-            "run the finetune stage: --stages finetune,predict",
+            "name the folder of a finished adapter, such as saved_model/QQP, or train it again",
         ) from None

@@ -76,6 +76,11 @@ def label_probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[
     return dict(zip(prompt.labels, logits.softmax(0).tolist()))
 
 
+def batch_size(decoding: Any) -> int:
+    """Rows that a decoding computes at once."""
+    return decoding.batch if isinstance(decoding, LabelDecoding) else 1
+
+
 Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Prediction]]
 """From the recipe's decoding, the scorer, all rows, and the number of rows that are answered already."""
 

@@ -13,8 +13,9 @@ from grading.contract.results import UNPARSABLE
 from runner.data.records import Record
 from runner.model.base import Base
 from runner.prediction.classifier import Classifier
+from runner.prediction.decoders import batch_size
 from runner.prediction.prediction_file import PartialPredictions, Prediction, prediction_line
-from runner.recipe.schema import LabelDecoding, Recipe
+from runner.recipe.schema import Recipe
 from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
@@ -67,7 +68,7 @@ def _answer(
 ) -> tuple[list[Prediction], int]:
     """Predict the rows that `unfinished` does not hold, and add them to it; return all, and how many it held."""
     # whole batches: the same rows are computed together
-    predictions = unfinished.read(recipe.decoding.batch if isinstance(recipe.decoding, LabelDecoding) else 1)
+    predictions = unfinished.read(batch_size(recipe.decoding))
     done, total = len(predictions), len(rows)
     if done:
         log.info(f"resuming after row {done} of {total}")

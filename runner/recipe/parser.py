@@ -43,9 +43,7 @@ class RecipeReader:
         hints = typing.get_type_hints(shape)
         for name, entry in entries.items():
             if name not in hints:
-                self._report(
-                    entry.key_place, _join(path, name), _unknown(name, [*_names(shape), *([] if path else ["extends"])])
-                )
+                self._report(entry.key_place, _join(path, name), _unknown(name, shape, [] if path else ["extends"]))
         values: dict[str, Any] = {}
         for field in dataclasses.fields(shape):
             here = _join(path, field.name)
@@ -203,8 +201,17 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _unknown(name: str, names: Sequence[str]) -> str:
-    return f"unknown key{suggestion(name, names) or '; known are ' + ', '.join(names)}"
+def _unknown(name: str, shape: Any, more: Sequence[str]) -> str:
+    """Suggest a known key: the same name in a block below, or one that is spelled alike. `more`: known keys of no field."""
+    names, hints = [*_names(shape), *more], typing.get_type_hints(shape)
+    below = [
+        f"{block}.{name}"
+        for block in _names(shape)
+        for inner in _members(hints[block])
+        if dataclasses.is_dataclass(inner) and name in _names(inner)
+    ]
+    known = f"; did you mean {below[0]}?" if below else suggestion(name, names)
+    return f"unknown key{known or '; known are ' + ', '.join(names)}"
 
 
 def suggestion(word: str, words: Sequence[str]) -> str:

@@ -117,10 +117,13 @@ def _fitted(
     if too_long and prompt.too_long == "error":
         worst = max(too_long, key=lengths.__getitem__)
         tokens = lengths[worst] + prompt.max_length - room
+        count = "1 record is" if len(too_long) == 1 else f"{len(too_long)} records are"
+        fits = tokens <= prompt.positions
         raise DataError(
-            f"{name}: {len(too_long)} records are longer than prompt.max_length = {prompt.max_length} tokens, the longest is "
-            f"record {worst + 1} with {tokens}",
-            f"raise prompt.max_length to {tokens}, or choose prompt.too_long: truncate or drop-from-train",
+            f"{name}: {count} longer than {'prompt.max_length' if fits else 'this base reads'} = {prompt.max_length} tokens, "
+            f"the longest is record {worst + 1} with {tokens}",
+            f"{f'raise prompt.max_length to {tokens}' if fits else 'shorten the text'}, or choose prompt.too_long: truncate "
+            "or drop-from-train",
         )
     dropped = set(too_long) if may_drop and prompt.too_long == "drop-from-train" else set()
     chosen = [number for number in range(len(inputs)) if number not in dropped]

@@ -45,6 +45,8 @@ class Prompt:
     """The base's tokenizer."""
     tokenizer_digest: str
     """SHA-256 of that tokenizer."""
+    positions: int
+    """The model's number of positions."""
 
     def digest(self) -> str:
         """SHA-256 of everything that the ids depend on: texts, fixed ids, tokenizer and `max_length`."""
@@ -60,8 +62,9 @@ class Prompt:
 def prompt_of(recipe: Recipe, base: Base) -> Prompt:
     """The prompt of a recipe for its base. Raises UserError as `build_prompt` does, and where the tokenizer has ids that the
     model does not know."""
-    positions = getattr(base.model.config, "max_position_embeddings", None) or sys.maxsize
-    prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions)
+    prompt = build_prompt(
+        recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions_of(base.model)
+    )
     known = base.model.get_input_embeddings().weight.shape[0]
     pieces = base.tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
     added = [number for number, token in base.tokenizer.added_tokens_decoder.items() if not token.special]
@@ -72,6 +75,11 @@ def prompt_of(recipe: Recipe, base: Base) -> Prompt:
             "put the tokenizer of this model into the folder",
         )
     return prompt
+
+
+def positions_of(model: Any) -> int:
+    """The model's number of positions."""
+    return getattr(model.config, "max_position_embeddings", None) or sys.maxsize
 
 
 def build_prompt(
@@ -108,6 +116,7 @@ def build_prompt(
         shape.too_long,
         tokenizer,
         tokenizer_digest(tokenizer),
+        positions,
     )
 
 

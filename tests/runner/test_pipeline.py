@@ -45,6 +45,14 @@ def test_a_run_earns_all_points_but_those_for_wrong_answers(workspace: Path, tin
     assert points == {"pre_data": 10, "saved_model": 20, "result": pytest.approx(70 * right / len(DEV_ROWS))}
 
 
+def test_a_missing_base_is_reported_before_the_data_is_prepared(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(path), "--workspace", str(workspace), "base=/nowhere"]) == 2
+    assert "base: the folder /nowhere does not exist" in capsys.readouterr().err
+    assert not list((workspace / "pre_data").rglob("*.json"))
+    assert main([str(path), "--workspace", str(workspace), "base=/nowhere", "--stages", "prepare"]) == 0
+
+
 def test_stages_whose_inputs_have_not_changed_are_skipped(
     workspace: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,11 @@ CASES = [
     ),
     (
         "instruction: Same?",
+        "instruction: Same?\nepochs: 2",
+        "11:1: epochs: unknown key; did you mean train.epochs?",
+    ),
+    (
+        "instruction: Same?",
         "instruction: Same?\ncolour: blue",
         "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, "
         "trust_remote_code, offline, extends",

@@ -88,7 +88,7 @@ def test_long_inputs_are_cut_or_left_out_and_counted(
 def test_long_inputs_are_an_error_by_default() -> None:
     with pytest.raises(
         DataError,
-        match=r"dev: 1 records are longer than prompt\.max_length = 32 tokens, the longest is record 2 with 66",
+        match=r"dev: 1 record is longer than prompt\.max_length = 32 tokens, the longest is record 2 with 66",
     ):
         encode_records(prompt(PromptShape(max_length=32)), [SHORT, LONG], "dev")
 

@@ -167,7 +167,7 @@ def test_a_tracker_that_is_not_installed_is_named(workspace: Path, tiny_base: Pa
 def test_rows_too_long_are_reported_before_any_training(workspace: Path, tiny_base: Path) -> None:
     rows = (workspace / "data/tiny_dev.tsv").read_text().replace("dev 4", "dev " + "long " * 20)
     (workspace / "data/tiny_dev.tsv").write_text(rows)
-    with pytest.raises(DataError, match=r"dev: 1 records are longer than prompt\.max_length = 64 tokens"):
+    with pytest.raises(DataError, match=r"dev: 1 record is longer than prompt\.max_length = 64 tokens"):
         run(workspace, tiny_base)
 
 
