@@ -11,11 +11,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Optional
-
-from tqdm import tqdm
 
 LOG_SECONDS = 30
 """Seconds between two updates of a progress bar in a log file, where each update is a new line."""
@@ -49,7 +47,9 @@ class ConsoleHandler(logging.Handler):
             return
         level = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
         context = _context.get()
-        with tqdm.external_write_mode(file=sys.stdout):
+        # there is a bar only if tqdm was imported
+        tqdm = sys.modules.get("tqdm")
+        with tqdm.tqdm.external_write_mode(file=sys.stdout) if tqdm else nullcontext():
             print(
                 f"{context}: {level}{record.getMessage()}" if context else f"{level}{record.getMessage()}", flush=True
             )
@@ -123,6 +123,8 @@ def patient_streams() -> Iterator[None]:
 
 def progress(total: int, what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0) -> Any:
     """A tqdm bar over `rows`, or over `total` rows that `update` counts; `done` of them were done before."""
+    from tqdm import tqdm
+
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
     return tqdm(
         rows,
