@@ -12,6 +12,7 @@ from runner import __version__
 
 if TYPE_CHECKING:
     from grading import grade
+    from grading.errors import CouldNotGrade, FileProblem
     from runner.api import load_recipe, run
     from runner.errors import UserError
     from runner.prediction.classifier import Classifier
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Classifier": "runner.prediction.classifier",
+    "CouldNotGrade": "grading.errors",
+    "FileProblem": "grading.errors",
     "Prediction": "runner.prediction.prediction_file",
     "RunResult": "runner.reporting.run_result",
     "UserError": "runner.errors",
@@ -30,6 +33,8 @@ _HOMES = {
 
 __all__ = [
     "Classifier",
+    "CouldNotGrade",
+    "FileProblem",
     "Prediction",
     "RunResult",
     "UserError",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
-from runner import pipeline
 from runner.errors import UserError
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
-from runner.reporting.run_result import RunResult
-from runner.stages import STAGES
+from runner.workspace.paths import STAGE_NAMES
+
+if TYPE_CHECKING:
+    from runner.reporting.run_result import RunResult
 
 
 def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
@@ -34,7 +35,7 @@ def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
 
 
 def run(
-    recipe: LoadedRecipe, workspace: Union[str, Path] = ".", stages: Iterable[str] = STAGES, fresh: bool = False
+    recipe: LoadedRecipe, workspace: Union[str, Path] = ".", stages: Iterable[str] = STAGE_NAMES, fresh: bool = False
 ) -> RunResult:
     """Run a recipe in this process: prepare the data, fine-tune the adapter, predict the dev rows.
 
@@ -53,10 +54,12 @@ def run(
         UserError: for what you can fix; the message says what, where and what to do next.
     """
     wanted, folder = list(stages), Path(workspace)
-    unknown = [name for name in wanted if name not in STAGES]
+    unknown = [name for name in wanted if name not in STAGE_NAMES]
     if unknown:
-        raise UserError(f"stages: {unknown[0]!r} is not a stage", f"name some of {', '.join(STAGES)}")
+        raise UserError(f"stages: {unknown[0]!r} is not a stage", f"name some of {', '.join(STAGE_NAMES)}")
     if not folder.is_dir():
         raise UserError(f"workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+    from runner import pipeline
+
     (result,) = pipeline.run([recipe], folder, wanted, fresh)
     return result

@@ -38,7 +38,7 @@ RUNNER = {
         "workspace",
     },
     "pipeline": {"distributed", "model", "recipe", "reporting", "stages", "system", "workspace"},
-    "api": {"errors", "pipeline", "recipe", "reporting", "stages"},
+    "api": {"errors", "pipeline", "recipe", "reporting", "workspace"},
     "commands": {
         "distributed",
         "errors",
@@ -48,7 +48,6 @@ RUNNER = {
         "recipe",
         "reporting",
         "scoring",
-        "stages",
         "system",
         "workspace",
     },

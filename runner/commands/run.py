@@ -13,17 +13,19 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from runner import __version__, pipeline
+from runner import __version__
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
-from runner.reporting.run_result import RunResult
-from runner.stages import STAGES
 from runner.system.console import console_logging, patient_streams
 from runner.system.memory import OutOfMemory, is_out_of_memory
 from runner.system.signals import Stopped, handle_signals
+from runner.workspace.paths import STAGE_NAMES
+
+if TYPE_CHECKING:
+    from runner.reporting.run_result import RunResult
 
 EPILOG = """\
 examples:
@@ -60,9 +62,11 @@ def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py"
 
 
 def execute(
-    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGES, fresh: bool = False
+    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGE_NAMES, fresh: bool = False
 ) -> list[RunResult]:
     """Run the recipes as a command does: log records are printed, and a signal stops the run where nothing is lost."""
+    from runner import pipeline
+
     with handle_signals(), console_logging(is_main_process()):
         return pipeline.run(recipes, root, stages, fresh)
 
@@ -151,9 +155,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--stages",
         type=_stages,
-        default=tuple(STAGES),
+        default=STAGE_NAMES,
         metavar="LIST",
-        help=f"stages to run (default: {','.join(STAGES)})",
+        help=f"stages to run (default: {','.join(STAGE_NAMES)})",
     )
     parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
     parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
@@ -162,7 +166,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 def _stages(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in STAGES]
+    unknown = [name for name in names if name not in STAGE_NAMES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(STAGES)}, separated by commas")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(STAGE_NAMES)}, separated by commas")
     return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,16 @@ PROMPT = "prompt.json"
 
 CLASSIFIER = "classifier.json"
 """File in an adapter's folder that names its base and precision."""
+
+
+MANIFESTS: Mapping[str, str] = {
+    "prepare": "pre_data/{0}/manifest.json",
+    "finetune": "saved_model/{0}/manifest.json",
+    "predict": "result/manifest_{0}.json",
+}
+"""For each stage, in order, where its manifest is; `{0}` is the dataset."""
+
+STAGE_NAMES = tuple(MANIFESTS)
 
 
 @dataclass(frozen=True)
@@ -103,14 +113,7 @@ class Workspace:
 
     def manifest(self, stage: str) -> Path:
         """The manifest of a stage: it exists when the stage has finished."""
-        return (
-            self.root
-            / {
-                "prepare": f"pre_data/{self.dataset}/manifest.json",
-                "finetune": f"{self.adapter}/manifest.json",
-                "predict": f"result/manifest_{self.dataset}.json",
-            }[stage]
-        )
+        return self.root / MANIFESTS[stage].format(self.dataset)
 
 
 @contextmanager
