@@ -58,9 +58,11 @@ def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice
     check = "files and the run record"
     if record.problem:
         return Advice(dataset, check, UNKNOWN, record.problem)
-    changed = [name for name, digest in record.digests.items() if submission.digest(name) != digest]
+    found = {name: submission.digest(name) for name in record.digests}
+    changed = [name for name, digest in record.digests.items() if found[name] is None or found[name] != digest]
     if changed:
-        return Advice(dataset, check, LOOK, f"different from {record.path}: {', '.join(changed)}")
+        words = f"missing, unreadable, too large or different from {record.path}: {', '.join(changed)}"
+        return Advice(dataset, check, LOOK, words)
     words = f"{len(record.digests)} files are as in {record.path}, which anybody can write"
     return Advice(dataset, check, AGREES, words)
 

@@ -83,7 +83,7 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
 
 def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with submission.open(name) as file, target.open("wb") as copy:
+    with submission.open(name, most) as file, target.open("wb") as copy:
         if file.size > most:
             raise FileProblem(f"{name} has {file.size:,} bytes, more than {most:,}", "submit a smaller file")
         for piece in file.pieces(file.size):

@@ -57,7 +57,7 @@ def _check_weights(
     path = f"{folder}/{contract.ADAPTER_WEIGHTS}"
     dependent = ("weights size", "weights format", "weights trained")
     try:
-        file = submission.open(path)
+        file = submission.open(path, WEIGHTS_LIMIT)
     except FileProblem as problem:
         reason, step = problem.problem, problem.next_step
         if isinstance(problem, FileMissing):
@@ -91,15 +91,16 @@ def _check_open_weights(
     except WeightsError as error:
         form = lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN)
         return [size, form, blocked("weights trained", "weights format")], None
-    hasher = file.hasher()
-    # only tensors and values: other metadata does not make another adapter
-    hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
+    hasher = file.hasher() if header.file_size <= file.size <= WEIGHTS_LIMIT else None
+    if hasher is not None:
+        # only tensors and values: other metadata does not make another adapter
+        hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
         reason = f"{file.path} has {file.size:,} bytes, its header says {header.file_size:,}"
         size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
     form = _check_pairs(file.path, header, config, base)
     trained = _check_values(file, header, config) if size.share else blocked("weights trained", "weights size")
-    if not header.file_size <= file.size <= WEIGHTS_LIMIT:
+    if hasher is None:
         return [size, form, trained], None
     for _ in file.pieces(header.file_size - file.position):
         pass

@@ -96,7 +96,11 @@ def test_files_and_the_run_record(folder):
         AGREES, "4 files are as in saved_model/QQP/run.json, which anybody can write",
     )  # fmt: skip
     (folder / RESULT).write_bytes(contract.format_result(submissions.ANSWERS[::-1]))
-    assert advice(folder)[check] == (LOOK, f"different from saved_model/QQP/run.json: {RESULT}")
+    different = "missing, unreadable, too large or different from saved_model/QQP/run.json: "
+    assert advice(folder)[check] == (LOOK, different + RESULT)
+    (folder / RESULT).unlink()
+    submissions.write_json(folder / "saved_model/QQP/run.json", {"stages": {"all": {"outputs": {RESULT: None}}}})
+    assert advice(folder)[check] == (LOOK, different + RESULT)
     for text in (b"{", b"[]", b'{"stages": {"a": 1}}', b'{"stages": {"a": {"outputs": []}}}'):
         submissions.write(folder / "saved_model/QQP/run.json", text)
         assert advice(folder)[check][0] == UNKNOWN
