@@ -43,8 +43,10 @@ def read_run_record(submission: Submission, dataset: str) -> RunRecord:
     try:
         stages = contract.parse_json(submission.read(path, _RECORD_LIMIT))["stages"]
         outputs = {name: digest for stage in stages.values() for name, digest in stage["outputs"].items()}
-    except (FileProblem, contract.ContractError) as problem:
-        return RunRecord(path, {}, str(problem))
+    except FileProblem as error:
+        return RunRecord(path, {}, error.problem)
+    except contract.ContractError as error:
+        return RunRecord(path, {}, f"{path} is not strict JSON: {error}")
     except (KeyError, TypeError, AttributeError):
         return RunRecord(path, {}, f"{path} was not written by labeltune")
     weights = f"{folder}/{contract.ADAPTER_WEIGHTS}"

@@ -1,5 +1,6 @@
 """The command, as an examiner runs it: exit codes, the files it writes, and that it needs nothing but Python."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import zipfile
 import pytest
 from conftest import ROOT
 from support import submissions
+from support.classes import zipped
 from support.commands import command, refusal, run
 
 from grading import score
@@ -209,6 +211,21 @@ def test_a_reader_that_has_seen_enough(folder, answers):
     )  # fmt: skip
     os.close(write)
     assert (found.returncode, found.stderr) == (0, b"")
+
+
+def test_a_full_disk_is_the_examiners_to_fix(folder, answers, tmp_path, capsys, monkeypatch):
+    zipped(folder, tmp_path / "submission.zip")
+
+    def full(path, *more, **named):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    assert run(tmp_path / "submission.zip", answers, "--json", str(tmp_path / "report.json")) == 2
+    problem = json.loads((tmp_path / "report.json").read_text())["problem"]
+    step = "the examiner frees space on the disk where it is unpacked, and grades again"
+    assert problem == {"fault": "examiner", "reason": "no space is left to unpack it", "next_step": step}
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"grading: could not grade: no space is left to unpack it. Next: {step}\n")
 
 
 def test_taking_too_much_memory_is_the_submissions_fault(folder, answers, tmp_path, monkeypatch):
