@@ -9,6 +9,12 @@ from collections.abc import Mapping
 from typing import Optional
 
 
+def quoted(value: object) -> str:
+    """A stranger's value as ASCII for a message, shortened."""
+    text = ascii(value).lstrip("b")
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
 class _Explained(Exception):
     """An error with what is wrong and what to do about it."""
 

@@ -42,7 +42,7 @@ def grade(
 
     Raises:
         CouldNotGrade: The examiner's mistake: no such submission, no answer key or a bad one, an unreadable `base` or `data`.
-        FileProblem: The archive cannot be unpacked, or the folder cannot be listed. The command gives 0 points for it.
+        FileProblem: Another kind of file, a refused archive, or a folder that cannot be listed. The command gives 0 points.
         OSError: The temporary folder has no space for the archive, say.
     """
     for name, path in (("submission", submission), ("answers", answers), ("base", base), ("data", data)):

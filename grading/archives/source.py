@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
-from grading.errors import FileProblem
+from grading.errors import FileProblem, quoted
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,6 @@ class ArchiveFile:
         """The bytes from `begin` to before `end`."""
         for position in range(begin, end, CHUNK):
             yield self.read_at(position, min(CHUNK, end - position))
-
-
-def quoted(name: Any) -> str:
-    """A stranger's name as ASCII for a message, shortened."""
-    text = ascii(name[:80]).lstrip("b")
-    return text if len(name) <= 80 and len(text) <= 120 else f"{text[:117]}..."
 
 
 def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem:

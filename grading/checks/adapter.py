@@ -4,11 +4,11 @@ from typing import Optional
 
 from grading import contract
 from grading.checks import safetensors_file as weights
-from grading.checks.adapter_config import Config, ConfigError, parse_config, shown
+from grading.checks.adapter_config import Config, ConfigError, parse_config
 from grading.checks.base_shapes import BaseShapes
 from grading.checks.lora_pairs import PairsError, find_pairs, require_base, require_config, side_names
 from grading.checks.safetensors_file import Header, WeightsError
-from grading.errors import FileMissing, FileProblem
+from grading.errors import FileMissing, FileProblem, quoted
 from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission.folder import Submission, SubmittedFile
 
@@ -129,7 +129,7 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
     moved = dict.fromkeys(sides, 0)
     for tensor, finite, nonzero in weights.read_values(file, header):
         if not finite:
-            reason = f"{file.path}: tensor {shown(tensor.name)} contains inf or NaN"
+            reason = f"{file.path}: tensor {quoted(tensor.name)} contains inf or NaN"
             return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
         for side, names in sides.items():
             moved[side] += nonzero and tensor.name in names
@@ -139,5 +139,5 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
             return lost("weights trained", reason, _TRAIN_AGAIN)
     reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
     if config is not None and config.init not in _ZERO_START:
-        reason += f" (which does not prove training with init_lora_weights {shown(config.init)})"
+        reason += f" (which does not prove training with init_lora_weights {quoted(config.init)})"
     return earned("weights trained", reason)

@@ -116,7 +116,7 @@ def test_a_terminal_that_knows_only_ascii(folder, answers):
     assert (found.returncode, found.stderr) == (0, b"")
     assert b"\x1b" not in found.stdout
     assert rb"key '\xe9\u4e2d\x1b[2J' is not part of the record" in found.stdout
-    assert rb"the first is row 1: '\xe9\u4e2d\x1b[2J'" in found.stdout
+    assert rb"it is row 1: '\xe9\u4e2d\x1b[2J'" in found.stdout
 
 
 def test_colour_is_for_terminals(folder, answers):
@@ -182,6 +182,15 @@ def test_a_broken_archive_scores_zero(answers, tmp_path, capsys):
     assert out.startswith("not graded, the submission's fault: ")
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["points"], report["problem"]["fault"]) == (0, "submission")
+
+
+def test_a_file_of_another_kind_scores_zero_as_in_a_class(answers, tmp_path, capsys):
+    submissions.write(tmp_path / "submission.rar", b"Rar!")
+    assert run(tmp_path / "submission.rar", answers) == 0
+    assert capsys.readouterr().out == (
+        "not graded, the submission's fault: it is neither a folder nor a .zip, .tar, .tar.gz or .tgz archive\n"
+        "  next: submit the folder itself, or a .zip or .tar.gz of it\n"
+    )
 
 
 @pytest.mark.parametrize(
