@@ -157,6 +157,16 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
         run_class(exam, tmp_path / "nowhere", out)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_leftovers_of_a_killed_run_and_of_older_versions(exam, folder, out, resume):
+    out.mkdir()
+    for name in (".class.json.partial", ".class.json.123.partial", "class.lock"):
+        (out / name).write_bytes(b"{")
+    cards, _ = run_class(exam, folder, out, resume=resume)
+    assert cards["good"].points == 100
+    assert not (out / ".class.json.partial").exists()
+
+
 HOLDER = """
 import sys
 from pathlib import Path
