@@ -131,8 +131,10 @@ def test_broken_bytes_are_a_finding(tmp_path):
         try:
             with Submission(tmp_path).open("w", 1 << 20) as file:
                 list(weights.read_values(file, weights.read_header(file)))
-        except (weights.WeightsError, FileProblem) as finding:
+        except weights.WeightsError as finding:
             message = str(finding)
+        except FileProblem as finding:
+            message = finding.problem
         else:
             message = ""
         assert message.isprintable()
