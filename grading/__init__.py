@@ -31,13 +31,23 @@ What it does not cover:
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["grade"]
+if TYPE_CHECKING:
+    from grading.errors import CouldNotGrade, FileProblem
+    from grading.grader import grade
+
+_HOMES = {"CouldNotGrade": "grading.errors", "FileProblem": "grading.errors", "grade": "grading.grader"}
+
+__all__ = ["CouldNotGrade", "FileProblem", "grade"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `grade` when it is first used: `python -m grading.score --help` and the runner need none of it."""
-    if name == "grade":
-        return import_module("grading.grader").grade
+    """Loads a name when it is first used: `python -m grading.score --help` and the runner need none of them."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,15 +9,24 @@ from collections.abc import Mapping
 from typing import Optional
 
 
+def quoted(value: object) -> str:
+    """A stranger's value as ASCII for a message, shortened."""
+    text = ascii(value).lstrip("b")
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
 class _Explained(Exception):
     """An error with what is wrong and what to do about it."""
 
     def __init__(self, problem: str, next_step: str) -> None:
-        super().__init__(problem)
+        super().__init__(problem, next_step)
         self.problem = problem
         """What was expected, where, and what was found."""
         self.next_step = next_step
         """What to do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  next: {self.next_step}"
 
 
 class CouldNotGrade(_Explained):
@@ -38,7 +47,7 @@ TELL_US = "the examiner sends the traceback to the grader's maintainers"
 _NO_SPACE = (
     "examiner",
     "no space is left to unpack it",
-    "the examiner frees space on the disk of --out and grades again with --resume",
+    "the examiner frees space on the disk where it is unpacked, and grades again",
 )
 
 _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
@@ -47,7 +56,7 @@ _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
     errno.ENOMEM: (
         "examiner",
         "the system is out of memory",
-        "the examiner lowers --jobs and grades again with --resume",
+        "the examiner ends other programs, and grades again",
     ),
     errno.EFBIG: ("submission", "it unpacks to a file that is too large", "submit the adapter alone"),
     errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),

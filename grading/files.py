@@ -60,11 +60,18 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         ) from None
 
 
+def is_partial(name: str) -> bool:
+    """Whether a file of this name is a temporary one, which a run that was killed has left."""
+    return name.startswith(".") and name.endswith(".partial")
+
+
 def _replace(path: Path, data: bytes) -> None:
-    """Writes to a temporary file and renames it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Writes to a temporary file and renames it. There is one name for each path, so a leftover is replaced."""
+    temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_bytes(data)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
         os.replace(temporary, path)
     except OSError:
         with suppress(OSError):

@@ -13,6 +13,7 @@ from grading.checks.answer_key import read_keys
 from grading.checks.base_shapes import BaseShapes, read_base_shapes
 from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
+from grading.errors import CouldNotGrade
 from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
 from grading.submission.opening import opened
@@ -30,27 +31,40 @@ def grade(
     Args:
         submission: A folder with `pre_data`, `saved_model` and `result`, or a `.zip`, `.tar`, `.tar.gz` or `.tgz` of it.
         answers: The folder of the answer keys, `result_{dataset}*.txt`.
-        datasets: The datasets to grade, in this order; None: all that have an answer key.
+        datasets: The datasets to grade, in this order, each once; None: all that have an answer key.
         base: The base model's folder or `config.json`, whose shapes the adapters must have; None: shapes are not compared.
         data: The folder of the exam's TSV files, to compare the records with (no points); None: they are not compared.
 
     Returns:
         The report. `points` is an exact fraction from 0 to 100; `grading.report.text.as_text` and
-        `grading.report.json_report.as_json` write the report down.
+        `grading.report.json_report.as_json` write the report down. The object holds the answer keys: never pickle it for a
+        candidate.
 
     Raises:
         CouldNotGrade: The examiner's mistake: no such submission, no answer key or a bad one, an unreadable `base` or `data`.
-        FileProblem: The archive cannot be unpacked, or the folder cannot be listed. The command gives 0 points for it.
+        FileProblem: Another kind of file, a refused archive, or a folder that cannot be listed. The command gives 0 points.
+        OSError: The temporary folder has no space for the archive, say.
     """
+    for name, path in (("submission", submission), ("answers", answers), ("base", base), ("data", data)):
+        if path is not None and (path == "" or "\0" in str(path)):
+            raise CouldNotGrade(f"{name}={str(path)!a}: expected a path", "pass '.', say, which is the current folder")
     exam = Exam(
         answers=Path(answers),
-        datasets=None if datasets is None else tuple(datasets),
+        datasets=None if datasets is None else _distinct(datasets),
         base=None if base is None else Path(base),
         data=None if data is None else Path(data),
     )
     ready = exam.open()
     with opened(Path(submission)) as found:
         return ready.grade(found)
+
+
+def _distinct(datasets: Sequence[str]) -> tuple[str, ...]:
+    names = () if isinstance(datasets, str) else tuple(datasets)
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        problem = f"datasets={datasets!a}: expected a list with the name of at least one dataset, each once"
+        raise CouldNotGrade(problem, "pass ['QQP'], say, or None for all that have an answer key")
+    return names
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Optional
 
@@ -20,7 +20,7 @@ class AnswerKey:
     dataset: str
     file_name: str
     """The key's name in its folder; reports name it."""
-    answers: tuple[str, ...]
+    answers: tuple[str, ...] = field(repr=False)
     """Answer *i* belongs to dev row *i*; at least one. A report must show none of them."""
     labels: tuple[str, ...]
     """The labels that records and predictions may use, see `contract.label_set`."""
@@ -75,7 +75,7 @@ class DatasetGrade:
     """In the rubric's order."""
     metrics: Optional[Metrics]
     """None where no result file could be read."""
-    predictions: Optional[tuple[Optional[str], ...]]
+    predictions: Optional[tuple[Optional[str], ...]] = field(repr=False)
     """The label predicted for each row of the key, None where there is no valid one; None where no result file could be read."""
     adapter_digest: Optional[str]
     """SHA-256 of the adapter's tensors: names, types, shapes and values; None where there is no sound file."""
@@ -108,7 +108,7 @@ class DatasetGrade:
 
 @dataclass(frozen=True)
 class Report:
-    """A submission's grade."""
+    """A submission's grade. It holds the answer keys, so never pickle it for a candidate."""
 
     datasets: tuple[DatasetGrade, ...]
     advice: tuple[Advice, ...] = ()

@@ -91,7 +91,7 @@ def grade_safely(exam: Exam, options: argparse.Namespace) -> Outcome:
         fault, reason, next_step = fault_of(error)
         if fault == "grader":
             traceback.print_exc()
-        return _failed(fault, reason, next_step)
+        return _failed(fault, reason, next_step, CouldNotGrade(reason, next_step) if fault == "examiner" else None)
 
 
 def _failed(fault: str, reason: str, next_step: str, mistake: Optional[CouldNotGrade] = None) -> Outcome:

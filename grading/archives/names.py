@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from grading.archives.source import SHORTER, Limits, quoted
-from grading.errors import FileProblem
+from grading.archives.source import SHORTER, Limits
+from grading.errors import FileProblem, quoted
 
 _UNICODE = unicodedata.ucd_3_2_0
 
@@ -19,7 +19,7 @@ _NAME_RULES: tuple[tuple[Callable[[str], Any], str], ...] = (
     (lambda name: "\\" in name, "has a backslash"),
     (lambda name: name.startswith("/"), "is absolute"),
     (lambda name: re.match("[A-Za-z]:", name), "starts with a drive letter"),
-    (lambda name: ".." in name.split("/"), "climbs with '..'"),
+    (lambda name: ".." in name.split("/"), "has a part '..'"),
 )
 
 

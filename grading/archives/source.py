@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
-from grading.errors import FileProblem
+from grading.errors import FileProblem, quoted
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ SMALLER = "submit only pre_data, saved_model and result, without the base model 
 SHORTER = f"rename it, then {PACK_AGAIN}"
 NO_LINKS = "put the file itself there and pack again with zip -r or tar -czhf --hard-dereference"
 
-_OPEN_FLAGS = (
+OPEN_FLAGS = (
     os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NOFOLLOW", 0)  # a link here is new
     | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for a writer
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -69,7 +69,7 @@ class ArchiveFile:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 raise FileProblem("is not a regular file", "submit the archive itself")
-            descriptor = os.open(path, _OPEN_FLAGS)
+            descriptor = os.open(path, OPEN_FLAGS)
         except OSError as error:
             raise _unreadable(error) from None
         status = os.fstat(descriptor)
@@ -107,12 +107,6 @@ class ArchiveFile:
         """The bytes from `begin` to before `end`."""
         for position in range(begin, end, CHUNK):
             yield self.read_at(position, min(CHUNK, end - position))
-
-
-def quoted(name: Any) -> str:
-    """A stranger's name as ASCII for a message, shortened."""
-    text = ascii(name[:80]).lstrip("b")
-    return text if len(name) <= 80 and len(text) <= 120 else f"{text[:117]}..."
 
 
 def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem:

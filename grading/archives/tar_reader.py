@@ -17,14 +17,13 @@ from grading.archives.source import (
     Entry,
     Limits,
     expanded,
-    quoted,
     refused,
     too_large,
     too_large_entry,
     too_many,
     truncated,
 )
-from grading.errors import FileProblem
+from grading.errors import FileProblem, quoted
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)

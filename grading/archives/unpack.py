@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Optional
 
 from grading.archives.names import folded, is_litter
-from grading.archives.source import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, quoted, refused, too_many
+from grading.archives.source import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, refused, too_many
 from grading.archives.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
 from grading.archives.zip_reader import zip_entries
-from grading.errors import FileProblem
+from grading.errors import FileProblem, quoted
 
 _CREATE_FLAGS = (
     os.O_WRONLY

@@ -43,8 +43,10 @@ def read_run_record(submission: Submission, dataset: str) -> RunRecord:
     try:
         stages = contract.parse_json(submission.read(path, _RECORD_LIMIT))["stages"]
         outputs = {name: digest for stage in stages.values() for name, digest in stage["outputs"].items()}
-    except (FileProblem, contract.ContractError) as problem:
-        return RunRecord(path, {}, str(problem))
+    except FileProblem as error:
+        return RunRecord(path, {}, error.problem)
+    except contract.ContractError as error:
+        return RunRecord(path, {}, f"{path} is not strict JSON: {error}")
     except (KeyError, TypeError, AttributeError):
         return RunRecord(path, {}, f"{path} was not written by labeltune")
     weights = f"{folder}/{contract.ADAPTER_WEIGHTS}"
@@ -58,9 +60,11 @@ def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice
     check = "files and the run record"
     if record.problem:
         return Advice(dataset, check, UNKNOWN, record.problem)
-    changed = [name for name, digest in record.digests.items() if submission.digest(name) != digest]
+    found = {name: submission.digest(name) for name in record.digests}
+    changed = [name for name, digest in record.digests.items() if found[name] is None or found[name] != digest]
     if changed:
-        return Advice(dataset, check, LOOK, f"different from {record.path}: {', '.join(changed)}")
+        words = f"missing, unreadable, too large or different from {record.path}: {', '.join(changed)}"
+        return Advice(dataset, check, LOOK, words)
     words = f"{len(record.digests)} files are as in {record.path}, which anybody can write"
     return Advice(dataset, check, AGREES, words)
 

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from grading import contract
 from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
-from grading.checks.records import RECORDS_LIMIT
+from grading.checks.records import read_array
 from grading.errors import FileProblem
 from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey, DatasetGrade
 from grading.submission.folder import Submission
@@ -47,8 +47,8 @@ def rerun(
                 continue
             try:
                 drawn[dataset] = _copy_rows(submission, grade.key, count, folder)
-            except (FileProblem, contract.ContractError) as error:
-                yield Advice(dataset, CHECK, UNKNOWN, str(error))
+            except FileProblem as error:
+                yield Advice(dataset, CHECK, UNKNOWN, error.problem)
         if not drawn:
             return
         found, problem = _run(folder, recipes)
@@ -60,10 +60,8 @@ def rerun(
 
 def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
     """Copies the adapter and the drawn dev records into `folder`; returns the rows' numbers, from 0."""
-    records = contract.parse_json(submission.read(contract.dev_path(key.dataset), RECORDS_LIMIT))
-    if not isinstance(records, list) or any(
-        contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]
-    ):
+    records = read_array(submission, contract.dev_path(key.dataset))
+    if any(contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]):
         raise FileProblem(f"{contract.dev_path(key.dataset)} does not hold dev records", "prepare them again")
     known = range(min(len(records), len(key.answers)))
     rows = sorted(random.Random("".join(key.answers)).sample(known, min(count, len(known))))
@@ -83,7 +81,7 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
 
 def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with submission.open(name) as file, target.open("wb") as copy:
+    with submission.open(name, most) as file, target.open("wb") as copy:
         if file.size > most:
             raise FileProblem(f"{name} has {file.size:,} bytes, more than {most:,}", "submit a smaller file")
         for piece in file.pieces(file.size):

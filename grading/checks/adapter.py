@@ -4,11 +4,11 @@ from typing import Optional
 
 from grading import contract
 from grading.checks import safetensors_file as weights
-from grading.checks.adapter_config import Config, ConfigError, parse_config, shown
+from grading.checks.adapter_config import Config, ConfigError, parse_config
 from grading.checks.base_shapes import BaseShapes
 from grading.checks.lora_pairs import PairsError, find_pairs, require_base, require_config, side_names
 from grading.checks.safetensors_file import Header, WeightsError
-from grading.errors import FileMissing, FileProblem
+from grading.errors import FileMissing, FileProblem, quoted
 from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission.folder import Submission, SubmittedFile
 
@@ -57,7 +57,7 @@ def _check_weights(
     path = f"{folder}/{contract.ADAPTER_WEIGHTS}"
     dependent = ("weights size", "weights format", "weights trained")
     try:
-        file = submission.open(path)
+        file = submission.open(path, WEIGHTS_LIMIT)
     except FileProblem as problem:
         reason, step = problem.problem, problem.next_step
         if isinstance(problem, FileMissing):
@@ -91,15 +91,16 @@ def _check_open_weights(
     except WeightsError as error:
         form = lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN)
         return [size, form, blocked("weights trained", "weights format")], None
-    hasher = file.hasher()
-    # only tensors and values: other metadata does not make another adapter
-    hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
+    hasher = file.hasher() if header.file_size <= file.size <= WEIGHTS_LIMIT else None
+    if hasher is not None:
+        # only tensors and values: other metadata does not make another adapter
+        hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
         reason = f"{file.path} has {file.size:,} bytes, its header says {header.file_size:,}"
         size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
     form = _check_pairs(file.path, header, config, base)
     trained = _check_values(file, header, config) if size.share else blocked("weights trained", "weights size")
-    if not header.file_size <= file.size <= WEIGHTS_LIMIT:
+    if hasher is None:
         return [size, form, trained], None
     for _ in file.pieces(header.file_size - file.position):
         pass
@@ -128,7 +129,7 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
     moved = dict.fromkeys(sides, 0)
     for tensor, finite, nonzero in weights.read_values(file, header):
         if not finite:
-            reason = f"{file.path}: tensor {shown(tensor.name)} contains inf or NaN"
+            reason = f"{file.path}: tensor {quoted(tensor.name)} contains inf or NaN"
             return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
         for side, names in sides.items():
             moved[side] += nonzero and tensor.name in names
@@ -138,5 +139,5 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
             return lost("weights trained", reason, _TRAIN_AGAIN)
     reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
     if config is not None and config.init not in _ZERO_START:
-        reason += f" (which does not prove training with init_lora_weights {shown(config.init)})"
+        reason += f" (which does not prove training with init_lora_weights {quoted(config.init)})"
     return earned("weights trained", reason)

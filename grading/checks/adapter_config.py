@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from grading import contract
+from grading.errors import quoted
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.]{1,256}")
 
@@ -55,20 +56,20 @@ def parse_config(data: bytes) -> Config:
     if not isinstance(value, dict):
         raise ConfigError("is not a JSON object")
     if value.get("peft_type") != "LORA":
-        raise ConfigError(f"has peft_type {shown(value.get('peft_type'))}, expected 'LORA'")
+        raise ConfigError(f"has peft_type {quoted(value.get('peft_type'))}, expected 'LORA'")
     if not _is_rank(value.get("r")):
-        raise ConfigError(f"has r {shown(value.get('r'))}, expected a whole number > 0")
+        raise ConfigError(f"has r {quoted(value.get('r'))}, expected a whole number > 0")
     targets = value.get("target_modules")
     if not _is_targets(targets):
-        raise ConfigError(f"has target_modules {shown(targets)}, expected a list of names or a string")
+        raise ConfigError(f"has target_modules {quoted(targets)}, expected a list of names or a string")
     pattern = value.get("rank_pattern") or {}
     if not isinstance(pattern, dict) or not all(_is_rank(rank) for rank in pattern.values()):
-        raise ConfigError(f"has rank_pattern {shown(pattern)}, expected an object of whole numbers > 0")
+        raise ConfigError(f"has rank_pattern {quoted(pattern)}, expected an object of whole numbers > 0")
     if len(pattern) > _MOST_PATTERNS:
         raise ConfigError(f"has {len(pattern):,} entries in rank_pattern, more than {_MOST_PATTERNS:,}")
     dora = value.get("use_dora") or False
     if not isinstance(dora, bool):
-        raise ConfigError(f"has use_dora {shown(dora)}, expected true or false")
+        raise ConfigError(f"has use_dora {quoted(dora)}, expected true or false")
     return Config(
         rank=value["r"],
         patterns=tuple(pattern.items()),
@@ -76,12 +77,6 @@ def parse_config(data: bytes) -> Config:
         targets=tuple(targets) if isinstance(targets, list) else None,
         dora=dora,
     )
-
-
-def shown(value: Any) -> str:
-    """A stranger's value as ASCII for a message, shortened."""
-    text = ascii(value)
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def _is_rank(value: Any) -> bool:

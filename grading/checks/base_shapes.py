@@ -31,7 +31,7 @@ def read_base_shapes(path: Path) -> BaseShapes:
             raise contract.ContractError("expected a JSON object")
         if value.get("model_type") not in FAMILIES:
             raise contract.ContractError(
-                f"model_type is {value.get('model_type')!r}, known are the shapes of {', '.join(FAMILIES)}"
+                f"model_type is {value.get('model_type')!r}, expected one of {', '.join(FAMILIES)}"
             )
         return BaseShapes(_size(value, "num_hidden_layers"), _modules(value))
     except OSError as error:

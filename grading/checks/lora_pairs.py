@@ -12,9 +12,10 @@ from typing import Optional
 
 from grading import contract
 from grading.checks import safetensors_file as weights
-from grading.checks.adapter_config import Config, shown
+from grading.checks.adapter_config import Config
 from grading.checks.base_shapes import BaseShapes
 from grading.checks.safetensors_file import Tensor
+from grading.errors import quoted
 
 _SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?", re.DOTALL)
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?", re.DOTALL)
@@ -58,27 +59,29 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if not match:
             continue
         if not tensor.name.startswith(_PREFIX):
-            raise PairsError(f"tensor {shown(tensor.name)} does not start with {_PREFIX}, as PEFT's names do")
+            raise PairsError(f"tensor {quoted(tensor.name)} does not start with {_PREFIX}, as PEFT's names do")
         _require_float(tensor)
         if len(tensor.shape) < 2 or 0 in tensor.shape:
             shape = list(tensor.shape)
-            raise PairsError(f"tensor {shown(tensor.name)} has shape {shape}, expected two dimensions, each > 0")
+            raise PairsError(f"tensor {quoted(tensor.name)} has shape {shape}, expected two dimensions, each > 0")
         place = (match["module"], match["side"])
         if place in sides:
-            raise PairsError(f"tensors {shown(sides[place].name)} and {shown(tensor.name)} are the same side of a pair")
+            raise PairsError(
+                f"tensors {quoted(sides[place].name)} and {quoted(tensor.name)} are the same side of a pair"
+            )
         sides[place] = tensor
         if embeddings.setdefault(match["module"], match["embedding"]) != match["embedding"]:
-            raise PairsError(f"{shown(match['module'])} has one side of a linear layer and one of an embedding")
+            raise PairsError(f"{quoted(match['module'])} has one side of a linear layer and one of an embedding")
     if not sides:
         raise PairsError("has no lora_A or lora_B with PEFT's names (...q_proj.lora_A.weight)")
     pairs = []
     for (module, side), tensor in sides.items():
         other = sides.get((module, "B" if side == "A" else "A"))
         if other is None:
-            raise PairsError(f"tensor {shown(tensor.name)} has no matching lora_{'B' if side == 'A' else 'A'}")
+            raise PairsError(f"tensor {quoted(tensor.name)} has no matching lora_{'B' if side == 'A' else 'A'}")
         if side == "A":
             if tensor.shape[0] != other.shape[1]:
-                raise PairsError(f"{shown(module)}: lora_A has rank {tensor.shape[0]}, lora_B {other.shape[1]}")
+                raise PairsError(f"{quoted(module)}: lora_A has rank {tensor.shape[0]}, lora_B {other.shape[1]}")
             pairs.append(Pair(module, tensor, other))
     return pairs
 
@@ -86,7 +89,7 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
 def _require_float(tensor: Tensor) -> None:
     if tensor.dtype not in weights.FRACTION_BITS:
         kinds = ", ".join(weights.FRACTION_BITS)
-        raise PairsError(f"tensor {shown(tensor.name)} is {tensor.dtype}, expected one of {kinds}")
+        raise PairsError(f"tensor {quoted(tensor.name)} is {tensor.dtype}, expected one of {kinds}")
 
 
 def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> None:
@@ -95,25 +98,25 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
         ranks = config.ranks_of(pair.name)
         if pair.rank not in ranks:
             stated = str(ranks[0]) if len(ranks) == 1 else config.ranks_text()
-            raise PairsError(f"{shown(pair.module)} has rank {pair.rank}, {contract.ADAPTER_CONFIG} states {stated}")
+            raise PairsError(f"{quoted(pair.module)} has rank {pair.rank}, {contract.ADAPTER_CONFIG} states {stated}")
     if config.targets is not None:
         _require_targets(pairs, config.targets)
     magnitudes = _magnitudes(tensors)
     for pair in pairs:
         vector = magnitudes.pop(pair.module, None)
         if config.dora and vector is None:
-            raise PairsError(f"{shown(pair.module)} has no lora_magnitude_vector, which use_dora needs")
+            raise PairsError(f"{quoted(pair.module)} has no lora_magnitude_vector, which use_dora needs")
         if vector is not None:
             _require_float(vector)
         if config.dora and vector is not None and math.prod(vector.shape) != pair.b.shape[0]:
             found = f"has shape {list(vector.shape)}, expected {pair.b.shape[0]} values"
-            raise PairsError(f"tensor {shown(vector.name)} {found}")
+            raise PairsError(f"tensor {quoted(vector.name)} {found}")
         if not config.dora and vector is not None:
             raise PairsError(
-                f"tensor {shown(vector.name)} belongs to DoRA, but {contract.ADAPTER_CONFIG} does not set use_dora"
+                f"tensor {quoted(vector.name)} belongs to DoRA, but {contract.ADAPTER_CONFIG} does not set use_dora"
             )
     for vector in magnitudes.values():
-        raise PairsError(f"tensor {shown(vector.name)} belongs to no pair")
+        raise PairsError(f"tensor {quoted(vector.name)} belongs to no pair")
 
 
 def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
@@ -124,16 +127,16 @@ def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
     for pair in pairs:
         layer = re.search(r"\.layers\.(\d{1,9})\.", f".{pair.name}")
         if layer and int(layer[1]) >= base.layers:
-            raise PairsError(f"{shown(pair.module)}: the base model has {base.layers} layers, counted from 0")
+            raise PairsError(f"{quoted(pair.module)}: the base model has {base.layers} layers, counted from 0")
         expected = base.modules.get(pair.name.rpartition(".")[2])
         found = (pair.a.shape[1], pair.b.shape[0])
         if expected is not None and found != expected:
             raise PairsError(
-                f"{shown(pair.module)} maps {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
+                f"{quoted(pair.module)} maps {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
             )
         known += expected is not None
     if not known:
-        raise PairsError(f"{shown(pairs[0].module)} is not a module of the base model, and neither is any other")
+        raise PairsError(f"{quoted(pairs[0].module)} is not a module of the base model, and neither is any other")
     return known
 
 
@@ -143,11 +146,11 @@ def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
     for pair in pairs:
         matching = known.intersection(_endings(pair.name))
         if not matching:
-            raise PairsError(f"{shown(pair.module)} is not in target_modules {shown(list(targets))}")
+            raise PairsError(f"{quoted(pair.module)} is not in target_modules {quoted(list(targets))}")
         used |= matching
     for target in targets:
         if target not in used:
-            raise PairsError(f"no pair for {shown(target)} of target_modules")
+            raise PairsError(f"no pair for {quoted(target)} of target_modules")
 
 
 def _endings(name: str) -> list[str]:

@@ -83,21 +83,25 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
         first = labels.index(None)
         line = lines[first][:40]
         kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is not a label")
-        remarks.append(
-            f"{labels.count(None):,} of its lines are not one of {', '.join(key.labels)} and count as wrong, "
-            f"the first is row {first + 1:,}: {line!a}, {kind}"
-        )
-    if len(lines) < rows:
-        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, rows without a line count as wrong")
-    if len(lines) > rows:
-        remarks.append(f"it has {len(lines):,} lines for {rows:,} rows, the extra lines are not read")
+        bad, named = labels.count(None), ", ".join(key.labels)
+        problem = f"1 line is not one of {named} and counts as wrong, it is row"
+        if bad > 1:
+            problem = f"{bad:,} lines are not one of {named} and count as wrong, the first is row"
+        remarks.append(f"{problem} {first + 1:,}: {line!a}, {kind}")
+    if len(lines) != rows:
+        rest = "rows without a line count as wrong" if len(lines) < rows else "the extra lines are not read"
+        remarks.append(f"it has {_counted(len(lines), 'line')} for {_counted(rows, 'row')}, {rest}")
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tuple[str, bytes]:
     for path in paths:
         try:
-            return path, submission.read(path, most)
+            return path, submission.read(path, most, shorten="write one label a line")
         except FileMissing:
             continue  # a broken file at the first place still counts
     raise FileMissing(f"{paths[0]} is missing, and so is {paths[1]}", _PREDICT)

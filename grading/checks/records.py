@@ -41,7 +41,7 @@ def _check_file(
 ) -> tuple[list[Any], list[Verdict]]:
     file_check, records_check, keys = f"{part} file", f"{part} records", _KEYS[part]
     try:
-        records = _read_array(submission, path)
+        records = read_array(submission, path)
     except FileProblem as problem:
         step = _PREPARE if isinstance(problem, FileMissing) else problem.next_step
         return [], [lost(file_check, problem.problem, step), blocked(records_check, file_check)]
@@ -65,7 +65,8 @@ def _check_file(
     return records, [present, share]
 
 
-def _read_array(submission: Submission, path: str) -> list[Any]:
+def read_array(submission: Submission, path: str) -> list[Any]:
+    """The array of a record file, with any values in it. Raises FileProblem."""
     try:
         records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
     except contract.ContractError as error:

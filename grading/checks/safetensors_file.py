@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Optional
 
 from grading import contract
+from grading.errors import quoted
 from grading.submission.folder import SubmittedFile
 
 HEADER_LIMIT = 2 << 20
@@ -91,7 +92,7 @@ def read_header(file: SubmittedFile) -> Header:
         if tensor.begin != position:
             fault = "overlaps the values before it" if tensor.begin < position else "leaves a gap before its values"
             where = f"starts at byte {tensor.begin}, expected {position}"
-            raise WeightsError(f"tensor {_quoted(tensor.name)} {fault}: {where}")
+            raise WeightsError(f"tensor {quoted(tensor.name)} {fault}: {where}")
         position = tensor.end
     return Header(tuple(tensors), 8 + length + position)
 
@@ -129,14 +130,14 @@ def _masks(dtype: str, size: int) -> tuple[int, int, int]:
 
 
 def _tensor(name: str, entry: Any) -> Tensor:
-    where = f"tensor {_quoted(name)}"
+    where = f"tensor {quoted(name)}"
     if len(name) > NAME_LIMIT:
         raise WeightsError(f"{where}: a name of {len(name):,} characters, more than the limit of {NAME_LIMIT}")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(f"{where}: expected an object of dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise WeightsError(f"{where}: dtype {_quoted(dtype)} is not one of {', '.join(DTYPE_BYTES)}")
+        raise WeightsError(f"{where}: dtype {quoted(dtype)} is not one of {', '.join(DTYPE_BYTES)}")
     if not _is_counts(shape) or len(shape) > DIMENSION_LIMIT:
         raise WeightsError(f"{where}: shape is not a list of at most {DIMENSION_LIMIT} whole numbers >= 0")
     if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
@@ -152,10 +153,6 @@ def _tensor(name: str, entry: Any) -> Tensor:
 
 def _is_counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)  # True is not a count
-
-
-def _quoted(value: Any) -> str:
-    return ascii(value if not isinstance(value, str) or len(value) <= 120 else value[:117] + "...")[:400]
 
 
 _OTHER_FORMATS: dict[bytes, str] = {

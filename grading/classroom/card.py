@@ -4,7 +4,7 @@ It has the report, and the wrong rows, which are needed to compare submissions a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from grading.report.json_report import failure
@@ -24,7 +24,7 @@ class Card:
     """The report of `grading.report.json_report.as_json`; its `problem` is not null if nothing was graded."""
     text: str
     """The report for people, without colour."""
-    wrong: Mapping[str, Mapping[str, int]]
+    wrong: Mapping[str, Mapping[str, int]] = field(repr=False)
     """For each dataset `DatasetGrade.wrong_rows`: predicted label to the rows it is wrong for, as bits. A dataset without a
     readable result is left out."""
     adapters: Mapping[str, str]

@@ -13,6 +13,7 @@ from typing import Callable, Optional
 from grading.archives.unpack import is_archive
 from grading.classroom.card import GONE
 from grading.errors import CouldNotGrade
+from grading.submission.opening import NOT_PACKED, PACK
 
 ENTRIES_LIMIT = 20_000
 """Most files of a folder that are compared to see whether it changed. A folder with more is always graded again."""
@@ -58,11 +59,8 @@ def refusal_of(path: Path) -> Optional[tuple[str, str, str]]:
         return "examiner", words, "the examiner makes it readable and grades again with --resume"
     if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and is_archive(path.name)):
         return None
-    words = next(
-        (words for is_kind, words in _KINDS if is_kind(mode)),
-        "neither a folder nor a .zip, .tar, .tar.gz or .tgz archive",
-    )
-    return "submission", f"it is {words}", "submit the folder itself, or a .zip or .tar.gz of it"
+    words = next((words for is_kind, words in _KINDS if is_kind(mode)), NOT_PACKED)
+    return "submission", f"it is {words}", PACK
 
 
 _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (

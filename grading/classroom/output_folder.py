@@ -14,18 +14,21 @@ from grading.classroom.card import Card
 from grading.classroom.hand_ins import HandIn, fingerprint
 from grading.classroom.sandbox import Limits
 from grading.errors import CouldNotGrade
-from grading.files import digest_files, make_folder, unwritable, write_text
+from grading.files import digest_files, is_partial, make_folder, unwritable, write_text
 from grading.grader import Exam
 
 try:
     import fcntl
-except ImportError:  # Windows: the examiner starts one run at a time
+except ImportError:  # Windows: keeping runs apart is up to the examiner
     fcntl = None  # type: ignore[assignment]
 
 SCHEMA = "labeltune.class/1"
 """Version of `class.json`."""
 
 CLASS, WORK = "class.json", "work"
+
+_OLD_LOCK = "class.lock"
+"""Left by older versions, whose lock was a file."""
 
 
 def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
@@ -67,7 +70,7 @@ _WORDS: Mapping[str, str] = {
 """Names of the differences between two runs. Other limits are not one: a submission that exceeded them is graded again."""
 
 
-def require_same(out: Path, about: Mapping[str, Any], resume: bool) -> None:
+def require_same(out: Path, about: Mapping[str, Any]) -> None:
     """Writes `class.json`, or compares it with this run. Raises CouldNotGrade if they differ."""
     path = out / CLASS
     if path.exists():
@@ -111,7 +114,7 @@ def locked(out: Path, resume: bool) -> Iterator[None]:
     The lock is the operating system's, on the folder itself: it ends with the process and leaves no file."""
     make_folder(out)
     with _flocked(out):
-        found = {path.name for path in out.iterdir()}
+        found = {path.name for path in out.iterdir() if path.name != _OLD_LOCK and not is_partial(path.name)}
         if found and not resume:
             raise CouldNotGrade(
                 f"{out}: is not empty",

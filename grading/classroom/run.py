@@ -73,7 +73,7 @@ def grade_class(
     about = about_class(exam, limits)
     found = list(hand_ins(submissions))
     with locked(out, resume):
-        require_same(out, about, resume)
+        require_same(out, about)
         # a child of a killed run may still write into it
         remove_folder(out / WORK)
         for folder in ("cards", "reports", "errors", WORK):

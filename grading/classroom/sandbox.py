@@ -88,8 +88,6 @@ class Child:
         """The submission's name in its class."""
         self.work = work
         """Its working folder."""
-        self.pid = process.pid
-        """Its process number."""
         self._process = process
         self._limits = limits
         self._started = time.monotonic()

@@ -4,7 +4,7 @@ Paths, record shapes, the label rule, the result file, strict JSON and the metri
 library only, Python 3.9: `runner` imports this one package of `grading`, and `grading` imports nothing of `runner`.
 """
 
-from grading.contract.metrics import Metrics, accuracy, measure, wilson_interval
+from grading.contract.metrics import Metrics, measure, wilson_interval
 from grading.contract.paths import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -33,7 +33,6 @@ __all__ = [
     "TRAIN_KEYS",
     "ContractError",
     "Metrics",
-    "accuracy",
     "adapter_folder",
     "dataset_of_answer",
     "dev_path",

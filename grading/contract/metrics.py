@@ -61,7 +61,10 @@ def measure(answers: Sequence[Label], predictions: Sequence[Optional[Label]], la
     Raises:
         ValueError: There is no row, or the numbers of answers and predictions differ.
     """
-    _require_pairs(answers, predictions)
+    if len(answers) != len(predictions) or not answers:
+        raise ValueError(
+            f"expected as many predictions as answers and at least one, got {len(predictions)} and {len(answers)}"
+        )
     cells = Counter(zip(answers, predictions))
     answered, predicted = Counter(answers), Counter(predictions)
     correct = sum(cells[label, label] for label in answered)
@@ -78,12 +81,6 @@ def measure(answers: Sequence[Label], predictions: Sequence[Optional[Label]], la
     )
 
 
-def accuracy(answers: Sequence[Label], predictions: Sequence[Optional[Label]]) -> float:
-    """Compute the accuracy alone, 0 to 1, with the arguments and the error of `measure`."""
-    _require_pairs(answers, predictions)
-    return sum(answer == prediction for answer, prediction in zip(answers, predictions)) / len(answers)
-
-
 def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
     """The 95 % interval of a share (E. B. Wilson, 1927): unlike share +- error it stays inside 0 to 1 at both ends."""
     share, z2 = correct / rows, Z_95 * Z_95
@@ -93,13 +90,6 @@ def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
     low = 0.0 if correct == 0 else (centre - half) / (1 + z2 / rows)
     high = 1.0 if correct == rows else (centre + half) / (1 + z2 / rows)
     return low, high
-
-
-def _require_pairs(answers: Sequence[Label], predictions: Sequence[Optional[Label]]) -> None:
-    if len(answers) != len(predictions) or not answers:
-        raise ValueError(
-            f"expected as many predictions as answers and at least one, got {len(predictions)} and {len(answers)}"
-        )
 
 
 def _mcc(rows: int, correct: int, answered: "Counter[Label]", predicted: "Counter[Optional[Label]]") -> float:

@@ -1,7 +1,7 @@
 """A submission: a folder of a stranger's files, which the grader reads as bytes.
 
-Every file is opened here and nowhere else, once: it must be a regular file, inside the folder after all links are
-resolved. Opening never waits, so a named pipe or a device is a finding and not a hang.
+Every file is opened here and nowhere else. It must be a regular file, inside the folder after all links are resolved.
+Opening never waits, so a named pipe or a device is a finding and not a hang.
 """
 
 import errno
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Optional
 
+from grading.archives.source import OPEN_FLAGS
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
 
 MOST_LINKS = 40
@@ -24,15 +25,6 @@ MOST_PARTS = 200
 
 PIECE = 1 << 20
 """Bytes read at once where a file is not parsed."""
-
-_OPEN_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)  # the path is resolved: a link is new
-    | getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for a writer
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 
 _FOLDER_FLAGS = (
     getattr(os, "O_PATH", os.O_RDONLY)  # enter folders that cannot be listed
@@ -63,7 +55,7 @@ class SubmittedFile:
         self.position = 0
         """Bytes that have been read."""
         self.digest: Optional[str] = None
-        """SHA-256 of the whole file, after a `digested` one is closed; None if it could not be read."""
+        """SHA-256 of the whole file, after a `digested` one is closed; None if it could not be read or changed meanwhile."""
         self._file = os.fdopen(descriptor, "rb", buffering=0)
         self._hashers: list[hashlib._Hash] = []
         self._whole = self.hasher() if digested else None
@@ -76,10 +68,11 @@ class SubmittedFile:
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         try:
-            if self._whole is not None and (error is None or isinstance(error, FileProblem)):
+            if self._whole is not None and error is None:
                 with suppress(FileProblem):
                     for _ in self.pieces(self.size - self.position):
                         pass
+                    self.require_unchanged()
                     self.digest = self._whole.hexdigest()
         finally:
             self._file.close()
@@ -135,8 +128,10 @@ class Submission:
         self._root = os.path.realpath(folder)
         self._digested: dict[str, Optional[SubmittedFile]] = {}
 
-    def open(self, path: str) -> SubmittedFile:
-        """The file at `path`. Raises FileMissing if there is none, FileProblem unless it is regular and readable."""
+    def open(self, path: str, most: int) -> SubmittedFile:
+        """The file at `path`; one of more than `most` bytes gets no digest.
+
+        Raises FileMissing if there is none, FileProblem unless it is regular and readable."""
         try:
             parts = self._resolve(path)
             _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
@@ -151,8 +146,9 @@ class Submission:
         except FileProblem:
             os.close(descriptor)
             raise
-        file = SubmittedFile(path, descriptor, opened.st_size, digested=path in self._digested)
-        if path in self._digested:
+        digested = path in self._digested and opened.st_size <= most
+        file = SubmittedFile(path, descriptor, opened.st_size, digested)
+        if digested:
             self._digested[path] = file
         return file
 
@@ -161,7 +157,7 @@ class Submission:
         self._digested.update(dict.fromkeys(paths))
 
     def digest(self, path: str) -> Optional[str]:
-        """SHA-256 of such a file after it was read; None where it could not be."""
+        """SHA-256 of such a file after it was read; None if it is missing, too large, unreadable or was changed."""
         file = self._digested[path]
         return None if file is None else file.digest
 
@@ -200,7 +196,7 @@ class Submission:
     def _open_resolved(self, parts: Sequence[str]) -> int:
         """Opens a path without links, folder by folder, so that a link that appears meanwhile is not followed."""
         if os.open not in os.supports_dir_fd or not parts:
-            return os.open(os.path.join(self._root, *parts), _OPEN_FLAGS)
+            return os.open(os.path.join(self._root, *parts), OPEN_FLAGS)
         *folders, name = parts
         inside = os.open(self._root, _FOLDER_FLAGS)
         try:
@@ -208,17 +204,17 @@ class Submission:
                 deeper = os.open(folder, _FOLDER_FLAGS, dir_fd=inside)
                 os.close(inside)
                 inside = deeper
-            return os.open(name, _OPEN_FLAGS, dir_fd=inside)
+            return os.open(name, OPEN_FLAGS, dir_fd=inside)
         finally:
             os.close(inside)
 
-    def read(self, path: str, most: int) -> bytes:
-        """All bytes of the file at `path`. Raises what `open` raises, and FileProblem if there are more than `most`."""
-        with self.open(path) as file:
+    def read(self, path: str, most: int, shorten: str = "submit a smaller file") -> bytes:
+        """All bytes of the file at `path`.
+
+        Raises the errors of `open`, and FileProblem with the next step `shorten` if there are more than `most`."""
+        with self.open(path, most) as file:
             if file.size > most:
-                raise FileProblem(
-                    f"{path} has {file.size:,} bytes, more than the limit of {most:,}", "submit a smaller file"
-                )
+                raise FileProblem(f"{path} has {file.size:,} bytes, more than the limit of {most:,}", shorten)
             data = file.read(file.size)
             file.require_unchanged()
             return data

@@ -16,6 +16,9 @@ from grading.submission.folder import Submission
 
 _PARTS = ("pre_data", "saved_model", "result")
 
+NOT_PACKED = "neither a folder nor a .zip, .tar, .tar.gz or .tgz archive"
+PACK = "submit the folder itself, or a .zip or .tar.gz of it"
+
 _LITTER = ("__MACOSX", ".DS_Store")
 """Names that macOS adds to archives."""
 
@@ -24,14 +27,17 @@ _LITTER = ("__MACOSX", ".DS_Store")
 def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     """The submission in the folder or archive at `path`; an archive is unpacked below `scratch` and removed again.
 
-    Raises CouldNotGrade if nothing is at `path`, FileProblem if an archive is refused or a folder cannot be listed."""
+    Raises CouldNotGrade if nothing is at `path`, FileProblem for another file, a refused archive or a folder that cannot be
+    listed."""
     try:
-        packed = path.is_file() and is_archive(path.name)
+        packed = path.is_file()
     except OSError as error:  # a name of 300 characters, say
         raise CouldNotGrade(f"{path}: {error.strerror}", "correct --submission") from None
     if not packed:
         yield Submission(_root(path))
         return
+    if not is_archive(path.name):
+        raise FileProblem(f"it is {NOT_PACKED}", PACK)
     with tempfile.TemporaryDirectory(prefix="submission-", dir=scratch) as folder:
         unpack(path, Path(folder))
         yield Submission(_root(Path(folder)))

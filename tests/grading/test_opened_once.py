@@ -1,4 +1,4 @@
-"""Each file of a submission is opened once, counted by an audit hook that no code of the grader can pass by."""
+"""Each path of a submission is opened once, counted by an audit hook that no code of the grader can pass by."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def test_each_file_is_opened_once(tmp_path, program, recorded):
 
 
 def test_a_file_is_digested_whole_however_little_is_read(tmp_path):
-    """A file of the run record that is too large to be graded, or broken at its start, may still be as the run wrote it."""
+    """One that is broken at its start may still be as the run wrote it. One that is too large is not read at all."""
     folder = submissions.write_submission(tmp_path / "submission")
     submissions.write(folder / RESULT, b"0\n" * (1 << 20))
     submissions.write(folder / WEIGHTS, b"PK\3\4" + bytes(3 << 20))
@@ -69,4 +69,4 @@ def test_a_file_is_digested_whole_however_little_is_read(tmp_path):
     answers = submissions.write_answers(tmp_path / "answers")
     command = [sys.executable, "-S", "-m", "grading.score", "--submission", str(folder), "--answers", str(answers)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert f"look here: different from {RUN_RECORD}: {DEV}\n" in done.stdout
+    assert f"unreadable, too large or different from {RUN_RECORD}: {DEV}, {RESULT}\n" in done.stdout

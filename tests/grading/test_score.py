@@ -1,5 +1,6 @@
 """The command, as an examiner runs it: exit codes, the files it writes, and that it needs nothing but Python."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import zipfile
 import pytest
 from conftest import ROOT
 from support import submissions
+from support.classes import zipped
 from support.commands import command, refusal, run
 
 from grading import score
@@ -114,7 +116,7 @@ def test_a_terminal_that_knows_only_ascii(folder, answers):
     assert (found.returncode, found.stderr) == (0, b"")
     assert b"\x1b" not in found.stdout
     assert rb"key '\xe9\u4e2d\x1b[2J' is not part of the record" in found.stdout
-    assert rb"the first is row 1: '\xe9\u4e2d\x1b[2J'" in found.stdout
+    assert rb"it is row 1: '\xe9\u4e2d\x1b[2J'" in found.stdout
 
 
 def test_colour_is_for_terminals(folder, answers):
@@ -182,6 +184,15 @@ def test_a_broken_archive_scores_zero(answers, tmp_path, capsys):
     assert (report["points"], report["problem"]["fault"]) == (0, "submission")
 
 
+def test_a_file_of_another_kind_scores_zero_as_in_a_class(answers, tmp_path, capsys):
+    submissions.write(tmp_path / "submission.rar", b"Rar!")
+    assert run(tmp_path / "submission.rar", answers) == 0
+    assert capsys.readouterr().out == (
+        "not graded, the submission's fault: it is neither a folder nor a .zip, .tar, .tar.gz or .tgz archive\n"
+        "  next: submit the folder itself, or a .zip or .tar.gz of it\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -209,6 +220,21 @@ def test_a_reader_that_has_seen_enough(folder, answers):
     )  # fmt: skip
     os.close(write)
     assert (found.returncode, found.stderr) == (0, b"")
+
+
+def test_a_full_disk_is_the_examiners_to_fix(folder, answers, tmp_path, capsys, monkeypatch):
+    zipped(folder, tmp_path / "submission.zip")
+
+    def full(path, *more, **named):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    assert run(tmp_path / "submission.zip", answers, "--json", str(tmp_path / "report.json")) == 2
+    problem = json.loads((tmp_path / "report.json").read_text())["problem"]
+    step = "the examiner frees space on the disk where it is unpacked, and grades again"
+    assert problem == {"fault": "examiner", "reason": "no space is left to unpack it", "next_step": step}
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"grading: could not grade: no space is left to unpack it. Next: {step}\n")
 
 
 def test_taking_too_much_memory_is_the_submissions_fault(folder, answers, tmp_path, monkeypatch):

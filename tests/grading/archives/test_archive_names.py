@@ -23,9 +23,9 @@ from support.archives import (
 from grading.archives.names import folded
 
 NAMES = {
-    "above": (b"../a", "the name of entry '../a' climbs with '..'"),
-    "above-from-inside": (b"a/../../b", "the name of entry 'a/../../b' climbs with '..'"),
-    "above-at-end": (b"a/..", "the name of entry 'a/..' climbs with '..'"),
+    "above": (b"../a", "the name of entry '../a' has a part '..'"),
+    "above-from-inside": (b"a/../../b", "the name of entry 'a/../../b' has a part '..'"),
+    "above-at-end": (b"a/..", "the name of entry 'a/..' has a part '..'"),
     "absolute": (b"/etc/passwd", "the name of entry '/etc/passwd' is absolute"),
     "drive": (b"c:a", "the name of entry 'c:a' starts with a drive letter"),
     "backslash": (b"..\\a", "the name of entry '..\\\\a' has a backslash"),

@@ -96,8 +96,16 @@ def test_files_and_the_run_record(folder):
         AGREES, "4 files are as in saved_model/QQP/run.json, which anybody can write",
     )  # fmt: skip
     (folder / RESULT).write_bytes(contract.format_result(submissions.ANSWERS[::-1]))
-    assert advice(folder)[check] == (LOOK, f"different from saved_model/QQP/run.json: {RESULT}")
-    for text in (b"{", b"[]", b'{"stages": {"a": 1}}', b'{"stages": {"a": {"outputs": []}}}'):
+    different = "missing, unreadable, too large or different from saved_model/QQP/run.json: "
+    assert advice(folder)[check] == (LOOK, different + RESULT)
+    (folder / RESULT).unlink()
+    submissions.write_json(folder / "saved_model/QQP/run.json", {"stages": {"all": {"outputs": {RESULT: None}}}})
+    assert advice(folder)[check] == (LOOK, different + RESULT)
+    submissions.write(folder / "saved_model/QQP/run.json", b"{")
+    assert advice(folder)[check] == (
+        UNKNOWN, "saved_model/QQP/run.json is not strict JSON: line 1 cannot be read as JSON",
+    )  # fmt: skip
+    for text in (b"[]", b'{"stages": {"a": 1}}', b'{"stages": {"a": {"outputs": []}}}'):
         submissions.write(folder / "saved_model/QQP/run.json", text)
         assert advice(folder)[check][0] == UNKNOWN
 
@@ -117,6 +125,6 @@ def test_without_the_tables_nothing_is_said_of_them(folder):
 
 def test_missing_tables_are_the_examiners_mistake(folder, tmp_path):
     (tmp_path / "data/QQP/QQP_train.tsv").unlink()
-    with pytest.raises(CouldNotGrade, match=r"QQP_train\.tsv: no such table$") as caught:
+    with pytest.raises(CouldNotGrade, match=r"QQP_train\.tsv: no such table\n") as caught:
         advice(folder)
     assert caught.value.next_step == "correct --data, the folder of the exam's TSV files"

@@ -36,7 +36,7 @@ def test_the_base_models_shapes(folder, answers, tmp_path, capsys):
     run(folder, answers, "--base", str(tmp_path / "base"))
     assert "the base model has 1 layers, counted from 0" in capsys.readouterr().out
     for change, words in (
-        ({"model_type": "bert"}, "model_type is 'bert', known are the shapes of gemma"),
+        ({"model_type": "bert"}, "model_type is 'bert', expected one of gemma, "),
         ({"hidden_size": 0}, "hidden_size is 0, expected a whole number > 0"),
     ):
         submissions.write_json(tmp_path / "base/config.json", {**config, **change})

@@ -48,6 +48,23 @@ def test_lines_beyond_the_key_are_said(folder):
     )
 
 
+def test_a_result_that_is_too_long(folder):
+    submissions.write(folder / RESULT, b"0" * (1 << 20) + b"\n")
+    found = verdicts(graded(folder))["accuracy"]
+    assert found.reason == f"{RESULT} has 1,048,577 bytes, more than the limit of 1,048,576"
+    assert found.next_step == "write one label a line"
+
+
+def test_one_row_and_many_rows(tmp_path):
+    folder = submissions.write_submission(tmp_path / "submission")
+    submissions.write(folder / RESULT, b"0\n0\n")
+    reason = verdicts(graded(folder, ["0"]))["accuracy"].reason
+    assert reason.endswith("; it has 2 lines for 1 row, the extra lines are not read")
+    submissions.write(folder / RESULT, b"")
+    reason = verdicts(graded(folder, ["0"] * 1200))["accuracy"].reason
+    assert reason.endswith("; it has 0 lines for 1,200 rows, rows without a line count as wrong")
+
+
 def test_the_result_may_lie_at_the_root(folder):
     (folder / RESULT).rename(folder / "result_QQP.txt")
     assert verdicts(graded(folder))["accuracy"].reason == "result_QQP.txt: 10 of 10 rows are right"
@@ -66,6 +83,6 @@ def test_other_labels_are_the_keys(tmp_path):
     assert graded(folder, answers).points == 100
     submissions.write(folder / RESULT, b"yes\nno\n0\nmaybe\n")
     assert verdicts(graded(folder, answers))["accuracy"].reason == (
-        f"{RESULT}: 3 of 4 rows are right; 1 of its lines are not one of maybe, no, yes and count as wrong, "
-        "the first is row 3: '0', which is not a label"
+        f"{RESULT}: 3 of 4 rows are right; 1 line is not one of maybe, no, yes and counts as wrong, "
+        "it is row 3: '0', which is not a label"
     )

@@ -129,7 +129,7 @@ def test_resume_with_other_contents_of_the_exams_files(exam, folder, out, tmp_pa
     run_class(given, folder, out, resume=True)
     (data / "QQP/QQP_dev.tsv").unlink()
     (data / "QQP/QQP_dev.tsv").mkdir()
-    with pytest.raises(CouldNotGrade, match=r"QQP_dev\.tsv: cannot be read: Is a directory$") as caught:
+    with pytest.raises(CouldNotGrade, match=r"QQP_dev\.tsv: cannot be read: Is a directory\n") as caught:
         run_class(given, folder, out, resume=True)
     assert caught.value.next_step == "make it readable"
 
@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
     out.mkdir()
     (out / "notes.txt").touch()
     step = "resume the class that is in it with --resume, or name another folder with --out"
-    assert refusal("is not empty$") == step
+    assert refusal("is not empty\n") == step
     refusal("holds no class.json", resume=True)
     refusal("must not be inside each other", folder / "good/out")
     refusal("must not be inside each other", tmp_path)
@@ -155,6 +155,16 @@ def test_a_folder_that_is_not_free(exam, folder, out, tmp_path):
         run_class(exam, tmp_path / "nobody", out)
     with pytest.raises(CouldNotGrade, match="expected the folder of the submissions: No such file or directory"):
         run_class(exam, tmp_path / "nowhere", out)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_leftovers_of_a_killed_run_and_of_older_versions(exam, folder, out, resume):
+    out.mkdir()
+    for name in (".class.json.partial", ".class.json.123.partial", "class.lock"):
+        (out / name).write_bytes(b"{")
+    cards, _ = run_class(exam, folder, out, resume=resume)
+    assert cards["good"].points == 100
+    assert not (out / ".class.json.partial").exists()
 
 
 HOLDER = """

@@ -126,12 +126,16 @@ def test_an_error_stream_is_kept_up_to_a_bound(exam, folder, out, monkeypatch):
     assert text.endswith("end")
 
 
-def test_the_terminals_interrupt_does_not_reach_children(exam, folder, tmp_path):
-    if not hasattr(os, "getsid"):
-        pytest.skip("no sessions here")
+@pytest.mark.skipif(not hasattr(os, "getsid"), reason="no sessions here")
+def test_the_terminals_interrupt_does_not_reach_children(exam, folder, out, monkeypatch):
+    monkeypatch.setattr(sandbox, "BOOT", "import os, sys; sys.exit(5 if os.getsid(0) == os.getpid() else 6)")
+    cards, _ = run_class(exam, folder, out)
+    assert cards["good"].report["problem"]["reason"] == "the grading process failed with exit code 5"
+
+
+def test_a_child_may_be_ended_twice(exam, folder, tmp_path):
     (tmp_path / "work").mkdir()
     running = sandbox.start(large(folder / "large", 900), "large", exam, Limits(), tmp_path / "work")
-    assert os.getsid(running.pid) == running.pid
     running.end()
     running.end()
     assert running.card().report["problem"]["fault"] == "examiner"

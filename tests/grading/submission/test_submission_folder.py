@@ -1,5 +1,6 @@
 """Opening somebody else's files: whatever lies at the path, the answer is bytes or a finding, at once."""
 
+import hashlib
 import os
 import socket
 
@@ -118,12 +119,32 @@ def test_a_folder_swapped_for_a_link_while_it_is_opened(tmp_path, monkeypatch):
 
 def test_a_file_that_is_written_to_while_it_is_read(tmp_path):
     submissions.write(tmp_path / "file", b"1\n0\n")
-    with Submission(tmp_path).open("file") as file:
+    with Submission(tmp_path).open("file", 9) as file:
         assert file.read(2) == b"1\n"
         (tmp_path / "file").write_bytes(b"0\n1\n")
         file.read(2)
         with pytest.raises(FileProblem, match="file changed while it was read"):
             file.require_unchanged()
+
+
+def test_the_digest_of_a_file(tmp_path):
+    """Of all of it, however little is read; none if it changes meanwhile, or has more bytes than its limit."""
+    data = b"1\n0\n"
+    submissions.write(tmp_path / "file", data)
+
+    def digest(most, added=b""):
+        submission = Submission(tmp_path)
+        submission.digest_when_read(["file", "other"])
+        with submission.open("file", most) as file:
+            assert file.read(2) == b"1\n"
+            with (tmp_path / "file").open("ab") as written:
+                written.write(added)
+        assert submission.digest("other") is None
+        return submission.digest("file")
+
+    assert digest(4) == hashlib.sha256(data).hexdigest()
+    assert digest(3) is None
+    assert digest(4, added=b"1\n") is None
 
 
 @pytest.mark.parametrize(("links", "found"), [(40, True), (41, False), (1200, False)])

@@ -266,10 +266,10 @@ DEFECTS = [
     ("result too short", replaced(RESULT, b"1\n0\n0\n1\n0\n0\n1\n"), "accuracy", Fraction(3, 10),
      f"{RESULT}: 7 of 10 rows are right; it has 7 lines for 10 rows, rows without a line count as wrong", WRITE, []),
     ("result shifted by a blank line", replaced(RESULT, b"1\n\n0\n0\n1\n0\n0\n1\n0\n0\n"), "accuracy", Fraction(5, 10),
-     f"{RESULT}: 5 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, "
-     "the first is row 2: '', a blank line", WRITE, []),
+     f"{RESULT}: 5 of 10 rows are right; 1 line is not one of 0, 1 and counts as wrong, "
+     "it is row 2: '', a blank line", WRITE, []),
     ("two labels that are none", replaced(RESULT, b"label: 1\n0\n\xef\xbc\x90\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy",
-     Fraction(2, 10), f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     Fraction(2, 10), f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: 'label: 1', with other words around the label", WRITE, []),
     ("three wrong", replaced(RESULT, b"0\n1\n1\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(3, 10),
      f"{RESULT}: 7 of 10 rows are right", TRY, []),
@@ -310,31 +310,31 @@ DEFECTS = [
     ("target that is the end of a word", with_config(target_modules=["proj"]), "weights format", 1,
      f"{WEIGHTS}: '{STEM}' is not in target_modules ['proj']", SAVE, []),
     ("decimal labels", replaced(RESULT, b"1.0\n0.0\n0.0\n1.0\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(4, 10),
-     f"{RESULT}: 6 of 10 rows are right; 4 of its lines are not one of 0, 1 and count as wrong, "
+     f"{RESULT}: 6 of 10 rows are right; 4 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '1.0', a decimal number", WRITE, []),
     ("full-width digits", replaced(RESULT, "１\n０\n0\n1\n0\n0\n1\n0\n0\n0\n".encode()), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '\\uff11', the label in other characters", WRITE, []),
     ("spaces beside labels", replaced(RESULT, b"1 \n 0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '1 ', with spaces around the label", WRITE, []),
     ("row numbers without a header", replaced(RESULT, b"0\t1\n1\t0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '0\\t1', with a tab: rows are numbered from 0 below the header index, tab, prediction", WRITE, []),
     ("row numbers from 1", replaced(RESULT, b"index\tprediction\n" + b"".join(
         b"%d\t%s\n" % (row, answer.encode()) for row, answer in enumerate(submissions.ANSWERS, 1))), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; 10 of its lines are not one of 0, 1 and count as wrong, "
+     f"{RESULT}: 0 of 10 rows are right; 10 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '1\\t1', with a tab: rows are numbered from 0 below the header index, tab, prediction", WRITE, []),
     ("result with words", replaced(RESULT, b"yes\n0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(1, 10),
-     f"{RESULT}: 9 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, "
-     "the first is row 1: 'yes', which is not a label", WRITE, []),
+     f"{RESULT}: 9 of 10 rows are right; 1 line is not one of 0, 1 and counts as wrong, "
+     "it is row 1: 'yes', which is not a label", WRITE, []),
     ("result in one line", replaced(RESULT, b"1 0 0 1 0 0 1 0 0 0\n"), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, the first is row 1: "
-     "'1 0 0 1 0 0 1 0 0 0', with other words around the label; it has 1 lines for 10 rows, rows without a line count as wrong",
+     f"{RESULT}: 0 of 10 rows are right; 1 line is not one of 0, 1 and counts as wrong, it is row 1: "
+     "'1 0 0 1 0 0 1 0 0 0', with other words around the label; it has 1 line for 10 rows, rows without a line count as wrong",
      WRITE, []),
     ("result as JSON", replaced(RESULT, b"[1, 0]\n"), "accuracy", 1,
-     f"{RESULT}: 0 of 10 rows are right; 1 of its lines are not one of 0, 1 and count as wrong, the first is row 1: "
-     "'[1, 0]', with other words around the label; it has 1 lines for 10 rows, rows without a line count as wrong", WRITE, []),
+     f"{RESULT}: 0 of 10 rows are right; 1 line is not one of 0, 1 and counts as wrong, it is row 1: "
+     "'[1, 0]', with other words around the label; it has 1 line for 10 rows, rows without a line count as wrong", WRITE, []),
     ("adapter without PEFT's prefix", with_tensors(lambda tensors: [tensors.update({name.replace(PEFT, ""):
      tensors.pop(name)}) for name in list(tensors)]), "weights format", 1,
      f"{WEIGHTS}: tensor '{A.replace(PEFT, '')}' does not start with base_model.model., as PEFT's names do", SAVE, []),
@@ -352,9 +352,9 @@ DEFECTS = [
     ("pickle of another protocol", replaced(WEIGHTS, b"\x80\x05" + b"x" * 20), "weights format", 1,
      f"{WEIGHTS}: expected a header of at most 14 bytes, found a pickle", SAVE, ["weights trained"]),
     ("tensor with an endless name", with_tensors(lambda tensors: tensors.update({"x" * 600: ("I8", [], b"1")})),
-     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 117}...': a name of 600 characters, more than the limit of 512",
+     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 156}...: a name of 600 characters, more than the limit of 512",
      SAVE, ["weights trained"]),
     ("labels 10 and 100", replaced(RESULT, b"10\n100\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
-     f"{RESULT}: 8 of 10 rows are right; 2 of its lines are not one of 0, 1 and count as wrong, "
+     f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '10', which is not a label", WRITE, []),
 ]  # fmt: skip
