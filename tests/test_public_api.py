@@ -11,7 +11,7 @@ from conftest import DEV_ROWS, ROOT, recipe_tree, write_recipe
 
 import labeltune
 
-NAMES = ["Classifier", "CouldNotGrade", "FileProblem", "Prediction", "RunResult", "UserError", "__version__", "grade", "load_recipe", "run"]
+NAMES = "Classifier CouldNotGrade FileProblem Prediction RunResult UserError __version__ grade load_recipe run".split()
 
 
 def test_the_exported_names() -> None:
