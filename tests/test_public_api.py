@@ -11,7 +11,18 @@ from conftest import DEV_ROWS, ROOT, recipe_tree, write_recipe
 
 import labeltune
 
-NAMES = "Classifier CouldNotGrade FileProblem Prediction RunResult UserError __version__ grade load_recipe run".split()
+NAMES = [
+    "Classifier",
+    "CouldNotGrade",
+    "FileProblem",
+    "Prediction",
+    "RunResult",
+    "UserError",
+    "__version__",
+    "grade",
+    "load_recipe",
+    "run",
+]
 
 
 def test_the_exported_names() -> None:
