@@ -228,7 +228,7 @@ class Result:
 
 
 def give_both_labels(model: Any, rows: common.TaskRows) -> None:
-    """Sets the labels' rows of the head so that one of them is the likeliest token behind every row, each for about half of
+    """Sets the labels' rows of the head so that one of them is the likeliest token after every row, each for about half of
     the rows: along the mean of the answers' hidden states for both, and along their main spread for one and against it
     for the other. The head gets weights of its own where it shared the embedding's."""
     import torch

@@ -45,7 +45,7 @@ TASKS = {
     "CoLA": (ROOT / "recipes" / "cola.yaml", "acceptability"),
     "QQP": (ROOT / "recipes" / "qqp.yaml", "paraphrase"),
 }
-"""For each task its recipe, and the name of the demo's task of the same form that stands in for it."""
+"""For each task its recipe, and the name of the demo's task of the same form that is used where the exam's rows are missing."""
 
 FILLER = (
     " Think about the order of the words, the agreement of subject and verb, the tense, the articles and the meaning as a"
@@ -88,7 +88,7 @@ class TaskRows:
 
 
 def load_recipe(task: str) -> Any:
-    """A task's recipe as it stands."""
+    """A task's recipe, unchanged."""
     return load_recipes([TASKS[task][0]])[0].recipe
 
 
@@ -132,7 +132,7 @@ def load_rows(
 
 
 def _stretched(prompt: Prompt, instruction: str, wanted: int) -> tuple[int, ...]:
-    """The prefix with an instruction of `wanted` tokens, cut or lengthened, between what stands around it."""
+    """The prefix with an instruction of `wanted` tokens, cut or lengthened, with the text around it unchanged."""
     bos = prompt.prefix[:1]
     ids = encode_text(prompt.tokenizer, instruction + FILLER * (1 + wanted // 40))[:wanted]
     return (*bos, *ids, prompt.prefix[-1])
@@ -140,7 +140,7 @@ def _stretched(prompt: Prompt, instruction: str, wanted: int) -> tuple[int, ...]
 
 def toy_tokenizer(texts: Sequence[str], pieces: int = 6000) -> Any:
     """A BPE tokenizer with Gemma's id layout and about its granularity on these texts: digits and punctuation apart, the
-    space with the word behind it. Trained once and kept in the temporary folder."""
+    space with the word after it. Trained once and kept in the temporary folder."""
     import tokenizers
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

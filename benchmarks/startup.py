@@ -125,7 +125,7 @@ def cells(costs: Sequence[Cost]) -> list[str]:
 def loaded(arguments: Sequence[str]) -> dict[str, str]:
     """The heavy libraries that a Python with these arguments loads, each with the project's module that asked first.
 
-    Read from `-X importtime`, which names a module behind those that it imported, indented by depth."""
+    Read from `-X importtime`, which names a module after those that it imported, indented by depth."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments], cwd=ROOT, env=_environment(), capture_output=True, check=True
     )

@@ -7,7 +7,7 @@
 Every way trains on the same rows in the same order, with the same batch, steps, schedule and LoRA (the task's recipe), on one
 thread, in a process of its own. Accuracy is measured on rows that no way has trained on, the same for every way and seed,
 now and then during training and at the end; nothing is chosen by it. Seconds are CPU seconds of training alone.
-A finished run is a line of the file that `--keep` names, and is not run again: stop and go on as you like.
+A finished run is a line of the file that `--keep` names, and is not run again, so you can stop and continue.
 
 Answers of the causal models are the likelier label; greedy text could only be worse. The classification head reads the input
 alone, without the instruction: what its users do, and the cheapest for it.
@@ -95,11 +95,11 @@ class Work:
     _since: float = 0.0
 
     def start(self) -> None:
-        """The clock runs."""
+        """Start the clock."""
         self._since = time.process_time()
 
     def stop(self) -> None:
-        """The clock stands still."""
+        """Stop the clock."""
         self.seconds += time.process_time() - self._since
 
     def step_done(self, answers: Callable[[int], list[int]]) -> None:

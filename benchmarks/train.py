@@ -85,7 +85,7 @@ class Way:
 
 
 class Gate:
-    """The child's end of a way: it waits to be told, runs one step, and says what it cost."""
+    """The child's end of a way: it waits for a request, runs one step, and reports its cost."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -97,7 +97,7 @@ class Gate:
         self.pipe.send((loss.item(), [gradient.float().numpy() for gradient in gradients], list(computed)))
 
     def wait(self) -> bool:
-        """Whether to go on. The clock starts when it returns."""
+        """Whether to continue. The clock starts when it returns."""
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # before its turn comes: all ways hold what they hold at once
         if self.pipe.recv() == "stop":
@@ -164,7 +164,7 @@ def _ours(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, layou
 
 
 def _arguments(setting: Setting, folder: str) -> dict[str, Any]:
-    """What every Trainer here is told alike; the rest are its own defaults."""
+    """The same settings for every Trainer; the rest are its own defaults."""
     return {
         "output_dir": folder, "per_device_train_batch_size": setting.batch, "max_steps": MAX_STEPS,
         "learning_rate": LEARNING_RATE, "lr_scheduler_type": "constant", "train_sampling_strategy": "sequential",
@@ -228,7 +228,7 @@ def _trl(gate: Gate, model: Any, rows: common.TaskRows, setting: Setting, checkp
     from trl import SFTConfig, SFTTrainer
 
     if not hasattr(trl.trainer.utils, "_use_triton"):
-        raise SystemExit("this TRL selects rows in another way: look at add_fused_lm_head, and mend _trl in train.py")
+        raise SystemExit("this TRL selects rows in another way: look at add_fused_lm_head, and fix _trl in train.py")
     trl.trainer.utils._use_triton = lambda device: True
     dataset = _trainers_dataset(rows, whole=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -381,7 +381,7 @@ def measure(setting: Setting, names: Sequence[str], model: Any, repeats: int) ->
                 costs[name].append(_heard(ends[name], name))
                 print(f"  {setting}: {name}: {costs[name][-1][0]:.2f} s", file=sys.stderr, flush=True)
     for name in names:
-        with contextlib.suppress(BrokenPipeError):  # ours ends by itself behind its last row
+        with contextlib.suppress(BrokenPipeError):  # ours ends by itself after its last row
             ends[name].send("stop")
         children[name].join()
     results = {}
@@ -413,7 +413,7 @@ def verdict(sign: str, goal: float, found: float) -> str:
 def compare(
     setting: Setting, results: Mapping[str, Result], repeats: int, ratios: dict[str, Any], whole: bool
 ) -> list[dict[str, Any]]:
-    """Prints one setting's table, adds its ratios, and returns its lines as plain values. `whole`: goals apply as they stand."""
+    """Prints one setting's table, adds its ratios, and returns its lines as plain values. `whole`: goals apply unchanged."""
     shape = common.SHAPES[setting.shape]
     rows = common.load_rows(
         setting.task,
