@@ -18,7 +18,8 @@ def main() -> None:
     # they reach the run too, which stops where nothing is lost; not SIG_IGN, which the run would inherit
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: None)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # in this process alone: torch would log how it ends the other processes
+    logging.disable(logging.CRITICAL)
     try:
         launch()
     except subprocess.CalledProcessError as error:

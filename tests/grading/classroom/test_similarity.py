@@ -166,15 +166,6 @@ def test_the_order_of_the_cards_does_not_matter():
         assert find(cards) == found
 
 
-def test_the_same_without_bit_count(monkeypatch):
-    draw = random.Random(8)
-    results, answers = honest_class(draw, 12)
-    cards = cards_of([*results, copied(draw, results[0], answers, 2)])
-    found = find(cards)
-    monkeypatch.setattr(similarity, "_ones", similarity._count_in_text)
-    assert find(cards) == found != ()
-
-
 def test_chances_of_errors_add_up_and_keep_their_odds():
     odds = [0.1, 0.5, 2.0, 9.0]
     chances = chances_of_errors(odds, 2)
