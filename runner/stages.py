@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, Protocol
 
 from grading import contract
-from runner.data.prepare import prepare, table_changed
-from runner.data.records import records_of
+from runner.data.prepare import prepare, prepared_files, table_changed
+from runner.data.records import needs_swapped, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
@@ -77,7 +77,7 @@ class Stage:
     name: str
     recipe_keys: tuple[str, ...]
     """Keys of the recipe that the outputs depend on."""
-    outputs: Callable[[Workspace], Sequence[str]]
+    outputs: Callable[[StageContext], Sequence[str]]
     """The files it writes, by their paths from the workspace."""
     job: Callable[[StageContext], Job]
     """Makes the job; raises UserError where an earlier stage is missing."""
@@ -108,7 +108,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
             if is_main_process():
                 # the record describes what was there before
                 context.workspace.run_record.unlink(missing_ok=True)
-                finish(Manifest(stage.name, inputs, {}, statistics), path, root, stage.outputs(context.workspace))
+                finish(Manifest(stage.name, inputs, {}, statistics), path, root, stage.outputs(context))
         if is_main_process():
             job.clean_up(not done)
 
@@ -153,13 +153,15 @@ class Finetune:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        prepared = _require(PREPARE, context).outputs
+        prepared = _require(PREPARE, context)
+        self.label_counts: Mapping[str, int] = prepared.figures["labels"]
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*FINETUNE.recipe_keys),
             "base": context.bases.digest(recipe),
             **library_versions(),
-            "train": prepared[workspace.train],
-            "holdout": prepared[workspace.holdout],
+            "train": prepared.outputs[workspace.train],
+            "holdout": prepared.outputs[workspace.holdout],
+            "label_counts": json.dumps(self.label_counts),
         }
         identity = {
             **recipe.flat(*FINETUNE.recipe_keys),
@@ -200,7 +202,7 @@ class Finetune:
             prompt, store = prompt_of(recipe, base), workspace.at(workspace.store)
             records = records_of(workspace, recipe.task.labels)
             folders = Folders(folder, store, self.unfinished.folder)
-            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders))
+            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts))
             if is_main_process():
                 (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
             return result.figures()
@@ -242,9 +244,12 @@ class Predict:
             "base": base,
             "adapter": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
             "adapter_config": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_CONFIG}"],
+            "prompt": trained.outputs[f"{workspace.adapter}/{PROMPT}"],
             **library_versions(),
             "dev": prepared.outputs[workspace.dev],
         }
+        if needs_swapped(recipe.decoding):
+            self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest
         self.partial = workspace.at(workspace.unfinished_predictions)
 
@@ -261,8 +266,8 @@ class Predict:
         if self.context.fresh:
             self.partial.unlink(missing_ok=True)
         base = self.context.bases.load(recipe, connect().device)
-        dev = records_of(workspace, recipe.task.labels).dev
-        return predict(recipe, base, dev, workspace, self.identity)
+        records = records_of(workspace, recipe.task.labels)
+        return predict(recipe, base, records, workspace, self.identity)
 
     def clean_up(self, ran: bool) -> None:
         """Writing the result has removed the partial file."""
@@ -271,20 +276,20 @@ class Predict:
 PREPARE = Stage(
     "prepare",
     ("task", "instruction", "samples"),
-    lambda workspace: (workspace.train, workspace.holdout, workspace.dev),
+    lambda context: prepared_files(context.recipe, context.workspace),
     Prepare,
 )
 FINETUNE = Stage(
     "finetune",
-    ("task.labels", "instruction", "prompt", "lora", "train"),
-    lambda workspace: [f"{workspace.adapter}/{name}" for name in ADAPTER_FILES],
+    ("task.labels", "instruction", "prompt", "lora", "train", "samples.balance"),
+    lambda context: [f"{context.workspace.adapter}/{name}" for name in ADAPTER_FILES],
     Finetune,
     every_process=True,
 )
 PREDICT = Stage(
     "predict",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
-    lambda workspace: (workspace.result, workspace.predictions),
+    lambda context: (context.workspace.result, context.workspace.predictions),
     Predict,
 )
 
@@ -308,7 +313,7 @@ def _require(stage: Stage, context: StageContext) -> Manifest:
             f"{', '.join(stage.recipe_keys)} has changed",
             "run it again: leave --stages out",
         )
-    if set(manifest.outputs) != set(stage.outputs(workspace)):
+    if set(manifest.outputs) != set(stage.outputs(context)):
         raise UserError(
             f"{workspace.manifest(stage.name)}: is not what the {stage.name} stage wrote",
             f"run the {stage.name} stage again: --stages {stage.name} --fresh",

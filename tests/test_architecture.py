@@ -40,6 +40,7 @@ RUNNER = {
     "pipeline": {"distributed", "model", "recipe", "reporting", "stages", "system", "workspace"},
     "api": {"errors", "pipeline", "recipe", "reporting", "workspace"},
     "commands": {
+        "data",
         "distributed",
         "errors",
         "model",

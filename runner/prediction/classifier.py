@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -20,7 +21,7 @@ from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.label_logits import predict_label_logits
 from runner.scoring.prompt import Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
-from runner.scoring.scorer import LabelScorer
+from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
 from runner.system.fingerprint import Fingerprint
 from runner.workspace.paths import CLASSIFIER, PROMPT
 
@@ -34,11 +35,16 @@ class Classifier:
         Raises:
             UserError: the adapter is missing, does not fit the base, or was trained with another prompt.
         """
+        shift = None
         if (folder / PROMPT).exists():
-            _require_same_prompt(prompt, folder / PROMPT)
+            trained = _read(folder / PROMPT)
+            _require_same_prompt(prompt, trained, folder)
+            shift = saved_shift(trained, prompt.labels, folder / PROMPT)
         self.base, self.prompt = base, prompt
         self._adapter = saved_adapter(base, folder)
-        self._subject = subject_of(LabelScorer(base.model, prompt).eval())
+        scorer = LabelScorer(base.model, prompt).eval()
+        scorer.undo_prior(shift)
+        self._subject = subject_of(scorer)
         self._head_is_proved = False
 
     @classmethod
@@ -148,13 +154,31 @@ def _device(device: Any) -> torch.device:
     return found
 
 
-def _require_same_prompt(prompt: Prompt, path: Path) -> None:
-    """Raise UserError where the adapter beside `path` was trained with another prompt, and show the difference."""
-    now, trained = prompt.description(), _read(path)
+def saved_shift(trained: Mapping[str, Any], labels: Sequence[str], path: Path) -> Optional[dict[str, float]]:
+    """What `LabelScorer.undo_prior` needs, from the description of the training in `path`; None: the training had the file's
+    label shares. Raises UserError where it is damaged."""
+    shift = trained.get(PRIOR_SHIFT)
+    if shift is None:
+        return None
+    if not isinstance(shift, dict) or set(shift) != set(labels) or not all(_is_finite(each) for each in shift.values()):
+        raise UserError(
+            f"{path}: {PRIOR_SHIFT}: expected a finite number for each label, found {shift!r:.200}",
+            "train the adapter again: --stages finetune,predict --fresh",
+        )
+    return shift
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require_same_prompt(prompt: Prompt, trained: Mapping[str, Any], folder: Path) -> None:
+    """Raise UserError where the adapter in `folder` was trained with another prompt, and show the difference."""
+    now = prompt.description()
     difference = Fingerprint(now).diff({name: trained.get(name) for name in now}, ("trained with", "now"))
     if difference:
         raise UserError(
-            f"{path.parent}: the adapter was trained with another prompt\n{difference}",
+            f"{folder}: the adapter was trained with another prompt\n{difference}",
             "give the recipe the adapter's prompt again, or train again: --stages finetune,predict",
         )
 

@@ -14,7 +14,7 @@ from runner.errors import UserError
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
-from runner.scoring.label_logits import predict_label_logits
+from runner.scoring.label_logits import averaged_label_logits
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject
 
@@ -25,9 +25,9 @@ def by_label(
     dataset: EncodedDataset,
     start: int,
 ) -> Iterator[Prediction]:
-    """Predict the most likely label of each row."""
+    """Predict the most likely label of each row, over both orders where the dataset has them."""
     prompt = dataset.prompt
-    for row, logits in enumerate(predict_label_logits(subject, dataset, decoding.batch, start), start + 1):
+    for row, logits in enumerate(averaged_label_logits(subject, dataset, decoding.batch, start), start + 1):
         probabilities = label_probabilities(prompt, logits, row)
         yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
 

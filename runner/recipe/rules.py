@@ -144,6 +144,38 @@ def _generation(loss: str, kind: str) -> Findings:
         yield "decoding.kind", text
 
 
+def _swap(swap: Columns, columns: Columns, template: str) -> Findings:
+    if swap and (len(swap) != 2 or swap[0] == swap[1]):
+        yield "task.swap", f"expected two different columns, found {', '.join(swap)}"
+    for name in dict.fromkeys(swap):
+        if name not in columns:
+            yield "task.swap", _not_a_column(repr(name), name, columns)
+        elif name not in (placeholders(template) or [name]):
+            yield "task.swap", f"{name!r} is not in task.input: exchanging it would change nothing"
+
+
+def _needs_swap(key: str, value: str, swap: Columns) -> Findings:
+    if value == "swap" and not swap:
+        yield key, "swap needs task.swap: the two columns to exchange, for instance [question1, question2]"
+
+
+def _class_weights(weights: Union[str, Mapping[str, float]], labels: tuple[str, ...]) -> Findings:
+    if isinstance(weights, Mapping) and set(weights) != set(labels):
+        text = f"expected a weight for each label ({', '.join(labels)}), found {', '.join(weights) or 'none'}"
+        yield "train.class_weights", text
+
+
+def _generation_with_other_shares(kind: str, balance: str, weights: Union[str, Mapping[str, float]]) -> Findings:
+    if kind == "generate":
+        for key, value in (("samples.balance", balance), ("train.class_weights", weights)):
+            if value != "none":
+                text = (
+                    f"generate needs {key}: none: training with other label shares than the file's is undone in the label "
+                    "logits, and generated text has none; set decoding.kind: label"
+                )
+                yield "decoding.kind", text
+
+
 def _initial_weights(init: Union[bool, str]) -> Findings:
     if init is False:
         text = "false starts B at random: the untuned model would not be the base; use true or gaussian"
@@ -181,6 +213,10 @@ RULES = (
     Rule(("prompt.template",), _template),
     Rule(("train.cache_frozen_layers", "lora.layers_to_transform"), _frozen_layers),
     Rule(("train.loss", "decoding.kind"), _generation),
+    Rule(("task.swap", "task.columns", "task.input"), _swap),
+    *(Rule((key, "task.swap"), functools.partial(_needs_swap, key)) for key in ("samples.augment", "decoding.average")),
+    Rule(("train.class_weights", "task.labels"), _class_weights),
+    Rule(("decoding.kind", "samples.balance", "train.class_weights"), _generation_with_other_shares),
     Rule(("lora.init_lora_weights",), _initial_weights),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
 )

@@ -64,6 +64,9 @@ class Task:
     bad_rows: Literal["error", "skip"] = key("error")
     """What happens to training rows that cannot be read: stop and name them, or skip and count them. Dev rows are
     never skipped."""
+    swap: tuple[str, ...] = key(())
+    """Two columns of `input` whose exchange never changes the label: `[question1, question2]`. Both orders then count as the
+    same input: no pair of the hold-out is in another labelled row or in the dev file, in either order."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,20 @@ class Samples:
     """Which rows are used."""
 
     train: Union[int, Literal["all"]] = key(4000, low=1)
-    """Training rows; `all` takes all rows that are not held out."""
+    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out."""
     holdout: int = key(500, low=2)
     """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
     """Dev rows to predict, from the first one; the exam asks for 150."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the draw."""
-    balance: Literal["none", "equal"] = key("none")
-    """Label shares of the training rows: as in the file, or equal. The hold-out keeps the file's shares."""
+    balance: Literal["none", "equal", "oversample"] = key("none")
+    """Label shares of the training rows: as in the file (`none`), or equal. `equal` draws the same number of rows of each label;
+    with `train: all` it undersamples: it leaves out rows of the frequent labels. `oversample` draws as `none` does and repeats
+    rows of the rare labels. The hold-out keeps the file's shares, and evaluation and prediction undo the change."""
+    augment: Literal["none", "swap"] = key("none")
+    """`swap` adds each training row a second time, with the columns of `task.swap` exchanged, unless that is the same text
+    or the pair is in the dev file."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,10 @@ class Train:
     """Minutes between two checkpoints, from which the same command resumes after a crash. There is also one after every epoch."""
     trackers: tuple[str, ...] = key(())
     """Experiment trackers of Accelerate that get the metrics, for instance `[tensorboard]`."""
+    class_weights: Union[Literal["none", "balanced"], dict[str, float]] = key("none", above=0)
+    """How much the loss of a row counts, by its label: all alike, so that all labels count alike (`balanced`), or as in
+    `{"0": 1, "1": 3}`. Weights are scaled to a mean of 1 over the training rows, so the learning rate keeps its meaning.
+    Evaluation and prediction undo the changed shares."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +189,9 @@ class LabelDecoding:
     """Compares the labels' logits at the answer's position: every row gets a label and its probability."""
     batch: int = key(1, low=1)
     """Rows computed at once. 1 is the exam's way: one input in, one label out. More is faster and gives the same answers."""
+    average: Literal["none", "swap"] = key("none")
+    """`swap` scores each row in both orders of `task.swap` and answers by the mean of their log-probabilities, in twice the time.
+    A pair then has the same answer in both orders. The hold-out during training stays in the file's order."""
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,7 @@ def prove_head(subject: Subject, suffixes: Sequence[Sequence[int]]) -> None:
     with full_precision():
         ours = on(batch).label_logits
         theirs = on.model(**batch.inputs, use_cache=False).logits[batch.rows, batch.positions].float()[:, on.label_ids]
+        theirs = on.shifted(theirs)
     difference = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
     allowed = TOLERANCE if on.model.dtype == torch.float32 else 50 * TOLERANCE
     if not difference <= allowed:

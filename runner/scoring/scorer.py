@@ -13,6 +13,9 @@ from runner.scoring.last_layer import mlp_at
 from runner.scoring.layouts import Batch
 from runner.scoring.prompt import Prompt
 
+PRIOR_SHIFT = "prior_shift"
+"""Key of an adapter's prompt.json: what `undo_prior` needs, where training had other label shares than the file."""
+
 
 class Scores(NamedTuple):
     """The scores of a batch."""
@@ -40,7 +43,17 @@ class LabelScorer(torch.nn.Module):
         super().__init__()
         self.model, self.prompt, self.loss = model, prompt, loss
         self.register_buffer("label_ids", torch.tensor(prompt.label_ids), persistent=False)
+        self.register_buffer("prior_shift", None, persistent=False)
         self.to(next(model.parameters()).device)
+
+    def undo_prior(self, shift: Optional[Mapping[str, float]]) -> None:
+        """Add `shift`, a number for each label, to the label logits in evaluation mode; None: add nothing.
+
+        With log(share in the file / share in training) for each label, a model that was trained on other label shares than the
+        file's gives the probabilities of the file. As with dropout, training mode is left alone: its loss is that of the raw
+        logits."""
+        numbers = None if shift is None else [shift[label] for label in self.prompt.labels]
+        self.prior_shift = None if numbers is None else torch.tensor(numbers, device=self.label_ids.device)
 
     def forward(self, batch: Batch) -> Scores:
         """The scores of a batch; with losses where the batch has targets."""
@@ -54,11 +67,22 @@ class LabelScorer(torch.nn.Module):
         """(…, labels) in fp32, from the body's (…, width) at the answers' positions: a few rows of the head."""
         head = self.model.get_output_embeddings()
         bias = None if head.bias is None else head.bias[self.label_ids]
-        return self._bounded(torch.nn.functional.linear(hidden, head.weight[self.label_ids], bias))
+        return self.shifted(self._bounded(torch.nn.functional.linear(hidden, head.weight[self.label_ids], bias)))
 
     def all_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, vocabulary) in fp32: the whole head."""
-        return self._bounded(self.model.get_output_embeddings()(hidden))
+        logits = self._bounded(self.model.get_output_embeddings()(hidden))
+        if self._shifts:
+            logits[..., self.label_ids] = self.shifted(logits[..., self.label_ids])
+        return logits
+
+    def shifted(self, label_logits: torch.Tensor) -> torch.Tensor:
+        """(…, labels): the model's label logits as the scorer gives them, with the shift of `undo_prior` in evaluation mode."""
+        return label_logits + self.prior_shift if self._shifts else label_logits
+
+    @property
+    def _shifts(self) -> bool:
+        return self.prior_shift is not None and not self.training
 
     def _bounded(self, logits: torch.Tensor) -> torch.Tensor:
         # Gemma-2 bounds its logits

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from runner.data.records import Records
+from runner.data.records import Records, needs_swapped
 from runner.distributed.collectives import all_gather, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
@@ -26,15 +26,16 @@ from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
 from runner.recipe.schema import Recipe
 from runner.scoring.collator import Collator
-from runner.scoring.dataset import EncodedDataset, encode_file, encode_records
+from runner.scoring.dataset import EncodedDataset, encode_file, encode_orders
 from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
 from runner.scoring.layout_choice import Choice, choose_layout
 from runner.scoring.layouts import LAYOUTS, Layout
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
-from runner.scoring.scorer import LabelScorer
+from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
+from runner.training.class_balance import ClassBalance, class_balance
 from runner.training.evaluation import Evaluation, Evaluator
 from runner.training.train_state import TrainState
 from runner.training.trainer import Trainer, TrainingRun
@@ -64,6 +65,8 @@ class FinetuneJob:
     records: Records
     accelerator: Accelerator
     folders: Folders
+    label_counts: Mapping[str, int]
+    """The file's labelled rows by label."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class FinetuneResult:
     """Time for the frozen layers' states, where they are kept."""
     changed: bool
     """Whether training has changed the adapter."""
+    balance: ClassBalance
+    """The label shares that training saw."""
 
     @property
     def tuned(self) -> Evaluation:
@@ -123,6 +128,7 @@ class FinetuneResult:
             "train_seconds": round(state.seconds, 3),
             "rows_per_second": round(len(rows) * epochs / state.seconds, 2),
             "prompt_digest": self.job.prompt.digest(),
+            **self.balance.figures(),
         }
 
 
@@ -139,6 +145,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
     """
     train = job.recipe.train
     rows = _encode(job)
+    balance = class_balance(job.recipe, rows.train, job.label_counts)
     # all processes draw the same new adapter, and each draws its own dropout
     set_seed(train.seed)
     with deferred_signals(), new_adapter(job.base, job.recipe.lora) as model:
@@ -150,21 +157,23 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         resume_from = checkpoints.load(job.accelerator)
         choice, computed = _choose_layout(job, subject, rows, resume_from)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        log.info(
-            f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {job.base.precision} on "
-            f"{job.accelerator.device}"
-        )
+        device = f"{job.base.precision} on {job.accelerator.device}"
+        log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {device}")
         log.info(f"layout {choice.name}: {choice.reason}")
+        if balance.is_changed:
+            log.info(balance.words())
         before = time.perf_counter()
         with _frozen_layers(job, subject, rows, choice) as layout:
             cache_seconds = time.perf_counter() - before
             subject.release()
             evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
             untuned = _evaluate_untuned(evaluator, scorer)
+            # only now: the untuned base has not seen the training shares
+            scorer.undo_prior(balance.prior_shift)
             run = TrainingRun(job.accelerator, checkpoints, computed, job.folders.output / "metrics.jsonl")
             with _gradient_checkpointing(job):
                 state = Trainer(train, scorer, Collator(rows.train, layout), evaluator, run).fit(model, resume_from)
-        _save(job, model, state.best_adapter)
+        _save(job, model, state.best_adapter, balance)
     result = FinetuneResult(
         job=job,
         rows=rows,
@@ -175,6 +184,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         state=state,
         cache_seconds=cache_seconds,
         changed=_changed(start, state),
+        balance=balance,
     )
     _describe(result)
     return result
@@ -187,7 +197,7 @@ def _encode(job: FinetuneJob) -> EncodedRows:
     with main_process_first(job.accelerator):  # the others find the tokens that it stores
         train = encode_file(prompt, records.train, "training", tokens, may_drop=True)
         holdout = encode_file(prompt, records.holdout, "hold-out", tokens)
-    encode_records(prompt, records.dev, "dev")
+    encode_orders(prompt, records.dev, records.dev_swapped if needs_swapped(job.recipe.decoding) else None, "dev")
     for name, encoded in (("training", train), ("hold-out", holdout)):
         if encoded.truncated or encoded.dropped:
             log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
@@ -280,8 +290,9 @@ def _gradient_checkpointing(job: FinetuneJob) -> Iterator[None]:
         job.base.model.gradient_checkpointing_disable()
 
 
-def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor]) -> None:
-    """Writes the adapter and its prompt. Raises UserError for a value that is not finite: such an adapter is never written."""
+def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor], balance: ClassBalance) -> None:
+    """Writes the adapter, its prompt and the prior shift. Raises UserError for a value that is not finite: such an adapter is
+    never written."""
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
@@ -290,8 +301,10 @@ def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor]) -> No
             )
     if job.accelerator.is_main_process:
         save_adapter(model, state, job.folders.output)
-        description = json.dumps(job.prompt.description(), indent=1) + "\n"
-        (job.folders.output / "prompt.json").write_text(description, encoding="utf-8")
+        description = job.prompt.description()
+        if balance.is_changed:
+            description[PRIOR_SHIFT] = balance.prior_shift
+        (job.folders.output / "prompt.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def _changed(start: Mapping[str, torch.Tensor], state: TrainState) -> bool:

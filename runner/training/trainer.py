@@ -24,6 +24,7 @@ from runner.scoring.scorer import LabelScorer
 from runner.system.memory import MicroBatchSize
 from runner.system.signals import Stopped, deferred_signals
 from runner.training.checkpoint import Checkpoint, CheckpointPolicy, Checkpoints, LoadedCheckpoint
+from runner.training.class_balance import class_weights
 from runner.training.evaluation import Evaluator
 from runner.training.metrics_log import MetricsLog
 from runner.training.train_state import (
@@ -74,6 +75,8 @@ class Trainer:
         self.rows_per_step = config.batch_size * config.accumulation
         steps_per_epoch = math.ceil(len(self.dataset) / self.rows_per_step)
         self.total_steps = config.epochs * steps_per_epoch
+        weights = class_weights(config, self.dataset)
+        self.class_weights = None if weights is None else torch.tensor(weights, device=run.accelerator.device)
         self.parameters = {name: each for name, each in scorer.named_parameters() if each.requires_grad}
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -162,7 +165,8 @@ class Trainer:
         """Computes this process's part of the gradient of the rows' mean loss, `size` rows at once; returns its part of that
         mean.
 
-        Each part counts by its rows, so the gradient is the same for every `size` and number of processes."""
+        Each part counts by its rows, and each row by its label's weight alone, so the gradient is the same for every `size` and
+        number of processes."""
         self.optimizer.zero_grad()  # of a pass that ran out of memory
         processes = self.accelerator.num_processes
         mine = rows[self.accelerator.process_index :: processes]
@@ -170,7 +174,11 @@ class Trainer:
         for start in range(0, -(-len(rows) // processes), size):
             # a process without a row of its own computes one with weight 0: a sharded base needs all of them to compute
             part, weight = mine[start : start + size] or rows[:1], float(start < len(mine)) / len(rows)
-            loss = self.scorer(self.collator(part)).losses.sum() * weight
+            batch = self.collator(part)
+            losses = self.scorer(batch).losses
+            if self.class_weights is not None:
+                losses = losses * self.class_weights[batch.targets]
+            loss = losses.sum() * weight
             loss.backward()
             total += loss.detach()
         return total

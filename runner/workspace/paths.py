@@ -58,6 +58,16 @@ class Workspace:
         return contract.dev_path(self.dataset)
 
     @property
+    def holdout_swapped(self) -> str:
+        """The held-out records with the columns of `task.swap` exchanged, where the recipe has that key."""
+        return f"pre_data/{self.dataset}/{self.dataset}_holdout_swapped.json"
+
+    @property
+    def dev_swapped(self) -> str:
+        """The records to predict with the columns of `task.swap` exchanged, where the recipe has that key."""
+        return f"pre_data/{self.dataset}/{self.dataset}_dev_swapped.json"
+
+    @property
     def store(self) -> str:
         """Folder of caches that later runs over the same rows use: tokens, and frozen layers where the recipe says so."""
         return f"pre_data/{self.dataset}/store"
