@@ -91,6 +91,29 @@ def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, t
     assert '"processes": 2' in (tmp_path / "saved_model/tiny/manifest.json").read_text()
 
 
+def test_two_processes_weigh_rows_as_one_does(tmp_path: Path, tiny_base: Path) -> None:
+    """With a last step of one row, and labels of which one is rare."""
+    from conftest import TRAIN_ROWS, write_tables
+
+    rare = [row for number, row in enumerate(TRAIN_ROWS) if number % 2 == 0 or number < 12]
+    how = {
+        "samples": {"train": 10, "balance": "oversample"},
+        "train": {"epochs": 1, "class_weights": {"0": 1, "1": 3}},
+    }
+    found = []
+    for name, processes in (("one", ONE), ("two", ("--config_file", str(ROOT / "recipes/accelerate/cpu.yaml")))):
+        folder = write_tables(tmp_path / name, train=rare)
+        write_recipe(folder, recipe_tree(tiny_base, **how))
+        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
+        assert done.returncode == 0, done.stderr
+        assert "0: 25.0% (66.7% in the file, +0.981), 1: 75.0% (33.3% in the file, -0.811)" in done.stdout
+        found.append(load_file(folder / "saved_model/tiny/adapter_model.safetensors"))
+    one, two = found
+    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
+    results = [(tmp_path / name / "result/result_tiny.txt").read_bytes() for name in ("one", "two")]
+    assert results[0] == results[1]
+
+
 def test_processes_are_joined_or_refused(finished: Path) -> None:
     """Without being told that it is on a CPU, newer Accelerate joins nothing: every process would be the main one."""
     done = launch(finished, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh", ACCELERATE_USE_CPU="false")
