@@ -82,17 +82,26 @@ def test_a_classifier_predicts_as_the_run_did(finished: Path) -> None:
         logits = classifier.label_logits(texts)
         assert logits.shape == (len(texts), 2)
         assert logits.softmax(1)[0].tolist() == pytest.approx(list(rows[0]["probabilities"].values()), abs=1e-5)
+        assert classifier.predict(text for text in texts) == classifier.predict(texts)
         assert classifier.predict([]) == []
         assert classifier.label_logits([]).shape == (0, 2)
         for wrong, message in (
             ((["x" * 100],), r"texts: 1 record is longer than prompt\.max_length = 64 tokens"),
-            ((["x" * 1000],), r"longer than this base reads"),
+            (
+                (["x" * 1000],),
+                r"longer than prompt\.max_length = 64 tokens, the longest .*\n  next: shorten the text, or",
+            ),
             (("ab",), r"expected a list of texts, found 'ab'\n  next: write predict\(\[text\]\)"),
             (([1],), "expected a list of texts"),
-            ((texts, 0), "batch_size: expected 1 or more, found 0"),
+            ((None,), "expected a list of texts, found None"),
+            ((texts, 0), "batch_size: expected a whole number, 1 or more, found 0"),
+            ((texts, "2"), "batch_size: expected a whole number, 1 or more, found '2'"),
         ):
             with pytest.raises(labeltune.UserError, match=message):
                 classifier.predict(*wrong)
+        with pytest.raises(labeltune.UserError, match="is in use: another adapter is in it"):
+            labeltune.Classifier(classifier.base, classifier.prompt, finished / "saved_model/tiny")
+        assert [each.label for each in classifier.predict(texts)] == [row["label"] for row in rows]
     with pytest.raises(labeltune.UserError, match="this classifier is closed"):
         classifier.predict(texts)
 
