@@ -137,8 +137,13 @@ def test_a_classifier_that_cannot_be_loaded_says_why(finished: Path, tmp_path: P
         labeltune.run(labeltune.load_recipe(finished / "tiny.yaml"), workspace=tmp_path / "nowhere")
     with pytest.raises(labeltune.UserError, match="'fit' is not a stage"):
         labeltune.run(labeltune.load_recipe(finished / "tiny.yaml"), workspace=finished, stages=["fit"])
-    with pytest.raises(labeltune.UserError, match=r"expected a change such as train\.epochs=1"):
-        labeltune.load_recipe(finished / "tiny.yaml", "epochs")
+    with pytest.raises(
+        labeltune.UserError, match=r"recipe: expected a loaded recipe, found 'tiny\.yaml'\n  next: write run"
+    ):
+        labeltune.run("tiny.yaml", workspace=finished)  # type: ignore[arg-type]
+    for wrong in ("epochs", ["train.epochs=1"]):
+        with pytest.raises(labeltune.UserError, match=r"expected a change such as train\.epochs=1"):
+            labeltune.load_recipe(finished / "tiny.yaml", wrong)  # type: ignore[arg-type]
 
 
 def test_the_example_of_the_readme_runs(finished: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
