@@ -51,6 +51,7 @@ class Adapter:
 
 def new_adapter(base: Base, lora: Lora) -> Adapter:
     """Put a fresh adapter into the base. Raises UserError where the recipe's targets are not in the model."""
+    _require_bare(base)
     keys = {name: value for name, value in dataclasses.asdict(lora).items() if value is not None}
     keys = {name: list(value) if isinstance(value, tuple) else value for name, value in keys.items()}
     try:
@@ -67,6 +68,7 @@ def new_adapter(base: Base, lora: Lora) -> Adapter:
 
 def saved_adapter(base: Base, folder: Path) -> Adapter:
     """Put the adapter in `folder` into the base. Raises UserError where it does not fit."""
+    _require_bare(base)
     next_step = "name the base that it was trained on, or train it again: --fresh"
     try:
         with safe_open(str(folder / contract.ADAPTER_WEIGHTS), framework="pt") as file:
@@ -88,6 +90,15 @@ def saved_adapter(base: Base, folder: Path) -> Adapter:
             next_step,
         )
     return adapter
+
+
+def _require_bare(base: Base) -> None:
+    """Raise UserError where the base holds an adapter already: PEFT would replace its values without a word."""
+    if any(hasattr(module, "lora_A") for module in base.model.modules()):
+        raise UserError(
+            f"the base {base.folder} is in use: another adapter is in it",
+            "close that classifier, or load the base again",
+        )
 
 
 def _unmatched_targets(model: Any, lora: Lora) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -131,11 +131,13 @@ class Classifier:
     def _encode(self, texts: Sequence[str], batch_size: int) -> EncodedDataset:
         if self._adapter.model is None:
             raise UserError("this classifier is closed", "call it inside the with block, or load it again")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        # a generator can be read only once
+        rows = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
+        if isinstance(texts, str) or not all(isinstance(row, str) for row in rows):
             raise UserError(f"texts: expected a list of texts, found {texts!r:.80}", "write predict([text])")
-        if batch_size < 1:
-            raise UserError(f"batch_size: expected 1 or more, found {batch_size}")
-        records = [{"instruction": self.prompt.instruction, "input": text} for text in texts]
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size: expected a whole number, 1 or more, found {batch_size!r}")
+        records = [{"instruction": self.prompt.instruction, "input": row} for row in rows]
         return encode_records(self.prompt, records, "texts")
 
     def _prove_head(self, dataset: EncodedDataset) -> None:

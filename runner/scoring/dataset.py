@@ -159,9 +159,11 @@ def _fitted(
         tokens = lengths[worst] + prompt.max_length - room
         count = "1 record is" if len(too_long) == 1 else f"{len(too_long)} records are"
         fits = tokens <= prompt.positions
+        most = f"prompt.max_length = {prompt.max_length} tokens"
+        if prompt.max_length == prompt.positions:
+            most = f"the {prompt.positions} tokens that this base reads"
         raise DataError(
-            f"{name}: {count} longer than {'prompt.max_length' if fits else 'this base reads'} = {prompt.max_length} tokens, "
-            f"the longest is record {worst + 1} with {tokens}",
+            f"{name}: {count} longer than {most}, the longest is record {worst + 1} with {tokens}",
             f"{f'raise prompt.max_length to {tokens}' if fits else 'shorten the text'}, or choose prompt.too_long: truncate "
             "or drop-from-train",
         )

@@ -110,7 +110,15 @@ class Workspace:
     def make_folders(self) -> None:
         """Make the folders that a run writes into, before the training rather than after it.
 
-        Raises UserError where a file is in the way, or where nothing can be written."""
+        Raises UserError where a file is in the way, where nothing can be written, or where the workspace's name is not UTF-8:
+        pyarrow and safetensors open no file in such a folder."""
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"workspace {ascii(str(self.root))[1:-1]}: the name is not UTF-8 text",
+                "rename it, or start the run inside it",
+            ) from None
         folders = [self.root / name for name in (f"pre_data/{self.dataset}", "saved_model", "result")]
         for folder in folders:
             with _user_errors(folder):

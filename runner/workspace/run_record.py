@@ -55,4 +55,6 @@ def write_run_record(
         "stages": manifests,
         "seconds": round(seconds, 3),
     }
-    write_atomic(workspace.run_record, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    # a file name that is not UTF-8 has surrogates, which become JSON's own escapes
+    write_atomic(workspace.run_record, text.encode(errors="backslashreplace"))

@@ -2,6 +2,7 @@
 whatever was finished stays."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -283,6 +284,22 @@ def test_a_link_is_not_written_through(workspace: Path, tiny_base: Path, name: s
     assert ("expected a file of ours, found a link" in capsys.readouterr().err) == (code == 2)
     assert mine.read_text() == "mine"
     assert not (workspace / "pre_data/tiny/tiny_train.json").is_symlink()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    """As a Windows archive with Chinese names leaves them. A recipe may have one, and a workspace may not."""
+    odd = os.fsdecode(b"\xb2\xcb")
+    path = write_recipe(workspace, recipe_tree(tiny_base, train={"epochs": 1})).rename(workspace / f"{odd}.yaml")
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    record = json.loads((workspace / "saved_model/tiny/run.json").read_text(encoding="utf-8"))
+    assert record["recipe_file"] == str(path)
+    (workspace / odd).mkdir()
+    capsys.readouterr()
+    assert main([str(path), "--workspace", str(workspace / odd)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "\\udcb2\\udccb: the name is not UTF-8 text\n  next: rename it, or start the run inside it\n"
+    )
 
 
 def test_a_pipe_in_the_place_of_the_lock(workspace: Path, tiny_base: Path, capsys: Any) -> None:
