@@ -79,6 +79,12 @@ def enable_checkpointing(model: Any) -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
+def dora_magnitude(layer: Any) -> Any:
+    """The magnitude vector of a DoRA layer, a parameter. PEFT 0.10 keeps the parameter itself, newer ones a module with it."""
+    magnitude = layer.lora_magnitude_vector["default"]
+    return getattr(magnitude, "weight", magnitude)
+
+
 def take_block_masks(model: Any) -> None:
     """Makes the decoder body use a 4-D mask as it is. 4.38 silently ignores it and makes its own; newer bodies use it."""
     decoder = body(model)

@@ -178,14 +178,21 @@ def _generation_with_other_shares(kind: str, balance: str, weights: Union[str, M
 
 def _initial_weights(init: Union[bool, str]) -> Findings:
     if init is False:
-        text = "false starts B at random: the untuned model would not be the base; use true or gaussian"
+        text = "false starts B at random: the untuned model would not be the base; use true, gaussian or pissa"
         yield "lora.init_lora_weights", text
 
 
+def _pissa(init: Union[bool, str], dora: bool) -> Findings:
+    if dora and str(init).startswith("pissa"):
+        yield "lora.use_dora", f"not together with lora.init_lora_weights: {init}: its file could not be a plain LoRA"
+
+
+def _average(average: int, epochs: int) -> Findings:
+    if average > epochs:
+        yield "train.average_epochs", f"{average} epochs are more than train.epochs, {epochs}"
+
+
 def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ...]]) -> Findings:
-    if layers and isinstance(targets, str):
-        text = "needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]"
-        yield "lora.layers_to_transform", text
     for name in targets if isinstance(targets, tuple) else ():
         if name.rpartition(".")[2] in ("lm_head", "embed_tokens"):
             text = f"{name} is tied to the vocabulary: the adapter would hold the whole table; leave it out"
@@ -218,6 +225,8 @@ RULES = (
     Rule(("train.class_weights", "task.labels"), _class_weights),
     Rule(("decoding.kind", "samples.balance", "train.class_weights"), _generation_with_other_shares),
     Rule(("lora.init_lora_weights",), _initial_weights),
+    Rule(("lora.init_lora_weights", "lora.use_dora"), _pissa),
+    Rule(("train.average_epochs", "train.epochs"), _average),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
 )
 """Every rule."""

@@ -106,10 +106,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class Lora:
-    """The LoRA adapter: PEFT's own keys, passed to `peft.LoraConfig` unchanged.
+    """The LoRA adapter: PEFT's own keys, with PEFT's meaning.
 
-    Left out are the keys that change the base's own weights (`bias`, `modules_to_save`, PiSSA's and OLoRA's start):
-    several recipes share one loaded base, and an adapter must be complete by itself."""
+    Left out are the keys that change the base's own weights (`bias`, `modules_to_save`, OLoRA's start): several recipes share
+    one loaded base, and an adapter must be complete by itself. PiSSA is computed without changing them."""
 
     r: int = key(16, low=1, high=1024)
     """Rank of the update."""
@@ -120,7 +120,7 @@ class Lora:
     target_modules: Union[Literal["all-linear"], tuple[str, ...]] = key("all-linear")
     """Names of the layers to adapt, or every linear layer but the output head."""
     layers_to_transform: Optional[tuple[int, ...]] = key(None, low=0)
-    """Numbers of the layers to adapt; default: all."""
+    """Numbers of the layers to adapt, from 0; default: all. Works with `all-linear`, too."""
     rank_pattern: Optional[dict[str, int]] = key(None, low=1)
     """A different rank for some layers, by name or pattern."""
     alpha_pattern: Optional[dict[str, float]] = key(None, above=0)
@@ -129,8 +129,10 @@ class Lora:
     """Scale by `lora_alpha / sqrt(r)` instead, which is stable at high ranks (Kalajdzievski 2023, arXiv:2312.03732)."""
     use_dora: bool = key(False)
     """Train magnitude and direction separately (Liu et al. 2024, arXiv:2402.09353); slower."""
-    init_lora_weights: Union[bool, Literal["gaussian"]] = key(True)
-    """Initial values of the A matrices; B starts at zero in both."""
+    init_lora_weights: Union[bool, Literal["gaussian", "pissa", "pissa_niter_4", "pissa_niter_16"]] = key(True)
+    """Initial values. With `true` and `gaussian`, A is random and B is zero. With `pissa`, A and B are the largest singular
+    values and vectors of each weight (Meng et al. 2024, arXiv:2404.02948); `pissa_niter_4` and `pissa_niter_16` approximate
+    them, which is faster. The file is then a plain LoRA of twice the rank."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,9 @@ class Train:
     """Rows computed at once in training, over all processes together."""
     accumulation: int = key(1, low=1)
     """Batches per optimizer step: the effective batch is `batch_size × accumulation` rows."""
-    learning_rate: float = key(2e-4, above=0, high=1)
-    """Peak learning rate of AdamW."""
+    learning_rate: Union[float, Literal["auto"]] = key(2e-4, above=0, high=1)
+    """Peak learning rate of AdamW. `auto` tries four rates for some steps each and takes the one with the lowest loss on the
+    hold-out."""
     schedule: Literal["cosine", "linear", "constant"] = key("cosine")
     """Shape of the learning rate after the warm-up."""
     warmup: float = key(0.06, low=0, below=1)
@@ -179,6 +182,15 @@ class Train:
     """How much the loss of a row counts, by its label: all alike, so that all labels count alike (`balanced`), or as in
     `{"0": 1, "1": 3}`. Weights are scaled to a mean of 1 over the training rows, so the learning rate keeps its meaning.
     Evaluation and prediction undo the changed shares."""
+    loraplus_lr_ratio: float = key(1.0, above=0)
+    """LoRA+: the learning rate of the B matrices and of DoRA's magnitudes is `learning_rate` times this (Hayou et al. 2024,
+    arXiv:2402.12354)."""
+    average_epochs: int = key(1, low=1)
+    """With 2 or more, the mean of the last so many epochs' adapters is evaluated after training as one more candidate, and saved
+    if it is better on the hold-out than every single epoch. A, B and DoRA's magnitudes are averaged separately."""
+    patience: Optional[int] = key(None, low=1)
+    """Stop after this many epochs in a row that are not better on the hold-out than the best one before them. The learning rate
+    follows the schedule of all `epochs`. Default: train all of them."""
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,27 @@ class Evaluator:
         """The accuracy of always predicting the most frequent label."""
         return max(Counter(self.dataset.targets).values()) / len(self.dataset.targets)
 
-    @torch.no_grad()
     def evaluate(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> Evaluation:
         """The scorer's metrics, the same on every process. The scorer stays in the mode that it had.
 
         `after_batch` is called after every batch, equally often on all processes. Raises OutOfMemory where one row does
         not fit."""
+        found = self._scores(scorer, after_batch)
+        predictions = [prediction for _, prediction, _ in found]
+        metrics = self.metric.compute(predictions=predictions, references=self.dataset.targets)
+        loss = sum(loss for _, _, loss in found) / len(found)
+        counts = Counter(predictions)
+        return Evaluation(
+            **metrics, loss=loss, predicted_counts={name: counts[n] for n, name in enumerate(self.labels)}
+        )
+
+    def losses(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> list[float]:
+        """The loss of every row, in order; as `evaluate`."""
+        return [loss for _, _, loss in self._scores(scorer, after_batch)]
+
+    @torch.no_grad()
+    def _scores(self, scorer: LabelScorer, after_batch: Callable[[], None]) -> list[tuple[int, int, float]]:
+        """Every row's number, prediction and loss, in order."""
         training = scorer.training
         scorer.eval()
         found: list[tuple[int, int, float]] = []
@@ -81,14 +96,7 @@ class Evaluator:
             found += scored if number < len(self.batches) else []
             after_batch()
         scorer.train(training)
-        found = sorted(all_gather(self.accelerator, found))
-        predictions = [prediction for _, prediction, _ in found]
-        metrics = self.metric.compute(predictions=predictions, references=self.dataset.targets)
-        loss = sum(loss for _, _, loss in found) / len(found)
-        counts = Counter(predictions)
-        return Evaluation(
-            **metrics, loss=loss, predicted_counts={name: counts[n] for n, name in enumerate(self.labels)}
-        )
+        return sorted(all_gather(self.accelerator, found))
 
     def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
         """Each row's number, prediction and loss."""

@@ -1,5 +1,5 @@
 """Fine-tuning: records become an adapter. LoRA through PEFT, the loss at the answer's position, an evaluation on the
-hold-out after every epoch by the scorer that will predict, and the best epoch kept."""
+hold-out after every epoch by the scorer that will predict, and the best adapter kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from runner.data.records import Records, needs_swapped
-from runner.distributed.collectives import all_gather, main_process_first
+from runner.distributed.collectives import all_gather, broadcast_parameters, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
 from runner.model.adapter import adapter_state, new_adapter, save_adapter
@@ -37,6 +37,8 @@ from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
 from runner.training.class_balance import ClassBalance, class_balance
 from runner.training.evaluation import Evaluation, Evaluator
+from runner.training.learning_rate import LearningRate, Probe
+from runner.training.optimization import trained_tensors
 from runner.training.train_state import TrainState
 from runner.training.trainer import Trainer, TrainingRun
 
@@ -93,6 +95,8 @@ class FinetuneResult:
     """The base without an adapter on the hold-out."""
     state: TrainState
     """The training state after the last epoch."""
+    learning_rate: LearningRate
+    """The peak learning rate, and why."""
     cache_seconds: float
     """Time for the frozen layers' states, where they are kept."""
     changed: bool
@@ -102,18 +106,22 @@ class FinetuneResult:
 
     @property
     def tuned(self) -> Evaluation:
-        """The best epoch on the hold-out."""
-        return self.state.evaluations[self.state.best_epoch - 1]
+        """The saved adapter on the hold-out: the best epoch, or the average where it is better."""
+        assert self.state.best is not None
+        return self.state.best
 
     def figures(self) -> dict[str, Any]:
         """Plain values for the manifest."""
-        state, rows, epochs = self.state, self.rows.train, self.job.recipe.train.epochs
+        state, rows = self.state, self.rows.train
         return {
             "majority": self.majority,
             "untuned": self.untuned.figures(),
             "tuned": self.tuned.figures(),
             "best_epoch": state.best_epoch,
+            "kept": state.best_name,
             "epochs": [evaluation.figures() for evaluation in state.evaluations],
+            "average": state.average.figures() if state.average else None,
+            **self.learning_rate.figures(),
             "rows": len(rows),
             "truncated": rows.truncated,
             "dropped": rows.dropped,
@@ -126,14 +134,14 @@ class FinetuneResult:
             "processes": self.job.accelerator.num_processes,
             "trunk_seconds": round(self.cache_seconds, 3),
             "train_seconds": round(state.seconds, 3),
-            "rows_per_second": round(len(rows) * epochs / state.seconds, 2),
+            "rows_per_second": round(len(rows) * len(state.evaluations) / state.seconds, 2),
             "prompt_digest": self.job.prompt.digest(),
             **self.balance.figures(),
         }
 
 
 def finetune(job: FinetuneJob) -> FinetuneResult:
-    """Train an adapter and write the best epoch's to the job's output folder, with its prompt and metrics.jsonl.
+    """Train an adapter and write the best one to the job's output folder, with its prompt and metrics.jsonl.
 
     Every process of the launch calls it; only the main one writes. The base is left as it was. A signal is noted, and the
     run stops after the current step or batch.
@@ -166,13 +174,20 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         with _frozen_layers(job, subject, rows, choice) as layout:
             cache_seconds = time.perf_counter() - before
             subject.release()
-            evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
+            # each process has drawn the same adapter, if their libraries and devices are alike
+            broadcast_parameters(job.accelerator, trained_tensors(scorer))
+            holdout = Collator(rows.holdout, layout)
+            evaluator = Evaluator(holdout, train.batch_size, job.accelerator)
             untuned = _evaluate_untuned(evaluator, scorer)
             # only now: the untuned base has not seen the training shares
             scorer.undo_prior(balance.prior_shift)
-            run = TrainingRun(job.accelerator, checkpoints, computed, job.folders.output / "metrics.jsonl")
             with _gradient_checkpointing(job):
-                state = Trainer(train, scorer, Collator(rows.train, layout), evaluator, run).fit(model, resume_from)
+                collator = Collator(rows.train, layout)
+                probe = Probe(train, scorer, collator, holdout, job.accelerator)
+                learning_rate = _learning_rate(probe, resume_from)
+                metrics = job.folders.output / "metrics.jsonl"
+                run = TrainingRun(job.accelerator, checkpoints, computed, metrics, learning_rate)
+                state = Trainer(train, scorer, collator, evaluator, run).fit(model, resume_from)
         _save(job, model, state.best_adapter, balance)
     result = FinetuneResult(
         job=job,
@@ -182,6 +197,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         majority=evaluator.majority(),
         untuned=untuned,
         state=state,
+        learning_rate=learning_rate,
         cache_seconds=cache_seconds,
         changed=_changed(start, state),
         balance=balance,
@@ -280,6 +296,16 @@ def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:
     return untuned
 
 
+def _learning_rate(probe: Probe, resume_from: Optional[LoadedCheckpoint]) -> LearningRate:
+    """The run's learning rate: the checkpoint's, or the recipe's, or that of a probe now."""
+    if resume_from is not None:
+        return LearningRate(**resume_from.content.values["learning_rate"])
+    found = probe.choose()
+    if probe.config.learning_rate == "auto":
+        log.info(f"learning rate {found.value:g}: {found.reason}")
+    return found
+
+
 @contextmanager
 def _gradient_checkpointing(job: FinetuneJob) -> Iterator[None]:
     """On in the block, if the recipe says so."""
@@ -319,11 +345,15 @@ def _describe(result: FinetuneResult) -> None:
     if not result.changed:
         log.warning("training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
     if sum(count > 0 for count in tuned.predicted_counts.values()) == 1:
+        rate, auto = result.learning_rate.value, result.job.recipe.train.learning_rate == "auto"
+        advice = (
+            "try more rows or epochs, or set it yourself" if auto else "try train.learning_rate: auto, or more epochs"
+        )
         log.warning(
-            "the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
+            f"the adapter gives every hold-out row the same label, after training with a learning rate of {rate:g}; {advice}"
         )
     log.info(
         f"hold-out accuracy: majority {result.majority:.1%}, untuned {result.untuned.accuracy:.1%}, "
-        f"tuned {tuned.accuracy:.1%} (epoch {state.best_epoch} of {result.job.recipe.train.epochs}; "
+        f"tuned {tuned.accuracy:.1%} ({state.best_name} of {result.job.recipe.train.epochs}; "
         f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}); {state.seconds:.1f} s"
     )

@@ -60,6 +60,13 @@ class MetricsLog:
         self._write({"epoch": state.epoch, **values}, state.global_step)
         self._show(evaluation)
 
+    def average(self, state: TrainState, evaluation: Evaluation) -> None:
+        """Note the evaluation of the mean of the last epochs."""
+        values = {f"holdout_{name}": value for name, value in evaluation.figures().items()}
+        last = len(state.evaluations)
+        self._write({"epoch": last, "averaged_epochs": len(state.recent), **values}, state.global_step)
+        self._show(state.best)
+
     def read(self) -> str:
         """The lines so far, for a checkpoint."""
         return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
