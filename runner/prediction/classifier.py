@@ -18,7 +18,7 @@ from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.label_logits import predict_label_logits
-from runner.scoring.prompt import Prompt, build_prompt, positions_of
+from runner.scoring.prompt import DESCRIBED, DESCRIBED_SOMETIMES, Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
 from runner.system.fingerprint import Fingerprint
@@ -63,7 +63,10 @@ class Classifier:
         found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
         loaded = load_base(found, described["precision"], place, trust_remote_code)
         shape = PromptShape(
-            template=trained["template"], max_length=trained["max_length"], too_long=described["too_long"]
+            template=trained["template"],
+            max_length=trained["max_length"],
+            too_long=described["too_long"],
+            answers=trained.get("answers"),
         )
         prompt = build_prompt(
             shape, trained["instruction"], trained["labels"], loaded.tokenizer, positions_of(loaded.model)
@@ -151,7 +154,8 @@ def _device(device: Any) -> torch.device:
 def _require_same_prompt(prompt: Prompt, path: Path) -> None:
     """Raise UserError where the adapter beside `path` was trained with another prompt, and show the difference."""
     now, trained = prompt.description(), _read(path)
-    difference = Fingerprint(now).diff({name: trained.get(name) for name in now}, ("trained with", "now"))
+    described = (*DESCRIBED, *DESCRIBED_SOMETIMES)
+    difference = Fingerprint(now).diff({name: trained.get(name) for name in described}, ("trained with", "now"))
     if difference:
         raise UserError(
             f"{path.parent}: the adapter was trained with another prompt\n{difference}",
