@@ -95,6 +95,14 @@ def take_block_masks(model: Any) -> None:
         )
 
 
+def repeated_cache(past: Any, rows: int) -> Any:
+    """The keys and values of one row, for this many equal rows. 4.38 has tuples of tensors; 5.x has a class and changes it."""
+    if isinstance(past, tuple):
+        return tuple(tuple(tensor.repeat_interleave(rows, 0) for tensor in layer) for layer in past)
+    past.batch_repeat_interleave(rows)
+    return past
+
+
 def layer_output(forward: Any, hidden: torch.Tensor) -> Any:
     """`hidden` as a decoder layer with this `forward` returns it. 4.38 returns a tuple, because its layers can also return their
     attentions; 5.x returns the tensor."""

@@ -19,7 +19,7 @@ from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.label_logits import predict_label_logits
-from runner.scoring.prompt import Prompt, build_prompt, positions_of
+from runner.scoring.prompt import DESCRIBED, DESCRIBED_SOMETIMES, Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
 from runner.system.fingerprint import Fingerprint
@@ -69,7 +69,10 @@ class Classifier:
         found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
         loaded = load_base(found, described["precision"], place, trust_remote_code)
         shape = PromptShape(
-            template=trained["template"], max_length=trained["max_length"], too_long=described["too_long"]
+            template=trained["template"],
+            max_length=trained["max_length"],
+            too_long=described["too_long"],
+            answers=trained.get("answers"),
         )
         prompt = build_prompt(
             shape, trained["instruction"], trained["labels"], loaded.tokenizer, positions_of(loaded.model)
@@ -176,8 +179,8 @@ def _is_finite(value: Any) -> bool:
 
 def _require_same_prompt(prompt: Prompt, trained: Mapping[str, Any], folder: Path) -> None:
     """Raise UserError where the adapter in `folder` was trained with another prompt, and show the difference."""
-    now = prompt.description()
-    difference = Fingerprint(now).diff({name: trained.get(name) for name in now}, ("trained with", "now"))
+    now, described = prompt.description(), (*DESCRIBED, *DESCRIBED_SOMETIMES)
+    difference = Fingerprint(now).diff({name: trained.get(name) for name in described}, ("trained with", "now"))
     if difference:
         raise UserError(
             f"{folder}: the adapter was trained with another prompt\n{difference}",

@@ -15,6 +15,7 @@ from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
 from runner.scoring.label_logits import averaged_label_logits
+from runner.scoring.layouts import padded
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject
 
@@ -38,8 +39,12 @@ def by_generation(
     dataset: EncodedDataset,
     start: int,
 ) -> Iterator[Prediction]:
-    """Generate greedily, and predict the label that the generated text begins with, if it begins with one."""
+    """Generate greedily, and predict the label whose answer the generated text is or begins with, if there is one."""
     scorer, prompt = subject.scorer, dataset.prompt
+    label_of = {answer.strip(): label for answer, label in zip(prompt.answers, prompt.labels)}
+    # the prompt ends with what all answers begin with
+    begun = prompt.tokenizer.decode(list(prompt.shared))
+    layout = padded(scorer.model, prompt)
     # the model's own generation needs no proof
     subject.release()
     greedy = GenerationConfig(
@@ -54,15 +59,20 @@ def by_generation(
         ids = torch.tensor([[*prompt.prefix, *dataset.suffixes[row - 1]]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
-        probabilities = label_probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
-        yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
+        if prompt.tree.steps:
+            logits = scorer(layout([dataset.suffixes[row - 1]])).label_logits[0]
+        else:
+            logits = written.scores[0][0, scorer.label_ids].float()
+        probabilities = label_probabilities(prompt, logits, row)
+        answer = parse_answer(begun + text, list(label_of))
+        yield Prediction(UNPARSABLE if answer is None else label_of[answer], probabilities, text)
 
 
-def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
-    """Find the label that `text` begins with, after spaces, if no letter or digit follows it: in `1.` but not in `10`."""
-    for label in sorted(labels, key=len, reverse=True):
-        if re.match(rf"\s*{re.escape(label)}(?!\w)", text):
-            return label
+def parse_answer(text: str, answers: Sequence[str]) -> Optional[str]:
+    """Find the answer that `text` begins with, after spaces, if no letter or digit follows it: in `1.` but not in `10`."""
+    for answer in sorted(answers, key=len, reverse=True):
+        if re.match(rf"\s*{re.escape(answer)}(?!\w)", text):
+            return answer
     return None
 
 

@@ -129,6 +129,24 @@ def _template(template: str) -> Findings:
         yield "prompt.template", "ends with {input}: put a word or a newline after it, so that the model answers there"
 
 
+def _answers(answers: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
+    if answers is None:
+        return
+    for name in answers:
+        if name not in labels:
+            known = f"labels are {', '.join(labels)}{suggestion(name, labels)}"
+            yield "prompt.answers", f"{name!r} is not a label; {known}"
+    for label in dict.fromkeys(labels):
+        if label not in answers:
+            yield "prompt.answers", f"the label {label!r} has no answer; write one for each label, or leave the key out"
+    owners: dict[str, str] = {}
+    for label, answer in answers.items():
+        if not answer.strip():
+            yield "prompt.answers", f"the answer for {label!r} is empty"
+        elif owners.setdefault(answer.strip(), label) != label:
+            yield "prompt.answers", f"{owners[answer.strip()]!r} and {label!r} have the same answer {answer.strip()!r}"
+
+
 def _frozen_layers(cache: bool, layers: Optional[tuple[int, ...]]) -> Findings:
     if cache and not (layers and min(layers) > 0):
         text = "needs lora.layers_to_transform without layer 0: there is no frozen layer to cache"
@@ -218,6 +236,7 @@ RULES = (
     Rule(("task.columns", "task.label", "task.dev_columns"), _dev_columns),
     Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),
     Rule(("prompt.template",), _template),
+    Rule(("prompt.answers", "task.labels"), _answers),
     Rule(("train.cache_frozen_layers", "lora.layers_to_transform"), _frozen_layers),
     Rule(("train.loss", "decoding.kind"), _generation),
     Rule(("task.swap", "task.columns", "task.input"), _swap),

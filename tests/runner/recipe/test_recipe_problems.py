@@ -174,6 +174,36 @@ CASES = [
         'base: b\nprompt: {template: "{instruction} {input}"}',
         "12:20: prompt.template: ends with {input}: put a word or a newline after it, so that the model answers there",
     ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": no, "2": yes}}',
+        "12:19: prompt.answers: '2' is not a label; labels are 0, 1",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": no}}',
+        "12:19: prompt.answers: the label '1' has no answer; write one for each label, or leave the key out",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": no, "1": " "}}',
+        "12:19: prompt.answers: the answer for '1' is empty",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": same, "1": " same"}}',
+        "12:19: prompt.answers: '0' and '1' have the same answer 'same'",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": 0, "1": 1}}',
+        '12:25: prompt.answers.0: expected text, found the number 0; for the text, put it in quotes: "0"',
+    ),
+    (
+        "base: models/base",
+        "base: b\nprompt: {answers: [no, yes]}",
+        "12:19: prompt.answers: expected a mapping of names to texts, found a list",
+    ),
     ("decoding: {kind: label}", "decoding: 3", "15:11: decoding.kind: expected label or generate, found the number 3"),
     (
         "decoding: {kind: label}",
