@@ -1,22 +1,32 @@
-"""Decoders: how rows become predictions. One function for each kind of decoding, one row each of `DECODERS`."""
+"""Decoders: how rows become label logits or generated text. One function for each kind of decoding, one row each of
+`DECODERS`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from transformers import GenerationConfig
 
 from grading.contract.results import UNPARSABLE
 from runner.errors import UserError
-from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
 from runner.scoring.label_logits import predict_label_logits
-from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject
+
+
+class Scored(NamedTuple):
+    """A row as the model scored it, before calibration."""
+
+    logits: torch.Tensor
+    """(labels,) in fp32, finite."""
+    label: Optional[str] = None
+    """The answer, where the generated text decides it; None: the label with the largest logit."""
+    text: Optional[str] = None
+    """The generated text."""
 
 
 def by_label(
@@ -24,12 +34,10 @@ def by_label(
     subject: Subject,
     dataset: EncodedDataset,
     start: int,
-) -> Iterator[Prediction]:
-    """Predict the most likely label of each row."""
-    prompt = dataset.prompt
+) -> Iterator[Scored]:
+    """Score the labels of each row; the most likely one is the answer."""
     for row, logits in enumerate(predict_label_logits(subject, dataset, decoding.batch, start), start + 1):
-        probabilities = label_probabilities(prompt, logits, row)
-        yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
+        yield Scored(finite(logits, f"{dataset.name} row {row}"))
 
 
 def by_generation(
@@ -37,7 +45,7 @@ def by_generation(
     subject: Subject,
     dataset: EncodedDataset,
     start: int,
-) -> Iterator[Prediction]:
+) -> Iterator[Scored]:
     """Generate greedily, and predict the label that the generated text begins with, if it begins with one."""
     scorer, prompt = subject.scorer, dataset.prompt
     # the model's own generation needs no proof
@@ -54,8 +62,8 @@ def by_generation(
         ids = torch.tensor([[*prompt.prefix, *dataset.suffixes[row - 1]]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
-        probabilities = label_probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
-        yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
+        logits = finite(written.scores[0][0, scorer.label_ids].float(), f"{dataset.name} row {row}")
+        yield Scored(logits, parse_answer(text, prompt.labels) or UNPARSABLE, text)
 
 
 def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
@@ -66,14 +74,14 @@ def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
     return None
 
 
-def label_probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
-    """Softmax of one row's label logits. Raises UserError where one is not finite: the label would be made up."""
+def finite(logits: torch.Tensor, where: str) -> torch.Tensor:
+    """The label logits of one row. Raises UserError where one is not finite: the label would be made up."""
     if not torch.isfinite(logits).all():
         raise UserError(
-            f"dev row {row}: the model's logits are not finite (NaN or infinite)",
+            f"{where}: the model's logits are not finite (NaN or infinite)",
             "check the base's files; with train.precision: bf16, try fp32",
         )
-    return dict(zip(prompt.labels, logits.softmax(0).tolist()))
+    return logits
 
 
 def batch_size(decoding: Any) -> int:
@@ -81,7 +89,7 @@ def batch_size(decoding: Any) -> int:
     return decoding.batch if isinstance(decoding, LabelDecoding) else 1
 
 
-Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Prediction]]
+Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Scored]]
 """From the recipe's decoding, the scorer, all rows, and the number of rows that are answered already."""
 
 DECODERS: Mapping[type, Decoder] = {

@@ -177,6 +177,9 @@ class LabelDecoding:
     """Compares the labels' logits at the answer's position: every row gets a label and its probability."""
     batch: int = key(1, low=1)
     """Rows computed at once. 1 is the exam's way: one input in, one label out. More is faster and gives the same answers."""
+    calibration: Literal["none", "auto"] = key("none")
+    """Whether the label logits are calibrated: `auto` fits a temperature and a bias for each label on the hold-out in the
+    evaluate stage, and uses them where cross-validation within the hold-out says that they help."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,11 @@ class Recipe:
         for name in WITHOUT_EFFECT:
             del tree["train"][name]
         return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys}
+
+
+def asks_for_calibration(recipe: Recipe) -> bool:
+    """Whether predictions use the calibration of the evaluate stage."""
+    return isinstance(recipe.decoding, LabelDecoding) and recipe.decoding.calibration == "auto"
 
 
 def dev_forms(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> tuple[Columns, ...]:

@@ -49,6 +49,8 @@ class EncodedDataset:
     """Records whose input was cut at its end."""
     dropped: int = 0
     """Training records that were left out because they are too long."""
+    name: str = "dev"
+    """What messages call the records: `training`, `hold-out`, `dev`."""
 
     def __len__(self) -> int:
         return len(self.suffixes)
@@ -133,6 +135,7 @@ def _fitted(
         [targets[number] for number in chosen] if targets else [],
         truncated=len(too_long) - len(dropped),
         dropped=len(dropped),
+        name=name,
     )
 
 

@@ -21,6 +21,7 @@ from runner.data.records import Records
 from runner.distributed.collectives import all_gather, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
+from runner.evaluation.intervals import with_interval
 from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
@@ -309,8 +310,9 @@ def _describe(result: FinetuneResult) -> None:
         log.warning(
             "the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
         )
+    accuracies = {"majority": result.majority, "untuned": result.untuned.accuracy, "tuned": tuned.accuracy}
+    shown = ", ".join(f"{name} {with_interval(accuracy, tuned.rows)}" for name, accuracy in accuracies.items())
     log.info(
-        f"hold-out accuracy: majority {result.majority:.1%}, untuned {result.untuned.accuracy:.1%}, "
-        f"tuned {tuned.accuracy:.1%} (epoch {state.best_epoch} of {result.job.recipe.train.epochs}; "
-        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}); {state.seconds:.1f} s"
+        f"hold-out accuracy, 95 % intervals: {shown}; epoch {state.best_epoch} of {result.job.recipe.train.epochs}, "
+        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}; {state.seconds:.1f} s"
     )
