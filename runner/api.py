@@ -37,14 +37,14 @@ def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
 def run(
     recipe: LoadedRecipe, workspace: Union[str, Path] = ".", stages: Iterable[str] = STAGE_NAMES, fresh: bool = False
 ) -> RunResult:
-    """Run a recipe in this process: prepare the data, fine-tune the adapter, predict the dev rows.
+    """Run a recipe in this process: prepare the data, fine-tune and evaluate the adapter, predict the dev rows.
 
     A stage whose inputs have not changed since it finished is not run. Progress is logged to the `labeltune` logger.
 
     Args:
         recipe: from `load_recipe`.
         workspace: the folder that holds the data and takes all that is written.
-        stages: some of `prepare`, `finetune` and `predict`; they run in this order.
+        stages: some of `prepare`, `finetune`, `evaluate` and `predict`; they run in this order.
         fresh: run a stage even if nothing has changed.
 
     Returns:

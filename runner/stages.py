@@ -1,4 +1,4 @@
-"""The stages: prepare, finetune and predict, one row each, and `run_stage`, which runs a row unless nothing has changed.
+"""The stages: prepare, finetune, evaluate and predict, one row each, and `run_stage`, which runs a row unless nothing changed.
 
 A stage reads what the stages before it left on disk, and writes its manifest last. Only torch-free modules are imported
 at the top.
@@ -23,7 +23,7 @@ from runner.distributed.processes import is_main_process, main_process_decides, 
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, dev_forms
+from runner.recipe.schema import Recipe, asks_for_calibration, dev_forms
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest
@@ -31,14 +31,30 @@ from runner.system.fingerprint import Fingerprint
 from runner.system.provenance import code_digest, library_versions
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
-from runner.workspace.paths import CLASSIFIER, PROMPT, Workspace, locate_table, shown
+from runner.workspace.paths import (
+    CALIBRATION,
+    CLASSIFIER,
+    EVALUATION,
+    HOLDOUT_PREDICTIONS,
+    PROMPT,
+    Workspace,
+    locate_table,
+    shown,
+)
 
 log = logging.getLogger("labeltune.stages")
 
 ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
 """Files of a finished adapter's folder, without its manifest and the run record."""
 
-OWN_RECORDS = ("manifest.json", "run.json")
+OWN_RECORDS = (
+    "manifest.json",
+    "run.json",
+    "manifest_evaluate.json",
+    EVALUATION,
+    CALIBRATION,
+    HOLDOUT_PREDICTIONS,
+)
 """Files that a new adapter makes invalid in its folder; anything else that lies there stays."""
 
 
@@ -226,6 +242,42 @@ class Finetune:
             log.info(f"kept: {self.unfinished.others()[0]} of another run; its command resumes it")
 
 
+class Evaluate:
+    """Adapter and hold-out → what the adapter is worth, and its calibration. By the main process alone, as prediction."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        recipe, workspace = context.recipe, context.workspace
+        self.prepared, self.trained = _require(PREPARE, context), _require(FINETUNE, context)
+        self.inputs: Mapping[str, str] = {
+            **_adapter_inputs(context, self.trained),
+            "recipe": recipe.digest(*EVALUATE.recipe_keys),
+            "train": self.prepared.outputs[workspace.train],
+            "holdout": self.prepared.outputs[workspace.holdout],
+            "dev_rows": str(self.prepared.figures["dev"]),
+        }
+        if needs_swapped(recipe.decoding):
+            self.inputs = {**self.inputs, "holdout_swapped": self.prepared.outputs[workspace.holdout_swapped]}
+
+    def is_unfinished(self) -> bool:
+        """Never: it starts over."""
+        return False
+
+    def run(self) -> Mapping[str, Any]:
+        """Score the hold-out and write its files beside the adapter."""
+        from runner.distributed.accelerator import connect
+        from runner.prediction.evaluate import EvaluationJob, evaluate
+
+        recipe, workspace = self.context.recipe, self.context.workspace
+        base = self.context.bases.load(recipe, connect().device)
+        records = records_of(workspace, recipe.task.labels)
+        facts = self.prepared.figures, self.trained.figures
+        return evaluate(EvaluationJob(recipe, records, workspace, self.inputs["holdout"], *facts), base)
+
+    def clean_up(self, ran: bool) -> None:
+        """There is nothing to remove."""
+
+
 class Predict:
     """Adapter and dev records → result. One input at a time, so the main process alone."""
 
@@ -233,23 +285,16 @@ class Predict:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
         prepared, trained = _require(PREPARE, context), _require(FINETUNE, context)
-        base = context.bases.digest(recipe)
-        if trained.inputs.get("base") != base:
-            raise UserError(
-                f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
-                "name the base that it was trained on, or train it on this one: leave --stages out",
-            )
         self.inputs: Mapping[str, str] = {
+            **_adapter_inputs(context, trained),
             "recipe": recipe.digest(*PREDICT.recipe_keys),
-            "base": base,
-            "adapter": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
-            "adapter_config": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_CONFIG}"],
-            "prompt": trained.outputs[f"{workspace.adapter}/{PROMPT}"],
-            **library_versions(),
             "dev": prepared.outputs[workspace.dev],
         }
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
+        if asks_for_calibration(recipe):
+            calibration = _require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
+            self.inputs = {**self.inputs, "calibration": calibration}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest
         self.partial = workspace.at(workspace.unfinished_predictions)
 
@@ -286,6 +331,12 @@ FINETUNE = Stage(
     Finetune,
     every_process=True,
 )
+EVALUATE = Stage(
+    "evaluate",
+    ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
+    lambda workspace: [f"{workspace.adapter}/{name}" for name in _evaluation_files(workspace)],
+    Evaluate,
+)
 PREDICT = Stage(
     "predict",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
@@ -293,8 +344,31 @@ PREDICT = Stage(
     Predict,
 )
 
-STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, PREDICT)}
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, EVALUATE, PREDICT)}
 """The stages by name, in their order."""
+
+
+def _evaluation_files(workspace: Workspace) -> list[str]:
+    """The evaluate stage's files: calibration.json is written only where calibration helps."""
+    calibrated = (workspace.at(workspace.adapter) / CALIBRATION).exists()
+    return [HOLDOUT_PREDICTIONS, EVALUATION, *([CALIBRATION] if calibrated else [])]
+
+
+def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:
+    """The inputs of a stage that uses the adapter. Raises UserError where the recipe's base is not the adapter's."""
+    recipe, workspace = context.recipe, context.workspace
+    base = context.bases.digest(recipe)
+    if trained.inputs.get("base") != base:
+        raise UserError(
+            f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
+            "name the base that it was trained on, or train it on this one: leave --stages out",
+        )
+    return {
+        "base": base,
+        "adapter": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
+        "adapter_config": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_CONFIG}"],
+        **library_versions(),
+    }
 
 
 def _require(stage: Stage, context: StageContext) -> Manifest:

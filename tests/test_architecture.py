@@ -20,10 +20,11 @@ RUNNER = {
     "workspace": {"errors", "recipe", "system"},
     "data": {"errors", "recipe", "system", "workspace"},
     "model": {"errors", "recipe", "system"},
+    "evaluation": {"errors", "system"},
     "distributed": {"errors", "model", "recipe", "system"},
     "scoring": {"data", "errors", "model", "recipe", "system"},
-    "training": {"data", "distributed", "errors", "model", "recipe", "scoring", "system"},
-    "prediction": {"data", "errors", "model", "recipe", "scoring", "system", "workspace"},
+    "training": {"data", "distributed", "errors", "evaluation", "model", "recipe", "scoring", "system"},
+    "prediction": {"data", "errors", "evaluation", "model", "recipe", "scoring", "system", "workspace"},
     "reporting": {"workspace"},
     "stages": {
         "data",

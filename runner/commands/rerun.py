@@ -54,6 +54,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.distributed.accelerator import connect
     from runner.model.base import Bases
+    from runner.prediction.calibration import calibration_for
     from runner.prediction.classifier import Classifier
     from runner.scoring.dataset import encode_orders
     from runner.scoring.prompt import prompt_of
@@ -62,7 +63,8 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     prompt = prompt_of(recipe, base)
     records = contract.parse_json(workspace.at(workspace.dev).read_bytes())
     swapped = _swapped(recipe, records) if needs_swapped(recipe.decoding) else None
-    with Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+    folder = workspace.at(workspace.adapter)
+    with Classifier(base, prompt, folder, calibration_for(recipe, folder)) as classifier:
         rows = encode_orders(prompt, records, swapped, "dev")
         return [answer.label for answer in classifier.answers(recipe.decoding, rows)]
 

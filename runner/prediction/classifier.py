@@ -14,11 +14,11 @@ from runner.errors import UserError
 from runner.model.adapter import saved_adapter
 from runner.model.base import Base, load_base
 from runner.model.sources import find_base
-from runner.prediction.decoders import DECODERS
+from runner.prediction.calibration import Calibration, read_calibration
+from runner.prediction.decoders import DECODERS, Scored
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
-from runner.scoring.label_logits import predict_label_logits
 from runner.scoring.prompt import DESCRIBED, DESCRIBED_SOMETIMES, Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
 from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
@@ -29,8 +29,14 @@ from runner.workspace.paths import CLASSIFIER, PROMPT
 class Classifier:
     """A saved adapter, ready to label texts. A context manager: the adapter leaves the base at the end of the block."""
 
-    def __init__(self, base: Base, prompt: Prompt, folder: Path) -> None:
+    def __init__(self, base: Base, prompt: Prompt, folder: Path, calibration: Optional[Calibration] = None) -> None:
         """Put the adapter in `folder` into `base`. `Classifier.load` does all of it from the folder alone.
+
+        Args:
+            base: the base model; it is as before when the classifier is closed.
+            prompt: the prompt that the adapter was trained with.
+            folder: the adapter's folder.
+            calibration: what is done to the label logits before they are compared; None: nothing.
 
         Raises:
             UserError: the adapter is missing, does not fit the base, or was trained with another prompt.
@@ -40,7 +46,7 @@ class Classifier:
             trained = _read(folder / PROMPT)
             _require_same_prompt(prompt, trained, folder)
             shift = saved_shift(trained, prompt.labels, folder / PROMPT)
-        self.base, self.prompt = base, prompt
+        self.base, self.prompt, self.calibration = base, prompt, calibration
         self._adapter = saved_adapter(base, folder)
         scorer = LabelScorer(base.model, prompt).eval()
         scorer.undo_prior(shift)
@@ -49,7 +55,12 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, folder: Union[str, Path], base: Optional[str] = None, device: Any = None, trust_remote_code: bool = False
+        cls,
+        folder: Union[str, Path],
+        base: Optional[str] = None,
+        device: Any = None,
+        trust_remote_code: bool = False,
+        calibrate: bool = True,
     ) -> Classifier:
         """Load a fine-tuned adapter with the base, prompt and labels that it was trained with.
 
@@ -58,6 +69,7 @@ class Classifier:
             base: folder or hub id of the base model; by default that of the training.
             device: where to compute, such as `"cuda"`; by default a GPU where there is one.
             trust_remote_code: whether code that lies beside the base may be run.
+            calibrate: whether the folder's calibration.json is used, where there is one.
 
         Raises:
             UserError: the folder holds no adapter of ours, or the base is missing or another one.
@@ -77,7 +89,7 @@ class Classifier:
         prompt = build_prompt(
             shape, trained["instruction"], trained["labels"], loaded.tokenizer, positions_of(loaded.model)
         )
-        return cls(loaded, prompt, folder)
+        return cls(loaded, prompt, folder, read_calibration(folder, prompt.labels) if calibrate else None)
 
     def predict(self, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
         """Label texts.
@@ -104,22 +116,37 @@ class Classifier:
             batch_size: texts computed at once.
 
         Returns:
-            (texts, labels) in fp32 on the CPU; their softmax over the labels is the labels' probability.
+            (texts, labels) in fp32 on the CPU, after calibration where it is used; their softmax over the labels is the labels'
+            probability.
         """
         dataset = self._encode(texts, batch_size)
         if not len(dataset):
             return torch.zeros(0, len(self.prompt.labels))
-        self._prove_head(dataset)
-        return torch.stack(list(predict_label_logits(self._subject, dataset, batch_size))).cpu()
+        scored = self.scores(LabelDecoding(batch=batch_size), dataset)
+        return torch.stack([self._calibrated(each.logits) for each in scored]).cpu()
 
-    @torch.no_grad()
     def answers(self, decoding: Any, dataset: EncodedDataset, start: int = 0) -> Iterator[Prediction]:
         """Answer encoded rows from number `start` on, in order.
 
         `decoding`: the recipe's, a key of `DECODERS`."""
+        return map(self.prediction, self.scores(decoding, dataset, start))
+
+    @torch.no_grad()
+    def scores(self, decoding: Any, dataset: EncodedDataset, start: int = 0) -> Iterator[Scored]:
+        """Score encoded rows from number `start` on, in order. Every prediction comes from these logits, and calibration is
+        fitted to them."""
         if len(dataset):
             self._prove_head(dataset)
             yield from DECODERS[type(decoding)](decoding, self._subject, dataset, start)
+
+    def prediction(self, scored: Scored) -> Prediction:
+        """The answer to a scored row, after calibration."""
+        logits, labels = self._calibrated(scored.logits), self.prompt.labels
+        label = labels[int(logits.argmax())] if scored.label is None else scored.label
+        return Prediction(label, dict(zip(labels, logits.softmax(0).tolist())), scored.text)
+
+    def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self.calibration is None else self.calibration.apply(logits)
 
     def close(self) -> None:
         """Take the adapter out of the base. A second call does nothing."""
@@ -184,7 +211,7 @@ def _require_same_prompt(prompt: Prompt, trained: Mapping[str, Any], folder: Pat
     if difference:
         raise UserError(
             f"{folder}: the adapter was trained with another prompt\n{difference}",
-            "give the recipe the adapter's prompt again, or train again: --stages finetune,predict",
+            "give the recipe the adapter's prompt again, or train again: --stages finetune,evaluate,predict",
         )
 
 

@@ -1,23 +1,33 @@
-"""Decoders: how rows become predictions. One function for each kind of decoding, one row each of `DECODERS`."""
+"""Decoders: how rows become label logits or generated text. One function for each kind of decoding, one row each of
+`DECODERS`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from transformers import GenerationConfig
 
 from grading.contract.results import UNPARSABLE
 from runner.errors import UserError
-from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
 from runner.scoring.label_logits import averaged_label_logits
 from runner.scoring.layouts import padded
-from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject
+
+
+class Scored(NamedTuple):
+    """A row as the model scored it, before calibration."""
+
+    logits: torch.Tensor
+    """(labels,) in fp32, finite."""
+    label: Optional[str] = None
+    """The answer, where the generated text decides it; None: the label with the largest logit."""
+    text: Optional[str] = None
+    """The generated text."""
 
 
 def by_label(
@@ -25,12 +35,10 @@ def by_label(
     subject: Subject,
     dataset: EncodedDataset,
     start: int,
-) -> Iterator[Prediction]:
-    """Predict the most likely label of each row, over both orders where the dataset has them."""
-    prompt = dataset.prompt
+) -> Iterator[Scored]:
+    """Score the labels of each row, over both orders where the dataset has them; the most likely one is the answer."""
     for row, logits in enumerate(averaged_label_logits(subject, dataset, decoding.batch, start), start + 1):
-        probabilities = label_probabilities(prompt, logits, row)
-        yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
+        yield Scored(finite(logits, f"{dataset.name} row {row}"))
 
 
 def by_generation(
@@ -38,7 +46,7 @@ def by_generation(
     subject: Subject,
     dataset: EncodedDataset,
     start: int,
-) -> Iterator[Prediction]:
+) -> Iterator[Scored]:
     """Generate greedily, and predict the label whose answer the generated text is or begins with, if there is one."""
     scorer, prompt = subject.scorer, dataset.prompt
     label_of = {answer.strip(): label for answer, label in zip(prompt.answers, prompt.labels)}
@@ -63,9 +71,9 @@ def by_generation(
             logits = scorer(layout([dataset.suffixes[row - 1]])).label_logits[0]
         else:
             logits = written.scores[0][0, scorer.label_ids].float()
-        probabilities = label_probabilities(prompt, logits, row)
         answer = parse_answer(begun + text, list(label_of))
-        yield Prediction(UNPARSABLE if answer is None else label_of[answer], probabilities, text)
+        label = UNPARSABLE if answer is None else label_of[answer]
+        yield Scored(finite(logits, f"{dataset.name} row {row}"), label, text)
 
 
 def parse_answer(text: str, answers: Sequence[str]) -> Optional[str]:
@@ -76,14 +84,14 @@ def parse_answer(text: str, answers: Sequence[str]) -> Optional[str]:
     return None
 
 
-def label_probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
-    """Softmax of one row's label logits. Raises UserError where one is not finite: the label would be made up."""
+def finite(logits: torch.Tensor, where: str) -> torch.Tensor:
+    """The label logits of one row. Raises UserError where one is not finite: the label would be made up."""
     if not torch.isfinite(logits).all():
         raise UserError(
-            f"dev row {row}: the model's logits are not finite (NaN or infinite)",
+            f"{where}: the model's logits are not finite (NaN or infinite)",
             "check the base's files; with train.precision: bf16, try fp32",
         )
-    return dict(zip(prompt.labels, logits.softmax(0).tolist()))
+    return logits
 
 
 def batch_size(decoding: Any) -> int:
@@ -91,7 +99,7 @@ def batch_size(decoding: Any) -> int:
     return decoding.batch if isinstance(decoding, LabelDecoding) else 1
 
 
-Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Prediction]]
+Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Scored]]
 """From the recipe's decoding, the scorer, all rows, and the number of rows that are answered already."""
 
 DECODERS: Mapping[type, Decoder] = {

@@ -12,6 +12,7 @@ from grading import contract
 from grading.contract.results import UNPARSABLE
 from runner.data.records import Records, needs_swapped
 from runner.model.base import Base
+from runner.prediction.calibration import calibration_for
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import batch_size
 from runner.prediction.prediction_file import PartialPredictions, Prediction, prediction_line
@@ -21,7 +22,7 @@ from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
 from runner.system.files import write_atomic
 from runner.system.signals import deferred_signals, raise_if_asked
-from runner.workspace.paths import Workspace
+from runner.workspace.paths import CALIBRATION, Workspace
 
 log = logging.getLogger("labeltune.prediction")
 
@@ -43,7 +44,11 @@ def predict(recipe: Recipe, base: Base, records: Records, workspace: Workspace, 
     computed = f"{identity} {base.model.device.type} {base.precision}"
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
-    with deferred_signals(), Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+    folder = workspace.at(workspace.adapter)
+    calibration = calibration_for(recipe, folder)
+    if calibration:
+        log.info(f"calibrated with {CALIBRATION} of the evaluate stage")
+    with deferred_signals(), Classifier(base, prompt, folder, calibration) as classifier:
         predictions, resumed = _answer(classifier, recipe, rows, unfinished)
     seconds = time.perf_counter() - started
     lines = map(prediction_line, range(1, len(predictions) + 1), predictions)

@@ -207,6 +207,9 @@ class LabelDecoding:
     average: Literal["none", "swap"] = key("none")
     """`swap` scores each row in both orders of `task.swap` and answers by the mean of their log-probabilities, in twice the time.
     A pair then has the same answer in both orders. The hold-out during training stays in the file's order."""
+    calibration: Literal["none", "auto"] = key("none")
+    """Whether the label logits are calibrated: `auto` fits a temperature and a bias for each label on the hold-out in the
+    evaluate stage, and uses them where cross-validation within the hold-out says that they help."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,11 @@ class Recipe:
         for name in WITHOUT_EFFECT:
             del tree["train"][name]
         return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys}
+
+
+def asks_for_calibration(recipe: Recipe) -> bool:
+    """Whether predictions use the calibration of the evaluate stage."""
+    return isinstance(recipe.decoding, LabelDecoding) and recipe.decoding.calibration == "auto"
 
 
 def dev_forms(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> tuple[Columns, ...]:

@@ -71,6 +71,8 @@ class EncodedDataset:
     """Training records that were left out because they are too long."""
     swapped: Optional[EncodedDataset] = None
     """The same records with the columns of `task.swap` exchanged, where prediction averages over both orders."""
+    name: str = "dev"
+    """What messages call the records: `training`, `hold-out`, `dev`."""
 
     def __len__(self) -> int:
         return len(self.suffixes)
@@ -175,6 +177,7 @@ def _fitted(
         [targets[number] for number in chosen] if targets else [],
         truncated=len(too_long) - len(dropped),
         dropped=len(dropped),
+        name=name,
     )
 
 

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from runner.distributed.collectives import all_gather
 from runner.distributed.sharding import requested_sharding
+from runner.evaluation.intervals import accuracy_interval
 from runner.scoring.collator import Collator
 from runner.scoring.scorer import LabelScorer
 from runner.system.memory import MicroBatchSize
@@ -34,6 +35,16 @@ class Evaluation:
     predicted_counts: dict[str, int]
     """How often each label was predicted."""
 
+    @property
+    def rows(self) -> int:
+        """Rows of the hold-out."""
+        return sum(self.predicted_counts.values())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy."""
+        return accuracy_interval(self.accuracy, self.rows)
+
     def better_than(self, other: Evaluation) -> bool:
         """Whether to keep this adapter: by accuracy, which the exam grades, then by loss."""
         return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
@@ -42,6 +53,7 @@ class Evaluation:
         """Plain values for JSON. In manifests and metrics.jsonl the counts are called `answers`."""
         values = dataclasses.asdict(self)
         values["answers"] = values.pop("predicted_counts")
+        values["interval"] = list(self.interval)
         return values
 
 

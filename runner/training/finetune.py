@@ -21,6 +21,7 @@ from runner.data.records import Records, needs_swapped
 from runner.distributed.collectives import all_gather, broadcast_parameters, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
+from runner.evaluation.intervals import with_interval
 from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
@@ -352,8 +353,9 @@ def _describe(result: FinetuneResult) -> None:
         log.warning(
             f"the adapter gives every hold-out row the same label, after training with a learning rate of {rate:g}; {advice}"
         )
+    accuracies = {"majority": result.majority, "untuned": result.untuned.accuracy, "tuned": tuned.accuracy}
+    shown = ", ".join(f"{name} {with_interval(accuracy, tuned.rows)}" for name, accuracy in accuracies.items())
     log.info(
-        f"hold-out accuracy: majority {result.majority:.1%}, untuned {result.untuned.accuracy:.1%}, "
-        f"tuned {tuned.accuracy:.1%} ({state.best_name} of {result.job.recipe.train.epochs}; "
-        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}); {state.seconds:.1f} s"
+        f"hold-out accuracy, 95 % intervals: {shown}; {state.best_name} of {result.job.recipe.train.epochs}, "
+        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}; {state.seconds:.1f} s"
     )

@@ -18,10 +18,19 @@ PROMPT = "prompt.json"
 CLASSIFIER = "classifier.json"
 """File in an adapter's folder that names its base and precision."""
 
+EVALUATION = "evaluation.json"
+"""File in an adapter's folder with all that the hold-out says about it."""
+
+CALIBRATION = "calibration.json"
+"""File in an adapter's folder with the change to its label logits, where there is one."""
+
+HOLDOUT_PREDICTIONS = "holdout_predictions.jsonl"
+"""File in an adapter's folder with the hold-out's predictions."""
 
 MANIFESTS: Mapping[str, str] = {
     "prepare": "pre_data/{0}/manifest.json",
     "finetune": "saved_model/{0}/manifest.json",
+    "evaluate": "saved_model/{0}/manifest_evaluate.json",
     "predict": "result/manifest_{0}.json",
 }
 """For each stage, in order, where its manifest is; `{0}` is the dataset."""
