@@ -334,7 +334,7 @@ FINETUNE = Stage(
 EVALUATE = Stage(
     "evaluate",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
-    lambda workspace: [f"{workspace.adapter}/{name}" for name in _evaluation_files(workspace)],
+    lambda context: [f"{context.workspace.adapter}/{name}" for name in _evaluation_files(context.workspace)],
     Evaluate,
 )
 PREDICT = Stage(

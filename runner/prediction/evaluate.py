@@ -193,7 +193,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
 
 def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
     """What metrics.jsonl and the finetune stage know of the training."""
-    train, path = job.recipe.train, job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
+    path = job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
     try:
         steps = [step for step in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if "loss" in step]
     except (OSError, ValueError) as error:
@@ -201,7 +201,7 @@ def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
     return diagnosis.TrainingFacts(
         rows=job.trained["rows"],
         epochs=len(job.trained["epochs"]),
-        learning_rate=max((step["learning_rate"] for step in steps), default=train.learning_rate),
+        learning_rate=job.trained["learning_rate"],
         losses=[step["loss"] for step in steps],
         label_counts=job.prepared["train"],
         holdout_loss=job.trained["tuned"]["loss"],
