@@ -25,6 +25,7 @@ RUNNER = {
     "training": {"data", "distributed", "errors", "model", "recipe", "scoring", "system"},
     "prediction": {"data", "errors", "model", "recipe", "scoring", "system", "workspace"},
     "reporting": {"workspace"},
+    "evaluation": set(),
     "stages": {
         "data",
         "distributed",
