@@ -1,4 +1,4 @@
-"""The `labeltune` command: `run` starts a recipe with Accelerate's launcher, `check` reads recipes, `grade` grades.
+"""The `labeltune` command: `run` starts a recipe with Accelerate's launcher; the other commands need no model.
 
 `labeltune run` ends with the runner's own exit code and messages; `accelerate launch` turns every code but 0 into 1.
 """
@@ -21,9 +21,11 @@ from runner import __version__
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...]
+labeltune runs [WORKSPACE] | restore ID | remove ID
+labeltune compare RUN RUN...
 labeltune grade [--submission PATH] [--answers DIR] ...
 
-`labeltune run --help` and `labeltune grade --help` list all options.
+`labeltune run --help`, and so on, lists all options.
 """
 
 
@@ -31,7 +33,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="labeltune", usage=USAGE, add_help=False)
-    parser.add_argument("command", choices=["run", "check", "grade"], nargs="?")
+    parser.add_argument("command", choices=["run", "check", "runs", "compare", "grade"], nargs="?")
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -43,6 +45,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         from grading.score import main as grade
 
         return grade(rest)
+    if command == "runs":
+        from runner.commands.runs import main as runs
+
+        return runs(rest)
+    if command == "compare":
+        from runner.commands.compare import main as compare
+
+        return compare(rest)
     if command == "run" and not {"-h", "--help", "--check"} & set(rest):
         return _launch(rest)
     from runner.commands.run import main as run

@@ -5,6 +5,7 @@ As Python objects, the training records of QQP take hundreds of megabytes, so no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,14 @@ def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
         file(workspace.holdout, contract.TRAIN_KEYS),
         file(workspace.dev, contract.DEV_KEYS),
     )
+
+
+def inputs_digest(records: Iterable[Record]) -> str:
+    """SHA-256 over the inputs alone, in order: the same rows with another instruction have the same."""
+    hasher = hashlib.sha256()
+    for record in records:
+        hasher.update(hashlib.sha256(record["input"].encode()).digest())
+    return hasher.hexdigest()
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

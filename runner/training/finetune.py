@@ -33,6 +33,7 @@ from runner.scoring.layouts import LAYOUTS, Layout
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import LabelScorer
+from runner.system.memory import peak_host_bytes
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
 from runner.training.evaluation import Evaluation, Evaluator
@@ -94,6 +95,8 @@ class FinetuneResult:
     """Time for the frozen layers' states, where they are kept."""
     changed: bool
     """Whether training has changed the adapter."""
+    peak_device_bytes: Optional[int]
+    """Most memory that torch has used on the main process's GPU during this fine-tune; None on a CPU."""
 
     @property
     def tuned(self) -> Evaluation:
@@ -123,6 +126,8 @@ class FinetuneResult:
             "train_seconds": round(state.seconds, 3),
             "rows_per_second": round(len(rows) * epochs / state.seconds, 2),
             "prompt_digest": self.job.prompt.digest(),
+            "peak_host_bytes": peak_host_bytes(),
+            "peak_device_bytes": self.peak_device_bytes,
         }
 
 
@@ -138,6 +143,9 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         Stopped: a signal asked for it.
     """
     train = job.recipe.train
+    on_gpu = job.accelerator.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(job.accelerator.device)
     rows = _encode(job)
     # all processes draw the same new adapter, and each draws its own dropout
     set_seed(train.seed)
@@ -175,6 +183,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         state=state,
         cache_seconds=cache_seconds,
         changed=_changed(start, state),
+        peak_device_bytes=torch.cuda.max_memory_allocated(job.accelerator.device) if on_gpu else None,
     )
     _describe(result)
     return result

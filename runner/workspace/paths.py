@@ -18,6 +18,17 @@ PROMPT = "prompt.json"
 CLASSIFIER = "classifier.json"
 """File in an adapter's folder that names its base and precision."""
 
+RECIPE = "recipe.yaml"
+"""File in an adapter's folder with the whole recipe of its training."""
+
+EVALUATION = "evaluation.json"
+"""File in an adapter's folder with all that the hold-out says about it."""
+
+CALIBRATION = "calibration.json"
+"""File in an adapter's folder with the change to its label logits, where there is one."""
+
+HOLDOUT_PREDICTIONS = "holdout_predictions.jsonl"
+"""File in an adapter's folder with the hold-out's predictions."""
 
 MANIFESTS: Mapping[str, str] = {
     "prepare": "pre_data/{0}/manifest.json",
@@ -71,6 +82,11 @@ class Workspace:
     def checkpoints(self) -> str:
         """Checkpoints of unfinished fine-tunes, a folder for each."""
         return f"saved_model/.checkpoints/{self.dataset}"
+
+    @property
+    def runs(self) -> str:
+        """Earlier runs that another setting has replaced, a folder for each."""
+        return f"saved_model/.runs/{self.dataset}"
 
     @property
     def result(self) -> str:
