@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
@@ -29,11 +30,15 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 """
 
 
+COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare", "grade": "grading.score"}
+"""Commands with a module of their own, whose `main` takes the other arguments."""
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="labeltune", usage=USAGE, add_help=False)
-    parser.add_argument("command", choices=["run", "check", "runs", "compare", "grade"], nargs="?")
+    parser.add_argument("command", choices=["run", "check", *COMMANDS], nargs="?")
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -41,18 +46,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"labeltune {__version__}")
         return 0
     command, rest = parser.parse_args(given[:1]).command, given[1:]
-    if command == "grade":
-        from grading.score import main as grade
-
-        return grade(rest)
-    if command == "runs":
-        from runner.commands.runs import main as runs
-
-        return runs(rest)
-    if command == "compare":
-        from runner.commands.compare import main as compare
-
-        return compare(rest)
+    if command in COMMANDS:
+        return import_module(COMMANDS[command]).main(rest)
     if command == "run" and not {"-h", "--help", "--check"} & set(rest):
         return _launch(rest)
     from runner.commands.run import main as run

@@ -17,7 +17,7 @@ from runner.evaluation.comparison import Comparison, compare_runs
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.recipe.writer import differing_keys
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
-from runner.workspace.runs import Run, find_run, read_object, run_in_place
+from runner.workspace.runs import Run, find_run, read_object, run_at, run_in_place
 
 SCHEMA = "labeltune.comparison/1"
 
@@ -95,12 +95,10 @@ def _run(text: str, workspace: Path) -> Run:
     """The run that an argument names. Raises UserError where it names none, or more than one."""
     folder = Path(text)
     if (folder / contract.ADAPTER_WEIGHTS).is_file():
-        # a folder's name is enough for a run that lies outside of a workspace
         here = folder.resolve()
-        in_runs = here.parent.parent.name == ".runs"
-        dataset = here.parent.name if in_runs else here.name
-        root = here.parents[3] if in_runs else here.parents[1]
-        return Run(Workspace(root, dataset), folder, in_place=not in_runs)
+        kept = here.parent.parent.name == ".runs"
+        # a comparison needs no workspace around the folder, only the dataset's name
+        return run_at(Workspace(here.parent, here.parent.name if kept else here.name), folder, in_place=not kept)
     if (folder / "saved_model").is_dir():
         names = sorted(path.parent.name for path in folder.glob(f"saved_model/[!.]*/{contract.ADAPTER_WEIGHTS}"))
         present = run_in_place(Workspace(folder, names[0])) if len(names) == 1 else None

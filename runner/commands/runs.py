@@ -96,11 +96,12 @@ def _act(action: str, run: Run) -> None:
         elif run.in_place:
             print(f"{run.id} is in place already")
         else:
+            recipe = run.recipe
             kept = restore(run)
             print(f"{workspace.dataset}: run {run.id} is in place, in {workspace.adapter}")
             if kept:
                 print(f"kept instead: run {kept}; to get it back: {restore_command(workspace, kept)}")
-            _print_next_step(workspace, run.recipe)
+            _print_next_step(workspace, recipe)
 
 
 def _row(run: Run, current: Run) -> dict[str, Any]:

@@ -43,20 +43,10 @@ class Run:
     """The adapter's folder."""
     in_place: bool
     """Whether it is the one in `saved_model/{dataset}`, which is graded."""
-
-    @cached_property
-    def id(self) -> str:
-        """When it was finished and what it depends on: `20261125-084419-1a2b3c4d`. A later run sorts after an earlier one."""
-        if not self.in_place:
-            return self.folder.name
-        inputs = self.manifest.inputs if self.manifest else {"adapter": digest(self.folder / contract.ADAPTER_WEIGHTS)}
-        time = datetime.strptime(self.finished, TIME)
-        return f"{time:%Y%m%d-%H%M%S}-{Fingerprint(inputs).digest[:8]}"
-
-    @cached_property
-    def manifest(self) -> Optional[Manifest]:
-        """What the finetune stage wrote; None for an adapter that was put there by hand."""
-        return read_manifest(self.folder / "manifest.json")
+    id: str
+    """When it was finished and what it depends on: `20261125-084419-1a2b3c4d`. A later run sorts after an earlier one."""
+    manifest: Optional[Manifest]
+    """What the finetune stage wrote; None for an adapter that was put there by hand."""
 
     @property
     def statistics(self) -> Mapping[str, Any]:
@@ -66,12 +56,7 @@ class Run:
     @property
     def finished(self) -> str:
         """When the adapter was finished, in UTC, such as `2026-11-25T08:44:19Z`."""
-        try:
-            return f"{datetime.strptime(self.statistics[FINISHED], TIME):{TIME}}"
-        # of an earlier version, or by hand
-        except (KeyError, TypeError, ValueError):
-            seconds = (self.folder / contract.ADAPTER_WEIGHTS).stat().st_mtime
-            return f"{datetime.fromtimestamp(seconds, timezone.utc):{TIME}}"
+        return _finished(self.folder, self.manifest)
 
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
@@ -114,16 +99,26 @@ def now() -> str:
     return f"{datetime.now(timezone.utc):{TIME}}"
 
 
+def run_at(workspace: Workspace, folder: Path, in_place: bool) -> Run:
+    """The run whose adapter is in this folder."""
+    manifest = read_manifest(folder / "manifest.json")
+    if not in_place:
+        return Run(workspace, folder, False, folder.name, manifest)
+    inputs = manifest.inputs if manifest else {"adapter": digest(folder / contract.ADAPTER_WEIGHTS)}
+    time = datetime.strptime(_finished(folder, manifest), TIME)
+    return Run(workspace, folder, True, f"{time:%Y%m%d-%H%M%S}-{Fingerprint(inputs).digest[:8]}", manifest)
+
+
 def run_in_place(workspace: Workspace) -> Optional[Run]:
     """The adapter in `saved_model/{dataset}`; None where there is none."""
     folder = workspace.at(workspace.adapter)
-    return Run(workspace, folder, True) if (folder / contract.ADAPTER_WEIGHTS).is_file() else None
+    return run_at(workspace, folder, True) if (folder / contract.ADAPTER_WEIGHTS).is_file() else None
 
 
 def kept_runs(workspace: Workspace) -> list[Run]:
     """The kept runs of a dataset, oldest first."""
     weights = workspace.at(workspace.runs).glob(f"[!.]*/{contract.ADAPTER_WEIGHTS}")
-    return [Run(workspace, folder, False) for folder in sorted({path.parent for path in weights})]
+    return [run_at(workspace, folder, False) for folder in sorted({path.parent for path in weights})]
 
 
 def all_runs(root: Path) -> dict[str, list[Run]]:
@@ -162,3 +157,13 @@ def read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return tree if isinstance(tree, dict) else {}
+
+
+def _finished(folder: Path, manifest: Optional[Manifest]) -> str:
+    """When an adapter was finished: by its manifest, or by the time of its file where that does not say it."""
+    try:
+        return f"{datetime.strptime((manifest.figures if manifest else {})[FINISHED], TIME):{TIME}}"
+    # of an earlier version, or put there by hand
+    except (KeyError, TypeError, ValueError):
+        seconds = (folder / contract.ADAPTER_WEIGHTS).stat().st_mtime
+        return f"{datetime.fromtimestamp(seconds, timezone.utc):{TIME}}"
