@@ -97,15 +97,15 @@ def older_stays(workspace: Workspace, labels: Sequence[str], predicts: bool) -> 
     if predicts and not _answers_the_dev_rows(old, labels):
         settle(workspace)
         log.warning(
-            f"the new adapter is worse: {reason}. It is in place all the same, because run {old.id} has no predictions for "
+            f"the new adapter is worse: {reason}. It is in place anyway, because run {old.id} has no predictions for "
             f"these dev rows; to get that adapter back: {restore_command(workspace, old.id)}"
         )
         return False
     restore(old)
     log.warning(
         f"the new adapter is worse and does not replace the one before it: {reason}. {workspace.adapter} and "
-        f"{workspace.result} are those of run {old.id} again; nothing new is predicted. To take the new adapter all the "
-        f"same: {restore_command(workspace, new.id)}"
+        f"{workspace.result} are those of run {old.id} again; nothing new is predicted. To take the new adapter "
+        f"anyway: {restore_command(workspace, new.id)}"
     )
     return True
 

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from conftest import recipe_tree, write_recipe
@@ -55,13 +57,19 @@ def write_evaluation(folder: Path, right: Sequence[bool], seed: str = "", **base
     (folder / EVALUATION).write_text(json.dumps(tree))
 
 
+@cache
+def recipe_of(rank: int) -> str:
+    """The tiny recipe with this rank, as it is written beside an adapter."""
+    with TemporaryDirectory() as folder:
+        tree = recipe_tree(Path("/base"), lora={"r": rank})
+        return recipe_text(load_recipes([write_recipe(Path(folder), tree)])[0].recipe)
+
+
 def fill(folder: Path, rank: int) -> None:
     """An adapter of this rank."""
     for name in FILES:
         (folder / name).write_text(f"{name} of rank {rank}")
-    (loaded,) = load_recipes([write_recipe(folder, recipe_tree(Path("/base"), lora={"r": rank}), "given.yaml")])
-    (folder / "given.yaml").unlink()
-    (folder / RECIPE).write_text(recipe_text(loaded.recipe), encoding="utf-8")
+    (folder / RECIPE).write_text(recipe_of(rank), encoding="utf-8")
 
 
 def inputs_of(rank: int) -> dict[str, str]:

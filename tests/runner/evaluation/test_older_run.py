@@ -81,7 +81,7 @@ def test_the_better_one_is_put_back_with_its_results(tmp_path: Path, caplog: Any
     assert caplog.messages == [
         "the new adapter is worse and does not replace the one before it: it gets 70.0% of the 100 hold-out rows right, the "
         "one before it 80.0% (exact McNemar test, p = 0.002). saved_model/tiny and result/result_tiny.txt are those of run "
-        f"{present.id} again; nothing new is predicted. To take the new adapter all the same: labeltune runs restore {new.id} "
+        f"{present.id} again; nothing new is predicted. To take the new adapter anyway: labeltune runs restore {new.id} "
         f"--workspace {tmp_path}"
     ]
     assert not older_stays(workspace, LABELS, predicts), "it is decided"

@@ -1,6 +1,7 @@
 """Runs that replace each other: none is lost, each can be put back, wherever the process is killed."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -198,46 +199,58 @@ def on_two_disks(root: Path) -> Path:
     return folder
 
 
-def kill_at(call: int, action: Callable[[], Any]) -> bool:
-    """Does something in a fork that is killed at this call into the file system; whether it was."""
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_the_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+CUTS = pytest.mark.parametrize("cut", [kill, fill_the_disk], ids=["killed", "full disk"])
+
+CALLS = ("rename", "replace", "unlink", "rmdir", "mkdir", "fsync")
+"""Calls into the file system, each of which may be the last one."""
+
+
+def cut_at(call: int, action: Callable[[], Any], cut: Callable[[], None]) -> bool:
+    """Does something in a fork in which this call into the file system is cut; whether it came to that call."""
     child = os.fork()
     if child == 0:
         calls = [0]
         with contextlib.suppress(BaseException):
-            for owner, name in (
-                (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"), (os, "fsync"),
-            ):  # fmt: skip
-                real = getattr(owner, name)
+            for name in CALLS:
+                real = getattr(os, name)
 
-                def dies(*arguments: Any, real: Any = real, **named: Any) -> Any:
+                def counted(*arguments: Any, real: Any = real, **named: Any) -> Any:
                     calls[0] += 1
                     if calls[0] == call:
-                        os.kill(os.getpid(), signal.SIGKILL)
+                        cut()
                     return real(*arguments, **named)
 
-                setattr(owner, name, dies)
+                setattr(os, name, counted)
             action()
-            os._exit(0)
-        os._exit(1)
+        os._exit(int(calls[0] >= call))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL)
+    assert status in (0, 1, -signal.SIGKILL)
     return status != 0
 
 
-def keeps_both(start: Path, root: Path, action: Callable[[Path], Any], after: tuple[int, list[int]]) -> int:
-    """Kills `action` at each of its calls in turn. Each time the old or the new adapter is in place with its own results,
-    and nothing is lost; done again, it ends as if it was never killed. Returns how often it was killed."""
+def keeps_both(root: Path, action: Callable[[Path], Any], cut: Callable[[], None], after: tuple[int, list[int]]) -> int:
+    """Cuts `action` at each of its calls in turn. Each time the old or the new adapter is in place with its own results, and
+    nothing is lost; done again, it ends as if it was never cut. Returns how often it was cut."""
+    start = root.rename(root.with_name("start"))
     for call in range(1, 500):
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(start, root, symlinks=True)
-        killed = kill_at(call, lambda: action(root))
+        was_cut = cut_at(call, lambda: action(root), cut)
         recover(tiny(root))
         present, kept = ranks(root)
         assert sorted({present, *kept}) in ([2, 4], [2]), call
         assert not list(root.rglob("*.old"))
         for run in kept_runs(tiny(root)):
             assert (run.folder / RESULTS / "result_tiny.txt").exists() or rank_in(run.folder) != 2, call
-        if not killed:
+        if not was_cut:
             assert ranks(root) == after
             assert not list(root.rglob("*.partial"))
             return call - 1
@@ -247,35 +260,35 @@ def keeps_both(start: Path, root: Path, action: Callable[[Path], Any], after: tu
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_kill_at_any_step_of_a_replacement_loses_nothing(tmp_path: Path) -> None:
-    start = tmp_path / "start"
-    train(start, rank=2, day=1)
-    predict(start, "01")
-    (start / "saved_model/tiny/NOTES.md").write_text("mine")
+@CUTS
+def test_a_cut_at_any_step_of_a_replacement_loses_nothing(tmp_path: Path, cut: Callable[[], None]) -> None:
     root = tmp_path / "work"
+    train(root, rank=2, day=1)
+    predict(root, "01")
+    (root / "saved_model/tiny/NOTES.md").write_text("mine")
 
     def again(root: Path) -> None:
         train(root, rank=4, day=2)
         assert (root / "saved_model/tiny/NOTES.md").read_text() == "mine"
 
-    assert keeps_both(start, root, again, (4, [2])) > 20
-    assert (root / "saved_model/tiny/NOTES.md").read_text() == "mine"
+    assert keeps_both(root, again, cut, (4, [2])) > 20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_kill_at_any_step_of_a_restore_loses_nothing(tmp_path: Path) -> None:
-    start, root = tmp_path / "start", tmp_path / "work"
-    train(start, rank=2, day=1)
-    predict(start, "01")
-    train(start, rank=4, day=2)
-    predict(start, "11")
+@CUTS
+def test_a_cut_at_any_step_of_a_restore_loses_nothing(tmp_path: Path, cut: Callable[[], None]) -> None:
+    root = tmp_path / "work"
+    train(root, rank=2, day=1)
+    predict(root, "01")
+    train(root, rank=4, day=2)
+    predict(root, "11")
 
     def put_back(root: Path) -> None:
         run = find_run(root, "20261101")
         if not run.in_place:
             restore(run)
 
-    assert keeps_both(start, root, put_back, (2, [4])) > 10
+    assert keeps_both(root, put_back, cut, (2, [4])) > 10
     assert result(root) == "01"
     (kept,) = kept_runs(tiny(root))
     assert (kept.folder / RESULTS / "result_tiny.txt").read_text() == "1\n1\n"
