@@ -13,17 +13,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from grading import contract
 from runner.data.prepare import prepare, prepared_files, table_changed
-from runner.data.records import needs_swapped, records_of
+from runner.data.records import inputs_digest, needs_swapped, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.prediction_file import begun
 from runner.recipe.schema import Recipe, asks_for_calibration, dev_forms
+from runner.recipe.writer import recipe_text
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest
@@ -37,25 +39,18 @@ from runner.workspace.paths import (
     EVALUATION,
     HOLDOUT_PREDICTIONS,
     PROMPT,
+    RECIPE,
     Workspace,
     locate_table,
     shown,
 )
+from runner.workspace.run_moves import OWN_RECORDS, log_replaced, mark_replaced, restore, retired
+from runner.workspace.runs import DEV_INPUTS, FINISHED, kept_runs, now
 
 log = logging.getLogger("labeltune.stages")
 
 ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
 """Files of a finished adapter's folder, without its manifest and the run record."""
-
-OWN_RECORDS = (
-    "manifest.json",
-    "run.json",
-    "manifest_evaluate.json",
-    EVALUATION,
-    CALIBRATION,
-    HOLDOUT_PREDICTIONS,
-)
-"""Files that a new adapter makes invalid in its folder; anything else that lies there stays."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +94,8 @@ class Stage:
     """Makes the job; raises UserError where an earlier stage is missing."""
     every_process: bool = False
     """Whether all processes of a launch take part; else the main process alone."""
+    recall: Callable[[Workspace, Mapping[str, str]], bool] = lambda workspace, inputs: False
+    """Puts outputs with these inputs in place that an earlier run has made; False where there are none."""
 
 
 def run_stage(stage: Stage, context: StageContext) -> None:
@@ -112,7 +109,9 @@ def run_stage(stage: Stage, context: StageContext) -> None:
         inputs = {**job.inputs, "code": code_digest()}
 
         def nothing_changed() -> bool:
-            return not (context.fresh or job.is_unfinished()) and finished(path, root, inputs) is not None
+            if context.fresh or job.is_unfinished():
+                return False
+            return finished(path, root, inputs) is not None or stage.recall(context.workspace, inputs)
 
         done = main_process_decides(nothing_changed) if stage.every_process else nothing_changed()
         if done:
@@ -205,7 +204,8 @@ class Finetune:
             self.unfinished.require_no_other()
             self.unfinished.begin()
         # every process works with the folder's name; the main one makes it and moves it into its place
-        with atomic_folder(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
+        replacing = atomic_folder(target, OWN_RECORDS, retired(workspace))
+        with replacing if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             sharding = requested_sharding(accelerator)
             if sharding and recipe.train.cache_frozen_layers:
@@ -220,8 +220,18 @@ class Finetune:
             folders = Folders(folder, store, self.unfinished.folder)
             result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts))
             if is_main_process():
-                (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
-            return result.figures()
+                self._describe(base, folder)
+        if is_main_process():
+            log_replaced(workspace)
+        return {**result.figures(), FINISHED: now()}
+
+    def _describe(self, base: Base, folder: Path) -> None:
+        """Write into the adapter's folder what it is, and which run it replaces."""
+        recipe, workspace = self.context.recipe, self.context.workspace
+        (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
+        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}"
+        (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
+        mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
 
     def _classifier(self, base: Base) -> Mapping[str, str]:
         """What `Classifier.load` needs beside the prompt: the base, by the recipe's name and by its folder here, and how it
@@ -312,10 +322,22 @@ class Predict:
             self.partial.unlink(missing_ok=True)
         base = self.context.bases.load(recipe, connect().device)
         records = records_of(workspace, recipe.task.labels)
-        return predict(recipe, base, records, workspace, self.identity)
+        found = predict(recipe, base, records, workspace, self.identity)
+        return {**found, DEV_INPUTS: inputs_digest(records.dev)}
 
     def clean_up(self, ran: bool) -> None:
         """Writing the result has removed the partial file."""
+
+
+def _recall_adapter(workspace: Workspace, inputs: Mapping[str, str]) -> bool:
+    """Put the kept run with these inputs in place: it need not be trained again."""
+    for run in reversed(kept_runs(workspace)):
+        if run.manifest is not None and run.manifest.inputs == inputs and run.is_intact():
+            log.info(f"trained already: run {run.id} is in place again")
+            restore(run, to_compare=True)
+            log_replaced(workspace)
+            return True
+    return False
 
 
 PREPARE = Stage(
@@ -330,6 +352,7 @@ FINETUNE = Stage(
     lambda context: [f"{context.workspace.adapter}/{name}" for name in ADAPTER_FILES],
     Finetune,
     every_process=True,
+    recall=_recall_adapter,
 )
 EVALUATE = Stage(
     "evaluate",

@@ -5,6 +5,7 @@ As Python objects, the training records of QQP take hundreds of megabytes, so no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,14 @@ def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
 def needs_swapped(decoding: Any) -> bool:
     """Whether a prediction needs the swapped records too: it averages over both orders of `task.swap`."""
     return isinstance(decoding, LabelDecoding) and decoding.average == "swap"
+
+
+def inputs_digest(records: Iterable[Record]) -> str:
+    """SHA-256 over the inputs alone, in order: the same rows with another instruction have the same."""
+    hasher = hashlib.sha256()
+    for record in records:
+        hasher.update(hashlib.sha256(record["input"].encode()).digest())
+    return hasher.hexdigest()
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

@@ -34,6 +34,7 @@ from runner.scoring.layouts import LAYOUTS, Layout
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
+from runner.system.memory import peak_host_bytes
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
 from runner.training.class_balance import ClassBalance, class_balance
@@ -104,6 +105,8 @@ class FinetuneResult:
     """Whether training has changed the adapter."""
     balance: ClassBalance
     """The label shares that training saw."""
+    peak_device_bytes: Optional[int]
+    """Most memory that torch has used on the main process's GPU during this fine-tune; None on a CPU."""
 
     @property
     def tuned(self) -> Evaluation:
@@ -138,6 +141,8 @@ class FinetuneResult:
             "rows_per_second": round(len(rows) * len(state.evaluations) / state.seconds, 2),
             "prompt_digest": self.job.prompt.digest(),
             **self.balance.figures(),
+            "peak_host_bytes": peak_host_bytes(),
+            "peak_device_bytes": self.peak_device_bytes,
         }
 
 
@@ -153,6 +158,9 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         Stopped: a signal asked for it.
     """
     train = job.recipe.train
+    on_gpu = job.accelerator.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(job.accelerator.device)
     rows = _encode(job)
     balance = class_balance(job.recipe, rows.train, job.label_counts)
     # all processes draw the same new adapter, and each draws its own dropout
@@ -202,6 +210,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         cache_seconds=cache_seconds,
         changed=_changed(start, state),
         balance=balance,
+        peak_device_bytes=torch.cuda.max_memory_allocated(job.accelerator.device) if on_gpu else None,
     )
     _describe(result)
     return result

@@ -18,6 +18,9 @@ PROMPT = "prompt.json"
 CLASSIFIER = "classifier.json"
 """File in an adapter's folder that names its base and precision."""
 
+RECIPE = "recipe.yaml"
+"""File in an adapter's folder with the whole recipe of its training."""
+
 EVALUATION = "evaluation.json"
 """File in an adapter's folder with all that the hold-out says about it."""
 
@@ -90,6 +93,11 @@ class Workspace:
     def checkpoints(self) -> str:
         """Checkpoints of unfinished fine-tunes, a folder for each."""
         return f"saved_model/.checkpoints/{self.dataset}"
+
+    @property
+    def runs(self) -> str:
+        """Earlier runs that another setting has replaced, a folder for each."""
+        return f"saved_model/.runs/{self.dataset}"
 
     @property
     def result(self) -> str:

@@ -158,6 +158,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         "saved_model/tiny/adapter_config.json",
         "saved_model/tiny/classifier.json",
         "saved_model/tiny/prompt.json",
+        "saved_model/tiny/recipe.yaml",
         "saved_model/tiny/metrics.jsonl",
         "saved_model/tiny/manifest.json",
         "saved_model/tiny/holdout_predictions.jsonl",
