@@ -94,8 +94,8 @@ CASES = [
     ("lora: {r: 8}", "lora: {target_modules: []}", "12:24: lora.target_modules: an empty list adapts no layer"),
     (
         "lora: {r: 8}",
-        "lora: {layers_to_transform: [1]}",
-        "12:29: lora.layers_to_transform: needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]",
+        "lora: {layers_to_transform: []}",
+        "12:29: lora.layers_to_transform: an empty list adapts no layer",
     ),
     (
         "  learning_rate: 2e-4",
@@ -120,7 +120,7 @@ CASES = [
     (
         "  learning_rate: 2e-4",
         "  learning_rate: fast",
-        "14:18: train.learning_rate: expected a number, found the text 'fast'",
+        "14:18: train.learning_rate: expected a number or auto, found the text 'fast'",
     ),
     (
         "  learning_rate: 2e-4",
@@ -167,7 +167,23 @@ CASES = [
     (
         "lora: {r: 8}",
         "lora: {init_lora_weights: false}",
-        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; use true or gaussian",
+        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; "
+        "use true, gaussian or pissa",
+    ),
+    (
+        "lora: {r: 8}",
+        "lora: {init_lora_weights: pissa, use_dora: true}",
+        "12:44: lora.use_dora: not together with lora.init_lora_weights: pissa: its file could not be a plain LoRA",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  average_epochs: 9",
+        "14:19: train.average_epochs: 9 epochs are more than train.epochs, 2",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  learning_rate: automatic",
+        "14:18: train.learning_rate: expected a number or auto, found the text 'automatic'",
     ),
     (
         "base: models/base",
