@@ -224,7 +224,7 @@ CASES = [
     (
         "decoding: {kind: label}",
         "decoding: {kind: label, max_new_tokens: 4}",
-        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, average",
+        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, average, calibration",
     ),
     (
         "  name: QQP",
