@@ -82,8 +82,9 @@ class PromptShape:
     """What happens to a prompt longer than `max_length`: stop and name it; cut the end of its input and count it; or leave
     it out of training and cut it elsewhere. A dev row is never left out."""
     answers: Optional[dict[str, str]] = key(None)
-    """What the model writes for each label, for instance `{"0": "no", "1": "yes"}`; default: the labels themselves. Every file
-    keeps the labels. An answer may have several tokens, and may begin with a space if the template ends without one."""
+    """The text that the model writes for each label, for instance `{"0": " no", "1": " yes"}`; default: the labels themselves.
+    Every file keeps the labels. An answer may have several tokens, and may begin with a space if the template ends without
+    one."""
 
 
 @dataclass(frozen=True)
