@@ -171,10 +171,10 @@ class Train:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the adapter's initial values, the order of rows and dropout."""
-    loss: Literal["vocabulary", "labels"] = key("vocabulary")
-    """The loss at the answer's position: minus the log-probability of the right label among the whole vocabulary, which is the
-    language model's own objective, or among the labels only, which decides the answer and is cheaper on small bases.
-    `decoding.kind: generate` needs `vocabulary`."""
+    loss: Literal["labels", "vocabulary"] = key("labels")
+    """The loss at the answer's position: minus the log-probability of the right label among the labels only, which is all that
+    decides the answer, or among the whole vocabulary, the language model's own objective. Both give the same accuracy on real
+    bases; `labels` takes up to a seventh less time. `decoding.kind: generate` needs `vocabulary`."""
     cache_frozen_layers: bool = key(False)
     """Whether the outputs of the layers below the adapter are stored on disk, in `pre_data/{dataset}/store/`. With
     `lora.layers_to_transform` on the upper layers they never change, and every epoch, seed and sweep run starts from them."""

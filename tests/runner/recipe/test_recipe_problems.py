@@ -318,8 +318,8 @@ CASES = [
     ),
     (
         "decoding: {kind: label}",
-        "decoding: {kind: generate, average: swap}",
-        "15:28: decoding.average: unknown key; known are kind, max_new_tokens",
+        "  loss: vocabulary\ndecoding: {kind: generate, average: swap}",
+        "16:28: decoding.average: unknown key; known are kind, max_new_tokens",
     ),
     (
         "  learning_rate: 2e-4",
@@ -338,14 +338,14 @@ CASES = [
     ),
     (
         "decoding: {kind: label}",
-        "decoding: {kind: generate}\nsamples: {balance: equal}",
-        "15:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
+        "  loss: vocabulary\ndecoding: {kind: generate}\nsamples: {balance: equal}",
+        "16:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
         "undone in the label logits, and generated text has none; set decoding.kind: label",
     ),
     (
         "decoding: {kind: label}",
-        "decoding: {kind: generate}\nsamples: {balance: oversample}",
-        "15:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
+        "  loss: vocabulary\ndecoding: {kind: generate}\nsamples: {balance: oversample}",
+        "16:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
         "undone in the label logits, and generated text has none; set decoding.kind: label",
     ),
     (
@@ -399,6 +399,7 @@ def test_overrides_are_yaml_values(tmp_path: Path) -> None:
         "train.learning_rate=3e-5",
         "lora.target_modules=[q_proj, v_proj]",
         "decoding={kind: generate}",
+        "train.loss=vocabulary",
         "base=/m/g",
     ]
     recipe = load_recipes([path], overrides)[0].recipe
