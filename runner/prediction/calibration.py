@@ -253,6 +253,12 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
     if accuracy[form] < accuracy["none"] or form == "none":
         gains["temperature"] = gain("none", "temperature")
         form = "temperature" if gains["temperature"].helps else "none"
+    if form == "none" and gains["bias"].helps:
+        return (
+            form,
+            "a temperature does not help by more than the noise of cross-validation, and a bias costs accuracy",
+            gains,
+        )
     if form == "none":
         return form, "neither a temperature nor a bias helps by more than the noise of cross-validation", gains
     before, after = float(losses["none"].mean()), float(losses[form].mean())

@@ -90,9 +90,9 @@ def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]
     decoding = job.recipe.decoding
     if isinstance(decoding, LabelDecoding):
         decoding = dataclasses.replace(decoding, batch=max(decoding.batch, job.recipe.train.batch_size))
-    # without targets: nothing is trained
-    dataset = dataclasses.replace(encode_records(classifier.prompt, records, "hold-out"), targets=())
-    found = []
+    dataset = encode_records(classifier.prompt, records, "hold-out")
+    # with targets the proof would be that of training
+    dataset, found = dataclasses.replace(dataset, targets=()), []
     for each in progress(len(dataset), "evaluate", classifier.scores(decoding, dataset)):
         found.append(each._replace(logits=each.logits.cpu()))
         raise_if_asked()
@@ -192,7 +192,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
 
 def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
     """What metrics.jsonl and the finetune stage know of the training."""
-    train, path = job.recipe.train, job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
+    path = job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
     try:
         steps = [step for step in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if "loss" in step]
     except (OSError, ValueError) as error:
@@ -200,7 +200,7 @@ def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
     return diagnosis.TrainingFacts(
         rows=job.trained["rows"],
         epochs=len(job.trained["epochs"]),
-        learning_rate=max((step["learning_rate"] for step in steps), default=train.learning_rate),
+        learning_rate=job.trained.get("learning_rate", job.recipe.train.learning_rate),
         losses=[step["loss"] for step in steps],
         label_counts=job.prepared["train"],
         holdout_loss=job.trained["tuned"]["loss"],
