@@ -22,8 +22,9 @@ from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
+from runner.prediction.calibration_file import asks_for_calibration
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, asks_for_calibration, dev_forms
+from runner.recipe.schema import Recipe, dev_forms
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest

@@ -86,7 +86,17 @@ GRADING = {
 
 ARROWS = {"runner": RUNNER, "grading": GRADING}
 
-LIGHT = {"prompt", "tokenization", "token_store", "resume", "prediction_file", "processes", "base", "sources"}
+LIGHT = {
+    "prompt",
+    "tokenization",
+    "token_store",
+    "resume",
+    "prediction_file",
+    "calibration_file",
+    "processes",
+    "base",
+    "sources",
+}
 """Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
 
 HEAVY_FOLDERS = {"model", "scoring", "training", "prediction", "distributed"}

@@ -21,11 +21,12 @@ from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.probability_metrics import measure_probabilities
 from runner.model.base import Base
-from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated, write_calibration
+from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated
+from runner.prediction.calibration_file import asks_for_calibration, write_calibration
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import Scored
 from runner.prediction.prediction_file import Prediction
-from runner.recipe.schema import LabelDecoding, Recipe, asks_for_calibration
+from runner.recipe.schema import LabelDecoding, Recipe
 from runner.scoring.dataset import encode_records
 from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
@@ -79,7 +80,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
         for number, (record, answer, each) in enumerate(zip(records, after, scored), 1)
     )
     write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
-    write_calibration(decision, labels, folder)
+    write_calibration(decision.calibration, labels, folder)
     write_atomic(folder / EVALUATION, (json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n").encode())
     _report(job, evaluation)
     return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}

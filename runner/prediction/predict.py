@@ -12,7 +12,7 @@ from grading import contract
 from grading.contract.results import UNPARSABLE
 from runner.data.records import Record
 from runner.model.base import Base
-from runner.prediction.calibration import calibration_for
+from runner.prediction.calibration_file import calibration_for
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import batch_size
 from runner.prediction.prediction_file import PartialPredictions, Prediction, prediction_line

@@ -248,11 +248,6 @@ class Recipe:
         return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys}
 
 
-def asks_for_calibration(recipe: Recipe) -> bool:
-    """Whether predictions use the calibration of the evaluate stage."""
-    return isinstance(recipe.decoding, LabelDecoding) and recipe.decoding.calibration == "auto"
-
-
 def dev_forms(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> tuple[Columns, ...]:
     """The column lists that a dev file may have: the recipe's, or the training file's without the label."""
     return tuple(dev_columns) or (tuple(name for name in columns if name != label),)

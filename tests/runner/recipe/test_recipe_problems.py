@@ -178,7 +178,12 @@ CASES = [
     (
         "decoding: {kind: label}",
         "decoding: {kind: label, max_new_tokens: 4}",
-        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch",
+        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, calibration",
+    ),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: generate, calibration: auto}",
+        "15:28: decoding.calibration: unknown key; known are kind, max_new_tokens",
     ),
     (
         "  name: QQP",
