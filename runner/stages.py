@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from grading import contract
-from runner.data.decoding_needs import needs_calibration, needs_swapped
+from runner.data.decoding_needs import needs_swapped
 from runner.data.prepare import prepare, prepared_files, table_changed
 from runner.data.records import inputs_digest, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
+from runner.prediction.calibration_file import asks_for_calibration
 from runner.prediction.prediction_file import begun
 from runner.recipe.schema import Recipe, dev_forms
 from runner.recipe.writer import recipe_text
@@ -303,7 +304,7 @@ class Predict:
         }
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
-        if needs_calibration(recipe.decoding):
+        if asks_for_calibration(recipe):
             calibration = _require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
             self.inputs = {**self.inputs, "calibration": calibration}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest

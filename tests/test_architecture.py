@@ -95,6 +95,7 @@ LIGHT = {
     "token_store",
     "resume",
     "prediction_file",
+    "calibration_file",
     "processes",
     "base",
     "sources",

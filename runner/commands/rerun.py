@@ -55,7 +55,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.distributed.accelerator import connect
     from runner.model.base import Bases
-    from runner.prediction.calibration import calibration_for
+    from runner.prediction.calibration_file import calibration_for
     from runner.prediction.classifier import Classifier
     from runner.scoring.dataset import encode_orders
     from runner.scoring.prompt import prompt_of

@@ -12,23 +12,15 @@ calibrated already, that happens by chance in about two of a hundred cases.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-import torch
 
-from grading import contract
-from runner.data.decoding_needs import needs_calibration
-from runner.errors import UserError
-from runner.recipe.schema import Recipe
-from runner.system.files import digest, write_atomic
-from runner.workspace.paths import CALIBRATION
+from runner.prediction.calibration_file import Calibration
 
 FOLDS = 5
 """Folds of one cross-validation."""
@@ -42,8 +34,6 @@ SEED = 0
 SMALLEST_SCALE = 0.02
 """The least of 1 / temperature."""
 
-SCHEMA = "labeltune.calibration/1"
-
 Array = Any
 """A NumPy array of float64."""
 
@@ -54,20 +44,6 @@ FORMS: Mapping[str, tuple[bool, bool]] = {
     "temperature and bias": (True, True),
 }
 """What is fitted: a temperature, a bias."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A change to the label logits."""
-
-    temperature: float
-    """Above 1: the model is too sure of its answers. More than 0."""
-    bias: tuple[float, ...]
-    """Added to each label's logit, in the order of the labels; the sum is 0."""
-
-    def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """The calibrated logits, of the same shape (…, labels)."""
-        return logits / self.temperature + torch.tensor(self.bias, dtype=logits.dtype, device=logits.device)
 
 
 @dataclass(frozen=True)
@@ -156,53 +132,6 @@ def softmax(logits: Array) -> Array:
     """Probabilities of (rows, labels)."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
-
-
-def write_calibration(decision: Decision, labels: Sequence[str], folder: Path) -> None:
-    """Write calibration.json beside the adapter, or remove an older one where there is no calibration."""
-    path = folder / CALIBRATION
-    if decision.calibration is None:
-        path.unlink(missing_ok=True)
-        return
-    tree = {
-        "schema": SCHEMA,
-        "labels": list(labels),
-        "temperature": decision.calibration.temperature,
-        "bias": list(decision.calibration.bias),
-        "adapter": digest(folder / contract.ADAPTER_WEIGHTS),
-    }
-    write_atomic(path, (json.dumps(tree, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def read_calibration(folder: Path, labels: Sequence[str]) -> Optional[Calibration]:
-    """The calibration of an adapter's folder; None where it has none.
-
-    Raises UserError where the file is damaged, or was fitted to another adapter."""
-    path = folder / CALIBRATION
-    try:
-        tree = contract.parse_json(path.read_bytes())
-        found = Calibration(float(tree["temperature"]), tuple(float(value) for value in tree["bias"]))
-        problem = "" if _is_sound(found, tree, labels) else "is not a calibration for these labels"
-    except FileNotFoundError:
-        return None
-    except (OSError, contract.ContractError, TypeError, KeyError, ValueError) as error:
-        problem = f"cannot be read ({error})"
-    if not problem and tree.get("adapter") != digest(folder / contract.ADAPTER_WEIGHTS):
-        problem = "was fitted to another adapter"
-    if problem:
-        raise UserError(f"{path}: {problem}", "run the evaluate stage again, or load with calibrate=False")
-    return found
-
-
-def calibration_for(recipe: Recipe, folder: Path) -> Optional[Calibration]:
-    """The calibration that a recipe's predictions use, from the adapter's folder. Raises UserError as `read_calibration`."""
-    return read_calibration(folder, recipe.task.labels) if needs_calibration(recipe.decoding) else None
-
-
-def _is_sound(found: Calibration, tree: Mapping[str, Any], labels: Sequence[str]) -> bool:
-    finite = all(map(math.isfinite, (found.temperature, *found.bias)))
-    known = tree.get("schema") == SCHEMA and tree.get("labels") == list(labels)
-    return finite and known and found.temperature > 0 and len(found.bias) == len(labels)
 
 
 def _cross_validate(logits: Array, targets: Array) -> dict[str, list[Array]]:

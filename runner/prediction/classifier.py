@@ -14,7 +14,7 @@ from runner.errors import UserError
 from runner.model.adapter import saved_adapter
 from runner.model.base import Base, load_base
 from runner.model.sources import find_base
-from runner.prediction.calibration import Calibration, read_calibration
+from runner.prediction.calibration_file import Calibration, read_calibration
 from runner.prediction.decoders import DECODERS, Scored
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape

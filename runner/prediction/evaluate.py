@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grading.contract import label_set, measure
-from runner.data.decoding_needs import needs_calibration, needs_swapped
+from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Record, Records
 from runner.errors import DataError
 from runner.evaluation import diagnosis
@@ -22,7 +22,8 @@ from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.probability_metrics import measure_probabilities
 from runner.model.base import Base
-from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated, write_calibration
+from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated
+from runner.prediction.calibration_file import asks_for_calibration, write_calibration
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import Scored
 from runner.prediction.prediction_file import Prediction
@@ -80,7 +81,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
         for number, (record, answer, each) in enumerate(zip(records, after, scored), 1)
     )
     write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
-    write_calibration(decision, labels, folder)
+    write_calibration(decision.calibration, labels, folder)
     write_atomic(folder / EVALUATION, (json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n").encode())
     _report(job, evaluation)
     return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}
@@ -103,7 +104,7 @@ def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]
 
 def _decide(recipe: Recipe, scored: Sequence[Scored], targets: Sequence[int]) -> Decision:
     logits = [each.logits.tolist() for each in scored]
-    if needs_calibration(recipe.decoding):
+    if asks_for_calibration(recipe):
         return decide(logits, targets)
     return uncalibrated(logits, "decoding.calibration: none")
 
@@ -183,7 +184,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
         f"hold-out probabilities: log loss {evaluation['log_loss']:.3f}, Brier score {evaluation['brier']:.3f}, "
         f"calibration error {evaluation['ece']:.3f}"
     )
-    if needs_calibration(job.recipe.decoding):
+    if asks_for_calibration(job.recipe):
         used = "used" if evaluation["calibration"]["used"] else "not used"
         log.info(f"calibration {used}: {evaluation['calibration']['reason']}")
     warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))

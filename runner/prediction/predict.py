@@ -13,7 +13,7 @@ from grading.contract.results import UNPARSABLE
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Records
 from runner.model.base import Base
-from runner.prediction.calibration import calibration_for
+from runner.prediction.calibration_file import calibration_for
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import batch_size
 from runner.prediction.prediction_file import PartialPredictions, Prediction, prediction_line

@@ -9,16 +9,8 @@ import pytest
 import torch
 
 from runner.errors import UserError
-from runner.prediction.calibration import (
-    FORMS,
-    Calibration,
-    decide,
-    fit,
-    read_calibration,
-    softmax,
-    uncalibrated,
-    write_calibration,
-)
+from runner.prediction.calibration import FORMS, decide, fit, softmax
+from runner.prediction.calibration_file import Calibration, read_calibration, write_calibration
 
 
 def generated(rows: int, labels: int = 2, temperature: float = 1.0, shift: float = 0.0, seed: int = 0) -> Any:
@@ -108,7 +100,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a calibration beside something that counts as an adapter."""
     (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
     logits, answers = generated(500, temperature=2.0, shift=1.5)
-    write_calibration(decide(logits.tolist(), answers.tolist()), ("no", "yes"), tmp_path)
+    write_calibration(decide(logits.tolist(), answers.tolist()).calibration, ("no", "yes"), tmp_path)
     return tmp_path
 
 
@@ -116,7 +108,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     logits, answers = generated(500, temperature=2.0, shift=1.5)
     found = read_calibration(folder, ("no", "yes"))
     assert found == decide(logits.tolist(), answers.tolist()).calibration
-    write_calibration(uncalibrated([[0.0, 0.0]], "test"), ("no", "yes"), folder)
+    write_calibration(None, ("no", "yes"), folder)
     assert read_calibration(folder, ("no", "yes")) is None
 
 
@@ -125,6 +117,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     [
         ({"temperature": 0}, "is not a calibration for these labels"),
         ({"temperature": "x"}, "cannot be read"),
+        ({"temperature": 10**400}, "cannot be read"),
         ({"bias": [1.0]}, "is not a calibration for these labels"),
         ({"labels": ["yes", "no"]}, "is not a calibration for these labels"),
         ({"schema": "other"}, "is not a calibration for these labels"),

@@ -227,6 +227,11 @@ CASES = [
         "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, average, calibration",
     ),
     (
+        "decoding: {kind: label}",
+        "  loss: vocabulary\ndecoding: {kind: generate, calibration: auto}",
+        "16:28: decoding.calibration: unknown key; known are kind, max_new_tokens",
+    ),
+    (
         "  name: QQP",
         "  name: QQP_46",
         "2:9: task.name: 'QQP_46' cannot name a dataset: letters, digits, `.`, `-` and `_`, a letter or digit first, "
