@@ -82,9 +82,24 @@ def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Opti
     problems.extend(reader.problems)
     found = islice(contradictions(reader.values), MOST_CONTRADICTIONS)
     problems.extend(Problem(_place_of(tree, key), key, text) for key, text in found)
+    if not problems:
+        problems.extend(_space_problems(tree))
     order = {str(path): 0, COMMAND_LINE: 2}
     problems.sort(key=lambda problem: (order.get(problem.place.source, 1), problem.place.line, problem.place.column))
     return recipe if not problems else None
+
+
+def _space_problems(tree: Node) -> list[Problem]:
+    """Each value in `search.space` is read as the recipe's own value would be."""
+    space = tree.value["search"].node.value.get("space") if "search" in tree.value else None
+    problems: list[Problem] = []
+    for key, entry in space.node.value.items() if space is not None and space.node.value else ():
+        for node in entry.node.value:
+            reader = RecipeReader()
+            reader.build(Recipe, _replaced(tree, key, node), "")
+            found = reader.problems or [Problem(node.place, key, text) for _, text in contradictions(reader.values)]
+            problems.extend(Problem(node.place, f"search.space: {problem.key}", problem.text) for problem in found)
+    return problems
 
 
 def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:
@@ -163,6 +178,15 @@ def _merge(below: Node, over: Node) -> Node:
     return Node(merged, over.place if over.place.line else below.place)
 
 
+def _replaced(tree: Node, path: str, node: Node) -> Node:
+    """The tree with another value at a path. A mapping replaces the whole mapping there."""
+    name, _, rest = path.partition(".")
+    entries = dict(tree.value) if isinstance(tree.value, dict) else {}
+    below = entries[name].node if name in entries else Node({}, node.place)
+    entries[name] = Entry(node.place, _replaced(below, rest, node) if rest else node)
+    return Node(entries, tree.place)
+
+
 def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
     path, _, text = override.partition("=")
     place = Place(COMMAND_LINE)
@@ -174,9 +198,14 @@ def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
     if path == "extends":
         problems.append(Problem(place, path, "a recipe extends another in its file, not on the command line"))
         return tree
+    return _merge(tree, _renamed(_nested(path, node), problems))
+
+
+def _nested(path: str, node: Node) -> Node:
+    """The node below the keys of a path: `{train: {epochs: node}}` for `train.epochs`."""
     for name in reversed(path.split(".")):
-        node = Node({name: Entry(place, node)}, place)
-    return _merge(tree, _renamed(node, problems))
+        node = Node({name: Entry(node.place, node)}, node.place)
+    return node
 
 
 def _renamed(tree: Node, problems: list[Problem]) -> Node:
