@@ -1,4 +1,4 @@
-"""The `labeltune` command: `run` starts a recipe with Accelerate's launcher, `check` reads recipes, `grade` grades.
+"""The `labeltune` command: `run` starts a recipe with Accelerate's launcher; the other commands need no model.
 
 `labeltune run` ends with the runner's own exit code and messages; `accelerate launch` turns every code but 0 into 1.
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
@@ -21,17 +22,23 @@ from runner import __version__
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...]
+labeltune runs [WORKSPACE] | restore ID | remove ID
+labeltune compare RUN RUN...
 labeltune grade [--submission PATH] [--answers DIR] ...
 
-`labeltune run --help` and `labeltune grade --help` list all options.
+`labeltune run --help`, and so on, lists all options.
 """
+
+
+COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare", "grade": "grading.score"}
+"""Commands with a module of their own, whose `main` takes the other arguments."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="labeltune", usage=USAGE, add_help=False)
-    parser.add_argument("command", choices=["run", "check", "grade"], nargs="?")
+    parser.add_argument("command", choices=["run", "check", *COMMANDS], nargs="?")
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -39,10 +46,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"labeltune {__version__}")
         return 0
     command, rest = parser.parse_args(given[:1]).command, given[1:]
-    if command == "grade":
-        from grading.score import main as grade
-
-        return grade(rest)
+    if command in COMMANDS:
+        return import_module(COMMANDS[command]).main(rest)
     if command == "run" and not {"-h", "--help", "--check"} & set(rest):
         return _launch(rest)
     from runner.commands.run import main as run

@@ -25,6 +25,9 @@ def main() -> None:
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)
     except Exception as error:
+        # torch's launcher has passed a signal on
+        if type(error).__name__ == "SignalException":
+            sys.exit(128 + getattr(error, "sigval", 0))
         if type(error).__name__ != "ChildFailedError":
             raise
         sys.exit(1)

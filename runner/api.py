@@ -28,7 +28,7 @@ def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
         RecipeError: a UserError with every mistake in the recipe, one a line.
     """
     for override in overrides:
-        if not is_override(override):
+        if not isinstance(override, str) or not is_override(override):
             raise UserError(f"{override!r}: expected a change such as train.epochs=1")
     (loaded,) = load_recipes([Path(path)], overrides)
     return loaded
@@ -37,14 +37,14 @@ def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
 def run(
     recipe: LoadedRecipe, workspace: Union[str, Path] = ".", stages: Iterable[str] = STAGE_NAMES, fresh: bool = False
 ) -> RunResult:
-    """Run a recipe in this process: prepare the data, fine-tune the adapter, predict the dev rows.
+    """Run a recipe in this process: prepare the data, fine-tune and evaluate the adapter, predict the dev rows.
 
     A stage whose inputs have not changed since it finished is not run. Progress is logged to the `labeltune` logger.
 
     Args:
         recipe: from `load_recipe`.
         workspace: the folder that holds the data and takes all that is written.
-        stages: some of `prepare`, `finetune` and `predict`; they run in this order.
+        stages: some of `prepare`, `finetune`, `evaluate` and `predict`; they run in this order.
         fresh: run a stage even if nothing has changed.
 
     Returns:
@@ -53,6 +53,8 @@ def run(
     Raises:
         UserError: for what you can fix; the message says what, where and what to do next.
     """
+    if not isinstance(recipe, LoadedRecipe):
+        raise UserError(f"recipe: expected a loaded recipe, found {recipe!r:.80}", "write run(load_recipe(path))")
     wanted, folder = list(stages), Path(workspace)
     unknown = [name for name in wanted if name not in STAGE_NAMES]
     if unknown:

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from runner.distributed.processes import is_main_process, wait_for_everyone
+from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
+from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
-from runner.stages import OWN_RECORDS, STAGES, StageContext, run_stage
+from runner.stages import PREDICT, STAGES, StageContext, run_stage
 from runner.system import offline
-from runner.system.files import recover_folder
+from runner.system.console import log_context
 from runner.system.lock import locked
 from runner.system.signals import raise_if_asked
 from runner.workspace.paths import Workspace
+from runner.workspace.run_moves import recover
 from runner.workspace.run_record import write_run_record
 
 
@@ -60,14 +62,27 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
         # a base that is missing is reported before the data is prepared
         if is_main_process() and wanted - {"prepare"}:
             context.bases.files(context.recipe)
-        for stage in STAGES.values():
-            if stage.name in wanted:
-                run_stage(stage, context)
-                raise_if_asked()
-        if is_main_process():
+        older_is_better = _run_stages(context, wanted)
+        if is_main_process() and not older_is_better:
             keys = {stage.name: stage.recipe_keys for stage in STAGES.values()}
             write_run_record(loaded, context.workspace, keys, time.perf_counter() - started)
     return read_run(context.workspace, list(STAGES))
+
+
+def _run_stages(context: StageContext, wanted: set[str]) -> bool:
+    """Run the stages; return whether an older adapter has stayed in place because it is better. Then nothing is predicted."""
+    predicts = PREDICT.name in wanted
+    for stage in (stage for stage in STAGES.values() if stage.name in wanted and stage is not PREDICT):
+        run_stage(stage, context)
+        raise_if_asked()
+    with log_context(f"{context.workspace.dataset} evaluate"):
+        labels = context.recipe.task.labels
+        if main_process_decides(lambda: older_stays(context.workspace, labels, predicts)):
+            return True
+    if predicts:
+        run_stage(PREDICT, context)
+        raise_if_asked()
+    return False
 
 
 @contextmanager
@@ -78,5 +93,5 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         return
     workspace.make_folders()
     with locked(workspace.lock):
-        recover_folder(workspace.at(workspace.adapter), OWN_RECORDS)
+        recover(workspace)
         yield

@@ -1,4 +1,4 @@
-"""The stages: prepare, finetune and predict, one row each, and `run_stage`, which runs a row unless nothing has changed.
+"""The stages: prepare, finetune, evaluate and predict, one row each, and `run_stage`, which runs a row unless nothing changed.
 
 A stage reads what the stages before it left on disk, and writes its manifest last. Only torch-free modules are imported
 at the top.
@@ -13,17 +13,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from grading import contract
-from runner.data.prepare import prepare, table_changed
-from runner.data.records import records_of
+from runner.data.prepare import prepare, prepared_files, table_changed
+from runner.data.records import inputs_digest, needs_swapped, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, dev_forms
+from runner.recipe.schema import Recipe, asks_for_calibration, dev_forms
+from runner.recipe.writer import recipe_text
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest
@@ -31,15 +33,24 @@ from runner.system.fingerprint import Fingerprint
 from runner.system.provenance import code_digest, library_versions
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
-from runner.workspace.paths import CLASSIFIER, PROMPT, Workspace, locate_table, shown
+from runner.workspace.paths import (
+    CALIBRATION,
+    CLASSIFIER,
+    EVALUATION,
+    HOLDOUT_PREDICTIONS,
+    PROMPT,
+    RECIPE,
+    Workspace,
+    locate_table,
+    shown,
+)
+from runner.workspace.run_moves import OWN_RECORDS, log_replaced, mark_replaced, restore, retired
+from runner.workspace.runs import DEV_INPUTS, FINISHED, kept_runs, now
 
 log = logging.getLogger("labeltune.stages")
 
 ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
 """Files of a finished adapter's folder, without its manifest and the run record."""
-
-OWN_RECORDS = ("manifest.json", "run.json")
-"""Files that a new adapter makes invalid in its folder; anything else that lies there stays."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,14 @@ class Stage:
     name: str
     recipe_keys: tuple[str, ...]
     """Keys of the recipe that the outputs depend on."""
-    outputs: Callable[[Workspace], Sequence[str]]
+    outputs: Callable[[StageContext], Sequence[str]]
     """The files it writes, by their paths from the workspace."""
     job: Callable[[StageContext], Job]
     """Makes the job; raises UserError where an earlier stage is missing."""
     every_process: bool = False
     """Whether all processes of a launch take part; else the main process alone."""
+    recall: Callable[[Workspace, Mapping[str, str]], bool] = lambda workspace, inputs: False
+    """Puts outputs with these inputs in place that an earlier run has made; False where there are none."""
 
 
 def run_stage(stage: Stage, context: StageContext) -> None:
@@ -96,7 +109,9 @@ def run_stage(stage: Stage, context: StageContext) -> None:
         inputs = {**job.inputs, "code": code_digest()}
 
         def nothing_changed() -> bool:
-            return not (context.fresh or job.is_unfinished()) and finished(path, root, inputs) is not None
+            if context.fresh or job.is_unfinished():
+                return False
+            return finished(path, root, inputs) is not None or stage.recall(context.workspace, inputs)
 
         done = main_process_decides(nothing_changed) if stage.every_process else nothing_changed()
         if done:
@@ -108,7 +123,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
             if is_main_process():
                 # the record describes what was there before
                 context.workspace.run_record.unlink(missing_ok=True)
-                finish(Manifest(stage.name, inputs, {}, statistics), path, root, stage.outputs(context.workspace))
+                finish(Manifest(stage.name, inputs, {}, statistics), path, root, stage.outputs(context))
         if is_main_process():
             job.clean_up(not done)
 
@@ -153,13 +168,15 @@ class Finetune:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        prepared = _require(PREPARE, context).outputs
+        prepared = _require(PREPARE, context)
+        self.label_counts: Mapping[str, int] = prepared.figures["labels"]
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*FINETUNE.recipe_keys),
             "base": context.bases.digest(recipe),
             **library_versions(),
-            "train": prepared[workspace.train],
-            "holdout": prepared[workspace.holdout],
+            "train": prepared.outputs[workspace.train],
+            "holdout": prepared.outputs[workspace.holdout],
+            "label_counts": json.dumps(self.label_counts),
         }
         identity = {
             **recipe.flat(*FINETUNE.recipe_keys),
@@ -187,7 +204,8 @@ class Finetune:
             self.unfinished.require_no_other()
             self.unfinished.begin()
         # every process works with the folder's name; the main one makes it and moves it into its place
-        with atomic_folder(target, OWN_RECORDS) if is_main_process() else nullcontext(target) as folder:
+        replacing = atomic_folder(target, OWN_RECORDS, retired(workspace))
+        with replacing if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             sharding = requested_sharding(accelerator)
             if sharding and recipe.train.cache_frozen_layers:
@@ -200,10 +218,20 @@ class Finetune:
             prompt, store = prompt_of(recipe, base), workspace.at(workspace.store)
             records = records_of(workspace, recipe.task.labels)
             folders = Folders(folder, store, self.unfinished.folder)
-            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders))
+            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts))
             if is_main_process():
-                (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
-            return result.figures()
+                self._describe(base, folder)
+        if is_main_process():
+            log_replaced(workspace)
+        return {**result.figures(), FINISHED: now()}
+
+    def _describe(self, base: Base, folder: Path) -> None:
+        """Write into the adapter's folder what it is, and which run it replaces."""
+        recipe, workspace = self.context.recipe, self.context.workspace
+        (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
+        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}"
+        (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
+        mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
 
     def _classifier(self, base: Base) -> Mapping[str, str]:
         """What `Classifier.load` needs beside the prompt: the base, by the recipe's name and by its folder here, and how it
@@ -224,6 +252,42 @@ class Finetune:
             log.info(f"kept: {self.unfinished.others()[0]} of another run; its command resumes it")
 
 
+class Evaluate:
+    """Adapter and hold-out → what the adapter is worth, and its calibration. By the main process alone, as prediction."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        recipe, workspace = context.recipe, context.workspace
+        self.prepared, self.trained = _require(PREPARE, context), _require(FINETUNE, context)
+        self.inputs: Mapping[str, str] = {
+            **_adapter_inputs(context, self.trained),
+            "recipe": recipe.digest(*EVALUATE.recipe_keys),
+            "train": self.prepared.outputs[workspace.train],
+            "holdout": self.prepared.outputs[workspace.holdout],
+            "dev_rows": str(self.prepared.figures["dev"]),
+        }
+        if needs_swapped(recipe.decoding):
+            self.inputs = {**self.inputs, "holdout_swapped": self.prepared.outputs[workspace.holdout_swapped]}
+
+    def is_unfinished(self) -> bool:
+        """Never: it starts over."""
+        return False
+
+    def run(self) -> Mapping[str, Any]:
+        """Score the hold-out and write its files beside the adapter."""
+        from runner.distributed.accelerator import connect
+        from runner.prediction.evaluate import EvaluationJob, evaluate
+
+        recipe, workspace = self.context.recipe, self.context.workspace
+        base = self.context.bases.load(recipe, connect().device)
+        records = records_of(workspace, recipe.task.labels)
+        facts = self.prepared.figures, self.trained.figures
+        return evaluate(EvaluationJob(recipe, records, workspace, self.inputs["holdout"], *facts), base)
+
+    def clean_up(self, ran: bool) -> None:
+        """There is nothing to remove."""
+
+
 class Predict:
     """Adapter and dev records → result. One input at a time, so the main process alone."""
 
@@ -231,20 +295,16 @@ class Predict:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
         prepared, trained = _require(PREPARE, context), _require(FINETUNE, context)
-        base = context.bases.digest(recipe)
-        if trained.inputs.get("base") != base:
-            raise UserError(
-                f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
-                "name the base that it was trained on, or train it on this one: leave --stages out",
-            )
         self.inputs: Mapping[str, str] = {
+            **_adapter_inputs(context, trained),
             "recipe": recipe.digest(*PREDICT.recipe_keys),
-            "base": base,
-            "adapter": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
-            "adapter_config": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_CONFIG}"],
-            **library_versions(),
             "dev": prepared.outputs[workspace.dev],
         }
+        if needs_swapped(recipe.decoding):
+            self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
+        if asks_for_calibration(recipe):
+            calibration = _require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
+            self.inputs = {**self.inputs, "calibration": calibration}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest
         self.partial = workspace.at(workspace.unfinished_predictions)
 
@@ -261,35 +321,77 @@ class Predict:
         if self.context.fresh:
             self.partial.unlink(missing_ok=True)
         base = self.context.bases.load(recipe, connect().device)
-        dev = records_of(workspace, recipe.task.labels).dev
-        return predict(recipe, base, dev, workspace, self.identity)
+        records = records_of(workspace, recipe.task.labels)
+        found = predict(recipe, base, records, workspace, self.identity)
+        return {**found, DEV_INPUTS: inputs_digest(records.dev)}
 
     def clean_up(self, ran: bool) -> None:
         """Writing the result has removed the partial file."""
 
 
+def _recall_adapter(workspace: Workspace, inputs: Mapping[str, str]) -> bool:
+    """Put the kept run with these inputs in place: it need not be trained again."""
+    for run in reversed(kept_runs(workspace)):
+        if run.manifest is not None and run.manifest.inputs == inputs and run.is_intact():
+            log.info(f"trained already: run {run.id} is in place again")
+            restore(run, to_compare=True)
+            log_replaced(workspace)
+            return True
+    return False
+
+
 PREPARE = Stage(
     "prepare",
     ("task", "instruction", "samples"),
-    lambda workspace: (workspace.train, workspace.holdout, workspace.dev),
+    lambda context: prepared_files(context.recipe, context.workspace),
     Prepare,
 )
 FINETUNE = Stage(
     "finetune",
-    ("task.labels", "instruction", "prompt", "lora", "train"),
-    lambda workspace: [f"{workspace.adapter}/{name}" for name in ADAPTER_FILES],
+    ("task.labels", "instruction", "prompt", "lora", "train", "samples.balance"),
+    lambda context: [f"{context.workspace.adapter}/{name}" for name in ADAPTER_FILES],
     Finetune,
     every_process=True,
+    recall=_recall_adapter,
+)
+EVALUATE = Stage(
+    "evaluate",
+    ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
+    lambda context: [f"{context.workspace.adapter}/{name}" for name in _evaluation_files(context.workspace)],
+    Evaluate,
 )
 PREDICT = Stage(
     "predict",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
-    lambda workspace: (workspace.result, workspace.predictions),
+    lambda context: (context.workspace.result, context.workspace.predictions),
     Predict,
 )
 
-STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, PREDICT)}
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, EVALUATE, PREDICT)}
 """The stages by name, in their order."""
+
+
+def _evaluation_files(workspace: Workspace) -> list[str]:
+    """The evaluate stage's files: calibration.json is written only where calibration helps."""
+    calibrated = (workspace.at(workspace.adapter) / CALIBRATION).exists()
+    return [HOLDOUT_PREDICTIONS, EVALUATION, *([CALIBRATION] if calibrated else [])]
+
+
+def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:
+    """The inputs of a stage that uses the adapter. Raises UserError where the recipe's base is not the adapter's."""
+    recipe, workspace = context.recipe, context.workspace
+    base = context.bases.digest(recipe)
+    if trained.inputs.get("base") != base:
+        raise UserError(
+            f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
+            "name the base that it was trained on, or train it on this one: leave --stages out",
+        )
+    return {
+        "base": base,
+        "adapter": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"],
+        "adapter_config": trained.outputs[f"{workspace.adapter}/{contract.ADAPTER_CONFIG}"],
+        **library_versions(),
+    }
 
 
 def _require(stage: Stage, context: StageContext) -> Manifest:
@@ -308,7 +410,7 @@ def _require(stage: Stage, context: StageContext) -> Manifest:
             f"{', '.join(stage.recipe_keys)} has changed",
             "run it again: leave --stages out",
         )
-    if set(manifest.outputs) != set(stage.outputs(workspace)):
+    if set(manifest.outputs) != set(stage.outputs(context)):
         raise UserError(
             f"{workspace.manifest(stage.name)}: is not what the {stage.name} stage wrote",
             f"run the {stage.name} stage again: --stages {stage.name} --fresh",

@@ -20,10 +20,11 @@ RUNNER = {
     "workspace": {"errors", "recipe", "system"},
     "data": {"errors", "recipe", "system", "workspace"},
     "model": {"errors", "recipe", "system"},
+    "evaluation": {"data", "errors", "system", "workspace"},
     "distributed": {"errors", "model", "recipe", "system"},
     "scoring": {"data", "errors", "model", "recipe", "system"},
-    "training": {"data", "distributed", "errors", "model", "recipe", "scoring", "system"},
-    "prediction": {"data", "errors", "model", "recipe", "scoring", "system", "workspace"},
+    "training": {"data", "distributed", "errors", "evaluation", "model", "recipe", "scoring", "system"},
+    "prediction": {"data", "errors", "evaluation", "model", "recipe", "scoring", "system", "workspace"},
     "reporting": {"workspace"},
     "stages": {
         "data",
@@ -37,11 +38,13 @@ RUNNER = {
         "training",
         "workspace",
     },
-    "pipeline": {"distributed", "model", "recipe", "reporting", "stages", "system", "workspace"},
+    "pipeline": {"distributed", "evaluation", "model", "recipe", "reporting", "stages", "system", "workspace"},
     "api": {"errors", "pipeline", "recipe", "reporting", "workspace"},
     "commands": {
+        "data",
         "distributed",
         "errors",
+        "evaluation",
         "model",
         "pipeline",
         "prediction",
@@ -163,11 +166,21 @@ def test_heavy_libraries_are_imported_at_the_top_of_few_modules(path: Path) -> N
         assert not heavy & top
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--check", "recipes/qqp.yaml"], ["--version"]], ids=str)
-def test_what_starts_at_once_loads_nothing_heavy(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("run", ["--help"]),
+        ("run", ["--check", "recipes/qqp.yaml"]),
+        ("run", ["--version"]),
+        ("runs", ["."]),
+        ("compare", ["--help"]),
+    ],
+    ids=str,
+)
+def test_what_starts_at_once_loads_nothing_heavy(command: str, arguments: list[str]) -> None:
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from runner.commands.run import main\n"
+        f"from runner.commands.{command} import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print('loaded', *sorted(set(m.partition('.')[0] for m in sys.modules)), file=sys.stderr)"

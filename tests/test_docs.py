@@ -17,6 +17,9 @@ PAGES = sorted(
 COMMANDS = {"runner/main.py": ["runner/main.py"], "grading.score": ["-m", "grading.score"]}
 """What a command line names, and what Python is given to start it."""
 
+LABELTUNE = ("run", "check", "runs", "compare", "grade")
+"""What the `labeltune` command can do."""
+
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
@@ -105,7 +108,7 @@ def test_every_command_exists(page: Path) -> None:
         elif words[0] == "python" and words[1].endswith(".py"):
             assert (ROOT / words[1]).exists(), command
         elif words[0] == "labeltune":
-            assert words[1] in ("run", "check", "grade"), command
+            assert words[1] in LABELTUNE, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -119,7 +122,7 @@ def test_every_option_is_one_of_the_command(page: Path) -> None:
 
 
 @pytest.mark.skipif(not (ROOT / "labeltune").is_dir(), reason="the package is not there")
-@pytest.mark.parametrize("name", ["run", "check", "grade"])
+@pytest.mark.parametrize("name", LABELTUNE)
 def test_the_labeltune_command_has_what_the_readme_names(name: str) -> None:
     entry = re.search(
         r'^labeltune = "([\w.]+):(\w+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE

@@ -82,17 +82,26 @@ def test_a_classifier_predicts_as_the_run_did(finished: Path) -> None:
         logits = classifier.label_logits(texts)
         assert logits.shape == (len(texts), 2)
         assert logits.softmax(1)[0].tolist() == pytest.approx(list(rows[0]["probabilities"].values()), abs=1e-5)
+        assert classifier.predict(text for text in texts) == classifier.predict(texts)
         assert classifier.predict([]) == []
         assert classifier.label_logits([]).shape == (0, 2)
         for wrong, message in (
             ((["x" * 100],), r"texts: 1 record is longer than prompt\.max_length = 64 tokens"),
-            ((["x" * 1000],), r"longer than this base reads"),
+            (
+                (["x" * 1000],),
+                r"longer than prompt\.max_length = 64 tokens, the longest .*\n  next: shorten the text, or",
+            ),
             (("ab",), r"expected a list of texts, found 'ab'\n  next: write predict\(\[text\]\)"),
             (([1],), "expected a list of texts"),
-            ((texts, 0), "batch_size: expected 1 or more, found 0"),
+            ((None,), "expected a list of texts, found None"),
+            ((texts, 0), "batch_size: expected a whole number, 1 or more, found 0"),
+            ((texts, "2"), "batch_size: expected a whole number, 1 or more, found '2'"),
         ):
             with pytest.raises(labeltune.UserError, match=message):
                 classifier.predict(*wrong)
+        with pytest.raises(labeltune.UserError, match="is in use: another adapter is in it"):
+            labeltune.Classifier(classifier.base, classifier.prompt, finished / "saved_model/tiny")
+        assert [each.label for each in classifier.predict(texts)] == [row["label"] for row in rows]
     with pytest.raises(labeltune.UserError, match="this classifier is closed"):
         classifier.predict(texts)
 
@@ -128,8 +137,13 @@ def test_a_classifier_that_cannot_be_loaded_says_why(finished: Path, tmp_path: P
         labeltune.run(labeltune.load_recipe(finished / "tiny.yaml"), workspace=tmp_path / "nowhere")
     with pytest.raises(labeltune.UserError, match="'fit' is not a stage"):
         labeltune.run(labeltune.load_recipe(finished / "tiny.yaml"), workspace=finished, stages=["fit"])
-    with pytest.raises(labeltune.UserError, match=r"expected a change such as train\.epochs=1"):
-        labeltune.load_recipe(finished / "tiny.yaml", "epochs")
+    with pytest.raises(
+        labeltune.UserError, match=r"recipe: expected a loaded recipe, found 'tiny\.yaml'\n  next: write run"
+    ):
+        labeltune.run("tiny.yaml", workspace=finished)  # type: ignore[arg-type]
+    for wrong in ("epochs", ["train.epochs=1"]):
+        with pytest.raises(labeltune.UserError, match=r"expected a change such as train\.epochs=1"):
+            labeltune.load_recipe(finished / "tiny.yaml", wrong)  # type: ignore[arg-type]
 
 
 def test_the_example_of_the_readme_runs(finished: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

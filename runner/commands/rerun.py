@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from runner.data.input_template import InputTemplate
+from runner.data.records import Record, needs_swapped
 from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe
@@ -52,16 +54,31 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     from runner.distributed.accelerator import connect
     from runner.model.base import Bases
+    from runner.prediction.calibration import calibration_for
     from runner.prediction.classifier import Classifier
-    from runner.scoring.dataset import encode_records
+    from runner.scoring.dataset import encode_orders
     from runner.scoring.prompt import prompt_of
 
     base = Bases(Path()).load(recipe, connect().device)
     prompt = prompt_of(recipe, base)
     records = contract.parse_json(workspace.at(workspace.dev).read_bytes())
-    with Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
-        rows = encode_records(prompt, records, "dev")
+    swapped = _swapped(recipe, records) if needs_swapped(recipe.decoding) else None
+    folder = workspace.at(workspace.adapter)
+    with Classifier(base, prompt, folder, calibration_for(recipe, folder)) as classifier:
+        rows = encode_orders(prompt, records, swapped, "dev")
         return [answer.label for answer in classifier.answers(recipe.decoding, rows)]
+
+
+def _swapped(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
+    """The records with the columns of `task.swap` exchanged, from their inputs alone: the swapped file of a submission could hold
+    anything. Raises UserError where an input can be split into columns in several ways."""
+    inputs = InputTemplate(recipe.task.input, recipe.task.columns, recipe.task.swap)
+    texts = [inputs.swapped_text(record["input"]) for record in records]
+    if None in texts:
+        raise UserError(
+            f"decoding.average: record {texts.index(None) + 1} does not show where its columns begin and end"
+        )
+    return [{**record, "input": text} for record, text in zip(records, texts) if text is not None]
 
 
 if __name__ == "__main__":

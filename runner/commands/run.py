@@ -137,7 +137,7 @@ def _report(error: UserError) -> None:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Runs recipes: prepare the data, fine-tune a LoRA adapter, predict the dev rows.",
+        description="Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -7,15 +7,14 @@ and a hash of each row are in memory.
 from __future__ import annotations
 
 import logging
-import string
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 
+from runner.data.input_template import InputTemplate
 from runner.data.records import Record, write_records
 from runner.data.sampling import draw
 from runner.data.tsv import Row, Table
@@ -30,13 +29,15 @@ SHOWN_PROBLEMS = 10
 
 
 def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> Mapping[str, Any]:
-    """Writes the training, hold-out and dev records and returns the counts.
+    """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
+    are also written with both columns exchanged.
 
     Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
     for table in (train, dev):
         for note in table.notes:
             log.info(f"{table.shown}: {note}")
-    dev_records, dev_keys, dev_problems = _dev_records(recipe, dev)
+    dev_rows = _dev_rows(recipe, dev)
+    dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
     for row in dev_problems[:SHOWN_PROBLEMS]:
         log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
     scan = _scan(recipe, train)
@@ -44,10 +45,12 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     repeated = _repeated(scan)
     unique = [key not in repeated and key not in dev_keys for key in scan.keys]
     chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
-    _write_labelled(
-        recipe, train, workspace, *({scan.lines[row] for row in rows} for rows in (chosen.train, chosen.holdout))
-    )
-    write_records(workspace.at(workspace.dev), dev_records)
+    copies = Counter(scan.lines[row] for row in chosen.train)
+    holdout = {scan.lines[row] for row in chosen.holdout}
+    written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
+    write_records(workspace.at(workspace.dev), dev_rows.records)
+    if recipe.task.swap:
+        write_records(workspace.at(workspace.dev_swapped), dev_rows.swapped)
     counts = {
         "rows": len(scan.labels) + sum(scan.bad.values()),
         "bad_rows": dict(scan.bad),
@@ -58,30 +61,80 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
         "dev_inputs_in_training": len(dev_keys.intersection(scan.keys[row] for row in chosen.train)),
         "bad_dev_rows": len(dev_problems),
         "empty_inputs": scan.empty,
-        "train": _label_counts(recipe, (scan.labels[row] for row in chosen.train)),
+        "drawn": _label_counts(recipe, (scan.labels[row] for row in set(chosen.train))),
+        "train": {label: written.labels[label] for label in recipe.task.labels},
+        "repeated_rows": len(chosen.train) - len(copies),
+        "swapped_rows": sum(written.labels.values()) - len(chosen.train),
+        "rows_in_one_order": written.in_one_order,
         "holdout": _label_counts(recipe, (scan.labels[row] for row in chosen.holdout)),
-        "dev": len(dev_records),
+        "dev": len(dev_rows.records),
     }
     for line in _summary(counts):
         log.info(line)
     return counts
 
 
-def _write_labelled(
-    recipe: Recipe, table: Table, workspace: Workspace, train_lines: Set[int], holdout_lines: Set[int]
-) -> None:
+def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:
+    """The files that `prepare` writes, by their paths from the workspace."""
+    files = [workspace.train, workspace.holdout, workspace.dev]
+    return [*files, workspace.holdout_swapped, workspace.dev_swapped] if recipe.task.swap else files
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The rows that become labelled records."""
+
+    copies: Mapping[int, int]
+    """How often each training row is written, by the line that it begins on."""
+    holdout: Set[int]
+    """The lines of the held-out rows."""
+    dev_keys: Set[int]
+    """The keys of the dev rows."""
+
+
+@dataclass
+class _Written:
+    """The training records that were written."""
+
+    labels: Counter[str]
+    """Their number by label."""
+    in_one_order: int = 0
+    """Rows that `samples.augment` has left in one order."""
+
+
+def _write_labelled(recipe: Recipe, table: Table, workspace: Workspace, chosen: _Chosen) -> _Written:
     """Writes the training and the hold-out records, in one pass over the table."""
+    inputs, label_at = _inputs(recipe, table), table.columns.index(recipe.task.label)
     holdout: list[Record] = []
+    holdout_swapped: list[Record] = []
+    written = _Written(Counter())
 
     def training() -> Iterator[Record]:
-        for line, record in _labelled_records(recipe, table, train_lines | holdout_lines):
-            if line in holdout_lines:
-                holdout.append(record)
-            else:
-                yield record
+        for line, fields in _good_rows(table, {*chosen.copies, *chosen.holdout}):
+            label, text = fields[label_at], inputs.fill(fields)
+            swapped = inputs.fill_swapped(fields) if inputs.fill_swapped else text
+            if line in chosen.holdout:
+                holdout.append(_record(recipe, text, label))
+                holdout_swapped.append(_record(recipe, swapped, label))
+                continue
+            orders = [text]
+            if recipe.samples.augment == "swap":
+                both = swapped != text and inputs.key(fields) not in chosen.dev_keys
+                orders += [swapped] if both else []
+                written.in_one_order += not both
+            orders *= chosen.copies[line]
+            written.labels[label] += len(orders)
+            yield from (_record(recipe, each, label) for each in orders)
 
     write_records(workspace.at(workspace.train), training())
     write_records(workspace.at(workspace.holdout), holdout)
+    if recipe.task.swap:
+        write_records(workspace.at(workspace.holdout_swapped), holdout_swapped)
+    return written
+
+
+def _record(recipe: Recipe, text: str, label: str) -> Record:
+    return {"instruction": recipe.instruction, "input": text, "output": label}
 
 
 @dataclass(frozen=True)
@@ -93,7 +146,7 @@ class _Scan:
     labels: array[int]
     """The number of its label."""
     keys: array[int]
-    """A hash of its input, equal for equal inputs in this process."""
+    """A hash of its input, as in `InputTemplate.key`."""
     bad: Counter[str]
     """Counts of bad rows by the wrong part: the `row`, or its `label`."""
     examples: list[Row]
@@ -106,7 +159,7 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
     """The first pass over the training file."""
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
-    inputs, fill = _input_columns(recipe, table), _filler(recipe, table)
+    inputs = _inputs(recipe, table)
     lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
     examples: list[Row] = []
     empty = 0
@@ -119,10 +172,10 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
             if len(examples) < SHOWN_PROBLEMS:
                 examples.append(row._replace(problem=problem or wanted))
             continue
-        empty += not all(map(fields.__getitem__, inputs))
+        empty += not all(map(fields.__getitem__, inputs.columns))
         lines.append(line)
         labels.append(label)
-        keys.append(hash(fill(fields)))
+        keys.append(inputs.key(fields))
     return _Scan(lines, labels, keys, bad, examples, empty)
 
 
@@ -162,17 +215,31 @@ def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
         log.info(f"{line}; skipped")
 
 
-def _dev_records(recipe: Recipe, table: Table) -> tuple[list[Record], set[int], list[Row]]:
-    """The dev records, the hashes of their inputs, and the bad rows among them."""
+@dataclass(frozen=True)
+class _DevRows:
+    """The rows to predict."""
+
+    records: list[Record]
+    """Their records."""
+    swapped: list[Record]
+    """The records with the columns of `task.swap` exchanged; empty without that key."""
+    keys: set[int]
+    """The keys of their inputs, as in `InputTemplate.key`."""
+    problems: list[Row]
+    """The bad rows among them."""
+
+
+def _dev_rows(recipe: Recipe, table: Table) -> _DevRows:
     limit = None if recipe.samples.dev == "all" else recipe.samples.dev
-    fill = _filler(recipe, table)
-    records, keys, problems = [], set(), []
+    inputs, found = _inputs(recipe, table), _DevRows([], [], set(), [])
+    records = found.records
     for row in islice(table.rows(), limit):
-        text = fill(row.fields)
-        records.append({"instruction": recipe.instruction, "input": text})
-        keys.add(hash(text))
+        records.append({"instruction": recipe.instruction, "input": inputs.fill(row.fields)})
+        if inputs.fill_swapped:
+            found.swapped.append({"instruction": recipe.instruction, "input": inputs.fill_swapped(row.fields)})
+        found.keys.add(inputs.key(row.fields))
         if row.problem:
-            problems.append(row)
+            found.problems.append(row)
     if not records:
         raise DataError(f"{table.shown}: expected rows to predict, found none", "check task.dev and task.header")
     if limit is not None and len(records) < limit:
@@ -180,14 +247,14 @@ def _dev_records(recipe: Recipe, table: Table) -> tuple[list[Record], set[int], 
             f"{table.shown}: expected {limit} rows (samples.dev), found {len(records)}",
             "set samples.dev: all to predict all rows",
         )
-    return records, keys, problems
+    return found
 
 
-def _labelled_records(recipe: Recipe, table: Table, lines: Set[int]) -> Iterator[tuple[int, Record]]:
-    """The records of the good rows that begin on these lines, in the file's order, each with its line number."""
-    label_at, fill, count = table.columns.index(recipe.task.label), _filler(recipe, table), 0
+def _good_rows(table: Table, lines: Set[int]) -> Iterator[tuple[int, Sequence[str]]]:
+    """The line and the fields of the good rows that begin on these lines, in the file's order."""
+    count = 0
     for line, fields, _ in table.rows(only=lines):
-        yield line, {"instruction": recipe.instruction, "input": fill(fields), "output": fields[label_at]}
+        yield line, fields
         count += 1
     if count < len(lines):
         raise table_changed(table)
@@ -198,23 +265,8 @@ def table_changed(table: Table) -> DataError:
     return DataError(f"{table.shown}: changed while it was read", "run again when it is finished")
 
 
-def _input_columns(recipe: Recipe, table: Table) -> list[int]:
-    return [
-        table.columns.index(name) for _, name, _, _ in string.Formatter().parse(recipe.task.input) if name is not None
-    ]
-
-
-def _filler(recipe: Recipe, table: Table) -> Callable[[Sequence[str]], str]:
-    """A function from a row's fields to the record's input. It is made once, because every row of the file calls it."""
-    columns = _input_columns(recipe, table)
-    pattern = "".join(
-        text.replace("%", "%%") + ("" if name is None else "%s")
-        for text, name, _, _ in string.Formatter().parse(recipe.task.input)
-    )
-    if len(columns) == 1:
-        return lambda fields: pattern % fields[columns[0]]
-    pick = itemgetter(*columns)
-    return lambda fields: pattern % pick(fields)
+def _inputs(recipe: Recipe, table: Table) -> InputTemplate:
+    return InputTemplate(recipe.task.input, table.columns, recipe.task.swap)
 
 
 def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
@@ -228,6 +280,11 @@ def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
         return f"{total:,} rows ({', '.join(f'{label}: {count / total:.1%}' for label, count in of.items())})"
 
     yield f"labelled {shares(counts['labels'])}; training {shares(counts['train'])}; hold-out {shares(counts['holdout'])}"
+    if counts["drawn"] != counts["train"]:
+        yield (
+            f"of the training rows {sum(counts['drawn'].values()):,} are distinct, {counts['repeated_rows']:,} repeat one of "
+            f"them, and {counts['swapped_rows']:,} have the columns of task.swap exchanged"
+        )
     skipped = sum(counts["bad_rows"].values())
     for count, words in (
         (skipped, "bad training rows skipped"),
@@ -240,6 +297,10 @@ def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
             "dev inputs are also in labelled rows (none of them in the hold-out)",
         ),
         (counts["dev_inputs_in_training"], "of those were drawn for training"),
+        (
+            counts["rows_in_one_order"],
+            "drawn rows are in one order only: both texts are equal, or the pair is in the dev file",
+        ),
     ):
         if count:
             yield f"{count:,} {words}"

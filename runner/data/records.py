@@ -5,12 +5,15 @@ As Python objects, the training records of QQP take hundreds of megabytes, so no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from grading import contract
 from runner.errors import DataError
+from runner.recipe.schema import LabelDecoding
 from runner.system.files import digest, open_atomic
 from runner.workspace.paths import Workspace
 
@@ -65,6 +68,10 @@ class Records:
     """Held-out records, with their answers."""
     dev: RecordFile
     """Records to predict, without answers, record *i* for dev row *i*."""
+    holdout_swapped: RecordFile
+    """The held-out records with the columns of `task.swap` exchanged; there only where the recipe has that key."""
+    dev_swapped: RecordFile
+    """The same of the records to predict."""
 
 
 def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
@@ -77,7 +84,22 @@ def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
         file(workspace.train, contract.TRAIN_KEYS),
         file(workspace.holdout, contract.TRAIN_KEYS),
         file(workspace.dev, contract.DEV_KEYS),
+        file(workspace.holdout_swapped, contract.TRAIN_KEYS),
+        file(workspace.dev_swapped, contract.DEV_KEYS),
     )
+
+
+def needs_swapped(decoding: Any) -> bool:
+    """Whether a prediction needs the swapped records too: it averages over both orders of `task.swap`."""
+    return isinstance(decoding, LabelDecoding) and decoding.average == "swap"
+
+
+def inputs_digest(records: Iterable[Record]) -> str:
+    """SHA-256 over the inputs alone, in order: the same rows with another instruction have the same."""
+    hasher = hashlib.sha256()
+    for record in records:
+        hasher.update(hashlib.sha256(record["input"].encode()).digest())
+    return hasher.hexdigest()
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

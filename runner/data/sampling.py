@@ -6,7 +6,7 @@ import random
 from array import array
 from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, cycle, islice
 
 from runner.errors import DataError
 from runner.recipe.schema import Samples
@@ -17,7 +17,7 @@ class Draw:
     """Row numbers, counted from 0 among the good rows, in the file's order."""
 
     train: list[int]
-    """Training rows."""
+    """Training rows; a row that is repeated is there several times."""
     holdout: list[int]
     """Held-out rows."""
 
@@ -27,16 +27,11 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
 
     `labels[i]` is the label of row i as a number into `names`. `unique[i]` says that no other labelled or dev row has its
     input, so hold-out and training share no input. The hold-out has the label shares of the file; the training rows have
-    these shares too, or equal ones. Raises DataError where a label has too few rows."""
+    these shares too, or equal ones: drawn so, or by repeating rows of the rare labels. Raises DataError where a label has too
+    few rows."""
     shuffle = random.Random(samples.seed)
-    # arrays of machine words: the full QQP has 363,846 rows
-    by_label = [array("L") for _ in names]
-    for row, label in enumerate(labels):
-        by_label[label].append(row)
+    by_label = _rows_by_label(labels, names)
     counts = [len(rows) for rows in by_label]
-    for name, count in zip(names, counts):
-        if count == 0:
-            raise DataError(f"no training row has the label {name!r}", "correct task.labels or the file")
     wanted = samples.holdout + (len(names) if samples.train == "all" else samples.train)
     if wanted > len(labels):
         raise DataError(
@@ -64,14 +59,37 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
         holdout.extend(chosen)
     counts = [count - share for count, share in zip(counts, _shares(counts, samples.holdout))]
     train: list[int] = []
-    for first, of_label, count, quota, name in zip(passed, drawn, counts, _quotas(counts, samples), names):
+    quotas = _quotas(counts, samples)
+    for first, of_label, count, quota, name in zip(passed, drawn, counts, quotas, names):
         if quota > count:
             raise DataError(
                 f"samples asks for {quota} training rows of label {name!r}, found {count}",
                 "lower samples.train, or set samples.balance: none",
             )
-        train.extend(islice(chain(first, of_label), quota))
+        chosen = list(islice(chain(first, of_label), quota))
+        train.extend(_repeated(chosen, max(quotas), name) if samples.balance == "oversample" else chosen)
     return Draw(sorted(train), sorted(holdout))
+
+
+def _rows_by_label(labels: Sequence[int], names: Sequence[str]) -> list[array[int]]:
+    # arrays of machine words: the full QQP has 363,846 rows
+    by_label = [array("L") for _ in names]
+    for row, label in enumerate(labels):
+        by_label[label].append(row)
+    for name, rows in zip(names, by_label):
+        if not rows:
+            raise DataError(f"no training row has the label {name!r}", "correct task.labels or the file")
+    return by_label
+
+
+def _repeated(rows: Sequence[int], total: int, name: str) -> list[int]:
+    """`total` rows, each as often as any other or once more."""
+    if not rows:
+        raise DataError(
+            f"samples.balance: oversample: no row of label {name!r} was drawn, so none can be repeated",
+            "raise samples.train, or set samples.balance: equal",
+        )
+    return list(islice(cycle(rows), total))
 
 
 def _drawn(rows: MutableSequence[int], random_numbers: random.Random) -> Iterator[int]:

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
+from runner.distributed.sharding import require_fully_shard
 from runner.errors import UserError
 from runner.recipe.schema import Recipe
 
@@ -20,7 +21,8 @@ def connect(**settings: Any) -> Accelerator:
     Mixed precision stays off whatever the launcher's configuration says: the recipe decides the type of the weights, and
     bf16 autocast computes Gemma's rotary positions wrongly on transformers 4.38.
     Raises UserError where Accelerate does not connect all processes that were started, because each would act as the main
-    process; and where the launcher asks for a library that is not installed."""
+    process; and where the launcher asks for a library that is not installed, or for FSDP 1."""
+    require_fully_shard()
     try:
         accelerator = Accelerator(mixed_precision="no", **settings)
     except ImportError as error:

@@ -26,7 +26,7 @@ FSDP = DistributedType.FSDP.value
 def requested_sharding(accelerator: Accelerator) -> Optional[str]:
     """`FSDP` where the launcher asks for it, None where every process holds the whole base.
 
-    Raises UserError for other ways to shard (DeepSpeed, Megatron-LM, FSDP 1), and for FSDP before torch 2.7."""
+    Raises UserError for other ways to shard: DeepSpeed and Megatron-LM."""
     kind = accelerator.distributed_type.value
     for name in (FSDP, "DEEPSPEED", "MEGATRON_LM"):
         # on a CPU, Accelerate ignores the request silently
@@ -34,10 +34,7 @@ def requested_sharding(accelerator: Accelerator) -> Optional[str]:
             kind = name
     if kind in ("DEEPSPEED", "MEGATRON_LM"):
         raise UserError(f"the launcher asks for {kind}", "use FSDP: recipes/accelerate/fsdp.yaml")
-    if kind != FSDP:
-        return None
-    _require_fully_shard(accelerator)
-    return FSDP
+    return FSDP if kind == FSDP else None
 
 
 def shard(scorer: Any, accelerator: Accelerator) -> None:
@@ -73,11 +70,17 @@ def _fsdp_plugin(accelerator: Accelerator) -> FullyShardedDataParallelPlugin:
     return getattr(accelerator.state, "fsdp_plugin", None) or FullyShardedDataParallelPlugin()
 
 
-def _require_fully_shard(accelerator: Accelerator) -> None:
+def require_fully_shard() -> None:
+    """Raise UserError where the launcher asks for FSDP 1, or for FSDP before torch 2.7.
+
+    Call it before an Accelerator is made: on a CPU, Accelerate ends FSDP 1 with an error of its own."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
+        return
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7):
         raise UserError(
             f"the launcher asks for FSDP, which needs torch 2.7 or newer here; this is {torch.__version__}",
             "let each process hold the whole base: recipes/accelerate/ddp.yaml",
         )
-    if getattr(_fsdp_plugin(accelerator), "fsdp_version", 1) != 2:
+    # as Accelerate reads it
+    if os.environ.get("FSDP_VERSION", "1") != "2":
         raise UserError("the launcher asks for FSDP 1", "set fsdp_version: 2, as in recipes/accelerate/fsdp.yaml")

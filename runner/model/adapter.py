@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save
+from transformers.pytorch_utils import Conv1D
 
 from grading import contract
 from runner.errors import UserError
 from runner.model.base import Base
+from runner.model.compat import dora_magnitude
+from runner.model.pissa import as_plain_lora, plain_config, start_with_singular_values, starts
 from runner.recipe.schema import Lora
 
 
@@ -51,22 +54,57 @@ class Adapter:
 
 def new_adapter(base: Base, lora: Lora) -> Adapter:
     """Put a fresh adapter into the base. Raises UserError where the recipe's targets are not in the model."""
-    keys = {name: value for name, value in dataclasses.asdict(lora).items() if value is not None}
-    keys = {name: list(value) if isinstance(value, tuple) else value for name, value in keys.items()}
+    _require_bare(base)
     try:
-        model = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **keys))
+        model = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **_peft_keys(base.model, lora)))
     except (ValueError, re.error) as error:
         raise UserError(f"lora: {' '.join(str(error).split())[:300]}", _linear_layers(base.model)) from error
     adapter = Adapter(model)
-    unmatched = _unmatched_targets(model, lora)
-    if unmatched:
+    try:
+        unmatched = _unmatched_targets(model, lora)
+        if unmatched:
+            raise UserError(f"{'; '.join(unmatched)}: meets no layer of this model", _linear_layers(model))
+        if _is_pissa(lora):
+            start_with_singular_values(model, str(lora.init_lora_weights))
+        if lora.use_dora:
+            _start_with_own_magnitudes(model)
+    except UserError:
         adapter.detach()
-        raise UserError(f"{'; '.join(unmatched)}: meets no layer of this model", _linear_layers(base.model))
+        raise
     return adapter
+
+
+def _is_pissa(lora: Lora) -> bool:
+    return str(lora.init_lora_weights).startswith("pissa")
+
+
+def _peft_keys(model: Any, lora: Lora) -> dict[str, Any]:
+    """The keys for PEFT's LoraConfig, without those that are not set."""
+    keys = {name: value for name, value in dataclasses.asdict(lora).items() if value is not None}
+    keys = {name: list(value) if isinstance(value, tuple) else value for name, value in keys.items()}
+    if _is_pissa(lora):
+        # PEFT would change the base's weights
+        keys["init_lora_weights"] = True
+    if lora.layers_to_transform and lora.target_modules == "all-linear":
+        # PEFT refuses the two together
+        keys["target_modules"] = _linear_names(model, lora.layers_to_transform)
+    return keys
+
+
+@torch.no_grad()
+def _start_with_own_magnitudes(model: Any) -> None:
+    """Give every DoRA layer the magnitudes of its weight in fp32. PEFT computes them in the base's type: rounded to bf16 they
+    would change the untuned model."""
+    for layer in model.modules():
+        if hasattr(layer, "lora_A") and "default" in layer.lora_A:
+            weight = layer.get_base_layer().weight.float()
+            dim = 0 if getattr(layer, "fan_in_fan_out", False) else 1
+            dora_magnitude(layer).data = torch.linalg.norm(weight, dim=dim)
 
 
 def saved_adapter(base: Base, folder: Path) -> Adapter:
     """Put the adapter in `folder` into the base. Raises UserError where it does not fit."""
+    _require_bare(base)
     next_step = "name the base that it was trained on, or train it again: --fresh"
     try:
         with safe_open(str(folder / contract.ADAPTER_WEIGHTS), framework="pt") as file:
@@ -90,6 +128,15 @@ def saved_adapter(base: Base, folder: Path) -> Adapter:
     return adapter
 
 
+def _require_bare(base: Base) -> None:
+    """Raise UserError where the base holds an adapter already: PEFT would replace its values without a word."""
+    if any(hasattr(module, "lora_A") for module in base.model.modules()):
+        raise UserError(
+            f"the base {base.folder} is in use: another adapter is in it",
+            "close that classifier, or load the base again",
+        )
+
+
 def _unmatched_targets(model: Any, lora: Lora) -> list[str]:
     """The targets, layers and patterns of the recipe that match no layer: PEFT ignores them without a word."""
     adapted = [name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")]
@@ -109,7 +156,7 @@ def _unmatched_targets(model: Any, lora: Lora) -> list[str]:
 
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     """A copy of the adapter's tensors, on the CPU, by the names they are saved under."""
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    state = as_plain_lora(model, get_peft_model_state_dict(model, save_embedding_layers=False))
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
 
 
@@ -120,6 +167,8 @@ def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) ->
     path = folder / contract.ADAPTER_CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     config["inference_mode"] = True
+    if starts(model):
+        config = plain_config(config)
     if isinstance(config.get("target_modules"), list):
         # PEFT writes a set, in an order that changes from run to run
         config["target_modules"].sort()
@@ -128,10 +177,17 @@ def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) ->
 
 def _linear_layers(model: Any) -> str:
     """A sentence that names the linear layers of a model, with or without an adapter in it."""
-    names = {
-        name.rpartition(".")[2]
+    return f"the model's linear layers are {', '.join(_linear_names(model))}"
+
+
+def _linear_names(model: Any, layers: Sequence[int] = ()) -> list[str]:
+    """The last parts of the names of all linear layers but the head, sorted. `layers`: only those in layers with these
+    numbers, where there are such layers."""
+    names = [
+        name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and "lora_" not in name and not name.endswith(".base_layer")
-    }
-    names |= {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "base_layer")}
-    return f"the model's linear layers are {', '.join(sorted(names - {'lm_head'}))}"
+        if hasattr(module, "base_layer")
+        or (isinstance(module, (torch.nn.Linear, Conv1D)) and "lora_" not in name and not name.endswith(".base_layer"))
+    ]
+    chosen = [name for name in names if any(f".{number}." in name for number in layers)] or names
+    return sorted({name.rpartition(".")[2] for name in chosen} - {"lm_head"})

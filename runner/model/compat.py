@@ -79,6 +79,12 @@ def enable_checkpointing(model: Any) -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
+def dora_magnitude(layer: Any) -> Any:
+    """The magnitude vector of a DoRA layer, a parameter. PEFT 0.10 keeps the parameter itself, newer ones a module with it."""
+    magnitude = layer.lora_magnitude_vector["default"]
+    return getattr(magnitude, "weight", magnitude)
+
+
 def take_block_masks(model: Any) -> None:
     """Makes the decoder body use a 4-D mask as it is. 4.38 silently ignores it and makes its own; newer bodies use it."""
     decoder = body(model)
@@ -87,6 +93,14 @@ def take_block_masks(model: Any) -> None:
         decoder._update_causal_mask = lambda mask, *rest: (
             mask if mask is not None and mask.dim() == 4 else own(mask, *rest)
         )
+
+
+def repeated_cache(past: Any, rows: int) -> Any:
+    """The keys and values of one row, for this many equal rows. 4.38 has tuples of tensors; 5.x has a class and changes it."""
+    if isinstance(past, tuple):
+        return tuple(tuple(tensor.repeat_interleave(rows, 0) for tensor in layer) for layer in past)
+    past.batch_repeat_interleave(rows)
+    return past
 
 
 def layer_output(forward: Any, hidden: torch.Tensor) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -13,14 +14,14 @@ from runner.errors import UserError
 from runner.model.adapter import saved_adapter
 from runner.model.base import Base, load_base
 from runner.model.sources import find_base
-from runner.prediction.decoders import DECODERS
+from runner.prediction.calibration import Calibration, read_calibration
+from runner.prediction.decoders import DECODERS, Scored
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
-from runner.scoring.label_logits import predict_label_logits
-from runner.scoring.prompt import Prompt, build_prompt, positions_of
+from runner.scoring.prompt import DESCRIBED, DESCRIBED_SOMETIMES, Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
-from runner.scoring.scorer import LabelScorer
+from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
 from runner.system.fingerprint import Fingerprint
 from runner.workspace.paths import CLASSIFIER, PROMPT
 
@@ -28,22 +29,38 @@ from runner.workspace.paths import CLASSIFIER, PROMPT
 class Classifier:
     """A saved adapter, ready to label texts. A context manager: the adapter leaves the base at the end of the block."""
 
-    def __init__(self, base: Base, prompt: Prompt, folder: Path) -> None:
+    def __init__(self, base: Base, prompt: Prompt, folder: Path, calibration: Optional[Calibration] = None) -> None:
         """Put the adapter in `folder` into `base`. `Classifier.load` does all of it from the folder alone.
+
+        Args:
+            base: the base model; it is as before when the classifier is closed.
+            prompt: the prompt that the adapter was trained with.
+            folder: the adapter's folder.
+            calibration: what is done to the label logits before they are compared; None: nothing.
 
         Raises:
             UserError: the adapter is missing, does not fit the base, or was trained with another prompt.
         """
+        shift = None
         if (folder / PROMPT).exists():
-            _require_same_prompt(prompt, folder / PROMPT)
-        self.base, self.prompt = base, prompt
+            trained = _read(folder / PROMPT)
+            _require_same_prompt(prompt, trained, folder)
+            shift = saved_shift(trained, prompt.labels, folder / PROMPT)
+        self.base, self.prompt, self.calibration = base, prompt, calibration
         self._adapter = saved_adapter(base, folder)
-        self._subject = subject_of(LabelScorer(base.model, prompt).eval())
+        scorer = LabelScorer(base.model, prompt).eval()
+        scorer.undo_prior(shift)
+        self._subject = subject_of(scorer)
         self._head_is_proved = False
 
     @classmethod
     def load(
-        cls, folder: Union[str, Path], base: Optional[str] = None, device: Any = None, trust_remote_code: bool = False
+        cls,
+        folder: Union[str, Path],
+        base: Optional[str] = None,
+        device: Any = None,
+        trust_remote_code: bool = False,
+        calibrate: bool = True,
     ) -> Classifier:
         """Load a fine-tuned adapter with the base, prompt and labels that it was trained with.
 
@@ -52,6 +69,7 @@ class Classifier:
             base: folder or hub id of the base model; by default that of the training.
             device: where to compute, such as `"cuda"`; by default a GPU where there is one.
             trust_remote_code: whether code that lies beside the base may be run.
+            calibrate: whether the folder's calibration.json is used, where there is one.
 
         Raises:
             UserError: the folder holds no adapter of ours, or the base is missing or another one.
@@ -63,12 +81,15 @@ class Classifier:
         found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
         loaded = load_base(found, described["precision"], place, trust_remote_code)
         shape = PromptShape(
-            template=trained["template"], max_length=trained["max_length"], too_long=described["too_long"]
+            template=trained["template"],
+            max_length=trained["max_length"],
+            too_long=described["too_long"],
+            answers=trained.get("answers"),
         )
         prompt = build_prompt(
             shape, trained["instruction"], trained["labels"], loaded.tokenizer, positions_of(loaded.model)
         )
-        return cls(loaded, prompt, folder)
+        return cls(loaded, prompt, folder, read_calibration(folder, prompt.labels) if calibrate else None)
 
     def predict(self, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
         """Label texts.
@@ -95,22 +116,37 @@ class Classifier:
             batch_size: texts computed at once.
 
         Returns:
-            (texts, labels) in fp32 on the CPU; their softmax over the labels is the labels' probability.
+            (texts, labels) in fp32 on the CPU, after calibration where it is used; their softmax over the labels is the labels'
+            probability.
         """
         dataset = self._encode(texts, batch_size)
         if not len(dataset):
             return torch.zeros(0, len(self.prompt.labels))
-        self._prove_head(dataset)
-        return torch.stack(list(predict_label_logits(self._subject, dataset, batch_size))).cpu()
+        scored = self.scores(LabelDecoding(batch=batch_size), dataset)
+        return torch.stack([self._calibrated(each.logits) for each in scored]).cpu()
 
-    @torch.no_grad()
     def answers(self, decoding: Any, dataset: EncodedDataset, start: int = 0) -> Iterator[Prediction]:
         """Answer encoded rows from number `start` on, in order.
 
         `decoding`: the recipe's, a key of `DECODERS`."""
+        return map(self.prediction, self.scores(decoding, dataset, start))
+
+    @torch.no_grad()
+    def scores(self, decoding: Any, dataset: EncodedDataset, start: int = 0) -> Iterator[Scored]:
+        """Score encoded rows from number `start` on, in order. Every prediction comes from these logits, and calibration is
+        fitted to them."""
         if len(dataset):
             self._prove_head(dataset)
             yield from DECODERS[type(decoding)](decoding, self._subject, dataset, start)
+
+    def prediction(self, scored: Scored) -> Prediction:
+        """The answer to a scored row, after calibration."""
+        logits, labels = self._calibrated(scored.logits), self.prompt.labels
+        label = labels[int(logits.argmax())] if scored.label is None else scored.label
+        return Prediction(label, dict(zip(labels, logits.softmax(0).tolist())), scored.text)
+
+    def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self.calibration is None else self.calibration.apply(logits)
 
     def close(self) -> None:
         """Take the adapter out of the base. A second call does nothing."""
@@ -125,11 +161,13 @@ class Classifier:
     def _encode(self, texts: Sequence[str], batch_size: int) -> EncodedDataset:
         if self._adapter.model is None:
             raise UserError("this classifier is closed", "call it inside the with block, or load it again")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        # a generator can be read only once
+        rows = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
+        if isinstance(texts, str) or not all(isinstance(row, str) for row in rows):
             raise UserError(f"texts: expected a list of texts, found {texts!r:.80}", "write predict([text])")
-        if batch_size < 1:
-            raise UserError(f"batch_size: expected 1 or more, found {batch_size}")
-        records = [{"instruction": self.prompt.instruction, "input": text} for text in texts]
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size: expected a whole number, 1 or more, found {batch_size!r}")
+        records = [{"instruction": self.prompt.instruction, "input": row} for row in rows]
         return encode_records(self.prompt, records, "texts")
 
     def _prove_head(self, dataset: EncodedDataset) -> None:
@@ -148,14 +186,32 @@ def _device(device: Any) -> torch.device:
     return found
 
 
-def _require_same_prompt(prompt: Prompt, path: Path) -> None:
-    """Raise UserError where the adapter beside `path` was trained with another prompt, and show the difference."""
-    now, trained = prompt.description(), _read(path)
-    difference = Fingerprint(now).diff({name: trained.get(name) for name in now}, ("trained with", "now"))
+def saved_shift(trained: Mapping[str, Any], labels: Sequence[str], path: Path) -> Optional[dict[str, float]]:
+    """What `LabelScorer.undo_prior` needs, from the description of the training in `path`; None: the training had the file's
+    label shares. Raises UserError where it is damaged."""
+    shift = trained.get(PRIOR_SHIFT)
+    if shift is None:
+        return None
+    if not isinstance(shift, dict) or set(shift) != set(labels) or not all(_is_finite(each) for each in shift.values()):
+        raise UserError(
+            f"{path}: {PRIOR_SHIFT}: expected a finite number for each label, found {shift!r:.200}",
+            "train the adapter again: --stages finetune,predict --fresh",
+        )
+    return shift
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require_same_prompt(prompt: Prompt, trained: Mapping[str, Any], folder: Path) -> None:
+    """Raise UserError where the adapter in `folder` was trained with another prompt, and show the difference."""
+    now, described = prompt.description(), (*DESCRIBED, *DESCRIBED_SOMETIMES)
+    difference = Fingerprint(now).diff({name: trained.get(name) for name in described}, ("trained with", "now"))
     if difference:
         raise UserError(
-            f"{path.parent}: the adapter was trained with another prompt\n{difference}",
-            "give the recipe the adapter's prompt again, or train again: --stages finetune,predict",
+            f"{folder}: the adapter was trained with another prompt\n{difference}",
+            "give the recipe the adapter's prompt again, or train again: --stages finetune,evaluate,predict",
         )
 
 

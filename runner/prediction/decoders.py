@@ -1,22 +1,33 @@
-"""Decoders: how rows become predictions. One function for each kind of decoding, one row each of `DECODERS`."""
+"""Decoders: how rows become label logits or generated text. One function for each kind of decoding, one row each of
+`DECODERS`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from transformers import GenerationConfig
 
 from grading.contract.results import UNPARSABLE
 from runner.errors import UserError
-from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
-from runner.scoring.label_logits import predict_label_logits
-from runner.scoring.prompt import Prompt
+from runner.scoring.label_logits import averaged_label_logits
+from runner.scoring.layouts import padded
 from runner.scoring.proof import Subject
+
+
+class Scored(NamedTuple):
+    """A row as the model scored it, before calibration."""
+
+    logits: torch.Tensor
+    """(labels,) in fp32, finite."""
+    label: Optional[str] = None
+    """The answer, where the generated text decides it; None: the label with the largest logit."""
+    text: Optional[str] = None
+    """The generated text."""
 
 
 def by_label(
@@ -24,12 +35,10 @@ def by_label(
     subject: Subject,
     dataset: EncodedDataset,
     start: int,
-) -> Iterator[Prediction]:
-    """Predict the most likely label of each row."""
-    prompt = dataset.prompt
-    for row, logits in enumerate(predict_label_logits(subject, dataset, decoding.batch, start), start + 1):
-        probabilities = label_probabilities(prompt, logits, row)
-        yield Prediction(prompt.labels[int(logits.argmax())], probabilities, None)
+) -> Iterator[Scored]:
+    """Score the labels of each row, over both orders where the dataset has them; the most likely one is the answer."""
+    for row, logits in enumerate(averaged_label_logits(subject, dataset, decoding.batch, start), start + 1):
+        yield Scored(finite(logits, f"{dataset.name} row {row}"))
 
 
 def by_generation(
@@ -37,9 +46,13 @@ def by_generation(
     subject: Subject,
     dataset: EncodedDataset,
     start: int,
-) -> Iterator[Prediction]:
-    """Generate greedily, and predict the label that the generated text begins with, if it begins with one."""
+) -> Iterator[Scored]:
+    """Generate greedily, and predict the label whose answer the generated text is or begins with, if there is one."""
     scorer, prompt = subject.scorer, dataset.prompt
+    label_of = {answer.strip(): label for answer, label in zip(prompt.answers, prompt.labels)}
+    # the prompt ends with what all answers begin with
+    begun = prompt.tokenizer.decode(list(prompt.shared))
+    layout = padded(scorer.model, prompt)
     # the model's own generation needs no proof
     subject.release()
     greedy = GenerationConfig(
@@ -54,26 +67,31 @@ def by_generation(
         ids = torch.tensor([[*prompt.prefix, *dataset.suffixes[row - 1]]], device=scorer.label_ids.device)
         written = scorer.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         text = prompt.tokenizer.decode(written.sequences[0, ids.shape[1] :], skip_special_tokens=True)
-        probabilities = label_probabilities(prompt, written.scores[0][0, scorer.label_ids].float(), row)
-        yield Prediction(parse_answer(text, prompt.labels) or UNPARSABLE, probabilities, text)
+        if prompt.tree.steps:
+            logits = scorer(layout([dataset.suffixes[row - 1]])).label_logits[0]
+        else:
+            logits = written.scores[0][0, scorer.label_ids].float()
+        answer = parse_answer(begun + text, list(label_of))
+        label = UNPARSABLE if answer is None else label_of[answer]
+        yield Scored(finite(logits, f"{dataset.name} row {row}"), label, text)
 
 
-def parse_answer(text: str, labels: Sequence[str]) -> Optional[str]:
-    """Find the label that `text` begins with, after spaces, if no letter or digit follows it: in `1.` but not in `10`."""
-    for label in sorted(labels, key=len, reverse=True):
-        if re.match(rf"\s*{re.escape(label)}(?!\w)", text):
-            return label
+def parse_answer(text: str, answers: Sequence[str]) -> Optional[str]:
+    """Find the answer that `text` begins with, after spaces, if no letter or digit follows it: in `1.` but not in `10`."""
+    for answer in sorted(answers, key=len, reverse=True):
+        if re.match(rf"\s*{re.escape(answer)}(?!\w)", text):
+            return answer
     return None
 
 
-def label_probabilities(prompt: Prompt, logits: torch.Tensor, row: int) -> dict[str, float]:
-    """Softmax of one row's label logits. Raises UserError where one is not finite: the label would be made up."""
+def finite(logits: torch.Tensor, where: str) -> torch.Tensor:
+    """The label logits of one row. Raises UserError where one is not finite: the label would be made up."""
     if not torch.isfinite(logits).all():
         raise UserError(
-            f"dev row {row}: the model's logits are not finite (NaN or infinite)",
+            f"{where}: the model's logits are not finite (NaN or infinite)",
             "check the base's files; with train.precision: bf16, try fp32",
         )
-    return dict(zip(prompt.labels, logits.softmax(0).tolist()))
+    return logits
 
 
 def batch_size(decoding: Any) -> int:
@@ -81,7 +99,7 @@ def batch_size(decoding: Any) -> int:
     return decoding.batch if isinstance(decoding, LabelDecoding) else 1
 
 
-Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Prediction]]
+Decoder = Callable[[Any, Subject, EncodedDataset, int], Iterator[Scored]]
 """From the recipe's decoding, the scorer, all rows, and the number of rows that are answered already."""
 
 DECODERS: Mapping[type, Decoder] = {

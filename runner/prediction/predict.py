@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
-from runner.data.records import Record
+from runner.data.records import Records, needs_swapped
 from runner.model.base import Base
+from runner.prediction.calibration import calibration_for
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import batch_size
 from runner.prediction.prediction_file import PartialPredictions, Prediction, prediction_line
 from runner.recipe.schema import Recipe
-from runner.scoring.dataset import EncodedDataset, encode_records
+from runner.scoring.dataset import EncodedDataset, encode_orders
 from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
 from runner.system.files import write_atomic
 from runner.system.signals import deferred_signals, raise_if_asked
-from runner.workspace.paths import Workspace
+from runner.workspace.paths import CALIBRATION, Workspace
 
 log = logging.getLogger("labeltune.prediction")
 
@@ -29,22 +30,25 @@ SHOWN_ANSWERS = 5
 """Unparsable answers that are logged; all are in the predictions file."""
 
 
-def predict(
-    recipe: Recipe, base: Base, dev: Iterable[Record], workspace: Workspace, identity: str
-) -> Mapping[str, Any]:
-    """Write the result file and, beside it, the label probabilities of each row as JSON lines; return the statistics.
+def predict(recipe: Recipe, base: Base, records: Records, workspace: Workspace, identity: str) -> Mapping[str, Any]:
+    """Write the labels of the dev records and, beside them, each row's label probabilities as JSON lines; return the statistics.
 
     Rows that an unfinished prediction of the same `identity` has predicted are not predicted again.
     Raises UserError where the adapter is missing, does not fit the base, or was trained with another prompt."""
     prompt = prompt_of(recipe, base)
-    rows = encode_records(prompt, dev, "dev")
+    swapped = records.dev_swapped if needs_swapped(recipe.decoding) else None
+    rows = encode_orders(prompt, records.dev, swapped, "dev")
     if rows.truncated:
         log.info(f"{rows.truncated} dev inputs cut to prompt.max_length")
     # never mix rows computed on different devices or in different precisions in one result
     computed = f"{identity} {base.model.device.type} {base.precision}"
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
     started = time.perf_counter()
-    with deferred_signals(), Classifier(base, prompt, workspace.at(workspace.adapter)) as classifier:
+    folder = workspace.at(workspace.adapter)
+    calibration = calibration_for(recipe, folder)
+    if calibration:
+        log.info(f"calibrated with {CALIBRATION} of the evaluate stage")
+    with deferred_signals(), Classifier(base, prompt, folder, calibration) as classifier:
         predictions, resumed = _answer(classifier, recipe, rows, unfinished)
     seconds = time.perf_counter() - started
     lines = map(prediction_line, range(1, len(predictions) + 1), predictions)

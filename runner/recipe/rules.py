@@ -129,6 +129,24 @@ def _template(template: str) -> Findings:
         yield "prompt.template", "ends with {input}: put a word or a newline after it, so that the model answers there"
 
 
+def _answers(answers: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
+    if answers is None:
+        return
+    for name in answers:
+        if name not in labels:
+            known = f"labels are {', '.join(labels)}{suggestion(name, labels)}"
+            yield "prompt.answers", f"{name!r} is not a label; {known}"
+    for label in dict.fromkeys(labels):
+        if label not in answers:
+            yield "prompt.answers", f"the label {label!r} has no answer; write one for each label, or leave the key out"
+    owners: dict[str, str] = {}
+    for label, answer in answers.items():
+        if not answer.strip():
+            yield "prompt.answers", f"the answer for {label!r} is empty"
+        elif owners.setdefault(answer.strip(), label) != label:
+            yield "prompt.answers", f"{owners[answer.strip()]!r} and {label!r} have the same answer {answer.strip()!r}"
+
+
 def _frozen_layers(cache: bool, layers: Optional[tuple[int, ...]]) -> Findings:
     if cache and not (layers and min(layers) > 0):
         text = "needs lora.layers_to_transform without layer 0: there is no frozen layer to cache"
@@ -144,16 +162,55 @@ def _generation(loss: str, kind: str) -> Findings:
         yield "decoding.kind", text
 
 
+def _swap(swap: Columns, columns: Columns, template: str) -> Findings:
+    if swap and (len(swap) != 2 or swap[0] == swap[1]):
+        yield "task.swap", f"expected two different columns, found {', '.join(swap)}"
+    for name in dict.fromkeys(swap):
+        if name not in columns:
+            yield "task.swap", _not_a_column(repr(name), name, columns)
+        elif name not in (placeholders(template) or [name]):
+            yield "task.swap", f"{name!r} is not in task.input: exchanging it would change nothing"
+
+
+def _needs_swap(key: str, value: str, swap: Columns) -> Findings:
+    if value == "swap" and not swap:
+        yield key, "swap needs task.swap: the two columns to exchange, for instance [question1, question2]"
+
+
+def _class_weights(weights: Union[str, Mapping[str, float]], labels: tuple[str, ...]) -> Findings:
+    if isinstance(weights, Mapping) and set(weights) != set(labels):
+        text = f"expected a weight for each label ({', '.join(labels)}), found {', '.join(weights) or 'none'}"
+        yield "train.class_weights", text
+
+
+def _generation_with_other_shares(kind: str, balance: str, weights: Union[str, Mapping[str, float]]) -> Findings:
+    if kind == "generate":
+        for key, value in (("samples.balance", balance), ("train.class_weights", weights)):
+            if value != "none":
+                text = (
+                    f"generate needs {key}: none: training with other label shares than the file's is undone in the label "
+                    "logits, and generated text has none; set decoding.kind: label"
+                )
+                yield "decoding.kind", text
+
+
 def _initial_weights(init: Union[bool, str]) -> Findings:
     if init is False:
-        text = "false starts B at random: the untuned model would not be the base; use true or gaussian"
+        text = "false starts B at random: the untuned model would not be the base; use true, gaussian or pissa"
         yield "lora.init_lora_weights", text
 
 
+def _pissa(init: Union[bool, str], dora: bool) -> Findings:
+    if dora and str(init).startswith("pissa"):
+        yield "lora.use_dora", f"not together with lora.init_lora_weights: {init}: its file could not be a plain LoRA"
+
+
+def _average(average: int, epochs: int) -> Findings:
+    if average > epochs:
+        yield "train.average_epochs", f"{average} epochs are more than train.epochs, {epochs}"
+
+
 def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ...]]) -> Findings:
-    if layers and isinstance(targets, str):
-        text = "needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]"
-        yield "lora.layers_to_transform", text
     for name in targets if isinstance(targets, tuple) else ():
         if name.rpartition(".")[2] in ("lm_head", "embed_tokens"):
             text = f"{name} is tied to the vocabulary: the adapter would hold the whole table; leave it out"
@@ -193,9 +250,16 @@ RULES = (
     Rule(("task.columns", "task.label", "task.dev_columns"), _dev_columns),
     Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),
     Rule(("prompt.template",), _template),
+    Rule(("prompt.answers", "task.labels"), _answers),
     Rule(("train.cache_frozen_layers", "lora.layers_to_transform"), _frozen_layers),
     Rule(("train.loss", "decoding.kind"), _generation),
+    Rule(("task.swap", "task.columns", "task.input"), _swap),
+    *(Rule((key, "task.swap"), functools.partial(_needs_swap, key)) for key in ("samples.augment", "decoding.average")),
+    Rule(("train.class_weights", "task.labels"), _class_weights),
+    Rule(("decoding.kind", "samples.balance", "train.class_weights"), _generation_with_other_shares),
     Rule(("lora.init_lora_weights",), _initial_weights),
+    Rule(("lora.init_lora_weights", "lora.use_dora"), _pissa),
+    Rule(("train.average_epochs", "train.epochs"), _average),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
     Rule(("search.space",), _space),
 )

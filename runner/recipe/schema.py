@@ -64,6 +64,9 @@ class Task:
     bad_rows: Literal["error", "skip"] = key("error")
     """What happens to training rows that cannot be read: stop and name them, or skip and count them. Dev rows are
     never skipped."""
+    swap: tuple[str, ...] = key(())
+    """Two columns of `input` whose exchange never changes the label: `[question1, question2]`. Both orders then count as the
+    same input: no pair of the hold-out is in another labelled row or in the dev file, in either order."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class PromptShape:
     too_long: Literal["error", "truncate", "drop-from-train"] = key("error")
     """What happens to a prompt longer than `max_length`: stop and name it; cut the end of its input and count it; or leave
     it out of training and cut it elsewhere. A dev row is never left out."""
+    answers: Optional[dict[str, str]] = key(None)
+    """What the model writes for each label, for instance `{"0": "no", "1": "yes"}`; default: the labels themselves. Every file
+    keeps the labels. An answer may have several tokens, and may begin with a space if the template ends without one."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +91,28 @@ class Samples:
     """Which rows are used."""
 
     train: Union[int, Literal["all"]] = key(4000, low=1)
-    """Training rows; `all` takes all rows that are not held out."""
+    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out."""
     holdout: int = key(500, low=2)
     """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
     """Dev rows to predict, from the first one; the exam asks for 150."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the draw."""
-    balance: Literal["none", "equal"] = key("none")
-    """Label shares of the training rows: as in the file, or equal. The hold-out keeps the file's shares."""
+    balance: Literal["none", "equal", "oversample"] = key("none")
+    """Label shares of the training rows: as in the file (`none`), or equal. `equal` draws the same number of rows of each label;
+    with `train: all` it undersamples: it leaves out rows of the frequent labels. `oversample` draws as `none` does and repeats
+    rows of the rare labels. The hold-out keeps the file's shares, and evaluation and prediction undo the change."""
+    augment: Literal["none", "swap"] = key("none")
+    """`swap` adds each training row a second time, with the columns of `task.swap` exchanged, unless that is the same text
+    or the pair is in the dev file."""
 
 
 @dataclass(frozen=True)
 class Lora:
-    """The LoRA adapter: PEFT's own keys, passed to `peft.LoraConfig` unchanged.
+    """The LoRA adapter: PEFT's own keys, with PEFT's meaning.
 
-    Left out are the keys that change the base's own weights (`bias`, `modules_to_save`, PiSSA's and OLoRA's start):
-    several recipes share one loaded base, and an adapter must be complete by itself."""
+    Left out are the keys that change the base's own weights (`bias`, `modules_to_save`, OLoRA's start): several recipes share
+    one loaded base, and an adapter must be complete by itself. PiSSA is computed without changing them."""
 
     r: int = key(16, low=1, high=1024)
     """Rank of the update."""
@@ -112,7 +123,7 @@ class Lora:
     target_modules: Union[Literal["all-linear"], tuple[str, ...]] = key("all-linear")
     """Names of the layers to adapt, or every linear layer but the output head."""
     layers_to_transform: Optional[tuple[int, ...]] = key(None, low=0)
-    """Numbers of the layers to adapt; default: all."""
+    """Numbers of the layers to adapt, from 0; default: all. Works with `all-linear`, too."""
     rank_pattern: Optional[dict[str, int]] = key(None, low=1)
     """A different rank for some layers, by name or pattern."""
     alpha_pattern: Optional[dict[str, float]] = key(None, above=0)
@@ -121,8 +132,10 @@ class Lora:
     """Scale by `lora_alpha / sqrt(r)` instead, which is stable at high ranks (Kalajdzievski 2023, arXiv:2312.03732)."""
     use_dora: bool = key(False)
     """Train magnitude and direction separately (Liu et al. 2024, arXiv:2402.09353); slower."""
-    init_lora_weights: Union[bool, Literal["gaussian"]] = key(True)
-    """Initial values of the A matrices; B starts at zero in both."""
+    init_lora_weights: Union[bool, Literal["gaussian", "pissa", "pissa_niter_4", "pissa_niter_16"]] = key(True)
+    """Initial values. With `true` and `gaussian`, A is random and B is zero. With `pissa`, A and B are the largest singular
+    values and vectors of each weight (Meng et al. 2024, arXiv:2404.02948); `pissa_niter_4` and `pissa_niter_16` approximate
+    them, which is faster. The file is then a plain LoRA of twice the rank."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +148,9 @@ class Train:
     """Rows computed at once in training, over all processes together."""
     accumulation: int = key(1, low=1)
     """Batches per optimizer step: the effective batch is `batch_size × accumulation` rows."""
-    learning_rate: float = key(2e-4, above=0, high=1)
-    """Peak learning rate of AdamW."""
+    learning_rate: Union[float, Literal["auto"]] = key(2e-4, above=0, high=1)
+    """Peak learning rate of AdamW. `auto` tries four rates for some steps each and takes the one with the lowest loss on the
+    hold-out."""
     schedule: Literal["cosine", "linear", "constant"] = key("cosine")
     """Shape of the learning rate after the warm-up."""
     warmup: float = key(0.06, low=0, below=1)
@@ -167,6 +181,19 @@ class Train:
     """Minutes between two checkpoints, from which the same command resumes after a crash. There is also one after every epoch."""
     trackers: tuple[str, ...] = key(())
     """Experiment trackers of Accelerate that get the metrics, for instance `[tensorboard]`."""
+    class_weights: Union[Literal["none", "balanced"], dict[str, float]] = key("none", above=0)
+    """How much the loss of a row counts, by its label: all alike, so that all labels count alike (`balanced`), or as in
+    `{"0": 1, "1": 3}`. Weights are scaled to a mean of 1 over the training rows, so the learning rate keeps its meaning.
+    Evaluation and prediction undo the changed shares."""
+    loraplus_lr_ratio: float = key(1.0, above=0)
+    """LoRA+: the learning rate of the B matrices and of DoRA's magnitudes is `learning_rate` times this (Hayou et al. 2024,
+    arXiv:2402.12354)."""
+    average_epochs: int = key(1, low=1)
+    """With 2 or more, the mean of the last so many epochs' adapters is evaluated after training as one more candidate, and saved
+    if it is better on the hold-out than every single epoch. A, B and DoRA's magnitudes are averaged separately."""
+    patience: Optional[int] = key(None, low=1)
+    """Stop after this many epochs in a row that are not better on the hold-out than the best one before them. The learning rate
+    follows the schedule of all `epochs`. Default: train all of them."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +204,12 @@ class LabelDecoding:
     """Compares the labels' logits at the answer's position: every row gets a label and its probability."""
     batch: int = key(1, low=1)
     """Rows computed at once. 1 is the exam's way: one input in, one label out. More is faster and gives the same answers."""
+    average: Literal["none", "swap"] = key("none")
+    """`swap` scores each row in both orders of `task.swap` and answers by the mean of their log-probabilities, in twice the time.
+    A pair then has the same answer in both orders. The hold-out during training stays in the file's order."""
+    calibration: Literal["none", "auto"] = key("none")
+    """Whether the label logits are calibrated: `auto` fits a temperature and a bias for each label on the hold-out in the
+    evaluate stage, and uses them where cross-validation within the hold-out says that they help."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +291,11 @@ class Recipe:
         for name in WITHOUT_EFFECT:
             del tree["train"][name]
         return {key: functools.reduce(dict.__getitem__, key.split("."), tree) for key in keys}
+
+
+def asks_for_calibration(recipe: Recipe) -> bool:
+    """Whether predictions use the calibration of the evaluate stage."""
+    return isinstance(recipe.decoding, LabelDecoding) and recipe.decoding.calibration == "auto"
 
 
 def dev_forms(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> tuple[Columns, ...]:

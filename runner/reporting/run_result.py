@@ -57,6 +57,12 @@ class RunResult:
         return self._holdout("tuned")
 
     @property
+    def evaluation(self) -> Optional[Mapping[str, Any]]:
+        """The content of evaluation.json: accuracy with its interval, calibration, baselines, expected points; None before the
+        evaluate stage."""
+        return self.statistics.get("evaluate")
+
+    @property
     def adapter(self) -> Path:
         """Folder of the saved adapter."""
         paths = Workspace(self.workspace, self.dataset)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from runner.data.records import Record, RecordFile
 from runner.errors import DataError
@@ -35,6 +37,24 @@ class Suffixes(Rows):
         return [min(sizes[number], self.room) + len(self.tail) for number in self.chosen]
 
 
+class BothOrders(Rows):
+    """The suffixes of some records in both orders, one after the other: 2 × i is record i, 2 × i + 1 is record i swapped."""
+
+    def __init__(self, plain: Sequence[list[int]], swapped: Sequence[list[int]]) -> None:
+        self.orders = (plain, swapped)
+
+    def __len__(self) -> int:
+        return 2 * len(self.orders[0])
+
+    def row(self, number: int) -> list[int]:
+        """The suffix of one record in one order."""
+        return self.orders[number % 2][number // 2]
+
+    def lengths(self) -> list[int]:
+        """The number of ids of each suffix."""
+        return [length for pair in zip(*map(_lengths, self.orders)) for length in pair]
+
+
 @dataclass(frozen=True)
 class EncodedDataset:
     """Records as token ids. An example is the prompt's prefix and the suffix of one record."""
@@ -49,6 +69,10 @@ class EncodedDataset:
     """Records whose input was cut at its end."""
     dropped: int = 0
     """Training records that were left out because they are too long."""
+    swapped: Optional[EncodedDataset] = None
+    """The same records with the columns of `task.swap` exchanged, where prediction averages over both orders."""
+    name: str = "dev"
+    """What messages call the records: `training`, `hold-out`, `dev`."""
 
     def __len__(self) -> int:
         return len(self.suffixes)
@@ -74,6 +98,24 @@ def encode_records(prompt: Prompt, records: Iterable[Record], name: str, may_dro
     inputs = encode_texts(prompt.tokenizer, [example.text for example in examples])
     targets = [example.target for example in examples if example.target is not None]
     return _fitted(prompt, inputs, targets, name, may_drop)
+
+
+def encode_orders(
+    prompt: Prompt, records: Iterable[Record], swapped: Optional[Iterable[Record]], name: str
+) -> EncodedDataset:
+    """Encodes records to predict, and the swapped ones, as `encode_records` does; `swapped`: None where only one order is used.
+
+    Raises DataError as `encode_records` does, and where the two do not have the same number of records."""
+    dataset = encode_records(prompt, records, name)
+    if swapped is None:
+        return dataset
+    other = encode_records(prompt, swapped, f"{name}, swapped")
+    if len(other) != len(dataset):
+        raise DataError(
+            f"{name}: expected {len(dataset)} swapped records, found {len(other)}",
+            "run the prepare stage again: --stages prepare --fresh",
+        )
+    return dataclasses.replace(dataset, swapped=other)
 
 
 def encode_file(prompt: Prompt, file: RecordFile, name: str, store: Path, may_drop: bool = False) -> EncodedDataset:
@@ -119,9 +161,11 @@ def _fitted(
         tokens = lengths[worst] + prompt.max_length - room
         count = "1 record is" if len(too_long) == 1 else f"{len(too_long)} records are"
         fits = tokens <= prompt.positions
+        most = f"prompt.max_length = {prompt.max_length} tokens"
+        if prompt.max_length == prompt.positions:
+            most = f"the {prompt.positions} tokens that this base reads"
         raise DataError(
-            f"{name}: {count} longer than {'prompt.max_length' if fits else 'this base reads'} = {prompt.max_length} tokens, "
-            f"the longest is record {worst + 1} with {tokens}",
+            f"{name}: {count} longer than {most}, the longest is record {worst + 1} with {tokens}",
             f"{f'raise prompt.max_length to {tokens}' if fits else 'shorten the text'}, or choose prompt.too_long: truncate "
             "or drop-from-train",
         )
@@ -133,6 +177,7 @@ def _fitted(
         [targets[number] for number in chosen] if targets else [],
         truncated=len(too_long) - len(dropped),
         dropped=len(dropped),
+        name=name,
     )
 
 

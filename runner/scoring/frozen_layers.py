@@ -18,7 +18,7 @@ import shutil
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any, Optional
 
@@ -52,13 +52,13 @@ class FrozenLayerCache:
 
     def __init__(self, first: int, prompt: Prompt, suffixes: Iterable[Sequence[int]], states: torch.Tensor) -> None:
         """`first`: the number of the lowest adapted layer. `states`: (tokens, width), those of the prefix, then those of each
-        suffix in order."""
+        suffix in order, followed by the nodes of the tree of answers after it."""
         self.first, self.prompt, self.states = first, prompt, states
         self.starts: dict[bytes, int] = {}
         end = len(prompt.prefix)
         for suffix in suffixes:
             self.starts[_name(suffix)] = end
-            end += len(suffix)
+            end += len(suffix) + len(prompt.tree.tokens)
         self._entering: Optional[torch.Tensor] = None
 
     def layout(self, layout: Layout) -> Layout:
@@ -66,13 +66,13 @@ class FrozenLayerCache:
 
         def with_states(suffixes: Sequence[Sequence[int]]) -> Batch:
             batch = layout(suffixes)
-            rows, length = batch.inputs["input_ids"].shape
             head = len(self.prompt.prefix)
-            states = torch.zeros(rows, length, self.states.shape[1], dtype=self.states.dtype)
+            states = torch.zeros(*batch.inputs["input_ids"].shape, self.states.shape[1], dtype=self.states.dtype)
             states[:, :head] = self.states[:head]
-            for suffix, row, last in zip(suffixes, batch.rows.tolist(), batch.positions.tolist()):
-                start = self.starts[_name(suffix)]
-                states[row, last + 1 - len(suffix) : last + 1] = self.states[start : start + len(suffix)]
+            for each in batch.placements:
+                suffix = suffixes[each.example]
+                start, length = self.starts[_name(suffix)], len(suffix)
+                states[each.row, each.columns(length)] = self.states[start:][each.tokens(length)]
             return dataclasses.replace(batch, states=states.to(batch.rows.device))
 
         return with_states
@@ -112,7 +112,7 @@ def cached_frozen_layers(
         raise UserError(
             f"train.cache_frozen_layers: cannot find the layers of {type(base.model).__name__}", _SWITCH_OFF
         )
-    tokens = len(scorer.prompt.prefix) + sum(sum(dataset.lengths()) for dataset in datasets)
+    tokens = _tokens(scorer.prompt, (length for dataset in datasets for length in dataset.lengths()))
     shape, dtype = (tokens, base.model.config.hidden_size), base.model.dtype
     nbytes = tokens * shape[1] * torch.finfo(dtype).bits // 8
     store, key = ContentStore(folder, ".states"), _key(base, first, scorer.prompt, datasets, choice.name)
@@ -130,6 +130,11 @@ def cached_frozen_layers(
         path = store.put(key, write)
     states = torch.from_file(str(path), size=shape[0] * shape[1], dtype=dtype).view(shape)
     return FrozenLayerCache(first, scorer.prompt, _suffixes(datasets), states)
+
+
+def _tokens(prompt: Prompt, lengths: Iterable[int]) -> int:
+    """The number of tokens whose states are stored, for suffixes of these lengths."""
+    return len(prompt.prefix) + sum(length + len(prompt.tree.tokens) for length in lengths)
 
 
 def _suffixes(datasets: Sequence[EncodedDataset]) -> Iterator[Sequence[int]]:
@@ -176,6 +181,7 @@ def _compute(
 ) -> None:
     """Fills `states`, (tokens, width), with the states that enter layer `first`. Layers from `first` on are not computed."""
     place = head = len(scorer.prompt.prefix)
+    nodes = len(scorer.prompt.tree.tokens)
     training = scorer.training
     scorer.eval()
     left = iter(suffixes)
@@ -184,9 +190,11 @@ def _compute(
         found = _entering(scorer.model, first, batch).cpu()
         if place == head:
             states[:head] = found[0, :head]
-        for suffix, row, last in zip(some, batch.rows.tolist(), batch.positions.tolist()):
-            states[place : place + len(suffix)] = found[row, last + 1 - len(suffix) : last + 1]
-            place += len(suffix)
+        starts = [*accumulate((len(suffix) + nodes for suffix in some), initial=place)]
+        for each in batch.placements:
+            length = len(some[each.example])
+            states[starts[each.example] :][each.tokens(length)] = found[each.row, each.columns(length)]
+        place = starts[-1]
         raise_if_asked()
     scorer.train(training)
 
@@ -204,7 +212,7 @@ def from_frozen_layers(cache: FrozenLayerCache, whole: LabelScorer, choice: Choi
         def logits(suffixes: Sequence[Sequence[int]]) -> torch.Tensor:
             used = cache
             if scorer is not whole:
-                tokens = len(cache.prompt.prefix) + sum(map(len, suffixes))
+                tokens = _tokens(cache.prompt, map(len, suffixes))
                 states = torch.empty(tokens, scorer.model.config.hidden_size, dtype=scorer.model.dtype)
                 _compute(states, scorer, below, suffixes, layout)
                 used = FrozenLayerCache(below, cache.prompt, suffixes, states)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from runner.scoring.dataset import EncodedDataset
+from runner.scoring.dataset import BothOrders, EncodedDataset
 from runner.scoring.layout_choice import packed_ways
 from runner.scoring.prefix_cache import PrefixCache
 from runner.scoring.proof import LabelLogits, Subject, Way, padded_way, prove
@@ -19,6 +19,31 @@ from runner.scoring.scorer import LabelScorer
 from runner.system.memory import MicroBatchSize
 
 log = logging.getLogger("labeltune.scoring")
+
+
+def averaged_label_logits(
+    subject: Subject, dataset: EncodedDataset, batch_size: int, start: int = 0
+) -> Iterator[torch.Tensor]:
+    """The label logits that prediction uses: those of `predict_label_logits`, or, where the dataset has swapped records too, the
+    mean of both orders' log-probabilities. They are the same whichever order is first.
+
+    Args:
+        subject: As in `predict_label_logits`.
+        dataset: The examples, without targets; its `swapped` has the same examples in the other order, or is None.
+        batch_size: Examples computed at once; both orders of an example count as two.
+        start: The number of the first example that is computed, a multiple of `batch_size`.
+
+    Yields:
+        (labels,) in fp32 for each example.
+    """
+    if dataset.swapped is None:
+        yield from predict_label_logits(subject, dataset, batch_size, start)
+        return
+    # one dataset, so that both orders are computed in the same way
+    both = EncodedDataset(dataset.prompt, BothOrders(dataset.suffixes, dataset.swapped.suffixes))
+    logits = predict_label_logits(subject, both, batch_size, 2 * start)
+    for one, other in zip(logits, logits):
+        yield (one.log_softmax(0) + other.log_softmax(0)) / 2
 
 
 def predict_label_logits(

@@ -19,7 +19,7 @@ from runner.model.compat import body
 def mlp_at(model: Any, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
     """Inside the block, the body's output is right at (rows, positions) and meaningless elsewhere.
 
-    `rows`, `positions`: (examples,). Changes nothing in two cases: the layers have no module `mlp` (GPT-2, OPT), or
+    `rows`, `positions`: (places,). Changes nothing in two cases: the layers have no module `mlp` (GPT-2, OPT), or
     gradient checkpointing computes them again in the backward pass, after this block has ended."""
     layers = getattr(body(model), "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if layers is not None else None

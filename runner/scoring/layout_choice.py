@@ -72,6 +72,7 @@ def packed_ways(subject: Subject, batch_size: int) -> tuple[Way, Way, Way]:
     third puts them at the end of a row as long as that of a full batch: an error that depends on the place in the row shows
     only there."""
     room = row_room(subject.scorer.model, subject.scorer.prompt)
+    nodes = len(subject.scorer.prompt.tree.tokens)
 
     def way_of(
         make: Callable[..., Layout], before: Callable[[Sequence[Any]], list[Any]] = lambda suffixes: [], **rows: int
@@ -89,7 +90,7 @@ def packed_ways(subject: Subject, batch_size: int) -> tuple[Way, Way, Way]:
 
     def others(suffixes: Sequence[Sequence[int]]) -> list[Sequence[int]]:
         longest = max(suffixes, key=len)
-        free = (room - sum(map(len, suffixes))) // len(longest) + 1
+        free = (room - sum(len(suffix) + nodes for suffix in suffixes)) // (len(longest) + nodes) + 1
         return [longest] * max(0, min(free, batch_size - len(suffixes)))
 
     return way_of(LAYOUTS["packed"]), way_of(packed, rows=2), way_of(packed, others, rows=1)

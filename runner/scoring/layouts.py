@@ -1,6 +1,7 @@
 """The layouts: how examples are placed in a batch. A row of `LAYOUTS` makes a layout for a model and a prompt.
 
-A layout changes the cost of a batch, never its results: the scorer needs only the position where each answer is predicted.
+A layout changes the cost of a batch, never its results: the scorer needs only the positions where answers are predicted.
+Where answers have several tokens, the nodes of their tree come after each suffix.
 """
 
 from __future__ import annotations
@@ -8,16 +9,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 
 from runner.model.compat import body, take_block_masks
+from runner.scoring.answer_tree import AnswerTree
 from runner.scoring.attention_masks import mask_argument
 from runner.scoring.prompt import Prompt
 
 SHORTEST_ROW, LONGEST_ROW = 256, 4096
 """Bounds of a packed row's tokens. Below, the fixed cost of a row counts; above, its mask takes 32 MB and more."""
+
+
+class Placement(NamedTuple):
+    """A suffix in a row of a batch, and nodes of the tree of answers directly after it."""
+
+    example: int
+    """The number of the suffix."""
+    row: int
+    """The row."""
+    start: int
+    """The position of the suffix's first token in that row."""
+    nodes: Sequence[int]
+    """The nodes after it."""
+
+    def columns(self, length: int) -> slice:
+        """Its positions in the row, for a suffix of this length."""
+        return slice(self.start, self.start + length + len(self.nodes))
+
+    def tokens(self, length: int) -> list[int]:
+        """Its tokens, counted in the suffix followed by all nodes."""
+        return [*range(length), *(length + node - 1 for node in self.nodes)]
 
 
 @dataclass(frozen=True)
@@ -27,9 +50,12 @@ class Batch:
     inputs: Mapping[str, Any]
     """Keyword arguments of the decoder body: tensors, or for some masks a dict of them."""
     rows: torch.Tensor
-    """(examples,) the row of the decoder's batch that each example is in."""
+    """(examples × nodes,) the row of the decoder's batch that each node of each example is in. Without answers of several
+    tokens there is one node."""
     positions: torch.Tensor
-    """(examples,) the last position of each example in that row, where the answer is predicted."""
+    """(examples × nodes,) its position in that row, where a token of an answer is predicted; for node 0 the suffix's last."""
+    placements: Sequence[Placement]
+    """Where each suffix is; a suffix may be there several times."""
     targets: Optional[torch.Tensor] = None
     """(examples,) the number of the right label of each example; None: the examples have no labels."""
     states: Optional[torch.Tensor] = None
@@ -46,16 +72,21 @@ Layout = Callable[[Sequence[Sequence[int]]], Batch]
 
 
 def padded(model: Any, prompt: Prompt) -> Layout:
-    """The ordinary batch: one row for each example, padded on the right. Every other layout must give the same results."""
-    device = model.device
+    """The ordinary batch: one row for each example, padded on the right. Every other layout must give the same results.
+
+    Where answers have several tokens, an example has a row for each path in their tree."""
+    device, tree, head = model.device, prompt.tree, len(prompt.prefix)
 
     def layout(suffixes: Sequence[Sequence[int]]) -> Batch:
-        examples = [[*prompt.prefix, *suffix] for suffix in suffixes]
-        lengths = torch.tensor([len(ids) for ids in examples], device=device)
-        ids = _table(examples, 0).to(device)
+        paths = [(example, path) for example in range(len(suffixes)) for path in tree.paths]
+        filled = [[*prompt.prefix, *suffixes[example], *tree.tokens_of(path)] for example, path in paths]
+        lengths = torch.tensor([len(ids) for ids in filled], device=device)
+        ids = _table(filled, 0).to(device)
         mask = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
-        rows = torch.arange(len(examples), device=device)
-        return Batch({"input_ids": ids, "attention_mask": mask}, rows, lengths - 1)
+        placements = [Placement(example, row, head, path) for row, (example, path) in enumerate(paths)]
+        return Batch(
+            {"input_ids": ids, "attention_mask": mask}, *_nodes(placements, suffixes, tree, device), placements
+        )
 
     return layout
 
@@ -64,37 +95,40 @@ def packed(model: Any, prompt: Prompt, rows: Optional[int] = None) -> Layout:
     """The prefix once, then the suffixes one after the other: `[prefix][suffix 1][suffix 2]…`, with gradient throughout.
 
     Positions restart after the prefix and a mask separates the suffixes, so each example gets the result that it gets alone.
+    Where answers have several tokens, the nodes of their tree come after each suffix; each sees its own path only.
     All examples of a row share one computation of the prefix, and so one draw of LoRA dropout on it. A batch with more than
     `row_tokens` takes several rows of about equal length. `rows`: how many; None: the cheapest number."""
     take_block_masks(model)
     weights, width = layer_size(model)
     device, dtype, config = model.device, model.dtype, model.config
-    head = len(prompt.prefix)
+    head, tree = len(prompt.prefix), prompt.tree
+    depths = [len(lineage) for lineage in tree.lineages[1:]]
 
     def layout(suffixes: Sequence[Sequence[int]]) -> Batch:
         ids: list[list[int]] = []
         places: list[list[int]] = []
         owners: list[list[int]] = []
-        ends: dict[int, tuple[int, int]] = {}
+        placements: list[Placement] = []
         room = row_tokens(weights, width, head) - head
-        for row, examples in enumerate(_spread([*map(len, suffixes)], room, rows)):
+        for row, examples in enumerate(_spread(_lengths(suffixes, tree), room, rows)):
             ids.append(list(prompt.prefix))
             places.append(list(range(head)))
             owners.append([0] * head)
             for number, example in enumerate(examples, 1):
                 suffix = suffixes[example]
-                ids[row].extend(suffix)
-                places[row].extend(range(head, head + len(suffix)))
-                owners[row].extend([number] * len(suffix))
-                ends[example] = (row, len(ids[row]) - 1)
+                end = head + len(suffix)
+                placements.append(Placement(example, row, len(ids[row]), range(1, tree.size)))
+                ids[row].extend([*suffix, *tree.tokens])
+                places[row].extend([*range(head, end), *(end - 1 + depth for depth in depths)])
+                owners[row].extend([number] * (len(suffix) + len(depths)))
         positions, owner = _table(places, 0).to(device), _table(owners, -1).to(device)
-        found = torch.tensor([ends[example] for example in range(len(suffixes))], device=device)
+        lineage = _lineage(placements, suffixes, tree, owner) if tree.tokens else None
         inputs = {
             "input_ids": _table(ids, 0).to(device),
             "position_ids": positions,
-            "attention_mask": mask_argument(config, owner, positions, dtype),
+            "attention_mask": mask_argument(config, owner, positions, dtype, lineage),
         }
-        return Batch(inputs, found[:, 0], found[:, 1])
+        return Batch(inputs, *_nodes(placements, suffixes, tree, device), placements)
 
     return layout
 
@@ -132,14 +166,46 @@ def row_room(model: Any, prompt: Prompt) -> int:
 
 def token_ratio(model: Any, prompt: Prompt, lengths: Sequence[int], batch_size: int) -> float:
     """How many tokens `padded` computes for each one that `packed` computes. `lengths`: of the suffixes, in their order."""
-    head, plain, shared = len(prompt.prefix), 0, 0
+    head, tree, plain, shared = len(prompt.prefix), prompt.tree, 0, 0
     room = row_room(model, prompt)
     for start in range(0, len(lengths), batch_size):
-        batch = lengths[start : start + batch_size]
+        batch = [length + len(tree.tokens) for length in lengths[start : start + batch_size]]
         rows = [sum(batch[example] for example in row) for row in _spread(batch, room)]
-        plain += len(batch) * (head + max(batch))
+        plain += len(batch) * len(tree.paths) * (head + max(batch) - len(tree.tokens) + tree.depth)
         shared += len(rows) * (head + max(rows))
     return plain / shared
+
+
+def _lengths(suffixes: Sequence[Sequence[int]], tree: AnswerTree) -> list[int]:
+    """The number of tokens of each suffix with the nodes after it."""
+    return [len(suffix) + len(tree.tokens) for suffix in suffixes]
+
+
+def _nodes(
+    placements: Sequence[Placement], suffixes: Sequence[Sequence[int]], tree: AnswerTree, device: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows and the positions of each example's nodes, both (examples × nodes,)."""
+    places: dict[tuple[int, int], tuple[int, int]] = {}
+    for example, row, start, nodes in placements:
+        last = start + len(suffixes[example]) - 1
+        places.update({(example, node): (row, place) for place, node in enumerate([0, *nodes], last)})
+    found = [places[example, node] for example in range(len(suffixes)) for node in range(tree.size)]
+    both = torch.tensor(found, device=device)
+    return both[:, 0], both[:, 1]
+
+
+def _lineage(
+    placements: Sequence[Placement], suffixes: Sequence[Sequence[int]], tree: AnswerTree, owners: torch.Tensor
+) -> torch.Tensor:
+    """(rows, length, length): where the key is not a node, or a node on the path to the query's node."""
+    nodes = torch.zeros_like(owners)
+    for example, row, start, after in placements:
+        end = start + len(suffixes[example])
+        nodes[row, end : end + len(after)] = torch.tensor(after, device=owners.device)
+    seen = torch.zeros(tree.size, tree.size, dtype=torch.bool, device=owners.device)
+    for node, lineage in enumerate(tree.lineages):
+        seen[node, [0, *lineage]] = True
+    return seen[nodes[:, :, None], nodes[:, None, :]]
 
 
 def _spread(lengths: Sequence[int], room: int, wanted: Optional[int] = None) -> list[list[int]]:

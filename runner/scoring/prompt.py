@@ -2,7 +2,7 @@
 
 A prompt is `prefix + suffix`. All records of the task share the prefix: BOS, the instruction and the fixed words before
 the input. The suffix belongs to one record: its input and the fixed words after it. The three pieces are tokenised
-separately, so every example begins with the same ids. The model answers at the last position of the suffix.
+separately, so every example begins with the same ids. The model answers after the last position of the suffix.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ import string
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from runner.errors import UserError
 from runner.model.base import Base
-from runner.recipe.schema import PromptShape, Recipe
+from runner.recipe.schema import GenerateDecoding, PromptShape, Recipe
+from runner.scoring.answer_tree import AnswerTree, answer_tree
 from runner.scoring.tokenization import encode_text, tokenizer_digest
+
+DESCRIBED = ("template", "instruction", "labels", "prefix", "tail", "label_ids", "max_length", "tokenizer_digest")
+"""What a prompt's description always has."""
+
+DESCRIBED_SOMETIMES = ("answers", "label_sequences")
+"""What it has only where answers are not the labels, or have several tokens. Adapters of older versions have neither."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,21 @@ class Prompt:
     """The task's instruction."""
     labels: tuple[str, ...]
     """The labels, in the recipe's order."""
+    answers: tuple[str, ...]
+    """What the model writes for each label."""
     prefix: tuple[int, ...]
     """Ids that every example begins with; the first is the one BOS."""
     tail: tuple[int, ...]
     """Ids that every example ends with."""
+    shared: tuple[int, ...]
+    """The last ids of the tail: those with which every answer begins."""
     label_ids: tuple[int, ...]
-    """For each label the id that the model should predict next. No two are equal."""
+    """For each label the id that the model should predict next. No two are equal. Where answers have several tokens: all
+    ids that are predicted somewhere in `tree`."""
+    tree: AnswerTree
+    """The answers' tokens after the tail."""
     max_length: int
-    """Most ids of one example: the recipe's limit, or the model's number of positions where that is smaller."""
+    """Most ids of one example: the recipe's limit, or `positions` where that is smaller."""
     too_long: str
     """What happens to longer records: `error`, `truncate` or `drop-from-train`."""
     tokenizer: Any
@@ -46,7 +60,7 @@ class Prompt:
     tokenizer_digest: str
     """SHA-256 of that tokenizer."""
     positions: int
-    """The model's number of positions."""
+    """The model's number of positions, without those that answers of several tokens take."""
 
     def digest(self) -> str:
         """SHA-256 of everything that the ids depend on: texts, fixed ids, tokenizer and `max_length`."""
@@ -54,14 +68,18 @@ class Prompt:
 
     def description(self) -> dict[str, Any]:
         """The prompt as plain values: saved with an adapter, and shown where two prompts differ."""
-        names = ("template", "instruction", "labels", "prefix", "tail", "label_ids", "max_length", "tokenizer_digest")
-        values = {name: getattr(self, name) for name in names}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values = {name: getattr(self, name) for name in DESCRIBED}
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        if self.answers != self.labels:
+            found["answers"] = dict(zip(self.labels, self.answers))
+        if self.tree.steps:
+            found["label_sequences"] = [[token for _, token in steps] for steps in self.tree.steps]
+        return found
 
 
 def prompt_of(recipe: Recipe, base: Base) -> Prompt:
-    """The prompt of a recipe for its base. Raises UserError as `build_prompt` does, and where the tokenizer has ids that the
-    model does not know."""
+    """The prompt of a recipe for its base. Raises UserError as `build_prompt` does, where the tokenizer has ids that the
+    model does not know, and where `decoding.max_new_tokens` cuts an answer."""
     prompt = build_prompt(
         recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions_of(base.model)
     )
@@ -73,6 +91,12 @@ def prompt_of(recipe: Recipe, base: Base) -> Prompt:
         raise UserError(
             f"base: {base.folder}: its tokenizer has ids up to {largest}, the model knows {known:,}",
             "put the tokenizer of this model into the folder",
+        )
+    longest = 1 + prompt.tree.depth
+    if isinstance(recipe.decoding, GenerateDecoding) and recipe.decoding.max_new_tokens < longest:
+        raise UserError(
+            f"decoding.max_new_tokens = {recipe.decoding.max_new_tokens} cuts an answer that has {longest} tokens",
+            f"set decoding.max_new_tokens: {longest}",
         )
     return prompt
 
@@ -87,11 +111,14 @@ def build_prompt(
 ) -> Prompt:
     """The prompt of a task for this tokenizer, and for a model with that many positions.
 
-    Raises UserError where the fixed words fill the prompt, or where two labels begin with the same token."""
+    Raises UserError where the fixed words fill the prompt, or where the tokenizer does not tell two answers apart."""
     before, after = _around_input(shape.template, instruction)
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     prefix = bos + encode_text(tokenizer, before)
-    tail, label_ids = _answer(tokenizer, after, labels)
+    answers = tuple((shape.answers or {}).get(label, label) for label in labels)
+    tail, shared, sequences = _answer_ids(tokenizer, after, answers)
+    tree = answer_tree(sequences)
+    positions -= tree.depth
     # encode_text never gives a special token, so this fails only for a broken tokenizer
     if bos and (prefix + tail).count(bos[0]) != 1:
         raise UserError(f"base: its tokenizer puts more than one BOS into the prompt {prefix + tail}")
@@ -109,9 +136,12 @@ def build_prompt(
         shape.template,
         instruction,
         tuple(labels),
+        answers,
         tuple(prefix),
         tuple(tail),
-        label_ids,
+        tuple(tail[len(tail) - shared :]),
+        tuple(dict.fromkeys(token for ids in sequences for token in ids)),
+        tree,
         max_length,
         shape.too_long,
         tokenizer,
@@ -133,21 +163,32 @@ def _around_input(template: str, instruction: str) -> tuple[str, str]:
     return sides[0], sides[1]
 
 
-def _answer(tokenizer: Any, after: str, labels: Sequence[str]) -> tuple[list[int], tuple[int, ...]]:
-    """The ids after the input, and the id of each label after those.
+def _answer_ids(tokenizer: Any, after: str, answers: Sequence[str]) -> tuple[list[int], int, list[list[int]]]:
+    """The ids after the input; how many of the last ones all answers begin with; and each answer's ids after those.
 
-    A label is tokenised together with the words before it, because many tokenizers join or split them there. Ids that
-    all labels begin with (a bare space, for some tokenizers) become fixed words: the answer is the first id that differs."""
+    An answer is tokenised together with the words before it, because many tokenizers join or split them there. Ids that
+    all answers begin with (a bare space, for some tokenizers) become fixed words. An answer that is the beginning of
+    another one (`1` and `10`) ends with the end-of-sequence token."""
     fixed = encode_text(tokenizer, after)
-    whole = [encode_text(tokenizer, after + label) for label in labels]
-    shared = 0
-    while all(len(ids) > shared for ids in whole) and len({ids[shared] for ids in whole}) == 1:
-        shared += 1
-    nexts: list[Optional[int]] = [ids[shared] if len(ids) > shared else None for ids in whole]
-    if shared < len(fixed) or None in nexts or len(set(nexts)) < len(labels):
-        pieces = "; ".join(f"{label}: {tokenizer.convert_ids_to_tokens(ids)}" for label, ids in zip(labels, whole))
+    whole = [encode_text(tokenizer, after + answer) for answer in answers]
+    same = 0
+    while all(len(ids) > same for ids in whole) and len({ids[same] for ids in whole}) == 1:
+        same += 1
+    pieces = "; ".join(f"{answer}: {tokenizer.convert_ids_to_tokens(ids)}" for answer, ids in zip(answers, whole))
+    if same < len(fixed):
         raise UserError(
-            f"the tokenizer does not tell the labels apart by their first token after {after!r}: {pieces}",
-            "choose other labels, or another end of prompt.template (for instance with or without a space)",
+            f"the tokenizer joins an answer with the words before it, {after!r}: {pieces}",
+            "end prompt.template without a space and begin the answers in prompt.answers with one, or choose other answers",
         )
-    return whole[0][:shared], tuple(token for token in nexts if token is not None)
+    if len(set(map(tuple, whole))) < len(whole):
+        raise UserError(f"the tokenizer gives two answers the same tokens: {pieces}", "choose others in prompt.answers")
+    rest = [ids[same:] for ids in whole]
+    for ids in rest:
+        if any(other is not ids and other[: len(ids)] == ids for other in rest):
+            if tokenizer.eos_token_id is None:
+                raise UserError(
+                    f"an answer is the beginning of another one, and the tokenizer has no end-of-sequence token: {pieces}",
+                    "choose others in prompt.answers",
+                )
+            ids.append(tokenizer.eos_token_id)
+    return whole[0][:same], same - len(fixed), rest

@@ -217,7 +217,8 @@ def prove_head(subject: Subject, suffixes: Sequence[Sequence[int]]) -> None:
     batch = padded(on.model, on.prompt)(suffixes)
     with full_precision():
         ours = on(batch).label_logits
-        theirs = on.model(**batch.inputs, use_cache=False).logits[batch.rows, batch.positions].float()[:, on.label_ids]
+        whole = on.model(**batch.inputs, use_cache=False).logits
+        theirs = on.from_all_logits(whole[batch.rows, batch.positions].float())
     difference = ((ours - theirs).abs() / theirs.abs().clamp(min=1)).max().item()
     allowed = TOLERANCE if on.model.dtype == torch.float32 else 50 * TOLERANCE
     if not difference <= allowed:
@@ -248,13 +249,13 @@ def _measure(
 ) -> list[torch.Tensor]:
     """The logits, (examples, labels), and the gradients of a fixed random mixture of them. A loss would not do: it has almost
     no gradient where the model is sure."""
-    weights = torch.randn(64, len(scorer.label_ids), generator=torch.Generator().manual_seed(0))
     wanted = [parameter for parameter in scorer.parameters() if parameter.requires_grad] if gradients else []
     logits, sums, done = [], [torch.zeros_like(parameter) for parameter in wanted], 0
     for batch in batches:
         found = logits_of(batch)
         logits.append(found.detach())
         if wanted:
+            weights = torch.randn(64, found.shape[1], generator=torch.Generator().manual_seed(0))
             mixture = (found * weights[done : done + len(batch)].to(found.device)).sum()
             for total, part in zip(sums, torch.autograd.grad(mixture, wanted, allow_unused=True)):
                 total.add_(0 if part is None else part)

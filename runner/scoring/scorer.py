@@ -1,5 +1,9 @@
 """The label scorer: one logit per label and example. It gives the loss in training, the metrics on the hold-out and the
-answer in prediction, so the three cannot disagree."""
+answer in prediction, so the three cannot disagree.
+
+The logit of a label whose answer is one token is that token's logit. Where any answer has several tokens, each label's logit
+is the sum of the log-probabilities of its answer's tokens, among the whole vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ from runner.scoring.last_layer import mlp_at
 from runner.scoring.layouts import Batch
 from runner.scoring.prompt import Prompt
 
+PRIOR_SHIFT = "prior_shift"
+"""Key of an adapter's prompt.json: what `undo_prior` needs, where training had other label shares than the file."""
+
 
 class Scores(NamedTuple):
     """The scores of a batch."""
@@ -24,7 +31,7 @@ class Scores(NamedTuple):
 
 
 class LabelScorer(torch.nn.Module):
-    """Runs the decoder body and applies the output head only at the position where each answer is predicted.
+    """Runs the decoder body and applies the output head only at the positions where answers are predicted.
 
     On gemma-2b the head is a fifth of a forward pass, and 4,096 positions of fp32 logits are 3.9 GiB. It is a module, so
     `train()`, `eval()` and `parameters()` are those of the model in it."""
@@ -34,13 +41,25 @@ class LabelScorer(torch.nn.Module):
 
         Args:
             model: The causal language model, with LoRA layers in it or not.
-            prompt: The task's prompt; its `label_ids` are the tokens that are compared.
+            prompt: The task's prompt; its answers are compared.
             loss: A row of `LOSSES`.
         """
         super().__init__()
-        self.model, self.prompt, self.loss = model, prompt, loss
+        self.model, self.prompt, self.loss, self.tree = model, prompt, loss, prompt.tree
+        steps = torch.tensor([step for steps in prompt.tree.steps for step in steps], dtype=torch.long)
         self.register_buffer("label_ids", torch.tensor(prompt.label_ids), persistent=False)
+        self.register_buffer("prior_shift", None, persistent=False)
+        self.register_buffer("steps", steps.view(-1, 2), persistent=False)
         self.to(next(model.parameters()).device)
+
+    def undo_prior(self, shift: Optional[Mapping[str, float]]) -> None:
+        """Add `shift`, a number for each label, to the label logits in evaluation mode; None: add nothing.
+
+        With log(share in the file / share in training) for each label, a model that was trained on other label shares than the
+        file's gives the probabilities of the file. As with dropout, training mode is left alone: its loss is that of the raw
+        logits."""
+        numbers = None if shift is None else [shift[label] for label in self.prompt.labels]
+        self.prior_shift = None if numbers is None else torch.tensor(numbers, device=self.label_ids.device)
 
     def forward(self, batch: Batch) -> Scores:
         """The scores of a batch; with losses where the batch has targets."""
@@ -51,14 +70,44 @@ class LabelScorer(torch.nn.Module):
         return LOSSES[self.loss](self, hidden, batch.targets)
 
     def label_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(…, labels) in fp32, from the body's (…, width) at the answers' positions: a few rows of the head."""
+        """(examples, labels) in fp32, from the body's (examples × nodes, width). Where every answer is one token, it needs only a
+        few rows of the head."""
+        if self.tree.steps:
+            return self.from_all_logits(self.all_logits(hidden))
         head = self.model.get_output_embeddings()
         bias = None if head.bias is None else head.bias[self.label_ids]
-        return self._bounded(torch.nn.functional.linear(hidden, head.weight[self.label_ids], bias))
+        logits = self._bounded(torch.nn.functional.linear(hidden, head.weight[self.label_ids], bias))
+        return self._by_example(self.shifted(logits))
+
+    def from_all_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """(examples, labels) in fp32, from the whole vocabulary's (examples × nodes, vocabulary)."""
+        if not self.tree.steps:
+            return self._by_example(self.shifted(logits[:, self.label_ids]))
+        nodes, tokens = self.steps.T
+        each = logits.view(-1, self.tree.size, logits.shape[-1])
+        found = each[:, nodes, tokens] - each.logsumexp(-1)[:, nodes]
+        parts = found.split([len(steps) for steps in self.tree.steps], 1)
+        return self.shifted(torch.stack([part.sum(1) for part in parts], 1))
+
+    def _by_example(self, logits: torch.Tensor) -> torch.Tensor:
+        # the shallow copy compares every node
+        return logits if self.tree.size == 1 else logits.reshape(-1, self.tree.size * logits.shape[-1])
 
     def all_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, vocabulary) in fp32: the whole head."""
-        return self._bounded(self.model.get_output_embeddings()(hidden))
+        logits = self._bounded(self.model.get_output_embeddings()(hidden))
+        # the sums of answers of several tokens are shifted, not the tokens' logits
+        if self._shifts and not self.tree.steps:
+            logits[..., self.label_ids] = self.shifted(logits[..., self.label_ids])
+        return logits
+
+    def shifted(self, label_logits: torch.Tensor) -> torch.Tensor:
+        """(…, labels): the model's label logits as the scorer gives them, with the shift of `undo_prior` in evaluation mode."""
+        return label_logits + self.prior_shift if self._shifts else label_logits
+
+    @property
+    def _shifts(self) -> bool:
+        return self.prior_shift is not None and not self.training
 
     def _bounded(self, logits: torch.Tensor) -> torch.Tensor:
         # Gemma-2 bounds its logits
@@ -67,7 +116,10 @@ class LabelScorer(torch.nn.Module):
 
 
 def vocabulary_loss(scorer: LabelScorer, hidden: torch.Tensor, targets: torch.Tensor) -> Scores:
-    """Minus the log-probability of the right label among the whole vocabulary: the language model's own objective."""
+    """Minus the log-probability of the right answer among the whole vocabulary: the language model's own objective."""
+    if scorer.tree.steps:
+        sums = scorer.label_logits(hidden)
+        return Scores(sums, -sums.gather(1, targets[:, None])[:, 0])
     logits = scorer.all_logits(hidden)
     losses = torch.nn.functional.cross_entropy(logits, scorer.label_ids[targets], reduction="none")
     return Scores(logits[:, scorer.label_ids], losses)

@@ -50,7 +50,9 @@ def shallow_copy(scorer: LabelScorer, device: Any = None) -> LabelScorer:
     # only the decoder: the other modules are the model's own
     _fill_zero_b(small.float().to(device))
     head_rows = tuple(range(whole.get_output_embeddings().out_features))
-    return LabelScorer(whole, dataclasses.replace(scorer.prompt, label_ids=head_rows)).eval()
+    # without steps the copy's logits are those of all its rows at every node
+    tree = dataclasses.replace(scorer.prompt.tree, steps=())
+    return LabelScorer(whole, dataclasses.replace(scorer.prompt, label_ids=head_rows, tree=tree)).eval()
 
 
 def layers_of_each_kind(model: Any) -> list[int]:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Callable
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -37,8 +37,12 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def recover_folder(path: Path, forget: Sequence[str] = ()) -> None:
-    """Finish the work of a process that died in `atomic_folder`, so that `path` is complete."""
+Retire = Callable[[Path], object]
+"""What becomes of a replaced folder: a function that takes it away, whole."""
+
+
+def recover_folder(path: Path, forget: Sequence[str] = (), retire: Retire = shutil.rmtree) -> None:
+    """Finish the work of a process that died in `atomic_folder` or `replace_folder`, so that `path` is complete."""
     path = path.resolve()  # a link to a larger disk stays a link
     old = path.with_name(f".{path.name}.old")
     if not old.is_dir():
@@ -49,36 +53,62 @@ def recover_folder(path: Path, forget: Sequence[str] = ()) -> None:
     for other in old.iterdir():
         if other.name not in forget and not (path / other.name).exists():
             other.rename(path / other.name)
-    shutil.rmtree(old)
+    retire(old)
 
 
 @contextmanager
-def atomic_folder(path: Path, forget: Sequence[str] = ()) -> Iterator[Path]:
+def atomic_folder(path: Path, forget: Sequence[str] = (), retire: Retire = shutil.rmtree) -> Iterator[Path]:
     """An empty folder beside `path` to fill; when the block ends without an error it replaces `path`.
 
     All other files in `path` are moved into it, except for the names in `forget`: no file of the user's is lost, even if
-    the power fails between the two renames or the second one fails. In that case `recover_folder` does the rest."""
-    recover_folder(path, forget)
+    the power fails between the two renames or the second one fails. In that case `recover_folder` does the rest. `retire`
+    takes away what is left of the old folder."""
+    recover_folder(path, forget, retire)
     path = path.resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path))
-    new, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
+    new = path.with_name(f".{path.name}.partial")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     yield new
     for written in [*new.iterdir(), new]:
         _flush_path(written)
+    replace_folder(new, path)
+    with suppress(OSError):  # the new folder is in place; the next run moves the files that are left
+        recover_folder(path, forget, retire)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put the finished folder `new` at `path`. The old folder there waits for `recover_folder`."""
+    path = path.resolve()
+    old = path.with_name(f".{path.name}.old")
     if path.exists():
         path.rename(old)
     try:
-        new.rename(path)
+        move_folder(new, path)
     except OSError:
-        if old.is_dir():
+        if old.is_dir() and not path.exists():
             old.rename(path)
         raise
-    _flush_path(path.parent)
-    with suppress(OSError):  # the new folder is in place; the next run moves the files that are left
-        recover_folder(path, forget)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Move a finished folder, to another disk too. Killed at any moment, it is whole in one of the two places."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy)
+        for written in [*copy.rglob("*"), copy]:
+            _flush_path(written)
+        copy.rename(target)
+        _flush_path(target.parent)
+        shutil.rmtree(source)
+    _flush_path(target.parent)
 
 
 def digest(path: Path) -> str:

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, Union
+from typing import Optional, TypeVar, Union
 
 from runner.errors import UserError
 
@@ -94,6 +94,17 @@ class MicroBatchSize:
         """Compute this many rows at once from now on."""
         self.rows = rows
         log.warning(f"out of memory in {self.where}: computing {rows} rows at once from now on{self.note}")
+
+
+def peak_host_bytes() -> Optional[int]:
+    """The most memory that this process has used so far, in bytes; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux KiB
+    return peak if sys.platform == "darwin" else peak << 10
 
 
 def _empty_cache() -> None:

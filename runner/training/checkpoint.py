@@ -30,7 +30,7 @@ from runner.training.resume import CHECKPOINTS
 
 log = logging.getLogger("labeltune.training")
 
-SCHEMA = "labeltune.checkpoint/4"
+SCHEMA = "labeltune.checkpoint/5"
 
 KEPT_CHECKPOINTS = 2
 """The newest one, and one to fall back on."""

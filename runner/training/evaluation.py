@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from runner.distributed.collectives import all_gather
 from runner.distributed.sharding import requested_sharding
+from runner.evaluation.intervals import accuracy_interval
 from runner.scoring.collator import Collator
 from runner.scoring.scorer import LabelScorer
 from runner.system.memory import MicroBatchSize
@@ -34,6 +35,16 @@ class Evaluation:
     predicted_counts: dict[str, int]
     """How often each label was predicted."""
 
+    @property
+    def rows(self) -> int:
+        """Rows of the hold-out."""
+        return sum(self.predicted_counts.values())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy."""
+        return accuracy_interval(self.accuracy, self.rows)
+
     def better_than(self, other: Evaluation) -> bool:
         """Whether to keep this adapter: by accuracy, which the exam grades, then by loss."""
         return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
@@ -42,6 +53,7 @@ class Evaluation:
         """Plain values for JSON. In manifests and metrics.jsonl the counts are called `answers`."""
         values = dataclasses.asdict(self)
         values["answers"] = values.pop("predicted_counts")
+        values["interval"] = list(self.interval)
         return values
 
 
@@ -67,12 +79,27 @@ class Evaluator:
         """The accuracy of always predicting the most frequent label."""
         return max(Counter(self.dataset.targets).values()) / len(self.dataset.targets)
 
-    @torch.no_grad()
     def evaluate(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> Evaluation:
         """The scorer's metrics, the same on every process. The scorer stays in the mode that it had.
 
         `after_batch` is called after every batch, equally often on all processes. Raises OutOfMemory where one row does
         not fit."""
+        found = self._scores(scorer, after_batch)
+        predictions = [prediction for _, prediction, _ in found]
+        metrics = self.metric.compute(predictions=predictions, references=self.dataset.targets)
+        loss = sum(loss for _, _, loss in found) / len(found)
+        counts = Counter(predictions)
+        return Evaluation(
+            **metrics, loss=loss, predicted_counts={name: counts[n] for n, name in enumerate(self.labels)}
+        )
+
+    def losses(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> list[float]:
+        """The loss of every row, in order; as `evaluate`."""
+        return [loss for _, _, loss in self._scores(scorer, after_batch)]
+
+    @torch.no_grad()
+    def _scores(self, scorer: LabelScorer, after_batch: Callable[[], None]) -> list[tuple[int, int, float]]:
+        """Every row's number, prediction and loss, in order."""
         training = scorer.training
         scorer.eval()
         found: list[tuple[int, int, float]] = []
@@ -81,14 +108,7 @@ class Evaluator:
             found += scored if number < len(self.batches) else []
             after_batch()
         scorer.train(training)
-        found = sorted(all_gather(self.accelerator, found))
-        predictions = [prediction for _, prediction, _ in found]
-        metrics = self.metric.compute(predictions=predictions, references=self.dataset.targets)
-        loss = sum(loss for _, _, loss in found) / len(found)
-        counts = Counter(predictions)
-        return Evaluation(
-            **metrics, loss=loss, predicted_counts={name: counts[n] for n, name in enumerate(self.labels)}
-        )
+        return sorted(all_gather(self.accelerator, found))
 
     def _score(self, scorer: LabelScorer, rows: Sequence[int]) -> list[tuple[int, int, float]]:
         """Each row's number, prediction and loss."""

@@ -1,5 +1,5 @@
 """Fine-tuning: records become an adapter. LoRA through PEFT, the loss at the answer's position, an evaluation on the
-hold-out after every epoch by the scorer that will predict, and the best epoch kept."""
+hold-out after every epoch by the scorer that will predict, and the best adapter kept."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from runner.data.records import Records
-from runner.distributed.collectives import all_gather, main_process_first
+from runner.data.records import Records, needs_swapped
+from runner.distributed.collectives import all_gather, broadcast_parameters, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
+from runner.evaluation.intervals import with_interval
 from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
 from runner.recipe.schema import Recipe
 from runner.scoring.collator import Collator
-from runner.scoring.dataset import EncodedDataset, encode_file, encode_records
+from runner.scoring.dataset import EncodedDataset, encode_file, encode_orders
 from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
 from runner.scoring.layout_choice import Choice, choose_layout
 from runner.scoring.layouts import LAYOUTS, Layout
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
-from runner.scoring.scorer import LabelScorer
+from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
+from runner.system.memory import peak_host_bytes
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
+from runner.training.class_balance import ClassBalance, class_balance
 from runner.training.evaluation import Evaluation, Evaluator
+from runner.training.learning_rate import LearningRate, Probe
+from runner.training.optimization import trained_tensors
 from runner.training.train_state import TrainState
 from runner.training.trainer import Trainer, TrainingRun
 
@@ -64,6 +69,8 @@ class FinetuneJob:
     records: Records
     accelerator: Accelerator
     folders: Folders
+    label_counts: Mapping[str, int]
+    """The file's labelled rows by label."""
 
 
 @dataclass(frozen=True)
@@ -90,25 +97,35 @@ class FinetuneResult:
     """The base without an adapter on the hold-out."""
     state: TrainState
     """The training state after the last epoch."""
+    learning_rate: LearningRate
+    """The peak learning rate, and why."""
     cache_seconds: float
     """Time for the frozen layers' states, where they are kept."""
     changed: bool
     """Whether training has changed the adapter."""
+    balance: ClassBalance
+    """The label shares that training saw."""
+    peak_device_bytes: Optional[int]
+    """Most memory that torch has used on the main process's GPU during this fine-tune; None on a CPU."""
 
     @property
     def tuned(self) -> Evaluation:
-        """The best epoch on the hold-out."""
-        return self.state.evaluations[self.state.best_epoch - 1]
+        """The saved adapter on the hold-out: the best epoch, or the average where it is better."""
+        assert self.state.best is not None
+        return self.state.best
 
     def figures(self) -> dict[str, Any]:
         """Plain values for the manifest."""
-        state, rows, epochs = self.state, self.rows.train, self.job.recipe.train.epochs
+        state, rows = self.state, self.rows.train
         return {
             "majority": self.majority,
             "untuned": self.untuned.figures(),
             "tuned": self.tuned.figures(),
             "best_epoch": state.best_epoch,
+            "kept": state.best_name,
             "epochs": [evaluation.figures() for evaluation in state.evaluations],
+            "average": state.average.figures() if state.average else None,
+            **self.learning_rate.figures(),
             "rows": len(rows),
             "truncated": rows.truncated,
             "dropped": rows.dropped,
@@ -121,13 +138,16 @@ class FinetuneResult:
             "processes": self.job.accelerator.num_processes,
             "trunk_seconds": round(self.cache_seconds, 3),
             "train_seconds": round(state.seconds, 3),
-            "rows_per_second": round(len(rows) * epochs / state.seconds, 2),
+            "rows_per_second": round(len(rows) * len(state.evaluations) / state.seconds, 2),
             "prompt_digest": self.job.prompt.digest(),
+            **self.balance.figures(),
+            "peak_host_bytes": peak_host_bytes(),
+            "peak_device_bytes": self.peak_device_bytes,
         }
 
 
 def finetune(job: FinetuneJob) -> FinetuneResult:
-    """Train an adapter and write the best epoch's to the job's output folder, with its prompt and metrics.jsonl.
+    """Train an adapter and write the best one to the job's output folder, with its prompt and metrics.jsonl.
 
     Every process of the launch calls it; only the main one writes. The base is left as it was. A signal is noted, and the
     run stops after the current step or batch.
@@ -138,7 +158,11 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         Stopped: a signal asked for it.
     """
     train = job.recipe.train
+    on_gpu = job.accelerator.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(job.accelerator.device)
     rows = _encode(job)
+    balance = class_balance(job.recipe, rows.train, job.label_counts)
     # all processes draw the same new adapter, and each draws its own dropout
     set_seed(train.seed)
     with deferred_signals(), new_adapter(job.base, job.recipe.lora) as model:
@@ -150,21 +174,30 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         resume_from = checkpoints.load(job.accelerator)
         choice, computed = _choose_layout(job, subject, rows, resume_from)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        log.info(
-            f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {job.base.precision} on "
-            f"{job.accelerator.device}"
-        )
+        device = f"{job.base.precision} on {job.accelerator.device}"
+        log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {device}")
         log.info(f"layout {choice.name}: {choice.reason}")
+        if balance.is_changed:
+            log.info(balance.words())
         before = time.perf_counter()
         with _frozen_layers(job, subject, rows, choice) as layout:
             cache_seconds = time.perf_counter() - before
             subject.release()
-            evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
+            # each process has drawn the same adapter, if their libraries and devices are alike
+            broadcast_parameters(job.accelerator, trained_tensors(scorer))
+            holdout = Collator(rows.holdout, layout)
+            evaluator = Evaluator(holdout, train.batch_size, job.accelerator)
             untuned = _evaluate_untuned(evaluator, scorer)
-            run = TrainingRun(job.accelerator, checkpoints, computed, job.folders.output / "metrics.jsonl")
+            # only now: the untuned base has not seen the training shares
+            scorer.undo_prior(balance.prior_shift)
             with _gradient_checkpointing(job):
-                state = Trainer(train, scorer, Collator(rows.train, layout), evaluator, run).fit(model, resume_from)
-        _save(job, model, state.best_adapter)
+                collator = Collator(rows.train, layout)
+                probe = Probe(train, scorer, collator, holdout, job.accelerator)
+                learning_rate = _learning_rate(probe, resume_from)
+                metrics = job.folders.output / "metrics.jsonl"
+                run = TrainingRun(job.accelerator, checkpoints, computed, metrics, learning_rate)
+                state = Trainer(train, scorer, collator, evaluator, run).fit(model, resume_from)
+        _save(job, model, state.best_adapter, balance)
     result = FinetuneResult(
         job=job,
         rows=rows,
@@ -173,8 +206,11 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         majority=evaluator.majority(),
         untuned=untuned,
         state=state,
+        learning_rate=learning_rate,
         cache_seconds=cache_seconds,
         changed=_changed(start, state),
+        balance=balance,
+        peak_device_bytes=torch.cuda.max_memory_allocated(job.accelerator.device) if on_gpu else None,
     )
     _describe(result)
     return result
@@ -187,7 +223,7 @@ def _encode(job: FinetuneJob) -> EncodedRows:
     with main_process_first(job.accelerator):  # the others find the tokens that it stores
         train = encode_file(prompt, records.train, "training", tokens, may_drop=True)
         holdout = encode_file(prompt, records.holdout, "hold-out", tokens)
-    encode_records(prompt, records.dev, "dev")
+    encode_orders(prompt, records.dev, records.dev_swapped if needs_swapped(job.recipe.decoding) else None, "dev")
     for name, encoded in (("training", train), ("hold-out", holdout)):
         if encoded.truncated or encoded.dropped:
             log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
@@ -270,6 +306,16 @@ def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:
     return untuned
 
 
+def _learning_rate(probe: Probe, resume_from: Optional[LoadedCheckpoint]) -> LearningRate:
+    """The run's learning rate: the checkpoint's, or the recipe's, or that of a probe now."""
+    if resume_from is not None:
+        return LearningRate(**resume_from.content.values["learning_rate"])
+    found = probe.choose()
+    if probe.config.learning_rate == "auto":
+        log.info(f"learning rate {found.value:g}: {found.reason}")
+    return found
+
+
 @contextmanager
 def _gradient_checkpointing(job: FinetuneJob) -> Iterator[None]:
     """On in the block, if the recipe says so."""
@@ -280,8 +326,9 @@ def _gradient_checkpointing(job: FinetuneJob) -> Iterator[None]:
         job.base.model.gradient_checkpointing_disable()
 
 
-def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor]) -> None:
-    """Writes the adapter and its prompt. Raises UserError for a value that is not finite: such an adapter is never written."""
+def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor], balance: ClassBalance) -> None:
+    """Writes the adapter, its prompt and the prior shift. Raises UserError for a value that is not finite: such an adapter is
+    never written."""
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
@@ -290,8 +337,10 @@ def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor]) -> No
             )
     if job.accelerator.is_main_process:
         save_adapter(model, state, job.folders.output)
-        description = json.dumps(job.prompt.description(), indent=1) + "\n"
-        (job.folders.output / "prompt.json").write_text(description, encoding="utf-8")
+        description = job.prompt.description()
+        if balance.is_changed:
+            description[PRIOR_SHIFT] = balance.prior_shift
+        (job.folders.output / "prompt.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def _changed(start: Mapping[str, torch.Tensor], state: TrainState) -> bool:
@@ -306,11 +355,16 @@ def _describe(result: FinetuneResult) -> None:
     if not result.changed:
         log.warning("training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
     if sum(count > 0 for count in tuned.predicted_counts.values()) == 1:
-        log.warning(
-            "the adapter gives every hold-out row the same label; try another train.learning_rate or more epochs"
+        rate, auto = result.learning_rate.value, result.job.recipe.train.learning_rate == "auto"
+        advice = (
+            "try more rows or epochs, or set it yourself" if auto else "try train.learning_rate: auto, or more epochs"
         )
+        log.warning(
+            f"the adapter gives every hold-out row the same label, after training with a learning rate of {rate:g}; {advice}"
+        )
+    accuracies = {"majority": result.majority, "untuned": result.untuned.accuracy, "tuned": tuned.accuracy}
+    shown = ", ".join(f"{name} {with_interval(accuracy, tuned.rows)}" for name, accuracy in accuracies.items())
     log.info(
-        f"hold-out accuracy: majority {result.majority:.1%}, untuned {result.untuned.accuracy:.1%}, "
-        f"tuned {tuned.accuracy:.1%} (epoch {state.best_epoch} of {result.job.recipe.train.epochs}; "
-        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}); {state.seconds:.1f} s"
+        f"hold-out accuracy, 95 % intervals: {shown}; {state.best_name} of {result.job.recipe.train.epochs}, "
+        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}; {state.seconds:.1f} s"
     )

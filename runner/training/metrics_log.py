@@ -12,6 +12,7 @@ from typing import Any, Optional
 import torch
 from accelerate import Accelerator
 
+from runner.evaluation.intervals import with_interval
 from runner.system.console import progress
 from runner.training.evaluation import Evaluation
 from runner.training.train_state import TrainState
@@ -60,6 +61,13 @@ class MetricsLog:
         self._write({"epoch": state.epoch, **values}, state.global_step)
         self._show(evaluation)
 
+    def average(self, state: TrainState, evaluation: Evaluation) -> None:
+        """Note the evaluation of the mean of the last epochs."""
+        values = {f"holdout_{name}": value for name, value in evaluation.figures().items()}
+        last = len(state.evaluations)
+        self._write({"epoch": last, "averaged_epochs": len(state.recent), **values}, state.global_step)
+        self._show(state.best)
+
     def read(self) -> str:
         """The lines so far, for a checkpoint."""
         return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
@@ -72,7 +80,8 @@ class MetricsLog:
     def _show(self, evaluation: Optional[Evaluation], loss: Optional[float] = None) -> None:
         values = {} if loss is None else {"loss": f"{loss:.3f}"}
         self._bar.set_postfix(
-            {**values, "accuracy": f"{evaluation.accuracy:.1%}" if evaluation else "-"}, refresh=False
+            {**values, "accuracy": with_interval(evaluation.accuracy, evaluation.rows) if evaluation else "-"},
+            refresh=False,
         )
 
     def _write(self, values: Mapping[str, Any], step: int) -> None:

@@ -38,15 +38,34 @@ class TrainState:
     best_epoch: int = 0
     """The epoch whose evaluation is the best; 0: none is finished."""
     best_adapter: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """The adapter's tensors after that epoch, on the CPU."""
+    """The adapter's tensors after that epoch, or those of the average where it is better; on the CPU."""
+    recent: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    """The trained parameters after each of the last `train.average_epochs` epochs, on the CPU; empty where that is 1."""
+    average: Optional[Evaluation] = None
+    """The evaluation of their mean, after the last epoch."""
+
+    @property
+    def average_is_best(self) -> bool:
+        """Whether the mean of the last epochs is better than the best one."""
+        return self.average is not None and self.average.better_than(self.evaluations[self.best_epoch - 1])
 
     @property
     def best(self) -> Optional[Evaluation]:
-        """The best epoch's evaluation; None where no epoch is finished."""
+        """The evaluation of the adapter that is kept; None where no epoch is finished."""
+        if self.average_is_best:
+            return self.average
         return self.evaluations[self.best_epoch - 1] if self.best_epoch else None
 
+    @property
+    def best_name(self) -> str:
+        """The epochs of the adapter that is kept: `epoch 2`, `average of epochs 2–3`."""
+        last = len(self.evaluations)
+        if self.average_is_best:
+            return f"average of epochs {last - len(self.recent) + 1}–{last}"
+        return f"epoch {self.best_epoch}"
+
     def state_dict(self) -> dict[str, Any]:
-        """All but the best adapter's tensors, as plain values for JSON."""
+        """All but the tensors and the average, which is the last thing to be computed; as plain values for JSON."""
         return {
             **{name: getattr(self, name) for name in COUNTERS},
             "micro_batch_size": self.micro_batch_size.rows,
@@ -73,9 +92,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str,
 def load_optimizer_tensors(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Set the optimizer's state from the tensors that `optimizer_tensors` returned. `parameters` are all of its parameters,
-    in order."""
-    numbers = {name: number for number, name in enumerate(parameters)}
+    """Set the optimizer's state from the tensors that `optimizer_tensors` returned. `parameters` are all of its parameters."""
+    in_order = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = {name: in_order.index(id(parameter)) for name, parameter in parameters.items()}
     state = optimizer.state_dict()
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition("/")

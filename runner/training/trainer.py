@@ -1,7 +1,8 @@
-"""The trainer: rows in, gradients, steps, and an evaluation after every epoch; the best epoch's adapter is kept."""
+"""The trainer: epochs of optimizer steps, an evaluation after each, and checkpoints; the best adapter is kept."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -12,27 +13,20 @@ from typing import Any, ClassVar, Optional
 
 import torch
 from accelerate import Accelerator
-from transformers import get_scheduler
 
-from runner.distributed.collectives import all_gather, all_reduce_gradients, all_reduce_max, broadcast_parameters
-from runner.distributed.sharding import requested_sharding
+from runner.distributed.collectives import all_gather, all_reduce_max
 from runner.errors import UserError
 from runner.model.adapter import adapter_state
 from runner.recipe.schema import Train
 from runner.scoring.collator import Collator
 from runner.scoring.scorer import LabelScorer
-from runner.system.memory import MicroBatchSize
 from runner.system.signals import Stopped, deferred_signals
 from runner.training.checkpoint import Checkpoint, CheckpointPolicy, Checkpoints, LoadedCheckpoint
 from runner.training.evaluation import Evaluator
+from runner.training.learning_rate import LearningRate
 from runner.training.metrics_log import MetricsLog
-from runner.training.train_state import (
-    TrainState,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    random_state,
-    set_random_state,
-)
+from runner.training.optimization import AdapterOptimizer, row_order, steps_of
+from runner.training.train_state import TrainState, random_state, set_random_state
 
 log = logging.getLogger("labeltune.training")
 
@@ -52,6 +46,8 @@ class TrainingRun:
     """How the run computes (device, precision, layout), for its checkpoints."""
     metrics: Path
     """The path of metrics.jsonl."""
+    learning_rate: LearningRate
+    """The peak learning rate."""
 
 
 class Trainer:
@@ -68,32 +64,21 @@ class Trainer:
         evaluator: Evaluator,
         run: TrainingRun,
     ) -> None:
-        """Train the parameters of `scorer` that require a gradient on the dataset of `collator`."""
-        self.config, self.scorer, self.collator, self.dataset = config, scorer, collator, collator.dataset
+        """Train the parameters of `scorer` that require a gradient on the dataset of `collator`, at `run.learning_rate`."""
+        self.config, self.scorer, self.dataset = config, scorer, collator.dataset
         self.evaluator, self.run, self.accelerator = evaluator, run, run.accelerator
         self.rows_per_step = config.batch_size * config.accumulation
-        steps_per_epoch = math.ceil(len(self.dataset) / self.rows_per_step)
-        self.total_steps = config.epochs * steps_per_epoch
-        self.parameters = {name: each for name, each in scorer.named_parameters() if each.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        warmup = math.ceil(config.warmup * self.total_steps)
-        self.scheduler = get_scheduler(config.schedule, self.optimizer, warmup, self.total_steps)
+        self.total_steps = steps_of(config, len(self.dataset))
+        config = dataclasses.replace(config, learning_rate=run.learning_rate.value)
+        self.optimizer = AdapterOptimizer(config, scorer, collator, self.total_steps, run.accelerator)
         self.metrics = MetricsLog(run.metrics, run.accelerator)
-        micro_batch_size = MicroBatchSize(
-            -(-config.batch_size // run.accelerator.num_processes),
-            "training",
-            f"; a step still has {self.rows_per_step} rows",
-            may_shrink=requested_sharding(run.accelerator) is None,
-        )
-        self.state = TrainState(micro_batch_size)
+        self.state = TrainState(self.optimizer.micro_batch_size)
 
     def fit(self, adapter: Any, resume_from: Optional[LoadedCheckpoint] = None) -> TrainState:
         """Run all epochs, or those that are left after the checkpoint.
 
         Args:
-            adapter: the PeftModel whose adapter is trained; the best epoch's is kept in the state.
+            adapter: the PeftModel whose adapter is trained; the best one is kept in the state.
             resume_from: the checkpoint of an earlier run; None: start from the beginning.
 
         Returns:
@@ -105,7 +90,6 @@ class Trainer:
             OutOfMemory: a single row does not fit into memory.
         """
         state = self.state
-        broadcast_parameters(self.accelerator, self.parameters.values())
         if resume_from is not None:
             self._restore(resume_from.content)
             log.info(f"resuming after step {state.global_step} of {self.total_steps}, from a checkpoint")
@@ -115,10 +99,15 @@ class Trainer:
         total = self.config.epochs * rows
         with self.metrics.progress_bar(total, done, state.best), deferred_signals() as stop:
             self._policy = CheckpointPolicy(self.config.checkpoint_minutes, stop)
-            while state.epoch <= self.config.epochs:
+            if resume_from is None and self.run.learning_rate.losses:
+                # its choice took a while
+                self._save_if_due(epoch_ended=True)
+            while state.epoch <= self.config.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._evaluate_epoch(adapter)
                 self._save_if_due(epoch_ended=True)
+            if len(state.recent) > 1:
+                self._evaluate_average(adapter)
         state.seconds = time.perf_counter() - self._started
         if self.accelerator.is_main_process:
             self.run.checkpoints.prune(1)  # the adapter may need the room of the others
@@ -136,44 +125,17 @@ class Trainer:
 
     def _steps_left(self) -> Iterator[list[int]]:
         """The rows of each step: every row once an epoch, in an order that depends on the seed and the epoch alone."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1000 + self.state.epoch)
-        order = torch.randperm(len(self.dataset), generator=generator).tolist()
+        order = row_order(self.config.seed, self.state.epoch, len(self.dataset))
         for start in range(self.state.step_in_epoch * self.rows_per_step, len(order), self.rows_per_step):
             yield order[start : start + self.rows_per_step]
 
     def _step(self, rows: Sequence[int]) -> None:
         """One optimizer step over these rows; skipped where their loss or its gradient is not finite."""
-        state, parameters = self.state, list(self.parameters.values())
-        most = -(-len(rows) // self.accelerator.num_processes)
-        loss = state.micro_batch_size.run(lambda size: self._accumulate(rows, size), most)
-        loss = all_reduce_gradients(self.accelerator, parameters, loss)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-        usable = math.isfinite(float(norm) + loss.item())
-        if usable:
-            self.optimizer.step()
-        self._count_skipped(usable)
-        self.scheduler.step()
-        self.optimizer.zero_grad()
-        state.global_step += 1
-        state.step_in_epoch += 1
-        self.metrics.step(state, len(rows), loss if usable else None, self.scheduler.get_last_lr()[0])
-
-    def _accumulate(self, rows: Sequence[int], size: int) -> torch.Tensor:
-        """Computes this process's part of the gradient of the rows' mean loss, `size` rows at once; returns its part of that
-        mean.
-
-        Each part counts by its rows, so the gradient is the same for every `size` and number of processes."""
-        self.optimizer.zero_grad()  # of a pass that ran out of memory
-        processes = self.accelerator.num_processes
-        mine = rows[self.accelerator.process_index :: processes]
-        total = torch.zeros((), device=self.accelerator.device)
-        for start in range(0, -(-len(rows) // processes), size):
-            # a process without a row of its own computes one with weight 0: a sharded base needs all of them to compute
-            part, weight = mine[start : start + size] or rows[:1], float(start < len(mine)) / len(rows)
-            loss = self.scorer(self.collator(part)).losses.sum() * weight
-            loss.backward()
-            total += loss.detach()
-        return total
+        loss = self.optimizer.step(rows)
+        self._count_skipped(usable=loss is not None)
+        self.state.global_step += 1
+        self.state.step_in_epoch += 1
+        self.metrics.step(self.state, len(rows), loss, self.optimizer.learning_rate)
 
     def _count_skipped(self, usable: bool) -> None:
         """Raises UserError after `MOST_SKIPPED` skipped steps in a row: the next ones would be no better."""
@@ -202,8 +164,34 @@ class Trainer:
         if state.best is None or evaluation.better_than(state.best):
             state.best_epoch, state.best_adapter = state.epoch, adapter_state(adapter)
         state.evaluations.append(evaluation)
+        if self.config.average_epochs > 1:
+            now = {name: each.detach().to("cpu", copy=True) for name, each in self.optimizer.parameters.items()}
+            state.recent = [*state.recent, now][-self.config.average_epochs :]
         self.metrics.epoch(state, evaluation)
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
+
+    def _out_of_patience(self) -> bool:
+        """Whether the last epochs were no better than the best one, `train.patience` of them."""
+        state, patience = self.state, self.config.patience
+        worse = len(state.evaluations) - state.best_epoch
+        if patience is None or worse < patience:
+            return False
+        log.info(
+            f"stopped after epoch {len(state.evaluations)} of {self.config.epochs}: none of the last {worse} was better on the "
+            f"hold-out than epoch {state.best_epoch} (train.patience: {patience})"
+        )
+        return True
+
+    def _evaluate_average(self, adapter: Any) -> None:
+        """Evaluates the mean of the last epochs' parameters, and keeps it where it is better than the best epoch. A run that is
+        stopped in between does it again, from `recent`."""
+        state = self.state
+        mean = {name: torch.stack([each[name] for each in state.recent]).mean(0) for name in state.recent[0]}
+        self.optimizer.set_parameters(mean)
+        state.average = self.evaluator.evaluate(self.scorer, self._save_if_due)
+        if state.average_is_best:
+            state.best_adapter = adapter_state(adapter)
+        self.metrics.average(state, state.average)
 
     def _save_if_due(self, epoch_ended: bool = False) -> None:
         """Between two steps, or two batches of the hold-out: saves a checkpoint where one is due, and stops where a signal
@@ -233,27 +221,26 @@ class Trainer:
 
     def _checkpoint(self, randoms: Sequence[Mapping[str, torch.Tensor]]) -> Checkpoint:
         groups = {
-            "parameters": self.parameters,
-            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
+            **self.optimizer.groups(),
             "best": self.state.best_adapter,
+            **{f"recent/{number}": each for number, each in enumerate(self.state.recent)},
             **{f"random/{process}": state for process, state in enumerate(randoms)},
         }
         values = {
             "state": self.state.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
+            "scheduler": self.optimizer.scheduler.state_dict(),
             "metrics": self.metrics.read(),
+            "learning_rate": dataclasses.asdict(self.run.learning_rate),
+            "recent": len(self.state.recent),
         }
         tensors = {f"{group}/{name}": tensor for group, each in groups.items() for name, tensor in each.items()}
         return Checkpoint(self.run.computed, values, tensors)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        for name, tensor in checkpoint.group("parameters").items():
-            self.parameters[name].data.copy_(tensor)
-        load_optimizer_tensors(self.optimizer, self.parameters, checkpoint.group("optimizer"))
-        self.scheduler.load_state_dict(checkpoint.values["scheduler"])
-        for group, learning_rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr()):
-            group["lr"] = learning_rate
+        groups = {name: checkpoint.group(name) for name in self.optimizer.groups()}
+        self.optimizer.restore(groups, checkpoint.values["scheduler"])
         set_random_state(checkpoint.group(f"random/{self.accelerator.process_index}"))
         self.state.load_state_dict(checkpoint.values["state"])
         self.state.best_adapter = checkpoint.group("best")
+        self.state.recent = [checkpoint.group(f"recent/{number}") for number in range(checkpoint.values["recent"])]
         self.metrics.restore(checkpoint.values["metrics"])

@@ -18,10 +18,22 @@ PROMPT = "prompt.json"
 CLASSIFIER = "classifier.json"
 """File in an adapter's folder that names its base and precision."""
 
+RECIPE = "recipe.yaml"
+"""File in an adapter's folder with the whole recipe of its training."""
+
+EVALUATION = "evaluation.json"
+"""File in an adapter's folder with all that the hold-out says about it."""
+
+CALIBRATION = "calibration.json"
+"""File in an adapter's folder with the change to its label logits, where there is one."""
+
+HOLDOUT_PREDICTIONS = "holdout_predictions.jsonl"
+"""File in an adapter's folder with the hold-out's predictions."""
 
 MANIFESTS: Mapping[str, str] = {
     "prepare": "pre_data/{0}/manifest.json",
     "finetune": "saved_model/{0}/manifest.json",
+    "evaluate": "saved_model/{0}/manifest_evaluate.json",
     "predict": "result/manifest_{0}.json",
 }
 """For each stage, in order, where its manifest is; `{0}` is the dataset."""
@@ -58,6 +70,16 @@ class Workspace:
         return contract.dev_path(self.dataset)
 
     @property
+    def holdout_swapped(self) -> str:
+        """The held-out records with the columns of `task.swap` exchanged, where the recipe has that key."""
+        return f"pre_data/{self.dataset}/{self.dataset}_holdout_swapped.json"
+
+    @property
+    def dev_swapped(self) -> str:
+        """The records to predict with the columns of `task.swap` exchanged, where the recipe has that key."""
+        return f"pre_data/{self.dataset}/{self.dataset}_dev_swapped.json"
+
+    @property
     def store(self) -> str:
         """Folder of caches that later runs over the same rows use: tokens, and frozen layers where the recipe says so."""
         return f"pre_data/{self.dataset}/store"
@@ -71,6 +93,11 @@ class Workspace:
     def checkpoints(self) -> str:
         """Checkpoints of unfinished fine-tunes, a folder for each."""
         return f"saved_model/.checkpoints/{self.dataset}"
+
+    @property
+    def runs(self) -> str:
+        """Earlier runs that another setting has replaced, a folder for each."""
+        return f"saved_model/.runs/{self.dataset}"
 
     @property
     def result(self) -> str:
@@ -100,7 +127,15 @@ class Workspace:
     def make_folders(self) -> None:
         """Make the folders that a run writes into, before the training rather than after it.
 
-        Raises UserError where a file is in the way, or where nothing can be written."""
+        Raises UserError where a file is in the way, where nothing can be written, or where the workspace's name is not UTF-8:
+        pyarrow and safetensors open no file in such a folder."""
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"workspace {ascii(str(self.root))[1:-1]}: the name is not UTF-8 text",
+                "rename it, or start the run inside it",
+            ) from None
         folders = [self.root / name for name in (f"pre_data/{self.dataset}", "saved_model", "result")]
         for folder in folders:
             with _user_errors(folder):

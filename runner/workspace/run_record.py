@@ -14,7 +14,7 @@ from runner.recipe.loader import LoadedRecipe
 from runner.system.files import write_atomic
 from runner.system.provenance import PACKAGES, commit, package_version
 from runner.workspace.manifest import read_manifest
-from runner.workspace.paths import Workspace
+from runner.workspace.paths import CALIBRATION, Workspace
 
 SCHEMA = "labeltune.run/1"
 
@@ -28,12 +28,13 @@ def write_run_record(
     describes the adapter that it lies beside."""
     manifests: dict[str, Any] = {}
     made: dict[str, str] = {}
+    weights, calibration = (f"{workspace.adapter}/{name}" for name in (contract.ADAPTER_WEIGHTS, CALIBRATION))
+    paths = {"train": workspace.train, "dev": workspace.dev, "adapter": weights, "calibration": calibration}
     for stage, keys in stages.items():
         manifest = read_manifest(workspace.manifest(stage))
         if manifest is None or manifest.inputs.get("recipe") != loaded.recipe.digest(*keys):
             continue
-        weights = f"{workspace.adapter}/{contract.ADAPTER_WEIGHTS}"
-        for name, path in (("train", workspace.train), ("dev", workspace.dev), ("adapter", weights)):
+        for name, path in paths.items():
             if path in made and manifest.inputs.get(name, made[path]) != made[path]:
                 # of an earlier run: its inputs have been replaced
                 break
@@ -55,4 +56,6 @@ def write_run_record(
         "stages": manifests,
         "seconds": round(seconds, 3),
     }
-    write_atomic(workspace.run_record, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    # a file name that is not UTF-8 has surrogates, which become JSON's own escapes
+    write_atomic(workspace.run_record, text.encode(errors="backslashreplace"))

@@ -39,10 +39,11 @@ def test_a_mistake_is_reported_once_and_without_a_traceback(tmp_path: Path, tiny
     assert "Traceback" not in again.stderr
 
 
-def test_a_signal_to_the_command_stops_the_run_after_its_step(tmp_path: Path, tiny_base: Path) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_signal_to_the_command_stops_the_run_after_its_step(tmp_path: Path, tiny_base: Path, processes: str) -> None:
     tree = recipe_tree(tiny_base, train={"epochs": 10_000})
     write_recipe(write_tables(tmp_path), tree)
-    command = [sys.executable, "-c", COMMAND, str(ROOT), "run", "tiny.yaml"]
+    command = [sys.executable, "-c", COMMAND, str(ROOT), "run", "tiny.yaml", "--processes", processes]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     # its first line comes after some steps
     while running.poll() is None and not list((tmp_path / "saved_model").rglob("metrics.jsonl")):
@@ -51,6 +52,7 @@ def test_a_signal_to_the_command_stops_the_run_after_its_step(tmp_path: Path, ti
     _, err = running.communicate(timeout=60)
     assert running.returncode == 128 + signal.SIGTERM, err
     assert err.splitlines()[-1].startswith("stopped by SIGTERM ")
+    assert "Traceback" not in err
     assert list((tmp_path / "saved_model/.checkpoints/tiny").glob("*/step-*.checkpoint"))
 
 
@@ -66,6 +68,10 @@ def test_a_signal_to_the_command_stops_the_run_after_its_step(tmp_path: Path, ti
         (["run", "nothing.yaml"], 2, "", "nothing.yaml"),
         (["run", "tiny.yaml", "--stages", "fit"], 2, "", "expected some of prepare, finetune, predict"),
         (["run", "tiny.yaml", "--processes", "0"], 2, "", "expected a whole number above 0"),
+        (["runs"], 0, "no run in /", ""),
+        (["runs", "--help"], 0, "put a kept run in place", ""),
+        (["compare", "--help"], 0, "hold-out rows that all of them have", ""),
+        (["compare", "one"], 2, "", "expected 2 to 26 runs, found 1"),
         (["grade", "--rubric"], 0, "pre_data", ""),
         (["grade", "--answers", "nowhere"], 2, "", "nowhere"),
         (["train"], 2, "", "invalid choice: 'train'"),

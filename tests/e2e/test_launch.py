@@ -91,6 +91,29 @@ def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, t
     assert '"processes": 2' in (tmp_path / "saved_model/tiny/manifest.json").read_text()
 
 
+def test_two_processes_weigh_rows_as_one_does(tmp_path: Path, tiny_base: Path) -> None:
+    """With a last step of one row, and labels of which one is rare."""
+    from conftest import TRAIN_ROWS, write_tables
+
+    rare = [row for number, row in enumerate(TRAIN_ROWS) if number % 2 == 0 or number < 12]
+    how = {
+        "samples": {"train": 10, "balance": "oversample"},
+        "train": {"epochs": 1, "class_weights": {"0": 1, "1": 3}},
+    }
+    found = []
+    for name, processes in (("one", ONE), ("two", ("--config_file", str(ROOT / "recipes/accelerate/cpu.yaml")))):
+        folder = write_tables(tmp_path / name, train=rare)
+        write_recipe(folder, recipe_tree(tiny_base, **how))
+        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
+        assert done.returncode == 0, done.stderr
+        assert "0: 25.0% (66.7% in the file, +0.981), 1: 75.0% (33.3% in the file, -0.811)" in done.stdout
+        found.append(load_file(folder / "saved_model/tiny/adapter_model.safetensors"))
+    one, two = found
+    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
+    results = [(tmp_path / name / "result/result_tiny.txt").read_bytes() for name in ("one", "two")]
+    assert results[0] == results[1]
+
+
 def test_processes_are_joined_or_refused(finished: Path) -> None:
     """Without being told that it is on a CPU, newer Accelerate joins nothing: every process would be the main one."""
     done = launch(finished, *TWO, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh", ACCELERATE_USE_CPU="false")
@@ -143,25 +166,26 @@ def test_a_sharded_base_gives_the_adapter_of_a_whole_one(finished: Path, tmp_pat
     assert (finished / "result/result_tiny.txt").read_bytes() == (tmp_path / "result/result_tiny.txt").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings", "said"),
-    [
-        ("DEEPSPEED", {}, "asks for DEEPSPEED"),
-        ("FSDP", {"fsdp_plugin": SimpleNamespace(fsdp_version=1)}, "asks for FSDP"),
-        ("MEGATRON_LM", {}, "asks for MEGATRON_LM"),
-    ],
-)
-def test_another_sharding_is_refused(kind: str, settings: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
+def test_another_sharding_is_refused(kind: str) -> None:
     from accelerate.utils import DistributedType
 
     from runner.distributed.sharding import requested_sharding
     from runner.errors import UserError
 
-    launched: Any = SimpleNamespace(
-        distributed_type=DistributedType(kind), num_processes=2, state=SimpleNamespace(**settings)
-    )
-    with pytest.raises(UserError, match=said):
+    launched: Any = SimpleNamespace(distributed_type=DistributedType(kind), num_processes=2)
+    with pytest.raises(UserError, match=f"asks for {kind}"):
         requested_sharding(launched)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_fsdp_1_is_refused(finished: Path, processes: str) -> None:
+    """Accelerate itself would end it with an error: there is no GPU."""
+    asked = ("--use_fsdp", "--num_processes", processes, *ONE[2:])
+    done = launch(finished, "-q", *asked, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh")
+    assert done.returncode != 0
+    assert done.stderr.count("the launcher asks for FSDP") == 1
+    assert "runner/commands/run.py" not in done.stderr, "no traceback of ours"
 
 
 FULL_ON_ONE = """

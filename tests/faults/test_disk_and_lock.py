@@ -2,7 +2,10 @@
 whatever was finished stays."""
 
 import errno
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, recipe_tree, write_recipe, write_tables
-from support.runs import after_step, cut
+from support.runs import after_step, before_call, cut
 
 from runner.commands.run import main
 from runner.data import prepare
@@ -21,6 +24,8 @@ from runner.model import adapter
 from runner.system import files, lock
 from runner.system.lock import locked
 from runner.training import finetune, trainer
+from runner.workspace.paths import Workspace
+from runner.workspace.runs import kept_runs
 
 FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
 
@@ -285,6 +290,22 @@ def test_a_link_is_not_written_through(workspace: Path, tiny_base: Path, name: s
     assert not (workspace / "pre_data/tiny/tiny_train.json").is_symlink()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    """As a Windows archive with Chinese names leaves them. A recipe may have one, and a workspace may not."""
+    odd = os.fsdecode(b"\xb2\xcb")
+    path = write_recipe(workspace, recipe_tree(tiny_base, train={"epochs": 1})).rename(workspace / f"{odd}.yaml")
+    assert main([str(path), "--workspace", str(workspace)]) == 0
+    record = json.loads((workspace / "saved_model/tiny/run.json").read_text(encoding="utf-8"))
+    assert record["recipe_file"] == str(path)
+    (workspace / odd).mkdir()
+    capsys.readouterr()
+    assert main([str(path), "--workspace", str(workspace / odd)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "\\udcb2\\udccb: the name is not UTF-8 text\n  next: rename it, or start the run inside it\n"
+    )
+
+
 def test_a_pipe_in_the_place_of_the_lock(workspace: Path, tiny_base: Path, capsys: Any) -> None:
     (workspace / "saved_model").mkdir()
     os.mkfifo(workspace / "saved_model/.tiny.lock")
@@ -340,3 +361,33 @@ def test_streams_that_were_closed_from_the_start(workspace: Path, tiny_base: Pat
         done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_replaced_adapter_survives_a_kill_at_any_rename(workspace: Path, tiny_base: Path) -> None:
+    """SIGKILL before the n-th rename of a run with another setting, for every n that the run has."""
+    assert start(workspace, tiny_base) == 0
+    before = [(workspace / each).read_bytes() for each in FINISHED]
+    shutil.copytree(workspace, workspace.with_name("start"))
+    changed = {"train": {"learning_rate": 0.02, "checkpoint_minutes": 60}}
+    for nth in range(1, 40):
+        shutil.rmtree(workspace)
+        shutil.copytree(workspace.with_name("start"), workspace)
+        child = os.fork()
+        if child == 0:
+            code = 99
+            with suppress(BaseException):
+                kill = lambda: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+                before_call(pytest.MonkeyPatch(), Path, "rename", nth, kill)
+                code = start(workspace, tiny_base, **changed)
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, -signal.SIGKILL)
+        if code == 0:
+            break
+        assert start(workspace, tiny_base, **changed) == 0
+        (kept,) = kept_runs(Workspace(workspace, "tiny"))
+        assert (kept.folder / "adapter_model.safetensors").read_bytes() == before[0]
+        assert start(workspace, tiny_base) == 0, "the first setting again"
+        assert [(workspace / each).read_bytes() for each in FINISHED] == before
+    assert nth > 3

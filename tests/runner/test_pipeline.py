@@ -63,11 +63,11 @@ def test_stages_whose_inputs_have_not_changed_are_skipped(
         return [stage for stage in STAGES if f"tiny {stage}: nothing changed" in lines]
 
     assert run() == []
-    assert run() == ["prepare", "finetune", "predict"]
+    assert run() == ["prepare", "finetune", "evaluate", "predict"]
     assert run("--fresh") == []
     assert run(decoding={"kind": "generate"}) == ["prepare", "finetune"]
     assert run(decoding={"kind": "generate"}, train={"epochs": 1}) == ["prepare"]
-    assert run("train.epochs=1", decoding={"kind": "generate"}) == ["prepare", "finetune", "predict"]
+    assert run("train.epochs=1", decoding={"kind": "generate"}) == ["prepare", "finetune", "evaluate", "predict"]
     (workspace / "saved_model/tiny/adapter_model.safetensors").write_bytes(b"damaged")
     assert run("train.epochs=1", decoding={"kind": "generate"}) == ["prepare", "predict"]
     assert run("task.labels=['1', '0']", "train.epochs=1") == []
@@ -110,7 +110,7 @@ def test_the_run_record_says_what_was_run_and_what_came_of_it(workspace: Path, t
     assert record["seeds"] == {"samples": 0, "train": 0}
     assert record["versions"]["torch"].startswith(__import__("torch").__version__.split("+")[0])
     stages = record["stages"]
-    assert list(stages) == ["prepare", "finetune", "predict"]
+    assert list(stages) == ["prepare", "finetune", "evaluate", "predict"]
     assert set(stages["prepare"]["inputs"]) == {"recipe", "train", "dev", "code"}
     assert stages["finetune"]["inputs"]["train"] == stages["prepare"]["outputs"]["pre_data/tiny/tiny_train.json"]
     assert (
@@ -129,7 +129,7 @@ def test_the_run_record_never_speaks_of_another_run(workspace: Path, tiny_base: 
         return json.loads((workspace / "saved_model/tiny/run.json").read_text())
 
     path = write_recipe(workspace, recipe_tree(tiny_base))
-    assert list(record()["stages"]) == ["prepare", "finetune", "predict"]
+    assert list(record()["stages"]) == ["prepare", "finetune", "evaluate", "predict"]
     assert record("--stages", "prepare", "lora.r=7")["recipe"]["lora"]["r"] == 2
     assert list(record("--stages", "finetune", "train.epochs=1")["stages"]) == ["prepare", "finetune"]
     (workspace / "pre_data/tiny/manifest.json").write_text("[]")
@@ -158,8 +158,12 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         "saved_model/tiny/adapter_config.json",
         "saved_model/tiny/classifier.json",
         "saved_model/tiny/prompt.json",
+        "saved_model/tiny/recipe.yaml",
         "saved_model/tiny/metrics.jsonl",
         "saved_model/tiny/manifest.json",
+        "saved_model/tiny/holdout_predictions.jsonl",
+        "saved_model/tiny/evaluation.json",
+        "saved_model/tiny/manifest_evaluate.json",
         "saved_model/tiny/run.json",
         "saved_model/.tiny.lock",
         "result/result_tiny.txt",
@@ -197,4 +201,4 @@ def test_the_users_mistakes_end_with_2_and_a_sentence(
 def test_unknown_stages_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["recipes/qqp.yaml", "--stages", "train"])
-    assert "expected some of prepare, finetune, predict" in capsys.readouterr().err
+    assert "expected some of prepare, finetune, evaluate, predict" in capsys.readouterr().err

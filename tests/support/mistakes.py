@@ -81,8 +81,8 @@ def _changed_mask(change: Callable[[torch.Tensor, torch.Tensor], None]) -> Any:
     """`change` gets each mask of packed rows, (rows, 1, length, length), and the owners of its tokens."""
     real = layouts.mask_argument
 
-    def changed(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
-        made = real(config, owners, positions, dtype)
+    def changed(config: Any, owners: torch.Tensor, *rest: Any) -> Any:
+        made = real(config, owners, *rest)
         for mask in made.values() if isinstance(made, dict) else [made]:
             change(mask, owners)
         return made
@@ -110,8 +110,8 @@ def prefix_sees_suffixes(model: Any, prompt: Prompt) -> Any:
     """Where layers are of several kinds, in full attention alone."""
     real = layouts.mask_argument
 
-    def changed(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
-        made = real(config, owners, positions, dtype)
+    def changed(config: Any, owners: torch.Tensor, *rest: Any) -> Any:
+        made = real(config, owners, *rest)
         mask = made["full_attention"] if isinstance(made, dict) else made
         mask[:, 0][(owners[:, :, None] == 0) & (owners[:, None, :] > 0)] = 0
         return made
@@ -122,11 +122,34 @@ def prefix_sees_suffixes(model: Any, prompt: Prompt) -> Any:
 def window_left_out(model: Any, prompt: Prompt) -> Any:
     real = layouts.mask_argument
 
-    def without(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
-        made, full = real(config, owners, positions, dtype), block_mask(owners, positions, dtype)
+    def without(
+        config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype, lineage: Any = None
+    ) -> Any:
+        made = real(config, owners, positions, dtype, lineage)
+        full = block_mask(owners, positions, dtype, 0, lineage)
         return dict.fromkeys(made, full) if isinstance(made, dict) else full
 
     return replaced(layouts, "mask_argument", without)
+
+
+def answers_see_each_other(model: Any, prompt: Prompt) -> Any:
+    """The nodes of the tree of answers are read as one text."""
+    real = layouts.mask_argument
+    return replaced(layouts, "mask_argument", lambda *arguments: real(*arguments[:4]))
+
+
+@contextmanager
+def answers_without_a_parent(model: Any, prompt: Prompt) -> Made:
+    """Every node of the tree is taken for a child of the prompt's end."""
+    real = layouts.mask_argument
+
+    def orphaned(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype, lineage: Any) -> Any:
+        alone = torch.eye(owners.shape[1], dtype=torch.bool, device=owners.device)
+        # a column that some query may not see is a node's
+        return real(config, owners, positions, dtype, lineage & (alone | lineage.all(1, keepdim=True)))
+
+    with replaced(layouts, "mask_argument", orphaned):
+        yield
 
 
 @contextmanager
@@ -158,6 +181,9 @@ PACKED = (
     prefix_sees_suffixes,
 )
 """Mistakes of the packed layout."""
+
+ANSWERS = (answers_see_each_other, answers_without_a_parent)
+"""Mistakes where answers have several tokens."""
 
 CACHED = (cache_that_lacks_a_token, cache_that_keeps_the_last_row)
 """Mistakes of prediction after the cached prefix."""

@@ -21,6 +21,10 @@ def test_a_detached_adapter_leaves_the_base_as_it_was(tiny_base: Path) -> None:
     before = [name for name, _ in base.model.named_modules()]
     adapter = new_adapter(base, LORA)
     assert any("lora_A" in name for name, _ in base.model.named_modules())
+    with pytest.raises(
+        UserError, match=r"the base .* is in use: another adapter is in it\n  next: close that classifier"
+    ):
+        new_adapter(base, LORA)
     adapter.detach()
     adapter.detach()
     assert [name for name, _ in base.model.named_modules()] == before

@@ -8,17 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DEV_ROWS, recipe_tree, tiny_tokenizer, write_recipe
+from conftest import DEV_ROWS, recipe_tree, write_recipe
 from safetensors.torch import load_file, save_file
 
 from runner.commands.run import execute
 from runner.errors import UserError
 from runner.model.adapter import saved_adapter
 from runner.model.base import load_base
-from runner.prediction.decoders import label_probabilities, parse_answer
+from runner.prediction.decoders import finite, parse_answer
 from runner.recipe.loader import load_recipes
-from runner.recipe.schema import PromptShape
-from runner.scoring.prompt import build_prompt
 from runner.scoring.scorer import LabelScorer
 from runner.stages import STAGES
 
@@ -175,11 +173,10 @@ def test_an_adapter_with_nan_gives_no_answer(workspace: Path, tiny_base: Path, d
     assert (workspace / "result/result_tiny.txt").read_bytes() == before
 
 
-def test_logits_of_one_row_that_are_not_finite_are_named(tiny_base: Path) -> None:
-    prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
-    assert label_probabilities(prompt, torch.tensor([0.0, 0.0]), 3) == {"0": 0.5, "1": 0.5}
+def test_logits_of_one_row_that_are_not_finite_are_named() -> None:
+    assert finite(torch.tensor([0.0, 1.0]), "dev row 3").tolist() == [0.0, 1.0]
     with pytest.raises(UserError, match=r"dev row 3: the model's logits are not finite"):
-        label_probabilities(prompt, torch.tensor([float("nan"), 0.0]), 3)
+        finite(torch.tensor([float("nan"), 0.0]), "dev row 3")
 
 
 def test_a_batch_that_does_not_fit_is_predicted_in_parts(

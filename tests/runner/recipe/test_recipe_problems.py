@@ -174,11 +174,41 @@ CASES = [
         'base: b\nprompt: {template: "{instruction} {input}"}',
         "12:20: prompt.template: ends with {input}: put a word or a newline after it, so that the model answers there",
     ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": no, "2": yes}}',
+        "12:19: prompt.answers: '2' is not a label; labels are 0, 1",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": no}}',
+        "12:19: prompt.answers: the label '1' has no answer; write one for each label, or leave the key out",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": no, "1": " "}}',
+        "12:19: prompt.answers: the answer for '1' is empty",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": same, "1": " same"}}',
+        "12:19: prompt.answers: '0' and '1' have the same answer 'same'",
+    ),
+    (
+        "base: models/base",
+        'base: b\nprompt: {answers: {"0": 0, "1": 1}}',
+        '12:25: prompt.answers.0: expected text, found the number 0; for the text, put it in quotes: "0"',
+    ),
+    (
+        "base: models/base",
+        "base: b\nprompt: {answers: [no, yes]}",
+        "12:19: prompt.answers: expected a mapping of names to texts, found a list",
+    ),
     ("decoding: {kind: label}", "decoding: 3", "15:11: decoding.kind: expected label or generate, found the number 3"),
     (
         "decoding: {kind: label}",
         "decoding: {kind: label, max_new_tokens: 4}",
-        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch",
+        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, average",
     ),
     (
         "  name: QQP",
@@ -238,6 +268,69 @@ CASES = [
         'base: b\nprompt: {template: "{input} {input}"}',
         "12:20: prompt.template: expected {instruction} and {input} once each and no other braces "
         "(a brace itself is written twice), found '{input} {input}'",
+    ),
+    (
+        "  header: true",
+        "  header: true\n  swap: [question1]",
+        "6:9: task.swap: expected two different columns, found question1",
+    ),
+    (
+        "  header: true",
+        "  header: true\n  swap: [question1, question1]",
+        "6:9: task.swap: expected two different columns, found question1, question1",
+    ),
+    (
+        "  header: true",
+        "  header: true\n  swap: [question1, question3]",
+        "6:9: task.swap: 'question3' is not a column; columns are id, question1, question2, is_duplicate; "
+        "did you mean question2?",
+    ),
+    (
+        "  header: true",
+        "  header: true\n  swap: [question1, id]",
+        "6:9: task.swap: 'id' is not in task.input: exchanging it would change nothing",
+    ),
+    (
+        "base: models/base",
+        "base: b\nsamples: {augment: swap}",
+        "12:20: samples.augment: swap needs task.swap: the two columns to exchange, for instance [question1, question2]",
+    ),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: label, average: swap}",
+        "15:34: decoding.average: swap needs task.swap: the two columns to exchange, for instance [question1, question2]",
+    ),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: generate, average: swap}",
+        "15:28: decoding.average: unknown key; known are kind, max_new_tokens",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  class_weights: {0: 1, 2: 3}",
+        "14:18: train.class_weights: expected a weight for each label (0, 1), found 0, 2",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  class_weights: {0: 1, 1: 0}",
+        "14:28: train.class_weights.1: out of range: expected more than 0, found 0",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  class_weights: equal",
+        "14:18: train.class_weights: expected none, balanced or a mapping of names to numbers, found the text 'equal'",
+    ),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: generate}\nsamples: {balance: equal}",
+        "15:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
+        "undone in the label logits, and generated text has none; set decoding.kind: label",
+    ),
+    (
+        "decoding: {kind: label}",
+        "decoding: {kind: generate}\nsamples: {balance: oversample}",
+        "15:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
+        "undone in the label logits, and generated text has none; set decoding.kind: label",
     ),
     (
         "base: models/base",

@@ -69,10 +69,12 @@ def test_the_cache_serves_every_seed_but_no_other_rows(
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 
 
-def cached(own: Any, suffixes: list[list[int]], base: Path, folder: Path) -> tuple[LabelScorer, FrozenLayerCache]:
+def cached(
+    own: Any, suffixes: list[list[int]], base: Path, folder: Path, prompt: Prompt = PROMPT
+) -> tuple[LabelScorer, FrozenLayerCache]:
     """A scorer, and the states of its layer 0 for these suffixes."""
-    scorer, choice = LabelScorer(own, PROMPT), Choice("packed", LAYOUTS["packed"](own, PROMPT), "for this test")
-    datasets = [EncodedDataset(PROMPT, suffixes[:1]), EncodedDataset(PROMPT, suffixes[1:])]
+    scorer, choice = LabelScorer(own, prompt), Choice("packed", LAYOUTS["packed"](own, prompt), "for this test")
+    datasets = [EncodedDataset(prompt, suffixes[:1]), EncodedDataset(prompt, suffixes[1:])]
     loaded = Base(BaseFiles(base), "fp32", own, tiny_tokenizer())
     return scorer, cached_frozen_layers(loaded, scorer, 1, datasets, choice, folder)
 
@@ -157,6 +159,20 @@ def test_the_cache_is_exact_on_every_architecture(name: str, tiny_base: Path, tm
                 scorer(layout(rows)).label_logits,
                 atol=1e-5,
                 rtol=1e-5,
+            )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_cache_holds_answers_of_several_tokens(tiny_base: Path, tmp_path: Path, layout: str) -> None:
+    own = model("Llama")
+    suffixes = [[7] * 3, [300 - n for n in range(20)], [10] * 6]
+    prompt = build_prompt(PromptShape(), "Which?", ("not", "not_so", "no", "yes"), tiny_tokenizer())
+    scorer, made = cached(own, suffixes, tiny_base, tmp_path, prompt)
+    plain = LAYOUTS[layout](own, prompt)
+    with made.installed(scorer), torch.no_grad():
+        for rows in (suffixes, suffixes[:0:-1]):
+            torch.testing.assert_close(
+                scorer(made.layout(plain)(rows)).label_logits, scorer(plain(rows)).label_logits, atol=1e-5, rtol=1e-6
             )
 
 

@@ -116,8 +116,8 @@ def test_the_examples_of_the_proof_share_a_packed_row(
     assert choose_layout("auto", subject, rows, 4).name == "packed"
     real = layouts.mask_argument
 
-    def leaking(config: Any, owners: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> Any:
-        return real(config, owners.clamp(max=1), positions, dtype)
+    def leaking(config: Any, owners: torch.Tensor, *rest: Any) -> Any:
+        return real(config, owners.clamp(max=1), *rest)
 
     monkeypatch.setattr(layouts, "mask_argument", leaking)
     assert choose_layout("auto", subject, rows, 4).name == "padded"

@@ -6,9 +6,11 @@ import pytest
 from conftest import tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.normalizers import Lowercase, Replace
 
 from runner.errors import DataError, UserError
 from runner.recipe.schema import PromptShape
+from runner.scoring.answer_tree import AnswerTree, answer_tree
 from runner.scoring.dataset import encode_records
 from runner.scoring.prompt import Prompt, build_prompt
 from runner.scoring.tokenization import encode_text
@@ -54,17 +56,82 @@ def test_doubled_braces_are_braces() -> None:
     assert TOKENIZER.decode(ids[1:]) == "{x} Which? {z} {y}"
 
 
-def test_labels_that_begin_alike_differ_at_a_later_token() -> None:
+def sequences(one: Prompt) -> list[str]:
+    """The tokens of each answer after the tail, as text."""
+    return [TOKENIZER.decode([token for _, token in steps]) for steps in one.tree.steps]
+
+
+def test_what_all_answers_begin_with_is_a_fixed_word() -> None:
     one = prompt(labels=("good", "grand"))
     assert TOKENIZER.decode(list(one.tail)) == "\nAnswer:g"
-    assert [TOKENIZER.decode([token]) for token in one.label_ids] == ["o", "r"]
+    assert TOKENIZER.decode(list(one.shared)) == "g"
+    assert sequences(one) == ["ood", "rand"]
+    assert sorted(TOKENIZER.decode([token]) for token in one.label_ids) == sorted("odran")
+    short = prompt(labels=("ba", "bc"))
+    assert (short.tree, [TOKENIZER.decode([token]) for token in short.label_ids]) == (AnswerTree(), ["a", "c"])
 
 
-def test_labels_with_the_same_first_token_are_refused() -> None:
-    with pytest.raises(UserError, match="does not tell the labels apart"):
-        prompt(labels=("1", "10"))
-    with pytest.raises(UserError, match="does not tell the labels apart"):
-        prompt(labels=("ab", "ac", "b"))
+def test_an_answer_that_another_one_begins_with_is_ended() -> None:
+    assert sequences(prompt(labels=("1", "10", "2"))) == ["1<eos>", "10", "2"]
+    one = prompt(labels=("1", "10"))
+    assert one.tree == AnswerTree()
+    assert [TOKENIZER.decode([token]) for token in one.label_ids] == ["<eos>", "0"]
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(
+        UserError, match=r"^an answer is the beginning of another one, and the tokenizer has no end-of-sequence token: "
+    ):
+        build_prompt(DEFAULT, "Which?", ("1", "10"), tokenizer)
+
+
+def test_answers_take_the_place_of_labels() -> None:
+    plain, same = prompt(), prompt(PromptShape(answers={"0": "0", "1": "1"}))
+    one = prompt(PromptShape(answers={"1": " yes", "0": " no"}))
+    assert (one.labels, one.answers) == (("0", "1"), (" no", " yes"))
+    assert TOKENIZER.decode(list(one.tail)) == "\nAnswer: "
+    assert sequences(one) == ["no", "yes"]
+    assert same.digest() == plain.digest()
+    assert not {"answers", "label_sequences"} & plain.description().keys()
+    ids = [TOKENIZER.convert_tokens_to_ids(list(word)) for word in ("no", "yes")]
+    added = {"answers": {"0": " no", "1": " yes"}, "label_sequences": ids}
+    assert {name: one.description()[name] for name in added} == added
+
+
+def test_answers_that_become_the_same_tokens_are_refused() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    with pytest.raises(UserError, match=r"^the tokenizer gives two answers the same tokens: Yes: \[.*\]; yes: \["):
+        build_prompt(DEFAULT, "Which?", ("Yes", "yes"), tokenizer)
+
+
+def test_answers_that_are_joined_with_the_template_are_refused() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = Replace(":0", "~")
+    with pytest.raises(
+        UserError, match=r"^the tokenizer joins an answer with the words before it, '\\nAnswer:': 0: \["
+    ):
+        build_prompt(DEFAULT, "Which?", ("0", "1"), tokenizer)
+
+
+def test_a_prompt_leaves_positions_for_its_answers() -> None:
+    one = build_prompt(PromptShape(max_length=512), "Which?", ("no", "maybe"), TOKENIZER, positions=40)
+    assert (one.max_length, one.tree.depth) == (36, 4)
+
+
+words = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4).map(tuple), min_size=2, max_size=6, unique=True)
+
+
+@given(words)
+def test_the_tree_holds_every_answer_and_each_beginning_once(answers: list[tuple[int, ...]]) -> None:
+    ended = [(*answer, 9) for answer in answers]
+    tree = answer_tree(ended)
+    assert [tuple(token for _, token in steps) for steps in tree.steps] == ended
+    texts = [tuple(tree.tokens_of(lineage)) for lineage in tree.lineages]
+    assert sorted(texts) == sorted({answer[:end] for answer in ended for end in range(len(answer))})
+    for answer, steps in zip(ended, tree.steps):
+        assert [texts[node] for node, _ in steps] == [answer[:end] for end in range(len(answer))]
+    assert {node for path in tree.paths for node in path} == set(range(1, tree.size))
+    assert tree.depth == max(map(len, answers))
 
 
 LONG, SHORT = record("x" * 50, output="1"), record("y", output="0")

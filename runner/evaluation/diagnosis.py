@@ -1,0 +1,103 @@
+"""The diagnosis of an adapter that is not better than a baseline: which baselines, and the likeliest cause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+LEARNED = 0.9
+"""Below this share of the label shares' entropy, a loss says that more than the shares was learned."""
+
+DIVERGED = 1.1
+"""A training loss that ends above this many times its lowest level has diverged."""
+
+FACTOR = 5
+"""How far the next learning rate to try is from the last one. Rates that fit a base are often a factor of 5 apart: 2e-4 for
+Gemma-3-270m, 1e-3 for SmolLM2-135M."""
+
+BASELINES: Mapping[str, str] = {
+    "majority": "the majority",
+    "untuned": "the untuned base",
+    "bag_of_words": "a bag of words",
+}
+"""The baselines' names in messages, by their names in evaluation.json."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What is known of a training."""
+
+    rows: int
+    """Training rows."""
+    epochs: int
+    """Passes over them."""
+    learning_rate: float
+    """Peak learning rate."""
+    losses: Sequence[float]
+    """The training losses of metrics.jsonl, in nats, in order."""
+    label_counts: Mapping[str, int]
+    """Training rows of each label."""
+    holdout_loss: float
+    """The saved adapter's loss on the hold-out, in nats."""
+    skipped_steps: int = 0
+    """Steps whose loss or gradient was not finite."""
+
+
+def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFacts) -> Optional[str]:
+    """The warning about an adapter that is not better than some baselines; None for one that is better than all.
+
+    Args:
+        accuracy: The adapter's, on the hold-out, 0 to 1.
+        baselines: The accuracies of some of `BASELINES`.
+        facts: The training of the adapter.
+    """
+    better = [f"{BASELINES[name]} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
+    if not better:
+        return None
+    names = " and ".join(filter(None, (", ".join(better[:-1]), better[-1])))
+    return f"the adapter ({accuracy:.1%}) is not better than {names} on the hold-out; likeliest cause: {cause(facts)}"
+
+
+def cause(facts: TrainingFacts) -> str:
+    """The likeliest cause, and what to change."""
+    rate, size = facts.learning_rate, f"{facts.rows:,} rows × {facts.epochs} epochs"
+    if facts.skipped_steps:
+        return _too_high(
+            rate, f"{facts.skipped_steps} steps were skipped because their loss or gradient was not finite"
+        )
+    if not facts.losses:
+        return f"{size} are too few; raise samples.train or train.epochs"
+    levels = _levels(facts.losses)
+    shares, end = _entropy(facts.label_counts), levels[-1]
+    if end > DIVERGED * min(levels):
+        return _too_high(rate, f"the training loss rose from {min(levels):.2f} to {end:.2f}")
+    if end > LEARNED * shares:
+        return (
+            f"train.learning_rate {rate:g} is too low for this base, or {size} are too few: the training loss ended at "
+            f"{end:.2f}, and the label shares alone give {shares:.2f}; raise it, for instance to {rate * FACTOR:g}"
+        )
+    if facts.holdout_loss > LEARNED * shares:
+        return (
+            f"too few rows ({facts.rows:,}), or damaged labels: the training loss fell to {end:.2f}, and the hold-out loss "
+            f"is {facts.holdout_loss:.2f}; raise samples.train, and read some training records"
+        )
+    return f"{size} are too few, or the base is too small for this task; raise samples.train, or take a larger base"
+
+
+def _too_high(rate: float, sign: str) -> str:
+    return f"train.learning_rate {rate:g} is too high: {sign}; lower it, for instance to {rate / FACTOR:g}"
+
+
+def _levels(losses: Sequence[float]) -> list[float]:
+    """The mean loss of each quarter of the training; fewer where there are fewer losses."""
+    parts = min(4, len(losses))
+    edges = [len(losses) * number // parts for number in range(parts + 1)]
+    return [math.fsum(losses[start:end]) / (end - start) for start, end in zip(edges, edges[1:])]
+
+
+def _entropy(counts: Mapping[str, int]) -> float:
+    """The entropy of the label shares in nats: the loss of a model that knows nothing else."""
+    total = sum(counts.values())
+    return -math.fsum(count / total * math.log(count / total) for count in counts.values() if count)

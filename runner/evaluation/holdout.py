@@ -1,0 +1,50 @@
+"""The hold-out's predictions: one row each, with label logits before calibration, in `holdout_predictions.jsonl`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runner.errors import DataError
+from runner.system.files import write_atomic
+
+
+@dataclass(frozen=True)
+class HoldoutPrediction:
+    """The prediction for one held-out row."""
+
+    row: int
+    """Its number in the hold-out's records, from 1."""
+    key: str
+    """`row_key` of its input: equal for equal inputs, so that runs with other hold-outs can be compared."""
+    target: str
+    """The right label."""
+    label: str
+    """What prediction answers, after calibration where it is used; `?` for a text without a label."""
+    logits: tuple[float, ...]
+    """A logit for each of `task.labels`, in their order, before calibration."""
+
+
+def row_key(text: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of an input text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_holdout_predictions(path: Path, predictions: Iterable[HoldoutPrediction]) -> None:
+    """Write the file, completely or not at all."""
+    lines = (json.dumps(asdict(each), ensure_ascii=False, allow_nan=False) + "\n" for each in predictions)
+    write_atomic(path, "".join(lines).encode())
+
+
+def read_holdout_predictions(path: Path) -> list[HoldoutPrediction]:
+    """Read the file. Raises DataError where it is missing or damaged."""
+    try:
+        trees = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [HoldoutPrediction(**{**tree, "logits": tuple(tree["logits"])}) for tree in trees]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error})", "run the evaluate stage again: --stages evaluate --fresh"
+        ) from None

@@ -1,0 +1,17 @@
+"""Accuracies with their 95 % Wilson interval, as messages show them."""
+
+from __future__ import annotations
+
+from grading.contract.metrics import wilson_interval
+
+
+def accuracy_interval(accuracy: float, rows: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of an accuracy that was measured on so many rows."""
+    # a mean over repeated cross-validation is not always a whole number of rows
+    return wilson_interval(round(accuracy * rows), rows)
+
+
+def with_interval(accuracy: float, rows: int) -> str:
+    """An accuracy for the user: `96.2% (94.1 to 97.6)`."""
+    low, high = accuracy_interval(accuracy, rows)
+    return f"{accuracy:.1%} ({low * 100:.1f} to {high * 100:.1f})"

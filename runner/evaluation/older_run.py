@@ -1,0 +1,125 @@
+"""The older run: a new adapter that is clearly worse does not replace the one before it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.data.records import inputs_digest, records_of
+from runner.errors import DataError
+from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
+from runner.evaluation.significance import compare, shown_p
+from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
+from runner.workspace.run_moves import compare_with, recover, restore, restore_command, settle
+from runner.workspace.runs import DEV_INPUTS, Run, kept_runs, read_object, run_in_place
+
+log = logging.getLogger("labeltune.evaluation")
+
+BASELINES = {"majority": "the majority", "untuned": "the untuned base"}
+"""What any adapter has to beat, by the names in evaluation.json."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run's predictions for the hold-out, and what it has to beat there."""
+
+    predictions: Sequence[HoldoutPrediction]
+    """One for each hold-out row."""
+    baselines: Mapping[str, float]
+    """Accuracy of each of `BASELINES` that is known, 0 to 1."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct predictions, 0 to 1."""
+        return sum(each.label == each.target for each in self.predictions) / len(self.predictions)
+
+    @property
+    def strongest_baseline(self) -> str:
+        """The name of the baseline with the highest accuracy; empty where none is known."""
+        return max(self.baselines, key=lambda name: self.baselines[name], default="")
+
+    @property
+    def beats_baselines(self) -> bool:
+        """Whether it is better than each baseline that is known."""
+        return all(self.accuracy > baseline for baseline in self.baselines.values())
+
+
+def read_evaluated(run: Run) -> Evaluated:
+    """Read what the evaluate stage wrote beside an adapter. Raises DataError where it is missing or damaged."""
+    predictions = read_holdout_predictions(run.folder / HOLDOUT_PREDICTIONS)
+    if not predictions:
+        raise DataError(f"{run.folder / HOLDOUT_PREDICTIONS}: has no row", "run the evaluate stage again")
+    found = read_object(run.folder / EVALUATION).get("baselines")
+    baselines = {name: _accuracy(found, name) or _accuracy(run.statistics, name) for name in BASELINES}
+    return Evaluated(predictions, {name: value for name, value in baselines.items() if value})
+
+
+def reason_to_keep(old: Evaluated, new: Evaluated) -> str:
+    """Why the older adapter should stay in place; empty: the new one may replace it.
+
+    Only the same hold-out rows count: of other rows, either adapter may have been trained on some."""
+    rows = {(each.key, each.target): each.label == each.target for each in old.predictions}
+    if {(each.key, each.target) for each in new.predictions} != set(rows) or new.accuracy >= old.accuracy:
+        return ""
+    found = compare(
+        [rows[each.key, each.target] for each in new.predictions],
+        [each.label == each.target for each in new.predictions],
+    )
+    shares = (
+        f"it gets {new.accuracy:.1%} of the {found.rows:,} hold-out rows right, the one before it {old.accuracy:.1%}"
+    )
+    if found.distinguishable:
+        return f"{shares} (exact McNemar test, {shown_p(found.p)})"
+    if old.beats_baselines and not new.beats_baselines:
+        name = new.strongest_baseline
+        return f"{shares}, and unlike that one it is not better than {BASELINES[name]} ({new.baselines[name]:.1%})"
+    return ""
+
+
+def older_stays(workspace: Workspace, labels: Sequence[str], predicts: bool) -> bool:
+    """Compare the adapter in place with the one that it replaced, once; put that one back, and say so, where it is better.
+
+    `predicts`: whether predictions are asked for. Then the older adapter needs its own for the same dev rows."""
+    recover(workspace)
+    name, new = compare_with(workspace), run_in_place(workspace)
+    if not name or new is None or not new.is_evaluated:
+        return False
+    old = next((run for run in kept_runs(workspace) if run.id == name and run.is_intact()), None)
+    try:
+        reason = reason_to_keep(read_evaluated(old), read_evaluated(new)) if old else ""
+    except DataError:
+        reason = ""
+    if old is None or not reason:
+        settle(workspace)
+        return False
+    if predicts and not _answers_the_dev_rows(old, labels):
+        settle(workspace)
+        log.warning(
+            f"the new adapter is worse: {reason}. It is in place anyway, because run {old.id} has no predictions for "
+            f"these dev rows; to get that adapter back: {restore_command(workspace, old.id)}"
+        )
+        return False
+    restore(old)
+    log.warning(
+        f"the new adapter is worse and does not replace the one before it: {reason}. {workspace.adapter} and "
+        f"{workspace.result} are those of run {old.id} again; nothing new is predicted. To take the new adapter "
+        f"anyway: {restore_command(workspace, new.id)}"
+    )
+    return True
+
+
+def _answers_the_dev_rows(old: Run, labels: Sequence[str]) -> bool:
+    """Whether a kept run has predictions for the dev rows that are prepared now, with whatever instruction."""
+    manifest = old.result_manifest()
+    return manifest is not None and manifest.figures.get(DEV_INPUTS) == inputs_digest(
+        records_of(old.workspace, labels).dev
+    )
+
+
+def _accuracy(tree: Any, name: str) -> float:
+    """An accuracy in evaluation.json or in a manifest; 0.0 where it is not known."""
+    value = tree.get(name) if isinstance(tree, dict) else None
+    value = value.get("accuracy") if isinstance(value, dict) else value
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -1,0 +1,214 @@
+"""Evaluate: the saved adapter answers the hold-out as it will answer the dev rows; what that says is written beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grading.contract import label_set, measure
+from runner.data.records import Record, Records, needs_swapped
+from runner.errors import DataError
+from runner.evaluation import diagnosis
+from runner.evaluation.baselines import MOST_ROWS, bag_of_words
+from runner.evaluation.expected_points import expected_points
+from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_predictions
+from runner.evaluation.intervals import accuracy_interval, with_interval
+from runner.evaluation.probability_metrics import measure_probabilities
+from runner.model.base import Base
+from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated, write_calibration
+from runner.prediction.classifier import Classifier
+from runner.prediction.decoders import Scored
+from runner.prediction.prediction_file import Prediction
+from runner.recipe.schema import LabelDecoding, Recipe, asks_for_calibration
+from runner.scoring.dataset import encode_orders
+from runner.scoring.prompt import prompt_of
+from runner.system.console import progress
+from runner.system.files import write_atomic
+from runner.system.signals import deferred_signals, raise_if_asked
+from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
+
+log = logging.getLogger("labeltune.evaluation")
+
+SCHEMA = "labeltune.evaluation/1"
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """An adapter to evaluate."""
+
+    recipe: Recipe
+    records: Records
+    workspace: Workspace
+    holdout: str
+    """Digest of the hold-out file."""
+    prepared: Mapping[str, Any]
+    """The counts of the prepare stage."""
+    trained: Mapping[str, Any]
+    """The metrics of the finetune stage."""
+
+
+def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
+    """Score the hold-out and write holdout_predictions.jsonl, evaluation.json and, where calibration helps, calibration.json.
+
+    Returns the content of evaluation.json and the seconds. Raises UserError where the adapter does not fit the base, or was
+    trained with another prompt."""
+    started = time.perf_counter()
+    labels, folder = job.recipe.task.labels, job.workspace.at(job.workspace.adapter)
+    records = list(job.records.holdout)
+    targets = [labels.index(record["output"]) for record in records]
+    with deferred_signals(), Classifier(base, prompt_of(job.recipe, base), folder) as classifier:
+        scored = _score(job, classifier, records)
+        decision = _decide(job.recipe, scored, targets)
+        before = [classifier.prediction(each) for each in scored]
+        classifier.calibration = decision.calibration
+        after = [classifier.prediction(each) for each in scored]
+    raise_if_asked()
+    evaluation = _evaluation(job, before, targets, decision)
+    evaluation["baselines"] = _baselines(job, records)
+    evaluation["expected_points"] = dataclasses.asdict(
+        expected_points(evaluation["accuracy"], len(records), job.prepared["dev"])
+    )
+    rows = (
+        HoldoutPrediction(number, row_key(record["input"]), record["output"], answer.label, _plain(each))
+        for number, (record, answer, each) in enumerate(zip(records, after, scored), 1)
+    )
+    write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
+    write_calibration(decision, labels, folder)
+    write_atomic(folder / EVALUATION, (json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n").encode())
+    _report(job, evaluation)
+    return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]) -> list[Scored]:
+    """The hold-out as prediction scores rows, in batches of `train.batch_size`: these give the same answers, and are faster."""
+    decoding = job.recipe.decoding
+    if isinstance(decoding, LabelDecoding):
+        decoding = dataclasses.replace(decoding, batch=max(decoding.batch, job.recipe.train.batch_size))
+    # without targets: nothing is trained
+    swapped = job.records.holdout_swapped if needs_swapped(decoding) else None
+    dataset = dataclasses.replace(encode_orders(classifier.prompt, records, swapped, "hold-out"), targets=())
+    found = []
+    for each in progress(len(dataset), "evaluate", classifier.scores(decoding, dataset)):
+        found.append(each._replace(logits=each.logits.cpu()))
+        raise_if_asked()
+    return found
+
+
+def _decide(recipe: Recipe, scored: Sequence[Scored], targets: Sequence[int]) -> Decision:
+    logits = [each.logits.tolist() for each in scored]
+    if asks_for_calibration(recipe):
+        return decide(logits, targets)
+    return uncalibrated(logits, "decoding.calibration: none")
+
+
+def _evaluation(
+    job: EvaluationJob, predictions: Sequence[Prediction], targets: Sequence[int], decision: Decision
+) -> dict[str, Any]:
+    """The content of evaluation.json up to the calibration."""
+    labels = job.recipe.task.labels
+    answers = [labels[target] for target in targets]
+    plain = [list(prediction.probabilities.values()) for prediction in predictions]
+    before = _metrics(labels, answers, [prediction.label for prediction in predictions], plain)
+    after = before
+    if decision.calibration:
+        repeats = [
+            _metrics(labels, answers, [labels[max(range(len(row)), key=row.__getitem__)] for row in rows], rows)
+            for rows in decision.probabilities
+        ]
+        after = {name: math.fsum(each[name] for each in repeats) / len(repeats) for name in before}
+    calibration = decision.calibration
+    return {
+        "schema": SCHEMA,
+        "dataset": job.recipe.task.name,
+        "holdout": job.holdout,
+        "rows": len(targets),
+        **_with_interval(after, len(targets)),
+        "uncalibrated": _with_interval(before, len(targets)),
+        "calibration": {
+            "used": calibration is not None,
+            "reason": decision.reason,
+            "temperature": calibration.temperature if calibration else None,
+            "bias": dict(zip(labels, calibration.bias)) if calibration else None,
+            "folds": FOLDS if decision.gains else None,
+            "repeats": REPEATS if decision.gains else None,
+            "gains": {name: dataclasses.asdict(gain) for name, gain in decision.gains.items()},
+        },
+    }
+
+
+def _metrics(
+    labels: Sequence[str], answers: Sequence[str], predicted: Sequence[str], probabilities: Sequence[Sequence[float]]
+) -> dict[str, float]:
+    found = measure(answers, [label if label in labels else None for label in predicted], label_set(answers))
+    numbers = measure_probabilities(probabilities, [labels.index(answer) for answer in answers])
+    return {"accuracy": found.accuracy, "mcc": found.mcc, "f1": found.f1, **dataclasses.asdict(numbers)}
+
+
+def _with_interval(metrics: Mapping[str, float], rows: int) -> dict[str, Any]:
+    """The metrics with the accuracy's interval after it."""
+    interval = list(accuracy_interval(metrics["accuracy"], rows))
+    return {"accuracy": metrics["accuracy"], "interval": interval, **metrics}
+
+
+def _baselines(job: EvaluationJob, records: Sequence[Record]) -> dict[str, Any]:
+    """Each baseline's accuracy on the hold-out, and what is known of it besides; those that cannot be computed are left out."""
+    found: dict[str, Any] = {"majority": {"accuracy": job.trained["majority"]}}
+    if "untuned" in job.trained:
+        found["untuned"] = {name: job.trained["untuned"][name] for name in ("accuracy", "mcc", "f1", "loss")}
+    total = sum(job.prepared["train"].values())
+    train = ((record["input"], record["output"]) for record in job.records.train)
+    words = bag_of_words(train, total, [(record["input"], record["output"]) for record in records])
+    if words:
+        found["bag_of_words"] = dataclasses.asdict(words)
+        if total > MOST_ROWS:
+            log.info(f"the bag of words uses {words.rows:,} of {total:,} training rows")
+    return found
+
+
+def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
+    """Log the evaluation for the user."""
+    rows, baselines = evaluation["rows"], {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
+    shown = [f"{name.replace('_', ' ')} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
+    log.info(
+        f"hold-out accuracy, 95 % intervals: {', '.join(shown)}, adapter {with_interval(evaluation['accuracy'], rows)}"
+    )
+    log.info(
+        f"hold-out probabilities: log loss {evaluation['log_loss']:.3f}, Brier score {evaluation['brier']:.3f}, "
+        f"calibration error {evaluation['ece']:.3f}"
+    )
+    if asks_for_calibration(job.recipe):
+        used = "used" if evaluation["calibration"]["used"] else "not used"
+        log.info(f"calibration {used}: {evaluation['calibration']['reason']}")
+    warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))
+    if warning:
+        log.warning(warning)
+    log.info(expected_points(evaluation["accuracy"], rows, job.prepared["dev"]).words())
+
+
+def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
+    """What metrics.jsonl and the finetune stage know of the training."""
+    path = job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
+    try:
+        steps = [step for step in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if "loss" in step]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})", "train again: --stages finetune,evaluate") from None
+    return diagnosis.TrainingFacts(
+        rows=job.trained["rows"],
+        epochs=len(job.trained["epochs"]),
+        learning_rate=job.trained["learning_rate"],
+        losses=[step["loss"] for step in steps],
+        label_counts=job.prepared["train"],
+        holdout_loss=job.trained["tuned"]["loss"],
+        skipped_steps=job.trained["skipped_steps"],
+    )
+
+
+def _plain(scored: Scored) -> tuple[float, ...]:
+    """The logits as short numbers: nine digits are exact for fp32."""
+    return tuple(float(f"{value:.9g}") for value in scored.logits.tolist())

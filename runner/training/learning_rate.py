@@ -1,0 +1,175 @@
+"""The learning rate: the recipe's, or with `auto` a guess by the base's size that a short probe may correct.
+
+The probe gives four rates, the guess among them, a small run each: the first rows of the run, with the recipe's schedule
+shortened to a few steps. Each begins with the same adapter and the same random numbers. Another rate replaces the guess only if
+its loss on the hold-out is clearly lower. Without that rule noise would decide: on a hard task a few dozen steps teach almost
+nothing, whatever the rate is (measured on CoLA, benchmarks/LOG.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from accelerate import Accelerator
+
+from runner.distributed.collectives import all_reduce_max
+from runner.recipe.schema import Train
+from runner.scoring.collator import Collator
+from runner.scoring.scorer import LabelScorer
+from runner.system.signals import Stopped, StopRequest, deferred_signals
+from runner.training.evaluation import Evaluator
+from runner.training.optimization import AdapterOptimizer, row_order, steps_of
+from runner.training.train_state import random_state, set_random_state
+
+log = logging.getLogger("labeltune.training")
+
+RATES = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
+"""The rates that are tried: the guess, two below it and one above."""
+
+GUESSES = ((200e6, 1e-3), (1e9, 5e-4), (math.inf, 2e-4))
+"""The guess for a base with at most so many parameters. Measured on CoLA and QQP with rank 16 and 16 rows a step: SmolLM2-135M
+learns at 1e-3 and not at 2e-4, Gemma-3-270m learns as well at 5e-4 as at 2e-4."""
+
+MOST_STEPS, FEWEST_STEPS = 32, 8
+"""Optimizer steps at each rate. Where the run is too short for the fewest, nothing is probed."""
+
+MOST_SHARE = 0.1
+"""The steps at all rates together, as a share of the run's."""
+
+MOST_ROWS = 256
+"""Rows of the hold-out that the rates are compared on."""
+
+CLEARLY = 2.0
+"""Standard errors by which the mean loss of another rate must be lower than the guess's, row by row."""
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A peak learning rate, and where it comes from."""
+
+    value: float
+    """The rate."""
+    reason: str
+    """The reason in words, for the user."""
+    losses: Mapping[str, Optional[float]] = dataclasses.field(default_factory=dict)
+    """The mean hold-out loss at each rate of the probe, by the rate's text; None: not finite. Empty without a probe."""
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            "learning_rate": self.value,
+            "learning_rate_reason": self.reason,
+            "learning_rate_losses": dict(self.losses),
+        }
+
+
+def guessed_rate(parameters: int) -> float:
+    """The guess for a base with so many parameters."""
+    return next(rate for most, rate in GUESSES if parameters <= most)
+
+
+def decide(guess: float, losses: Mapping[float, Sequence[float]], steps: int) -> LearningRate:
+    """The rate to use after a probe of so many steps. `losses`: of every hold-out row, at each rate."""
+    means = {rate: statistics.fmean(each) for rate, each in losses.items()}
+    finite = [rate for rate in losses if math.isfinite(means[rate])]
+    better = [rate for rate in finite if rate == guess or _clearly_lower(losses[rate], losses[guess])]
+    # ties go to the lower rate
+    value = min(better or finite or [min(losses)], key=lambda rate: (means[rate], rate) if finite else (0.0, rate))
+    plain = {f"{rate:g}": means[rate] if rate in finite else None for rate in losses}
+    others = ", ".join(f"{_shown(means[rate])} at {rate:g}" for rate in losses if rate != value)
+    kept = "" if value != guess else ", and none is clearly lower than that of the usual rate for this size of base"
+    return LearningRate(
+        value, f"hold-out loss {_shown(means[value])} after {steps} steps, against {others}{kept}", plain
+    )
+
+
+def _clearly_lower(losses: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether the mean difference, row by row, is more than noise. Losses that are not finite are the highest."""
+    if not all(map(math.isfinite, others)):
+        return True
+    differences = [other - loss for loss, other in zip(losses, others)]
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return statistics.fmean(differences) > CLEARLY * error
+
+
+def _shown(loss: float) -> str:
+    return f"{loss:.3f}" if math.isfinite(loss) else "not finite"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe trains and compares."""
+
+    config: Train
+    """The recipe's settings."""
+    scorer: LabelScorer
+    """The scorer with the new adapter."""
+    train: Collator
+    """Makes batches of the training rows."""
+    holdout: Collator
+    """Makes batches of the hold-out."""
+    accelerator: Accelerator
+    """The processes. All of them take part and find the same rate."""
+
+    def choose(self) -> LearningRate:
+        """The recipe's learning rate, or for `auto` the guess, corrected by a probe where the run is long enough for one.
+
+        The adapter and the random numbers are afterwards as they were. Raises Stopped where a signal asked for it."""
+        if self.config.learning_rate != "auto":
+            return LearningRate(float(self.config.learning_rate), "as set")
+        size = sum(parameter.numel() for parameter in self.scorer.parameters() if not parameter.requires_grad)
+        guess, total = guessed_rate(size), steps_of(self.config, len(self.train.dataset))
+        steps = min(MOST_STEPS, int(MOST_SHARE * total / 4), total // self.config.epochs)
+        if steps < FEWEST_STEPS:
+            words = f"the usual rate for {size / 1e6:,.0f} million parameters; {total} steps are too few for a probe"
+            return LearningRate(guess, words)
+        place = RATES.index(guess)
+        log.info(
+            f"learning rate: trying {', '.join(map('{:g}'.format, RATES[place - 2 : place + 2]))}, {steps} steps each"
+        )
+        evaluator = self._evaluator()
+        start = {name: each.detach().clone() for name, each in self._optimizer(guess, steps).parameters.items()}
+        randoms, losses = random_state(), {}
+        with deferred_signals() as stop:
+            for rate in RATES[place - 2 : place + 2]:
+                optimizer = self._optimizer(rate, steps)
+                losses[rate] = self._losses(optimizer, evaluator, steps, stop)
+                optimizer.set_parameters(start)
+                set_random_state(randoms)
+        return decide(guess, losses, steps)
+
+    def _optimizer(self, rate: float, steps: int) -> AdapterOptimizer:
+        config = dataclasses.replace(self.config, learning_rate=rate)
+        return AdapterOptimizer(config, self.scorer, self.train, steps, self.accelerator)
+
+    def _evaluator(self) -> Evaluator:
+        """Rows of the hold-out, spread over all of it."""
+        dataset = self.holdout.dataset
+        rows = range(0, len(dataset), -(-len(dataset) // MOST_ROWS))
+        some = dataclasses.replace(
+            dataset, suffixes=[dataset.suffixes[row] for row in rows], targets=[dataset.targets[row] for row in rows]
+        )
+        return Evaluator(Collator(some, self.holdout.layout), self.config.batch_size, self.accelerator)
+
+    def _losses(
+        self, optimizer: AdapterOptimizer, evaluator: Evaluator, steps: int, stop: StopRequest
+    ) -> Sequence[float]:
+        """The loss of every hold-out row after so many steps."""
+
+        def stop_if_asked() -> None:
+            number = all_reduce_max(self.accelerator, [stop.number])[0]
+            if number:
+                raise Stopped(number, "while learning rates were tried")
+
+        order, size = row_order(self.config.seed, 1, len(self.train.dataset)), optimizer.rows_per_step
+        self.scorer.train()
+        for step in range(steps):
+            optimizer.step(order[step * size : (step + 1) * size])
+            stop_if_asked()
+        return evaluator.losses(self.scorer, stop_if_asked)

@@ -1,0 +1,71 @@
+"""The warning about an adapter that is not better than a baseline, and each of the causes, word for word."""
+
+import dataclasses
+
+import pytest
+
+from runner.evaluation.diagnosis import TrainingFacts, cause, warning
+
+STUCK = TrainingFacts(
+    rows=2000,
+    epochs=2,
+    learning_rate=2e-4,
+    losses=[2.0, 0.7, 0.69, 0.7, 0.68, 0.69, 0.69, 0.69],
+    label_counts={"0": 1000, "1": 1000},
+    holdout_loss=0.69,
+)
+"""A training that learned the label shares and nothing else."""
+
+LOW = (
+    "train.learning_rate 0.0002 is too low for this base, or 2,000 rows × 2 epochs are too few: the training loss ended at "
+    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, LOW),
+        (
+            {"losses": [0.7, 0.5, 0.6, 1.4], "learning_rate": 1e-2},
+            "train.learning_rate 0.01 is too high: the training loss rose from 0.50 to 1.40; lower it, for instance to 0.002",
+        ),
+        (
+            {"skipped_steps": 3, "learning_rate": 1e-2},
+            "train.learning_rate 0.01 is too high: 3 steps were skipped because their loss or gradient was not finite; "
+            "lower it, for instance to 0.002",
+        ),
+        ({"losses": []}, "2,000 rows × 2 epochs are too few; raise samples.train or train.epochs"),
+        (
+            {"losses": [0.7, 0.5, 0.3, 0.1]},
+            "too few rows (2,000), or damaged labels: the training loss fell to 0.10, and the hold-out loss is 0.69; raise "
+            "samples.train, and read some training records",
+        ),
+        (
+            {"losses": [0.7, 0.6, 0.5, 0.4], "holdout_loss": 0.5},
+            "2,000 rows × 2 epochs are too few, or the base is too small for this task; raise samples.train, or take a "
+            "larger base",
+        ),
+    ],
+    ids=["too low", "rose", "skipped", "short", "damaged", "small"],
+)
+def test_the_likeliest_cause(changes: dict[str, object], expected: str) -> None:
+    assert cause(dataclasses.replace(STUCK, **changes)) == expected
+
+
+def test_the_shares_of_the_labels_count() -> None:
+    """A loss of 0.5 is good where the labels are equally frequent, and nothing where one of them has 80 %."""
+    facts = dataclasses.replace(STUCK, losses=[0.7, 0.5, 0.5, 0.5], holdout_loss=0.5)
+    assert cause(facts).startswith("2,000 rows × 2 epochs are too few, or the base")
+    assert "too low" in cause(dataclasses.replace(facts, label_counts={"0": 400, "1": 1600}))
+
+
+def test_only_baselines_that_are_as_good_are_named() -> None:
+    found = {"majority": 0.5, "untuned": 0.48, "bag_of_words": 0.71}
+    assert warning(0.72, found, STUCK) is None
+    assert warning(0.6, found, STUCK) == (
+        f"the adapter (60.0%) is not better than a bag of words (71.0%) on the hold-out; likeliest cause: {LOW}"
+    )
+    assert str(warning(0.5, {**found, "untuned": 0.5}, STUCK)).startswith(
+        "the adapter (50.0%) is not better than the majority (50.0%), the untuned base (50.0%) and a bag of words (71.0%) on"
+    )
