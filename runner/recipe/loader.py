@@ -91,15 +91,26 @@ def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Opti
 
 def _space_problems(tree: Node) -> list[Problem]:
     """Each value in `search.space` is read as the recipe's own value would be."""
-    space = tree.value["search"].node.value.get("space") if "search" in tree.value else None
     problems: list[Problem] = []
-    for key, entry in space.node.value.items() if space is not None and space.node.value else ():
-        for node in entry.node.value:
+    for key, values in _entries(_below(tree, "search", "space")).items():
+        for node in values.node.value if isinstance(values.node.value, tuple) else ():
             reader = RecipeReader()
             reader.build(Recipe, _replaced(tree, key, node), "")
             found = reader.problems or [Problem(node.place, key, text) for _, text in contradictions(reader.values)]
             problems.extend(Problem(node.place, f"search.space: {problem.key}", problem.text) for problem in found)
     return problems
+
+
+def _below(node: Optional[Node], *names: str) -> Optional[Node]:
+    """The node below these keys; None where there is none."""
+    for name in names:
+        entry = _entries(node).get(name)
+        node = entry.node if entry else None
+    return node
+
+
+def _entries(node: Optional[Node]) -> dict[str, Entry]:
+    return node.value if node is not None and isinstance(node.value, dict) else {}
 
 
 def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:

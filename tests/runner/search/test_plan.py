@@ -36,7 +36,8 @@ def test_there_are_no_more_runs_than_candidates():
 def test_epochs_grow_only_when_all_rows_are_used():
     assert last_run(1000, PACE, 500, 300_000, 1)[1] == 1
     rows, epochs = last_run(10_000, PACE, 500, 8_051, 1)
-    assert rows == 8_051 and epochs == MOST_EPOCHS
+    assert rows == 8_051
+    assert epochs == MOST_EPOCHS
 
 
 def test_a_little_noise_in_the_pace_gives_the_same_plan():

@@ -35,7 +35,9 @@ def test_the_first_candidate_is_the_recipe_as_it_is():
 
 def test_a_small_space_is_tried_whole():
     found = candidates({"lora.r": [16, 8], "train.epochs": [2, 1, 3]}, 27, seed=0)
-    assert len(found) == 6 and {} in found and {"lora.r": 8, "train.epochs": 3} in found
+    assert len(found) == 6
+    assert {} in found
+    assert {"lora.r": 8, "train.epochs": 3} in found
 
 
 def test_each_value_is_drawn_about_equally_often():
@@ -44,14 +46,16 @@ def test_each_value_is_drawn_about_equally_often():
     assert len({tuple(sorted(one.items())) for one in drawn}) == 27
     for key, values in space.items():
         counts = Counter(one.get(key, 0) for one in drawn)
-        assert set(counts) == set(values) and max(counts.values()) - min(counts.values()) <= 2
+        assert set(counts) == set(values)
+        assert max(counts.values()) - min(counts.values()) <= 2
     assert drawn == candidates(space, 27, seed=3) != candidates(space, 27, seed=4)
 
 
 def test_changes_reach_the_recipe():
     before = recipe()
     after = changed(before, {"instruction": "Same?", "lora.r": 4})
-    assert after.instruction == "Same?" and after.lora == dataclasses.replace(before.lora, r=4)
+    assert after.instruction == "Same?"
+    assert after.lora == dataclasses.replace(before.lora, r=4)
 
 
 @pytest.mark.parametrize(
