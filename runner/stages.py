@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from grading import contract
+from runner.data.decoding_needs import needs_calibration, needs_swapped
 from runner.data.prepare import prepare, prepared_files, table_changed
-from runner.data.records import inputs_digest, needs_swapped, records_of
+from runner.data.records import inputs_digest, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, asks_for_calibration, dev_forms
+from runner.recipe.schema import Recipe, dev_forms
 from runner.recipe.writer import recipe_text
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
@@ -302,7 +303,7 @@ class Predict:
         }
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
-        if asks_for_calibration(recipe):
+        if needs_calibration(recipe.decoding):
             calibration = _require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
             self.inputs = {**self.inputs, "calibration": calibration}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest

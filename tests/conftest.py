@@ -92,7 +92,7 @@ def recipe_tree(base: Path, **changes: Any) -> dict[str, Any]:
         "prompt": {"max_length": 64},
         "samples": {"train": 16, "holdout": 4, "dev": 5},
         "lora": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]},
-        "train": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
+        "train": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "loss": "vocabulary"},
         "decoding": {"kind": "label"},
     }
     for name, value in changes.items():

@@ -88,7 +88,17 @@ GRADING = {
 
 ARROWS = {"runner": RUNNER, "grading": GRADING}
 
-LIGHT = {"prompt", "tokenization", "token_store", "resume", "prediction_file", "processes", "base", "sources"}
+LIGHT = {
+    "answer_tree",
+    "prompt",
+    "tokenization",
+    "token_store",
+    "resume",
+    "prediction_file",
+    "processes",
+    "base",
+    "sources",
+}
 """Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
 
 HEAVY_FOLDERS = {"model", "scoring", "training", "prediction", "distributed"}

@@ -131,6 +131,9 @@ def test_a_classifier_proves_its_way_once(finished: Path, caplog: pytest.LogCapt
 def test_a_classifier_that_cannot_be_loaded_says_why(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(labeltune.UserError, match=r"classifier\.json: cannot be read"):
         labeltune.Classifier.load(tmp_path)
+    (tmp_path / "classifier.json").write_text('{"base": "x", "folder": "x", "too_long": "error"}')
+    with pytest.raises(labeltune.UserError, match=r"classifier\.json: cannot be read \(precision is missing\)"):
+        labeltune.Classifier.load(tmp_path)
     with pytest.raises(labeltune.UserError, match="device: 'gpu' is not a device"):
         labeltune.Classifier.load(finished / "saved_model/tiny", device="gpu")
     with pytest.raises(labeltune.UserError, match="no such folder"):

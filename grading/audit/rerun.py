@@ -26,7 +26,9 @@ SECONDS = 3600
 """Most seconds that the runner may take for all rows."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_PROMPT_LIMIT = 1 << 20
+_OPTIONAL_FILES = ("prompt.json", "calibration.json")
+"""Files of the runner's beside an adapter that decide its predictions, where they are there."""
+_OPTIONAL_LIMIT = 1 << 20
 _START = "import sys; sys.path[0] = sys.argv.pop(1); from runner.commands.rerun import main; sys.exit(main())"
 """Used instead of `-m`, which would put the current folder on the import path."""
 
@@ -69,10 +71,11 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
     for name, most in (
         (f"{adapter}/{contract.ADAPTER_WEIGHTS}", WEIGHTS_LIMIT),
         (f"{adapter}/{contract.ADAPTER_CONFIG}", CONFIG_LIMIT),
-        (f"{adapter}/prompt.json", _PROMPT_LIMIT),
     ):
-        if not name.endswith("prompt.json") or submission.has(name):
-            _copy(submission, name, most, folder / name)
+        _copy(submission, name, most, folder / name)
+    for name in (f"{adapter}/{each}" for each in _OPTIONAL_FILES):
+        if submission.has(name):
+            _copy(submission, name, _OPTIONAL_LIMIT, folder / name)
     dev = folder / contract.dev_path(key.dataset)
     dev.parent.mkdir(parents=True, exist_ok=True)
     dev.write_bytes(b"".join(contract.format_records(records[row] for row in rows)))

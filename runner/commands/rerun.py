@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from runner.data.decoding_needs import needs_swapped
 from runner.data.input_template import InputTemplate
-from runner.data.records import Record, needs_swapped
+from runner.data.records import Record
 from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe

@@ -114,7 +114,8 @@ def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
         # without a number it is not the system's
         if error.errno is None:
             return None
-        where = error.filename or f"the disk of {workspace.resolve()}"
+        # the second name is the one that a temporary file should get
+        where = error.filename2 or error.filename or f"the disk of {workspace.resolve()}"
         return UserError(f"{where}: {error.strerror}", "fix the cause and run again; finished stages are kept")
     if is_out_of_memory(error):
         return OutOfMemory(error)

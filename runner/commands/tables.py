@@ -23,7 +23,7 @@ def wrapped(text: str, indent: str, first: Optional[str] = None) -> str:
 
 
 def percent_interval(accuracy: Optional[float], interval: Optional[Sequence[float]]) -> str:
-    """An accuracy with its interval, such as `83.0 (79.4–86.1)`, in percent; empty where it is not known."""
+    """An accuracy with its interval, such as `83.0% (79.4 to 86.1)`; empty where it is not known."""
     if accuracy is None:
         return ""
-    return f"{accuracy:.1%}" + (f" ({interval[0]:.1%}–{interval[1]:.1%})" if interval else "")
+    return f"{accuracy:.1%}" + (f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else "")

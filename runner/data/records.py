@@ -9,11 +9,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grading import contract
 from runner.errors import DataError
-from runner.recipe.schema import LabelDecoding
 from runner.system.files import digest, open_atomic
 from runner.workspace.paths import Workspace
 
@@ -87,11 +85,6 @@ def records_of(workspace: Workspace, labels: Sequence[str]) -> Records:
         file(workspace.holdout_swapped, contract.TRAIN_KEYS),
         file(workspace.dev_swapped, contract.DEV_KEYS),
     )
-
-
-def needs_swapped(decoding: Any) -> bool:
-    """Whether a prediction needs the swapped records too: it averages over both orders of `task.swap`."""
-    return isinstance(decoding, LabelDecoding) and decoding.average == "swap"
 
 
 def inputs_digest(records: Iterable[Record]) -> str:

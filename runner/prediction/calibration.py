@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from grading import contract
+from runner.data.decoding_needs import needs_calibration
 from runner.errors import UserError
-from runner.recipe.schema import Recipe, asks_for_calibration
+from runner.recipe.schema import Recipe
 from runner.system.files import digest, write_atomic
 from runner.workspace.paths import CALIBRATION
 
@@ -195,7 +196,7 @@ def read_calibration(folder: Path, labels: Sequence[str]) -> Optional[Calibratio
 
 def calibration_for(recipe: Recipe, folder: Path) -> Optional[Calibration]:
     """The calibration that a recipe's predictions use, from the adapter's folder. Raises UserError as `read_calibration`."""
-    return read_calibration(folder, recipe.task.labels) if asks_for_calibration(recipe) else None
+    return read_calibration(folder, recipe.task.labels) if needs_calibration(recipe.decoding) else None
 
 
 def _is_sound(found: Calibration, tree: Mapping[str, Any], labels: Sequence[str]) -> bool:
@@ -253,6 +254,12 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
     if accuracy[form] < accuracy["none"] or form == "none":
         gains["temperature"] = gain("none", "temperature")
         form = "temperature" if gains["temperature"].helps else "none"
+    if form == "none" and gains["bias"].helps:
+        return (
+            form,
+            "a temperature does not help by more than the noise of cross-validation, and a bias costs accuracy",
+            gains,
+        )
     if form == "none":
         return form, "neither a temperature nor a bias helps by more than the noise of cross-validation", gains
     before, after = float(losses["none"].mean()), float(losses[form].mean())

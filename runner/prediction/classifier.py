@@ -75,7 +75,8 @@ class Classifier:
             UserError: the folder holds no adapter of ours, or the base is missing or another one.
         """
         folder = Path(folder)
-        described, trained = (_read(folder / name) for name in (CLASSIFIER, PROMPT))
+        described = _read(folder / CLASSIFIER, "base", "folder", "precision", "too_long")
+        trained = _read(folder / PROMPT, "template", "max_length", "instruction", "labels")
         place = _device(device)
         here = Path(described["folder"]).is_dir()
         found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
@@ -215,11 +216,16 @@ def _require_same_prompt(prompt: Prompt, trained: Mapping[str, Any], folder: Pat
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *names: str) -> dict[str, Any]:
+    """The values of a JSON file beside an adapter. Raises UserError where it cannot be read, or lacks one of these names."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        values = dict(json.loads(path.read_text(encoding="utf-8")))
+        problem = ", ".join(f"{name} is missing" for name in names if name not in values)
     except (OSError, ValueError, TypeError) as error:
+        problem = str(error)
+    if problem:
         raise UserError(
-            f"{path}: cannot be read ({error}); it describes how the adapter was trained",
+            f"{path}: cannot be read ({problem}); it describes how the adapter was trained",
             "name the folder of a finished adapter, such as saved_model/QQP, or train it again",
-        ) from None
+        )
+    return values

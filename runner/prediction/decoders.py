@@ -50,7 +50,7 @@ def by_generation(
     """Generate greedily, and predict the label whose answer the generated text is or begins with, if there is one."""
     scorer, prompt = subject.scorer, dataset.prompt
     label_of = {answer.strip(): label for answer, label in zip(prompt.answers, prompt.labels)}
-    # the prompt ends with what all answers begin with
+    # the prompt's last tokens, which begin every answer
     begun = prompt.tokenizer.decode(list(prompt.shared))
     layout = padded(scorer.model, prompt)
     # the model's own generation needs no proof

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from grading.contract import label_set, measure
-from runner.data.records import Record, Records, needs_swapped
+from runner.data.decoding_needs import needs_calibration, needs_swapped
+from runner.data.records import Record, Records
 from runner.errors import DataError
 from runner.evaluation import diagnosis
 from runner.evaluation.baselines import MOST_ROWS, bag_of_words
@@ -25,7 +26,7 @@ from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, unca
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import Scored
 from runner.prediction.prediction_file import Prediction
-from runner.recipe.schema import LabelDecoding, Recipe, asks_for_calibration
+from runner.recipe.schema import LabelDecoding, Recipe
 from runner.scoring.dataset import encode_orders
 from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
@@ -102,7 +103,7 @@ def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]
 
 def _decide(recipe: Recipe, scored: Sequence[Scored], targets: Sequence[int]) -> Decision:
     logits = [each.logits.tolist() for each in scored]
-    if asks_for_calibration(recipe):
+    if needs_calibration(recipe.decoding):
         return decide(logits, targets)
     return uncalibrated(logits, "decoding.calibration: none")
 
@@ -182,7 +183,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
         f"hold-out probabilities: log loss {evaluation['log_loss']:.3f}, Brier score {evaluation['brier']:.3f}, "
         f"calibration error {evaluation['ece']:.3f}"
     )
-    if asks_for_calibration(job.recipe):
+    if needs_calibration(job.recipe.decoding):
         used = "used" if evaluation["calibration"]["used"] else "not used"
         log.info(f"calibration {used}: {evaluation['calibration']['reason']}")
     warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))

@@ -10,7 +10,8 @@ from typing import Any
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
-from runner.data.records import Records, needs_swapped
+from runner.data.decoding_needs import needs_swapped
+from runner.data.records import Records
 from runner.model.base import Base
 from runner.prediction.calibration import calibration_for
 from runner.prediction.classifier import Classifier

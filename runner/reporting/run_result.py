@@ -79,6 +79,14 @@ def read_run(workspace: Workspace, stages: Sequence[str]) -> RunResult:
     """Read what the given stages have left in a workspace; a stage that has not finished is left out."""
     manifests = {stage: read_manifest(workspace.manifest(stage)) for stage in stages}
     statistics = {stage: manifest.figures for stage, manifest in manifests.items() if manifest is not None}
-    path = workspace.at(workspace.adapter) / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if "finetune" in statistics and path.exists() else []
-    return RunResult(workspace.dataset, workspace.root, statistics, [json.loads(line) for line in lines])
+    history = _history(workspace) if "finetune" in statistics else []
+    return RunResult(workspace.dataset, workspace.root, statistics, history)
+
+
+def _history(workspace: Workspace) -> list[Mapping[str, Any]]:
+    """The rows of metrics.jsonl; none where it is missing or damaged: the stage that needs the adapter names it."""
+    try:
+        lines = (workspace.at(workspace.adapter) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return []

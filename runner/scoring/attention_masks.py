@@ -22,7 +22,7 @@ def block_mask(
     `owners`: (rows, length) 0 for the prefix, n for the row's n-th suffix, -1 for padding. `positions`: (rows, length),
     restarting after the prefix. A suffix sees the prefix and itself, and no token sees a later one. With a `window`, a key
     must also be fewer than that many positions back, counted in the restarted positions. `lineage`: (rows, length, length),
-    where a key is on the query's path in the tree of answers; None: there are no answers in the rows."""
+    where a key is on the query's path in the tree of answers; None: the rows have no answers."""
     query, key = owners[:, :, None], owners[:, None, :]
     later = torch.ones(owners.shape[1], owners.shape[1], dtype=torch.bool, device=owners.device).triu(1)
     seen = ((key == query) | (key == 0)) & ~later

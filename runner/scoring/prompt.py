@@ -22,10 +22,10 @@ from runner.scoring.answer_tree import AnswerTree, answer_tree
 from runner.scoring.tokenization import encode_text, tokenizer_digest
 
 DESCRIBED = ("template", "instruction", "labels", "prefix", "tail", "label_ids", "max_length", "tokenizer_digest")
-"""What a prompt's description always has."""
+"""The names that are always in a prompt's description."""
 
 DESCRIBED_SOMETIMES = ("answers", "label_sequences")
-"""What it has only where answers are not the labels, or have several tokens. Adapters of older versions have neither."""
+"""The names that are in it where answers are not the labels, and where they have several tokens. No older adapter has them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Prompt:
     labels: tuple[str, ...]
     """The labels, in the recipe's order."""
     answers: tuple[str, ...]
-    """What the model writes for each label."""
+    """The text that the model writes for each label."""
     prefix: tuple[int, ...]
     """Ids that every example begins with; the first is the one BOS."""
     tail: tuple[int, ...]

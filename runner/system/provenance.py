@@ -13,7 +13,18 @@ from runner.system.files import digest_folder
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The folder that holds `runner` and `grading`."""
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "tokenizers", "numpy", "PyYAML")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+    "PyYAML",
+)
 """Packages whose version can change a result."""
 
 

@@ -17,7 +17,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from runner.data.records import Records, needs_swapped
+from runner.data.decoding_needs import needs_swapped
+from runner.data.records import Records
 from runner.distributed.collectives import all_gather, broadcast_parameters, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError

@@ -2,8 +2,8 @@
 
 The probe gives four rates, the guess among them, a small run each: the first rows of the run, with the recipe's schedule
 shortened to a few steps. Each begins with the same adapter and the same random numbers. Another rate replaces the guess only if
-its loss on the hold-out is clearly lower. Without that rule noise would decide: on a hard task a few dozen steps teach almost
-nothing, whatever the rate is (measured on CoLA, benchmarks/LOG.md).
+its loss on the hold-out is clearly lower. Without that rule noise would decide. Measured: after 32 steps of CoLA the hold-out
+loss of SmolLM2-135M is 0.616 at 2e-4, 0.619 at 5e-4 and 0.617 at 1e-3; after 250 steps only 1e-3 is clearly above the majority.
 """
 
 from __future__ import annotations

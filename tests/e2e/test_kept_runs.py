@@ -13,6 +13,7 @@ from support.finished_runs import write_evaluation
 
 from grading import contract, grade
 from runner.commands.run import main
+from runner.stages import STAGES
 from runner.workspace.paths import Workspace
 from runner.workspace.runs import kept_runs, run_in_place
 
@@ -99,6 +100,26 @@ def test_a_worse_adapter_does_not_replace_a_better_one(root: Path, capsys: Any) 
         assert outputs(root) == before
     assert start(root) == 0
     assert json.loads((root / "saved_model/tiny/run.json").read_text())["recipe"]["train"]["epochs"] == 2
+
+
+@pytest.mark.skipif("evaluate" not in STAGES, reason="nothing evaluates the adapters")
+def test_a_rate_that_is_too_low_does_not_replace_what_was_learned(tmp_path: Path, tiny_base: Path, capsys: Any) -> None:
+    rows = [f"{number}\t{number % 2}\t{'aaaa' if number % 2 else 'bbbb'}{number}" for number in range(240)]
+    root = write_tables(tmp_path, rows)
+    train = {"epochs": 4, "batch_size": 8, "learning_rate": 0.02}
+    lora = {"r": 8, "target_modules": "all-linear"}
+    write_recipe(root, recipe_tree(tiny_base, samples={"train": 120, "holdout": 100}, lora=lora, train=train))
+    assert start(root) == 0
+    before = outputs(root)
+    for again in (False, True):
+        capsys.readouterr()
+        assert start(root, "train.learning_rate=1e-9") == 0
+        out = capsys.readouterr().out
+        assert "WARNING: the new adapter is worse and does not replace the one before it: it gets " in out
+        assert ("trained already" in out) == again
+        assert outputs(root) == before
+    assert start(root) == 0
+    assert capsys.readouterr().out.count("nothing changed") == len(STAGES)
 
 
 def test_kept_runs_change_no_points(root: Path) -> None:

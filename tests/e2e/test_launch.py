@@ -1,5 +1,6 @@
 """The command as users start it: through accelerate, from any folder, in one process or two."""
 
+import json
 import os
 import signal
 import socket
@@ -112,6 +113,28 @@ def test_two_processes_weigh_rows_as_one_does(tmp_path: Path, tiny_base: Path) -
     assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
     results = [(tmp_path / name / "result/result_tiny.txt").read_bytes() for name in ("one", "two")]
     assert results[0] == results[1]
+
+
+def test_two_processes_find_the_learning_rate_of_one(tmp_path: Path, tiny_base: Path) -> None:
+    """With PiSSA, whose start is the same in both."""
+    from conftest import write_tables
+
+    how = {
+        "lora": {"init_lora_weights": "pissa"},
+        "train": {"learning_rate": "auto", "batch_size": 2, "epochs": 40, "patience": 1, "average_epochs": 2},
+    }
+    figures = []
+    for name, processes in (("one", ONE), ("two", TWO)):
+        folder = write_tables(tmp_path / name)
+        write_recipe(folder, recipe_tree(tiny_base, **how))
+        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml", "--stages", "prepare,finetune")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("learning rate: trying 0.0002, 0.0005, 0.001, 0.002, 8 steps each") == 1
+        figures.append(json.loads((folder / "saved_model/tiny/manifest.json").read_text())["figures"])
+    one, two = figures
+    assert (one["learning_rate"], one["kept"]) == (two["learning_rate"], two["kept"])
+    assert two["learning_rate_losses"] == pytest.approx(one["learning_rate_losses"], abs=1e-5)
+    assert two["tuned"]["loss"] == pytest.approx(one["tuned"]["loss"], abs=1e-4)
 
 
 def test_processes_are_joined_or_refused(finished: Path) -> None:

@@ -205,6 +205,15 @@ def test_a_file_in_the_way_is_reported_before_anything_is_run(
     assert (workspace / name).read_text() == "mine"
 
 
+def test_a_folder_in_the_place_of_a_result_is_named(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    (workspace / "result/result_tiny.txt").mkdir(parents=True)
+    assert start(workspace, tiny_base, train={"epochs": 1}) == 2
+    assert capsys.readouterr().err.endswith(
+        f"{workspace}/result/result_tiny.txt: Is a directory\n"
+        "  next: fix the cause and run again; finished stages are kept\n"
+    )
+
+
 @pytest.mark.parametrize("shorter", [True, False])
 def test_a_table_that_changes_while_it_is_read_is_reported(
     workspace: Path, tiny_base: Path, shorter: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any

@@ -37,7 +37,7 @@ def test_three_runs_as_text(tmp_path: Path, capsys: Any) -> None:
     assert f"A tiny, run {ids[0]}," in text
     assert "lora.r A: 2; B: 4; C: 6" in text
     assert "on 100 rows, 95 % MCC F1 log loss Brier training GPU host" in text
-    assert "A = 80.0% (71.1%–86.7%) 0.600 0.800 0.500 0.250 3.0 min 2.0 GB" in text
+    assert "A = 80.0% (71.1 to 86.7) 0.600 0.800 0.500 0.250 3.0 min 2.0 GB" in text
     assert "B 60.0% (" in text
     assert "C * 83.0% (" in text
     assert "* is the best, = is not distinguishable from the best" in text

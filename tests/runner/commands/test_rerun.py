@@ -1,5 +1,6 @@
 """The rerun: rows predicted again with the submitted adapter, and set beside the result file."""
 
+import hashlib
 import http.server
 import json
 import threading
@@ -41,6 +42,21 @@ def test_a_rerun_agrees_with_an_honest_result_and_not_with_a_made_up_one(
     result.write_text("".join("01"[line == "0"] + "\n" for line in result.read_text().split()))
     assert advice(workspace, handed_in, report) == ("look here", "0 of 4 drawn rows come out as submitted")
     assert json.loads(report.read_text())["points"] <= 100
+
+
+def test_a_rerun_calibrates_as_the_run_did(workspace: Path, handed_in: Path, tmp_path: Path) -> None:
+    """A bias that gives every row the same label: the rerun finds that label only with the submitted calibration."""
+    folder = workspace / "saved_model/tiny"
+    adapter = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    result = workspace / "result/result_tiny.txt"
+    wanted = "1" if result.read_text().split()[0] == "0" else "0"
+    tree = {"schema": "labeltune.calibration/1", "labels": ["0", "1"], "temperature": 1.0, "adapter": adapter}
+    tree["bias"] = [-100.0, 100.0] if wanted == "1" else [100.0, -100.0]
+    (folder / "calibration.json").write_text(json.dumps(tree))
+    result.write_text(f"{wanted}\n" * 5)
+    calibrated = advice(workspace, handed_in, tmp_path / "report.json", "decoding.calibration=auto")
+    assert calibrated == ("agrees", "4 of 4 drawn rows come out as submitted")
+    assert advice(workspace, handed_in, tmp_path / "report.json")[0] == "look here"
 
 
 def test_what_cannot_be_rerun_says_why(workspace: Path, handed_in: Path, tmp_path: Path) -> None:

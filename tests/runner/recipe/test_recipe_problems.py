@@ -94,8 +94,8 @@ CASES = [
     ("lora: {r: 8}", "lora: {target_modules: []}", "12:24: lora.target_modules: an empty list adapts no layer"),
     (
         "lora: {r: 8}",
-        "lora: {layers_to_transform: [1]}",
-        "12:29: lora.layers_to_transform: needs a list in lora.target_modules (PEFT's rule), for instance [q_proj, v_proj]",
+        "lora: {layers_to_transform: []}",
+        "12:29: lora.layers_to_transform: an empty list adapts no layer",
     ),
     (
         "  learning_rate: 2e-4",
@@ -120,7 +120,7 @@ CASES = [
     (
         "  learning_rate: 2e-4",
         "  learning_rate: fast",
-        "14:18: train.learning_rate: expected a number, found the text 'fast'",
+        "14:18: train.learning_rate: expected a number or auto, found the text 'fast'",
     ),
     (
         "  learning_rate: 2e-4",
@@ -167,7 +167,23 @@ CASES = [
     (
         "lora: {r: 8}",
         "lora: {init_lora_weights: false}",
-        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; use true or gaussian",
+        "12:27: lora.init_lora_weights: false starts B at random: the untuned model would not be the base; "
+        "use true, gaussian or pissa",
+    ),
+    (
+        "lora: {r: 8}",
+        "lora: {init_lora_weights: pissa, use_dora: true}",
+        "12:44: lora.use_dora: not together with lora.init_lora_weights: pissa: its file could not be a plain LoRA",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  average_epochs: 9",
+        "14:19: train.average_epochs: 9 epochs are more than train.epochs, 2",
+    ),
+    (
+        "  learning_rate: 2e-4",
+        "  learning_rate: automatic",
+        "14:18: train.learning_rate: expected a number or auto, found the text 'automatic'",
     ),
     (
         "base: models/base",
@@ -208,7 +224,7 @@ CASES = [
     (
         "decoding: {kind: label}",
         "decoding: {kind: label, max_new_tokens: 4}",
-        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, average",
+        "15:25: decoding.max_new_tokens: unknown key; known are kind, batch, average, calibration",
     ),
     (
         "  name: QQP",
@@ -302,8 +318,8 @@ CASES = [
     ),
     (
         "decoding: {kind: label}",
-        "decoding: {kind: generate, average: swap}",
-        "15:28: decoding.average: unknown key; known are kind, max_new_tokens",
+        "  loss: vocabulary\ndecoding: {kind: generate, average: swap}",
+        "16:28: decoding.average: unknown key; known are kind, max_new_tokens",
     ),
     (
         "  learning_rate: 2e-4",
@@ -322,14 +338,14 @@ CASES = [
     ),
     (
         "decoding: {kind: label}",
-        "decoding: {kind: generate}\nsamples: {balance: equal}",
-        "15:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
+        "  loss: vocabulary\ndecoding: {kind: generate}\nsamples: {balance: equal}",
+        "16:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
         "undone in the label logits, and generated text has none; set decoding.kind: label",
     ),
     (
         "decoding: {kind: label}",
-        "decoding: {kind: generate}\nsamples: {balance: oversample}",
-        "15:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
+        "  loss: vocabulary\ndecoding: {kind: generate}\nsamples: {balance: oversample}",
+        "16:18: decoding.kind: generate needs samples.balance: none: training with other label shares than the file's is "
         "undone in the label logits, and generated text has none; set decoding.kind: label",
     ),
     (
@@ -383,6 +399,7 @@ def test_overrides_are_yaml_values(tmp_path: Path) -> None:
         "train.learning_rate=3e-5",
         "lora.target_modules=[q_proj, v_proj]",
         "decoding={kind: generate}",
+        "train.loss=vocabulary",
         "base=/m/g",
     ]
     recipe = load_recipes([path], overrides)[0].recipe

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, SHARED
-from support.mistakes import CACHED, PACKED, prefix_without_gradient, window_left_out
+from support.mistakes import ANSWERS, CACHED, PACKED, prefix_without_gradient, window_left_out
 
 from runner.model.adapter import new_adapter
 from runner.model.base import load_base
 from runner.recipe.loader import load_recipes
+from runner.recipe.schema import PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
 from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
 from runner.scoring.label_logits import after_cached_prefix
@@ -85,6 +86,56 @@ def test_what_is_right_passes(proved: Any) -> None:
         choice = choose_layout("auto", subject, rows, batch)
         assert choice.name == "packed", choice.reason
     assert prove(subject, (after_cached_prefix,), dataclasses.replace(rows, targets=[])).holds
+
+
+WORDS = {"0": " not grammatical at all", "1": " grammatical English"}
+"""Answers of several tokens with every tokenizer."""
+
+
+def in_words(subject: Subject, rows: EncodedDataset) -> tuple[Subject, EncodedDataset]:
+    """The same rows, answered in words."""
+    old = rows.prompt
+    shape = PromptShape(template=old.template, max_length=old.max_length, answers=WORDS)
+    prompt = build_prompt(shape, old.instruction, old.labels, old.tokenizer)
+    assert prompt.tree.tokens
+    records = [
+        {"instruction": old.instruction, "input": f"Sentence {n} are here.", "output": old.labels[n % 2]}
+        for n in range(24)
+    ]
+    scorer = LabelScorer(subject.scorer.model, prompt)
+    return subject_of(scorer), encode_records(prompt, records, "training")
+
+
+@settings([(name, "sdpa", "CoLA") for name in LARGE])
+def test_answers_of_several_tokens_pass(proved: Any) -> None:
+    base, *rest = proved
+    subject, rows = in_words(*rest)
+    prove_head(subject, rows.suffixes[:1])
+    choice = choose_layout("auto", subject, rows, 16)
+    assert choice.name == "packed", choice.reason
+    print(base.folder.name, base.precision, choice.proof)
+    assert prove(subject, (after_cached_prefix,), dataclasses.replace(rows, targets=[])).holds
+    if base.precision != "fp32":
+        return
+    with torch.no_grad():
+        packed = subject.scorer(choice.layout(rows.suffixes[:4])).label_logits
+        for found, suffix in zip(packed, rows.suffixes):
+            given = [*rows.prompt.prefix, *suffix]
+            for score, steps in zip(found, rows.prompt.tree.steps):
+                ids = [token for _, token in steps]
+                logs = base.model(input_ids=torch.tensor([[*given, *ids]])).logits[0].log_softmax(-1)
+                by_hand = sum(logs[len(given) - 1 + n, token] for n, token in enumerate(ids))
+                assert score.item() == pytest.approx(float(by_hand), abs=1e-3)
+
+
+@settings([(name, "sdpa", "CoLA") for name in LARGE])
+@pytest.mark.parametrize("mistake", ANSWERS, ids=lambda mistake: mistake.__name__)
+def test_a_mistake_between_answers_is_refused(proved: Any, mistake: Any) -> None:
+    base, *rest = proved
+    subject, rows = in_words(*rest)
+    with mistake(base.model, rows.prompt):
+        choice = choose_layout("auto", subject, rows, 16)
+    assert choice.name == "padded", choice.proof
 
 
 @settings([(name, "sdpa", "CoLA") for name in LARGE])

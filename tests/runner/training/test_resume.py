@@ -339,6 +339,9 @@ def test_outputs_that_somebody_has_changed_are_not_used(workspace: Path, tiny_ba
         with pytest.raises(UserError, match=f"{name}: is not what the .* stage wrote"):
             execute(recipe, workspace, wanted)
         (workspace / name).write_bytes(data)
+    (workspace / "saved_model/tiny/metrics.jsonl").write_text("not JSON")
+    (result,) = execute(recipe, workspace, ["prepare"])
+    assert result.history == []
 
 
 def test_a_kill_while_checkpoints_are_removed_costs_nothing(
