@@ -1,9 +1,12 @@
 """Accelerate's launcher without its traceback: where a process it started fails, that process has reported why."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
@@ -11,8 +14,17 @@ STOP_SIGNALS = tuple(
 """Signals that ask a run to stop."""
 
 
+def _watch(command: int) -> None:
+    """Stop the run when the `labeltune` command has ended: the run is in a group of its own, and gets no signal."""
+    while os.getppid() == command:
+        time.sleep(1)
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+
+
 def main() -> None:
     """Run `accelerate launch` with this process's arguments."""
+    if hasattr(os, "killpg"):
+        threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
     from accelerate.commands.launch import main as launch
 
     # they reach the run too, which stops where nothing is lost; not SIG_IGN, which the run would inherit

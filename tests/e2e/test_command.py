@@ -56,6 +56,25 @@ def test_a_signal_to_the_command_stops_the_run_after_its_step(tmp_path: Path, ti
     assert list((tmp_path / "saved_model/.checkpoints/tiny").glob("*/step-*.checkpoint"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the run through /proc")
+def test_a_run_whose_command_is_killed_stops_with_a_checkpoint(tmp_path: Path, tiny_base: Path) -> None:
+    write_recipe(write_tables(tmp_path), recipe_tree(tiny_base, train={"epochs": 10_000}))
+    command = [sys.executable, "-c", COMMAND, str(ROOT), "run", "tiny.yaml"]
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    while running.poll() is None and not list((tmp_path / "saved_model").rglob("metrics.jsonl")):
+        time.sleep(0.1)
+    run = json.loads((tmp_path / "saved_model/.tiny.lock").read_text())["pid"]
+    running.kill()
+    running.wait()
+    until = time.monotonic() + 60
+    while Path(f"/proc/{run}").exists():
+        assert time.monotonic() < until, "the run continues"
+        time.sleep(0.1)
+    assert "stopped by SIGTERM after step" in (tmp_path / "log").read_text()
+    assert list((tmp_path / "saved_model/.checkpoints/tiny").glob("*/step-*.checkpoint"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "out", "err"),
     [
