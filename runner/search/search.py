@@ -28,10 +28,6 @@ ONE_AT_A_TIME = 3.0
 """Cost of predicting a row alone, as a multiple of scoring it in a batch."""
 
 
-class OutOfTime(Exception):
-    """The search's time is over before a trial ended."""
-
-
 class Search:
     """One search, or what is left of it."""
 
@@ -74,10 +70,11 @@ class Search:
         """The pace, from a short run of the recipe as it is; the rows to train on, and the held-out ones."""
         event = self._event("pace")
         if event is None:
-            train = self.recipe.train
-            trial = Trial(0, 0, {}, PROBE_STEPS * train.batch_size * train.accumulation, 1)
+            train, asked = self.recipe.train, self.recipe.samples.train
+            rows = PROBE_STEPS * train.batch_size * train.accumulation
+            trial = Trial(0, 0, {}, min(rows, asked) if isinstance(asked, int) else rows, 1)
             started = time.monotonic()
-            self.runs.run(trial, self._left())
+            self._probe(trial)
             seconds = time.monotonic() - started
             rows, held_out = self.runs.rows(trial)
             pace = self.runs.pace(trial, seconds)
@@ -86,6 +83,19 @@ class Search:
         pace = Pace(event["train"], event["evaluate"], event["start"])
         log.info(f"{1 / pace.train:,.1f} training rows a second; {event['rows']:,} rows to train on")
         return pace, event["rows"], event["held_out"]
+
+    def _probe(self, trial: Trial) -> None:
+        """Run the trial that measures the pace. Raises UserError where the time is over before."""
+        try:
+            self.runs.run(trial, self._left())
+        except Stopped as stopped:
+            if stopped.code != 128 + OUT_OF_TIME:
+                raise
+            minutes = self.recipe.search.minutes
+            raise UserError(
+                f"search.minutes: {minutes:g} are over after the first {PROBE_STEPS} steps or before",
+                "give it more time",
+            ) from None
 
     def _plan(self, pace: Pace, held_out: int) -> list[Rung]:
         event = self._event("plan")
