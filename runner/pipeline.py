@@ -5,16 +5,19 @@ Only torch-free modules are imported at the top; the stages that need a model im
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
+from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
+from runner.search.best import best_recipe
 from runner.stages import PREDICT, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
@@ -62,11 +65,25 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
         # a base that is missing is reported before the data is prepared
         if is_main_process() and wanted - {"prepare"}:
             context.bases.files(context.recipe)
+        if context.recipe.search.minutes is not None:
+            _require_all(wanted)
+            loaded = best_recipe(loaded, context)
+            context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False)
         older_is_better = _run_stages(context, wanted)
         if is_main_process() and not older_is_better:
             keys = {stage.name: stage.recipe_keys for stage in STAGES.values()}
             write_run_record(loaded, context.workspace, keys, time.perf_counter() - started)
     return read_run(context.workspace, list(STAGES))
+
+
+def _require_all(wanted: set[str]) -> None:
+    """Raise UserError where a search is to run some stages only."""
+    missing = [name for name in STAGES if name not in wanted]
+    if missing:
+        raise UserError(
+            f"search.minutes: a search runs every stage, and --stages leaves out {', '.join(missing)}",
+            "leave --stages out",
+        )
 
 
 def _run_stages(context: StageContext, wanted: set[str]) -> bool:

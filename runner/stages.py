@@ -135,7 +135,7 @@ class Prepare:
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
-        recipe, task, root = context.recipe, context.recipe.task, context.workspace.root
+        recipe, task, root = context.recipe, context.recipe.task, context.workspace.data_root or context.workspace.root
         forms = dev_forms(task.columns, task.label, task.dev_columns)
         train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
         self.train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)

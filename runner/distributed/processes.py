@@ -11,9 +11,14 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def process_count() -> int:
+    """The number of processes of the launch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def wait_for_everyone() -> None:
     """Wait until every process of the launch has come here. A launch of one process needs no torch for this."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if process_count() > 1:
         from runner.distributed.accelerator import connect
         from runner.distributed.collectives import barrier
 
@@ -22,7 +27,7 @@ def wait_for_everyone() -> None:
 
 def main_process_decides(decide: Callable[[], bool]) -> bool:
     """Return the main process's decision on every process: the files that it reads may change before another reads them."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if process_count() == 1:
         return decide()
     from runner.distributed.accelerator import connect
     from runner.distributed.collectives import all_gather

@@ -82,9 +82,35 @@ def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Opti
     problems.extend(reader.problems)
     found = islice(contradictions(reader.values), MOST_CONTRADICTIONS)
     problems.extend(Problem(_place_of(tree, key), key, text) for key, text in found)
+    if not problems:
+        problems.extend(_space_problems(tree))
     order = {str(path): 0, COMMAND_LINE: 2}
     problems.sort(key=lambda problem: (order.get(problem.place.source, 1), problem.place.line, problem.place.column))
     return recipe if not problems else None
+
+
+def _space_problems(tree: Node) -> list[Problem]:
+    """Each value in `search.space` is read as the recipe's own value would be."""
+    problems: list[Problem] = []
+    for key, values in _entries(_below(tree, "search", "space")).items():
+        for node in values.node.value if isinstance(values.node.value, tuple) else ():
+            reader = RecipeReader()
+            reader.build(Recipe, _replaced(tree, key, node), "")
+            found = reader.problems or [Problem(node.place, key, text) for _, text in contradictions(reader.values)]
+            problems.extend(Problem(node.place, f"search.space: {problem.key}", problem.text) for problem in found)
+    return problems
+
+
+def _below(node: Optional[Node], *names: str) -> Optional[Node]:
+    """The node below these keys; None where there is none."""
+    for name in names:
+        entry = _entries(node).get(name)
+        node = entry.node if entry else None
+    return node
+
+
+def _entries(node: Optional[Node]) -> dict[str, Entry]:
+    return node.value if node is not None and isinstance(node.value, dict) else {}
 
 
 def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:
@@ -163,6 +189,15 @@ def _merge(below: Node, over: Node) -> Node:
     return Node(merged, over.place if over.place.line else below.place)
 
 
+def _replaced(tree: Node, path: str, node: Node) -> Node:
+    """The tree with another value at a path. A mapping replaces the whole mapping there."""
+    name, _, rest = path.partition(".")
+    entries = dict(tree.value) if isinstance(tree.value, dict) else {}
+    below = entries[name].node if name in entries else Node({}, node.place)
+    entries[name] = Entry(node.place, _replaced(below, rest, node) if rest else node)
+    return Node(entries, tree.place)
+
+
 def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
     path, _, text = override.partition("=")
     place = Place(COMMAND_LINE)
@@ -174,9 +209,14 @@ def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
     if path == "extends":
         problems.append(Problem(place, path, "a recipe extends another in its file, not on the command line"))
         return tree
+    return _merge(tree, _renamed(_nested(path, node), problems))
+
+
+def _nested(path: str, node: Node) -> Node:
+    """The node below the keys of a path: `{train: {epochs: node}}` for `train.epochs`."""
     for name in reversed(path.split(".")):
-        node = Node({name: Entry(place, node)}, place)
-    return _merge(tree, _renamed(node, problems))
+        node = Node({name: Entry(node.place, node)}, node.place)
+    return node
 
 
 def _renamed(tree: Node, problems: list[Problem]) -> Node:

@@ -112,6 +112,8 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
     value = node.value
     for member in members:
         origin, arguments = typing.get_origin(member), typing.get_args(member)
+        if member is Any:
+            return _plain(node)
         if origin is tuple and isinstance(value, tuple):
             return tuple(_item(arguments[0], rule, item, f"[{index}]") for index, item in enumerate(value))
         if origin is dict and isinstance(value, dict):
@@ -132,6 +134,13 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
         if member is bool and isinstance(value, bool):
             return value
     raise _Mismatch(node.place, _expected(members, value))
+
+
+def _plain(node: Node) -> Any:
+    """The node's value as plain Python values."""
+    if isinstance(node.value, dict):
+        return {name: _plain(entry.node) for name, entry in node.value.items()}
+    return tuple(map(_plain, node.value)) if isinstance(node.value, tuple) else node.value
 
 
 def _readable(text: str, place: Place) -> str:
@@ -171,9 +180,7 @@ def _expected(members: Sequence[Any], value: Any) -> str:
         if origin is Literal:
             words.extend(arguments)
         elif origin is tuple:
-            words.append(
-                "a list of lists" if typing.get_origin(arguments[0]) is tuple else f"a list of {_plural(arguments[0])}"
-            )
+            words.append(f"a list of {_plural(arguments[0])}")
         elif origin is dict:
             words.append(f"a mapping of names to {_plural(arguments[1])}")
         elif member is not type(None):
@@ -225,4 +232,6 @@ def _listing(words: Sequence[str], last: str = "and") -> str:
 
 
 def _plural(hint: Any) -> str:
-    return {str: "texts", int: "whole numbers", float: "numbers"}[hint]
+    if typing.get_origin(hint) is tuple:
+        return f"lists of {_plural(typing.get_args(hint)[0])}"
+    return {str: "texts", int: "whole numbers", float: "numbers", Any: "values"}[hint]

@@ -220,6 +220,20 @@ def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ..
             yield key, "an empty list adapts no layer"
 
 
+SEARCHED = ("instruction", "prompt.", "lora.", "train.")
+"""Beginnings of the keys that a search may change: rows, base and decoding are the same for all its runs."""
+
+
+def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
+    if space == {}:
+        yield "search.space", "names no key; leave it out for the default space"
+    for key, values in (space or {}).items():
+        if not key.startswith(SEARCHED):
+            yield "search.space", f"{key!r} cannot be searched: expected instruction, or a key of prompt, lora or train"
+        elif not values:
+            yield "search.space", f"{key}: an empty list has no value to try"
+
+
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
@@ -247,5 +261,6 @@ RULES = (
     Rule(("lora.init_lora_weights", "lora.use_dora"), _pissa),
     Rule(("train.average_epochs", "train.epochs"), _average),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
+    Rule(("search.space",), _space),
 )
 """Every rule."""

@@ -232,6 +232,19 @@ WITHOUT_EFFECT = ("checkpoint_minutes", "trackers")
 
 
 @dataclass(frozen=True)
+class Search:
+    """A search for the best settings within a time, instead of one run."""
+
+    minutes: Optional[float] = key(None, above=0, high=100_000)
+    """Time of the whole search, with the training of the best settings on as many rows as fit; default: no search."""
+    space: Optional[dict[str, tuple[Any, ...]]] = key(None)
+    """Keys to change and the values to try: `{train.learning_rate: [1e-4, 5e-4], instruction: ["…", "…"]}`. Default: learning
+    rates, ranks and, for the labels 0 and 1, answers in words."""
+    seed: int = key(0, low=0, high=2**31 - 1)
+    """Seed of the draw of candidates."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One fine-tune."""
 
@@ -257,6 +270,8 @@ class Recipe:
     offline: bool = key(False)
     """Whether the run's Python may not connect to any other machine. A hub id as `base` is then found only in the hub's cache.
     Without this key, nothing but a hub id is ever downloaded."""
+    search: Search = key(Search())
+    """A search over other settings."""
 
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it has finished."""

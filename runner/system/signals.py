@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Optional
 
 from runner.system.launcher import launcher_process
 
@@ -24,6 +24,10 @@ SAME_REQUEST_SECONDS = 1.0
 """Seconds in which a further signal belongs to the first: a launcher passes on a signal that the terminal sends to all."""
 
 
+OUT_OF_TIME = 14
+"""SIGALRM's number, which Windows does not name: the end of a `time_limit`."""
+
+
 class Stopped(BaseException):
     """A run that stopped because a signal asked for it. The message says how to resume it.
 
@@ -31,7 +35,8 @@ class Stopped(BaseException):
 
     def __init__(self, number: int, where: str = "", resume_from: str = "") -> None:
         """`number`: the signal's. `where`: such as `after step 6 of 12`. `resume_from`: such as `the checkpoint`."""
-        parts = [f"stopped by {signal.Signals(number).name}", where]
+        name = "the time limit" if number == OUT_OF_TIME else signal.Signals(number).name
+        parts = [f"stopped by {name}", where]
         again = "run the same command again (without --fresh) to resume"
         super().__init__(f"{' '.join(filter(None, parts))}; {again}{f' from {resume_from}' if resume_from else ''}")
         self.code = 128 + number
@@ -46,15 +51,19 @@ class StopRequest:
         """Whether a signal is only noted; else it raises Stopped wherever the code is."""
         self.raised = False
         """Whether a signal has raised Stopped."""
+        self.deadline: Optional[float] = None
+        """The end of a time limit, by `time.monotonic()`."""
         self._number, self._since = 0, 0.0
         self._launcher = launcher_process()
 
     @property
     def number(self) -> int:
-        """The number of the signal; 0: none. A launcher that has ended counts as SIGTERM."""
+        """The number of the signal; 0: none. A launcher that has ended counts as SIGTERM; `OUT_OF_TIME`: a time limit."""
         if not self._number and self._launcher is not None and os.getppid() != self._launcher:
             self._number = signal.SIGTERM
             _tell("the launcher has ended, so this process stops too")
+        if not self._number and self.deadline is not None and time.monotonic() >= self.deadline:
+            return OUT_OF_TIME
         return self._number
 
     def note(self, number: int, frame: Any) -> None:
@@ -113,6 +122,21 @@ def deferred_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         request.deferred = before
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """In the block, model computation stops after so many seconds as it does for a signal: `Stopped(OUT_OF_TIME)`."""
+    own = [] if _requests else [StopRequest()]
+    _requests.extend(own)
+    request = _requests[-1]
+    before, request.deadline = request.deadline, time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        request.deadline = before
+        for each in own:
+            _requests.remove(each)
 
 
 def raise_if_asked() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from grading import contract
 from runner.errors import UserError
@@ -49,6 +50,8 @@ class Workspace:
     """The workspace, `--workspace` or the current folder."""
     dataset: str
     """`task.name` of the recipe."""
+    data_root: Optional[Path] = None
+    """Where the recipe's data files are, if not in `root`: the trials of a search write elsewhere."""
 
     def at(self, relative: str) -> Path:
         """A contract path in this workspace."""
@@ -98,6 +101,21 @@ class Workspace:
     def runs(self) -> str:
         """Earlier runs that another setting has replaced, a folder for each."""
         return f"saved_model/.runs/{self.dataset}"
+
+    @property
+    def searches(self) -> str:
+        """Searches, a folder for each with its journal and its trials."""
+        return f"saved_model/.search/{self.dataset}"
+
+    @property
+    def search_table(self) -> str:
+        """The table of the last search."""
+        return f"result/search_{self.dataset}.json"
+
+    @property
+    def search_recipe(self) -> str:
+        """The recipe that the last search has found."""
+        return f"result/search_{self.dataset}.yaml"
 
     @property
     def result(self) -> str:

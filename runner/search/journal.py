@@ -1,0 +1,36 @@
+"""The journal: what a search has done so far, one JSON line for each event, on disk before the next one begins."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """The events of one search, in order. A search that was killed reads them and continues after the last one."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the file, which need not be there. A last line that was not written whole is dropped."""
+        self.path = path
+        self.events: list[dict[str, Any]] = []
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return
+        whole = data[: data.rfind(b"\n") + 1]
+        self.events = [json.loads(line) for line in whole.splitlines()]
+        if whole != data:
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Write an event; it is on disk when the call returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write((json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self.events.append(dict(event))

@@ -1,0 +1,99 @@
+"""The plan of a search: how many candidates are trained on how many rows, so that all of it fits into the time.
+
+Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943): many candidates see few rows, the best third of them three
+times as many, and the last one all rows for which time is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KEPT = 3
+"""One of so many candidates goes on to the next rung."""
+
+STARTS = (27, 9, 3)
+"""Numbers of candidates to begin with; the first one that the time allows."""
+
+EXPLORING = 0.4
+"""Share of the time for all rungs but the last: rows and epochs move the accuracy more than other settings do, so the last
+run gets most of it."""
+
+FEWEST_PASSES = 500
+"""Row passes below which a run says little about a longer one."""
+
+EXTRA_EVALUATIONS = 2
+"""How often a run scores the hold-out besides once an epoch: before training, and with the saved adapter."""
+
+MOST_EPOCHS = 5
+"""Epochs of the last run, where time is left when all rows are used."""
+
+SAFETY = 0.9
+"""Share of the time that is planned: a run may be slower than the first seconds were."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a run costs on this device."""
+
+    train: float
+    """Seconds to train on one row once."""
+    evaluate: float
+    """Seconds to score one held-out row."""
+    start: float
+    """Seconds before the first step."""
+
+    def seconds(self, passes: int, evaluated: int) -> float:
+        """Seconds of one run over so many training rows, epochs counted, and so many held-out rows."""
+        return self.start + passes * self.train + evaluated * self.evaluate
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Runs of the same length."""
+
+    candidates: int
+    """How many."""
+    passes: int
+    """Training rows of each, epochs counted."""
+
+
+def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
+    """All rungs but the last.
+
+    Args:
+        seconds: Time of the whole search.
+        pace: What a run costs.
+        holdout: Number of held-out rows, which every run scores once for every epoch.
+        most: Most candidates there are.
+
+    Returns:
+        The rungs, the one with the most candidates first; none where the time is too short to compare anything.
+    """
+    for start in (min(start, most) for start in STARTS):
+        counts = [start]
+        while counts[-1] // KEPT > 1:
+            counts.append(counts[-1] // KEPT)
+        share = SAFETY * EXPLORING * seconds / len(counts)
+        rungs = [Rung(count, _passes(share / count, pace, holdout * (1 + EXTRA_EVALUATIONS))) for count in counts]
+        if start > 1 and rungs[0].passes >= FEWEST_PASSES:
+            return rungs
+    return []
+
+
+def last_run(seconds: float, pace: Pace, holdout: int, rows: int, epochs: int) -> tuple[int, int]:
+    """Rows and epochs of the last run: as many as fit.
+
+    New rows come before more epochs. `rows`: how many there are. `epochs`: the fewest."""
+    seconds *= SAFETY
+    passes = _passes(seconds, pace, holdout * (epochs + EXTRA_EVALUATIONS))
+    if passes // epochs < rows:
+        return max(passes // epochs, 1), epochs
+    most = _passes(seconds, pace, holdout * (MOST_EPOCHS + EXTRA_EVALUATIONS)) // rows
+    return rows, max(epochs, min(MOST_EPOCHS, most))
+
+
+def _passes(seconds: float, pace: Pace, evaluated: int) -> int:
+    """Row passes that fit, in two significant digits: a little noise in the pace then gives the same plan."""
+    passes = int((seconds - pace.start - evaluated * pace.evaluate) / pace.train)
+    unit = 10 ** max(len(str(max(passes, 1))) - 2, 0)
+    return max(passes // unit * unit, 0)

@@ -1,0 +1,90 @@
+"""The search space: the recipe keys that a search changes, their values, and the candidates that it draws from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from runner.recipe.schema import Recipe
+
+Changes = Mapping[str, Any]
+"""New values of some recipe keys: `{"train.learning_rate": 5e-4}`. A candidate of a search."""
+
+LEARNING_RATES = (1e-4, 2e-4, 5e-4, 1e-3)
+"""Tried where the recipe names no space: Gemma-3-270m learns best at 2e-4 to 5e-4, SmolLM2-135M at 1e-3."""
+
+RANKS = (8, 16, 32)
+"""Tried where the recipe names no space."""
+
+YES_NO = {"0": "no", "1": "yes"}
+"""Words to answer with, tried for the labels 0 and 1 where the recipe names no space."""
+
+MOST_CANDIDATES = 1_000
+"""Most candidates of a search; a larger grid is drawn from."""
+
+
+def space_of(recipe: Recipe) -> dict[str, list[Any]]:
+    """The values to try for each key: those of `search.space`, or the default ones; the recipe's own value is the first."""
+    named: Mapping[str, Sequence[Any]] = recipe.search.space or _default_space(recipe)
+    own = recipe.flat()
+    space: dict[str, list[Any]] = {}
+    for key, values in named.items():
+        first = own.get(key)
+        space[key] = [first, *(value for value in values if not _same(value, first))]
+    return space
+
+
+def candidates(space: Mapping[str, Sequence[Any]], count: int, seed: int) -> list[Changes]:
+    """Draw candidates, each with a value for every key that differs from the recipe's own.
+
+    The first one is the recipe as it is, so a search never starts without it. Where the whole grid has no more than `count`,
+    all of it is taken. Else every key goes through its values in a shuffled order again and again, so that each value is
+    tried about equally often, as in Latin hypercube sampling (McKay et al. 1979)."""
+    sizes = [len(values) for values in space.values()]
+    numbers = random.Random(seed)
+    total = 1
+    for size in sizes:
+        total *= size
+    if total <= min(count, MOST_CANDIDATES):
+        drawn: Iterator[tuple[int, ...]] = itertools.product(*map(range, sizes))
+    else:
+        drawn = zip(*(_shuffles(size, numbers) for size in sizes))
+    found: dict[tuple[int, ...], None] = {(0,) * len(sizes): None}
+    while len(found) < min(count, total, MOST_CANDIDATES):
+        found[next(drawn)] = None
+    return [{key: values[place] for place, (key, values) in zip(places, space.items()) if place} for places in found]
+
+
+def changed(recipe: Recipe, changes: Changes) -> Recipe:
+    """The recipe with new values, which `load_recipes` has checked one by one."""
+    for key, value in changes.items():
+        block, _, name = key.rpartition(".")
+        if block:
+            recipe = dataclasses.replace(
+                recipe, **{block: dataclasses.replace(getattr(recipe, block), **{name: value})}
+            )
+        else:
+            recipe = dataclasses.replace(recipe, **{name: value})
+    return recipe
+
+
+def _default_space(recipe: Recipe) -> dict[str, Sequence[Any]]:
+    space: dict[str, Sequence[Any]] = {"train.learning_rate": LEARNING_RATES, "lora.r": RANKS}
+    if set(recipe.task.labels) == set(YES_NO):
+        space["prompt.answers"] = [YES_NO]
+    return space
+
+
+def _shuffles(size: int, numbers: random.Random) -> Iterator[int]:
+    while True:
+        places = list(range(size))
+        numbers.shuffle(places)
+        yield from places
+
+
+def _same(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

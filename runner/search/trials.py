@@ -1,0 +1,117 @@
+"""Trials: the runs of a search, their results, and which of them are better, by paired tests over the same held-out rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.evaluation.significance import exact_mcnemar, holm
+from runner.search.space import Changes
+
+ALPHA = 0.05
+"""Two trials differ where a paired test gives a smaller p-value."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a search."""
+
+    number: int
+    """From 1, in the order they began."""
+    candidate: int
+    """The candidate that was trained."""
+    changes: Changes
+    """Its changes to the recipe."""
+    rows: int
+    """Training rows."""
+    epochs: int
+    """Passes over them."""
+
+    @property
+    def passes(self) -> int:
+        """Training rows, epochs counted."""
+        return self.rows * self.epochs
+
+    def describe(self) -> str:
+        """Its changes in words."""
+        words = [f"{key} = {_short(value)}" for key, value in self.changes.items()]
+        return ", ".join(words) or "the recipe as it is"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial was worth on the hold-out."""
+
+    trial: Trial
+    right: str
+    """A `1` or a `0` for each held-out row, in order: whether its label was predicted."""
+    log_loss: float
+    """Mean of minus the log-probability of the right label among the labels, in nats."""
+    seconds: float
+    """Time that it took."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, 0 to 1."""
+        return self.right.count("1") / len(self.right)
+
+    def p_value(self, other: TrialResult) -> float:
+        """Two-sided exact McNemar test of the two on the same rows."""
+        pairs = list(zip(self.right, other.right))
+        return exact_mcnemar(pairs.count(("1", "0")), pairs.count(("0", "1")))
+
+
+def best_first(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """Trials of one rung in order: those that are not distinguishable from the most accurate one by their log loss, which
+    differs more than the accuracy does on few rows, and then the others."""
+    equal = {result.trial.number for result in indistinguishable(_most_accurate(results), results)}
+    return sorted(results, key=lambda result: (result.trial.number not in equal, result.log_loss))
+
+
+def winner(results: Sequence[TrialResult]) -> TrialResult:
+    """The trial to keep: of those that are not distinguishable from the most accurate one, the one that was trained on the
+    most rows, then the more accurate one, then the one with the lower log loss."""
+    equal = indistinguishable(_most_accurate(results), results)
+    return max(equal, key=lambda result: (result.trial.passes, result.accuracy, -result.log_loss))
+
+
+def indistinguishable(best: TrialResult, results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The trials whose difference to `best` may be chance (Holm's correction for so many tests), `best` with them."""
+    others = [result for result in results if result is not best]
+    p_values = holm([best.p_value(other) for other in others])
+    return [best, *(other for other, p_value in zip(others, p_values) if p_value >= ALPHA)]
+
+
+def _most_accurate(results: Sequence[TrialResult]) -> TrialResult:
+    return max(results, key=lambda result: (result.accuracy, -result.log_loss))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def as_event(result: TrialResult) -> Mapping[str, Any]:
+    """A result as an event of the journal."""
+    trial = result.trial
+    return {
+        "event": "trial",
+        "number": trial.number,
+        "candidate": trial.candidate,
+        "changes": dict(trial.changes),
+        "rows": trial.rows,
+        "epochs": trial.epochs,
+        "right": result.right,
+        "log_loss": result.log_loss,
+        "seconds": result.seconds,
+    }
+
+
+def from_event(event: Mapping[str, Any]) -> TrialResult:
+    """The result in an event that `as_event` made."""
+    names = ("number", "candidate", "changes", "rows", "epochs")
+    return TrialResult(Trial(*(event[name] for name in names)), event["right"], event["log_loss"], event["seconds"])

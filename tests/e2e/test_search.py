@@ -1,0 +1,106 @@
+"""A search with a real tiny model: its table, its winner, and what is left of it after a kill."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import recipe_tree, write_recipe, write_tables
+from support.runs import cut_at
+
+from runner.commands.run import main
+from runner.search.runs import Runs
+
+SPACE = {"train.learning_rate": [0.02, 1e-6], "instruction": ["Which one?"]}
+OUTPUTS = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt", "result/predictions_tiny.jsonl")
+
+
+def workspace(root: Path, base: Path, minutes: float = 5) -> Path:
+    tree = recipe_tree(base, search={"minutes": minutes, "space": SPACE})
+    write_recipe(write_tables(root), tree)
+    return root
+
+
+def start(root: Path, *more: str) -> int:
+    return main([str(root / "tiny.yaml"), "--workspace", str(root), *more])
+
+
+def table(root: Path) -> list[dict[str, Any]]:
+    rows = json.loads((root / "result/search_tiny.json").read_text(encoding="utf-8"))["trials"]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A workspace after a search."""
+    root = workspace(tmp_path_factory.mktemp("found"), tiny_base)
+    assert start(root) == 0
+    return root
+
+
+def test_the_table_has_every_trial_and_one_winner(found: Path) -> None:
+    rows = table(found)
+    assert sorted(row["trial"] for row in rows) == list(range(1, len(rows) + 1))
+    # three candidates and the last run, more on a faster machine
+    assert len(rows) >= 4
+    assert sum(row["winner"] for row in rows) == 1
+    assert {} in [row["changes"] for row in rows]
+
+
+def test_the_winners_recipe_gives_the_same_adapter_alone(found: Path, tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    assert main([str(found / "result/search_tiny.yaml"), "--workspace", str(tmp_path)]) == 0
+    assert [(tmp_path / name).read_bytes() for name in OUTPUTS] == [(found / name).read_bytes() for name in OUTPUTS]
+
+
+def test_a_finished_search_is_not_run_again(found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(found, tmp_path / "again", symlinks=True)
+    capsys.readouterr()
+    assert start(tmp_path / "again") == 0
+    out = capsys.readouterr().out
+    assert "tiny finetune: nothing changed" in out
+    assert "tiny predict: nothing changed" in out
+    assert table(tmp_path / "again") == table(found)
+
+
+@pytest.mark.parametrize("killed", [1, 2, 4])
+def test_a_killed_search_ends_with_the_same_table(
+    found: Path, tmp_path: Path, tiny_base: Path, killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measured pace is that of the whole search, so that the plans are the same."""
+    root = workspace(tmp_path, tiny_base)
+    (journal,) = (found / "saved_model/.search/tiny").glob("*/journal.jsonl")
+    events = journal.read_bytes().splitlines(keepends=True)
+    target = root / journal.relative_to(found)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"".join(events[:2]))
+    with monkeypatch.context() as patch:
+        cut_at(patch, Runs, "run", killed)
+        assert start(root) == 130
+    assert start(root) == 0
+    assert table(root) == table(found)
+    assert (root / OUTPUTS[0]).read_bytes() == (found / OUTPUTS[0]).read_bytes()
+
+
+def test_a_trial_that_is_impossible_is_left_out(tmp_path: Path, tiny_base: Path) -> None:
+    write_recipe(
+        write_tables(tmp_path),
+        recipe_tree(tiny_base, search={"minutes": 5, "space": {"lora.target_modules": [["q_proj"], ["nothing"]]}}),
+    )
+    assert start(tmp_path) == 0
+    assert [row["changes"] for row in table(tmp_path) if "nothing" in str(row["changes"])] == []
+
+
+def test_too_little_time_is_said(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(workspace(tmp_path, tiny_base, minutes=1e-5)) == 2
+    message = "search.minutes: 1e-05 are over before the first 10 steps are\n  next: give it more time\n"
+    assert capsys.readouterr().err.endswith(message)
+
+
+def test_a_search_runs_every_stage(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(workspace(tmp_path, tiny_base), "--stages", "prepare,finetune") == 2
+    assert (
+        "search.minutes: a search runs every stage, and --stages leaves out evaluate, predict"
+        in capsys.readouterr().err
+    )
