@@ -90,7 +90,7 @@ def _kind(hint: Any) -> str:
         return "list of lists" if typing.get_origin(arguments[0]) is tuple else f"list of {_kind(arguments[0])}"
     if origin is dict:
         return f"mapping of names to {_kind(arguments[1])}"
-    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}[hint]
+    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", typing.Any: "values"}[hint]
 
 
 def _default(value: Any) -> str:

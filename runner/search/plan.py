@@ -93,7 +93,7 @@ def last_run(seconds: float, pace: Pace, holdout: int, rows: int, epochs: int) -
 
 
 def _passes(seconds: float, pace: Pace, evaluated: int) -> int:
-    """Row passes that fit, in two significant digits: a little noise in the pace then gives the same plan."""
+    """Row passes that fit, in two significant digits: more would be noise of the pace."""
     passes = int((seconds - pace.start - evaluated * pace.evaluate) / pace.train)
     unit = 10 ** max(len(str(max(passes, 1))) - 2, 0)
     return max(passes // unit * unit, 0)

@@ -38,8 +38,3 @@ def test_epochs_grow_only_when_all_rows_are_used():
     rows, epochs = last_run(10_000, PACE, 500, 8_051, 1)
     assert rows == 8_051
     assert epochs == MOST_EPOCHS
-
-
-def test_a_little_noise_in_the_pace_gives_the_same_plan():
-    noisy = Pace(PACE.train * 1.001, PACE.evaluate, PACE.start)
-    assert plan(6000, noisy, 500, 27) == plan(6000, PACE, 500, 27)
