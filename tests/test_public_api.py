@@ -66,6 +66,10 @@ def test_a_run_gives_its_metrics_and_history(finished: Path, capsys: pytest.Capt
     epochs = [row for row in run.history if "holdout_accuracy" in row]
     assert [row["epoch"] for row in epochs] == [1, 2]
     assert run.tuned.accuracy == max(row["holdout_accuracy"] for row in epochs)
+    assert run.evaluation is not None
+    written = json.loads((run.adapter / "evaluation.json").read_text())
+    assert {**written, "seconds": run.evaluation["seconds"]} == run.evaluation
+    assert run.evaluation["expected_points"]["rows"] == len(DEV_ROWS)
     assert run.statistics["predict"]["rows"] == len(DEV_ROWS)
     assert (run.adapter / "adapter_model.safetensors").exists()
 
