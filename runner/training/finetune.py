@@ -158,10 +158,8 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         resume_from = checkpoints.load(job.accelerator)
         choice, computed = _choose_layout(job, subject, rows, resume_from)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        log.info(
-            f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {job.base.precision} on "
-            f"{job.accelerator.device}"
-        )
+        precision, device = job.base.precision, job.accelerator.device
+        log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {precision} on {device}")
         log.info(f"layout {choice.name}: {choice.reason}")
         before = time.perf_counter()
         with _frozen_layers(job, subject, rows, choice) as layout:
@@ -169,13 +167,11 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
             subject.release()
             # each process has drawn the same adapter, if their libraries and devices are alike
             broadcast_parameters(job.accelerator, trained_tensors(scorer))
-            holdout = Collator(rows.holdout, layout)
-            evaluator = Evaluator(holdout, train.batch_size, job.accelerator)
+            collator = Collator(rows.train, layout)
+            evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
             untuned = _evaluate_untuned(evaluator, scorer)
             with _gradient_checkpointing(job):
-                collator = Collator(rows.train, layout)
-                probe = Probe(train, scorer, collator, holdout, job.accelerator)
-                learning_rate = _learning_rate(probe, resume_from)
+                learning_rate = _learning_rate(Probe(train, scorer, collator, evaluator), resume_from)
                 metrics = job.folders.output / "metrics.jsonl"
                 run = TrainingRun(job.accelerator, checkpoints, computed, metrics, learning_rate)
                 state = Trainer(train, scorer, collator, evaluator, run).fit(model, resume_from)
