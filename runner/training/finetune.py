@@ -175,8 +175,8 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         resume_from = checkpoints.load(job.accelerator)
         choice, computed = _choose_layout(job, subject, rows, resume_from)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        device = f"{job.base.precision} on {job.accelerator.device}"
-        log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {device}")
+        precision, device = job.base.precision, job.accelerator.device
+        log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {precision} on {device}")
         log.info(f"layout {choice.name}: {choice.reason}")
         if balance.is_changed:
             log.info(balance.words())
@@ -186,15 +186,13 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
             subject.release()
             # each process has drawn the same adapter, if their libraries and devices are alike
             broadcast_parameters(job.accelerator, trained_tensors(scorer))
-            holdout = Collator(rows.holdout, layout)
-            evaluator = Evaluator(holdout, train.batch_size, job.accelerator)
+            collator = Collator(rows.train, layout)
+            evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
             untuned = _evaluate_untuned(evaluator, scorer)
             # only now: the untuned base has not seen the training shares
             scorer.undo_prior(balance.prior_shift)
             with _gradient_checkpointing(job):
-                collator = Collator(rows.train, layout)
-                probe = Probe(train, scorer, collator, holdout, job.accelerator)
-                learning_rate = _learning_rate(probe, resume_from)
+                learning_rate = _learning_rate(Probe(train, scorer, collator, evaluator), resume_from)
                 metrics = job.folders.output / "metrics.jsonl"
                 run = TrainingRun(job.accelerator, checkpoints, computed, metrics, learning_rate)
                 state = Trainer(train, scorer, collator, evaluator, run).fit(model, resume_from)

@@ -188,10 +188,16 @@ class Trainer:
         state = self.state
         mean = {name: torch.stack([each[name] for each in state.recent]).mean(0) for name in state.recent[0]}
         self.optimizer.set_parameters(mean)
-        state.average = self.evaluator.evaluate(self.scorer, self._save_if_due)
+        evaluation = self.evaluator.evaluate(self.scorer, self._save_if_due)
+        if not math.isfinite(evaluation.loss):
+            log.warning(
+                f"the mean of the last {len(state.recent)} epochs is not used: its hold-out loss is {evaluation.loss}"
+            )
+            return
+        state.average = evaluation
         if state.average_is_best:
             state.best_adapter = adapter_state(adapter)
-        self.metrics.average(state, state.average)
+        self.metrics.average(state, evaluation)
 
     def _save_if_due(self, epoch_ended: bool = False) -> None:
         """Between two steps, or two batches of the hold-out: saves a checkpoint where one is due, and stops where a signal
