@@ -64,7 +64,7 @@ def test_a_signal_to_the_command_stops_the_run_after_its_step(tmp_path: Path, ti
         (["check", "tiny.yaml", "train.epochs=0"], 2, "", "train.epochs"),
         (["run", "--check", "tiny.yaml"], 0, "tiny.yaml: fine", ""),
         (["run", "nothing.yaml"], 2, "", "nothing.yaml"),
-        (["run", "tiny.yaml", "--stages", "fit"], 2, "", "expected some of prepare, finetune, predict"),
+        (["run", "tiny.yaml", "--stages", "fit"], 2, "", "expected some of prepare, finetune, evaluate, predict"),
         (["run", "tiny.yaml", "--processes", "0"], 2, "", "expected a whole number above 0"),
         (["grade", "--rubric"], 0, "pre_data", ""),
         (["grade", "--answers", "nowhere"], 2, "", "nowhere"),
