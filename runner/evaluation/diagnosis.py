@@ -62,7 +62,7 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
 
 def cause(facts: TrainingFacts) -> str:
     """The likeliest cause, and what to change."""
-    rate, size = facts.learning_rate, f"{facts.rows:,} rows × {facts.epochs} epochs"
+    rate, size = facts.learning_rate, f"{facts.rows:,} rows × {facts.epochs} epoch{'s' * (facts.epochs > 1)}"
     if facts.skipped_steps:
         return _too_high(
             rate, f"{facts.skipped_steps} steps were skipped because their loss or gradient was not finite"
@@ -76,7 +76,8 @@ def cause(facts: TrainingFacts) -> str:
     if end > LEARNED * shares:
         return (
             f"train.learning_rate {rate:g} is too low for this base, or {size} are too few: the training loss ended at "
-            f"{end:.2f}, and the label shares alone give {shares:.2f}; raise it, for instance to {rate * FACTOR:g}"
+            f"{end:.2f}, and the label shares alone give {shares:.2f}; raise it, for instance to {rate * FACTOR:g}, or "
+            "raise train.epochs"
         )
     if facts.holdout_loss > LEARNED * shares:
         return (

@@ -85,7 +85,7 @@ def test_a_run_whose_command_is_killed_stops_with_a_checkpoint(tmp_path: Path, t
         (["check", "tiny.yaml", "train.epochs=0"], 2, "", "train.epochs"),
         (["run", "--check", "tiny.yaml"], 0, "tiny.yaml: fine", ""),
         (["run", "nothing.yaml"], 2, "", "nothing.yaml"),
-        (["run", "tiny.yaml", "--stages", "fit"], 2, "", "expected some of prepare, finetune, predict"),
+        (["run", "tiny.yaml", "--stages", "fit"], 2, "", "expected some of prepare, finetune, evaluate, predict"),
         (["run", "tiny.yaml", "--processes", "0"], 2, "", "expected a whole number above 0"),
         (["runs"], 0, "no run in /", ""),
         (["runs", "--help"], 0, "put a kept run in place", ""),

@@ -124,7 +124,7 @@ def test_a_run_killed_between_two_renames_has_lost_nothing(
     capsys.readouterr()
     folder.rename(folder.with_name(f".{folder.name}.old"))
     assert start(workspace, tiny_base) == 0
-    assert capsys.readouterr().out.count("nothing changed") == 3
+    assert capsys.readouterr().out.count("nothing changed") == 4
     folder.rename(folder.with_name(f".{folder.name}.old"))
     with monkeypatch.context() as patch:
         after_step(patch, {1: cut})

@@ -18,7 +18,8 @@ STUCK = TrainingFacts(
 
 LOW = (
     "train.learning_rate 0.0002 is too low for this base, or 2,000 rows × 2 epochs are too few: the training loss ended at "
-    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001"
+    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001, or raise "
+    "train.epochs"
 )
 
 
@@ -35,7 +36,7 @@ LOW = (
             "train.learning_rate 0.01 is too high: 3 steps were skipped because their loss or gradient was not finite; "
             "lower it, for instance to 0.002",
         ),
-        ({"losses": []}, "2,000 rows × 2 epochs are too few; raise samples.train or train.epochs"),
+        ({"losses": [], "epochs": 1}, "2,000 rows × 1 epoch are too few; raise samples.train or train.epochs"),
         (
             {"losses": [0.7, 0.5, 0.3, 0.1]},
             "too few rows (2,000), or damaged labels: the training loss fell to 0.10, and the hold-out loss is 0.69; raise "
