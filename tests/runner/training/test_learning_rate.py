@@ -88,25 +88,29 @@ def test_the_run_is_that_of_the_rate_that_was_found(workspace: Path, tiny_base: 
 
 
 @pytest.mark.usefixtures("short_probes")
-@pytest.mark.parametrize(("call", "again"), [(2, True), (7, False)], ids=["in the probe", "in the second epoch"])
+@pytest.mark.parametrize(
+    ("name", "call", "again"),
+    [("losses", 2, True), ("evaluate", 3, False)],
+    ids=["at the second rate", "in the second epoch"],
+)
 def test_a_run_that_was_cut_does_not_choose_another_rate(
-    workspace: Path, tiny_base: Path, call: int, again: bool, capsys: Any
+    workspace: Path, tiny_base: Path, name: str, call: int, again: bool, capsys: Any
 ) -> None:
     """Where the probe was finished, it is not repeated."""
     run(workspace, tiny_base, train=AUTO)
     whole, before = outputs(workspace), figures(workspace)
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        # calls: the untuned base, four rates, then one an epoch
-        cut_at(patch, Evaluator, "_scores", call)
+        # `losses` is called once a rate, `evaluate` for the untuned base and then once an epoch
+        cut_at(patch, Evaluator, name, call)
         with pytest.raises(KeyboardInterrupt):
             run(workspace, tiny_base, fresh=True, train=AUTO)
     assert "learning rate: trying" in capsys.readouterr().out
     run(workspace, tiny_base, train=AUTO)
     assert ("learning rate: trying" in capsys.readouterr().out) == again
     assert outputs(workspace) == whole
-    names = ("learning_rate", "learning_rate_reason", "learning_rate_losses")
-    assert [figures(workspace)[name] for name in names] == [before[name] for name in names]
+    keys = ("learning_rate", "learning_rate_reason", "learning_rate_losses")
+    assert [figures(workspace)[key] for key in keys] == [before[key] for key in keys]
 
 
 @pytest.mark.usefixtures("short_probes")
