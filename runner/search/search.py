@@ -93,7 +93,7 @@ class Search:
                 raise
             minutes = self.recipe.search.minutes
             raise UserError(
-                f"search.minutes: {minutes:g} are over after the first {PROBE_STEPS} steps or before",
+                f"search.minutes: {minutes:g} are over before the first {PROBE_STEPS} steps are",
                 "give it more time",
             ) from None
 
