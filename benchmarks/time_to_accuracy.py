@@ -35,6 +35,7 @@ from typing import Any, Optional
 import rows as common
 
 from grading.contract.metrics import wilson_interval
+from runner.evaluation.significance import exact_mcnemar
 
 UNSEEN, CURVE = 1000, 400
 """Rows to measure on at the end, and those of them that are measured during training."""
@@ -405,12 +406,6 @@ def do(run: Run, folder: Path, curve: bool) -> dict[str, Any]:
         raise SystemExit(f"{run}: failed") from None
     child.join()
     return {**dataclasses.asdict(run), **found}
-
-
-def exact_mcnemar(only_one: int, only_other: int) -> float:
-    """Two-sided exact p-value of McNemar's test for the counts of rows that only one of two is right on."""
-    total, least = only_one + only_other, min(only_one, only_other)
-    return min(1.0, 2 * sum(math.comb(total, k) for k in range(least + 1)) / 2**total)
 
 
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from grading.contract.metrics import wilson_interval
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
+from runner.evaluation.intervals import accuracy_interval
 from runner.recipe.writer import differing_keys
 from runner.system.console import console_logging
 from runner.system.lock import locked
@@ -115,7 +115,7 @@ def _row(run: Run, current: Run) -> dict[str, Any]:
         "finished": run.finished,
         "accuracy": accuracy,
         "rows": rows,
-        "interval": wilson_interval(round(accuracy * rows), rows) if accuracy is not None and rows else None,
+        "interval": accuracy_interval(accuracy, rows) if accuracy is not None and rows else None,
         "train_seconds": run.statistics.get("train_seconds"),
         "bytes": run.bytes,
         "differences": {key: [run.recipe.get(key), current.recipe.get(key)] for key in keys},

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from runner.recipe.yaml_nodes import Node, Place, Problem, kind
+from runner.recipe.yaml_nodes import Node, Place, Problem, kind, plain
 
 
 class _Mismatch(Exception):
@@ -113,7 +113,7 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
     for member in members:
         origin, arguments = typing.get_origin(member), typing.get_args(member)
         if member is Any:
-            return _plain(node)
+            return plain(node)
         if origin is tuple and isinstance(value, tuple):
             return tuple(_item(arguments[0], rule, item, f"[{index}]") for index, item in enumerate(value))
         if origin is dict and isinstance(value, dict):
@@ -134,13 +134,6 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
         if member is bool and isinstance(value, bool):
             return value
     raise _Mismatch(node.place, _expected(members, value))
-
-
-def _plain(node: Node) -> Any:
-    """The node's value as plain Python values."""
-    if isinstance(node.value, dict):
-        return {name: _plain(entry.node) for name, entry in node.value.items()}
-    return tuple(map(_plain, node.value)) if isinstance(node.value, tuple) else node.value
 
 
 def _readable(text: str, place: Place) -> str:

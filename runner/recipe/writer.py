@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.recipe.schema import Recipe
-from runner.recipe.yaml_nodes import Node, parse
+from runner.recipe.yaml_nodes import parse, plain
 
 _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """Characters that JSON leaves as they are, and that YAML takes for line ends or refuses."""
@@ -35,8 +35,8 @@ def read_flat_recipe(path: Path) -> dict[str, Any]:
         tree, problems = parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, ValueError):
         return {}
-    plain = None if tree is None or problems else _plain(tree)
-    return _flat(plain) if isinstance(plain, dict) else {}
+    values = None if tree is None or problems else plain(tree)
+    return _flat(values) if isinstance(values, dict) else {}
 
 
 def differing_keys(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list[str]:
@@ -48,14 +48,6 @@ def differing_keys(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list
 def _value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _plain(node: Node) -> Any:
-    if isinstance(node.value, dict):
-        return {name: _plain(entry.node) for name, entry in node.value.items()}
-    if isinstance(node.value, tuple):
-        return [_plain(each) for each in node.value]
-    return node.value
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,6 +146,13 @@ def kind(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else "a list"
 
 
+def plain(node: Node) -> Any:
+    """The node's value as plain Python values."""
+    if isinstance(node.value, dict):
+        return {name: plain(entry.node) for name, entry in node.value.items()}
+    return tuple(map(plain, node.value)) if isinstance(node.value, tuple) else node.value
+
+
 class _Reader:
     """Walks composed YAML once, and collects problems instead of stopping at the first."""
 

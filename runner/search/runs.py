@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grading import contract
+from runner.evaluation.holdout import read_holdout_predictions
 from runner.recipe.schema import Recipe, Search
 from runner.search.plan import EXTRA_EVALUATIONS, Pace
 from runner.search.space import changed
@@ -21,7 +22,7 @@ from runner.search.trials import Trial, TrialResult
 from runner.stages import EVALUATE, FINETUNE, PREPARE, StageContext, run_stage
 from runner.system.signals import time_limit
 from runner.workspace.manifest import read_manifest
-from runner.workspace.paths import Workspace
+from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 
 FORWARD = 1 / 3
 """Cost of scoring a row, as a share of the cost of training on it: a forward pass, and no backward pass of twice its cost."""
@@ -57,10 +58,9 @@ class Runs:
         with time_limit(seconds), _quiet():
             for stage in (PREPARE, FINETUNE, EVALUATE):
                 run_stage(stage, context)
-        lines = (workspace.at(workspace.adapter) / "holdout_predictions.jsonl").read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line) for line in lines]
-        evaluation = json.loads((workspace.at(workspace.adapter) / "evaluation.json").read_text(encoding="utf-8"))
-        right = "".join("01"[row["label"] == row["target"]] for row in found)
+        folder = workspace.at(workspace.adapter)
+        evaluation = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        right = "".join("01"[row.label == row.target] for row in read_holdout_predictions(folder / HOLDOUT_PREDICTIONS))
         return TrialResult(trial, right, evaluation["log_loss"], round(time.perf_counter() - started, 3))
 
     def pace(self, trial: Trial, seconds: float) -> Pace:

@@ -15,7 +15,7 @@ from runner.errors import UserError
 from runner.search.journal import Journal
 from runner.search.plan import KEPT, STARTS, Pace, Rung, last_run, plan
 from runner.search.runs import Runs
-from runner.search.space import MOST_CANDIDATES, candidates, space_of
+from runner.search.space import candidates, space_of
 from runner.search.trials import Trial, TrialResult, as_event, best_first, from_event, winner
 from runner.system.signals import OUT_OF_TIME, Stopped
 
@@ -47,7 +47,7 @@ class Search:
         pace, rows, held_out = self._measure()
         order = list(range(len(self.candidates)))
         for rung in self._plan(pace, held_out):
-            epochs = {number: self.candidates[number].get("train.epochs", 1) for number in order[: rung.candidates]}
+            epochs = {number: self._epochs(number) for number in order[: rung.candidates]}
             these = [
                 self._trial(number, min(rung.passes // each, rows), each, self._left(held_out, pace))
                 for number, each in epochs.items()
@@ -100,8 +100,7 @@ class Search:
     def _plan(self, pace: Pace, held_out: int) -> list[Rung]:
         event = self._event("plan")
         if event is None:
-            most = min(len(self.candidates), MOST_CANDIDATES)
-            rungs = plan(self._left(held_out, pace), pace, held_out, most)
+            rungs = plan(self._left(held_out, pace), pace, held_out, len(self.candidates))
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
@@ -116,11 +115,14 @@ class Search:
     def _last(self, candidate: int, pace: Pace, rows: int, held_out: int) -> None:
         event = self._event("last")
         if event is None:
-            epochs = self.candidates[candidate].get("train.epochs", 1)
-            used, epochs = last_run(self._left(held_out, pace), pace, held_out, rows, epochs)
+            used, epochs = last_run(self._left(held_out, pace), pace, held_out, rows, self._epochs(candidate))
             event = {"event": "last", "rows": used, "epochs": epochs}
             self._add(event)
         self._trial(candidate, event["rows"], event["epochs"], self._left(held_out, pace))
+
+    def _epochs(self, candidate: int) -> int:
+        """Those that the candidate asks for; else one, for new rows teach more than rows that were seen."""
+        return int(self.candidates[candidate].get("train.epochs", 1))
 
     def _trial(self, candidate: int, rows: int, epochs: int, seconds: float) -> Optional[TrialResult]:
         """One trial, or its result in the journal; None where it could not be run or the time was over."""

@@ -23,9 +23,6 @@ RANKS = (8, 16, 32)
 YES_NO = {"0": "no", "1": "yes"}
 """Words to answer with, tried for the labels 0 and 1 where the recipe names no space."""
 
-MOST_CANDIDATES = 1_000
-"""Most candidates of a search; a larger grid is drawn from."""
-
 
 def space_of(recipe: Recipe) -> dict[str, list[Any]]:
     """The values to try for each key: those of `search.space`, or the default ones; the recipe's own value is the first."""
@@ -49,12 +46,12 @@ def candidates(space: Mapping[str, Sequence[Any]], count: int, seed: int) -> lis
     total = 1
     for size in sizes:
         total *= size
-    if total <= min(count, MOST_CANDIDATES):
+    if total <= count:
         drawn: Iterator[tuple[int, ...]] = itertools.product(*map(range, sizes))
     else:
         drawn = zip(*(_shuffles(size, numbers) for size in sizes))
     found: dict[tuple[int, ...], None] = {(0,) * len(sizes): None}
-    while len(found) < min(count, total, MOST_CANDIDATES):
+    while len(found) < min(count, total):
         found[next(drawn)] = None
     return [{key: values[place] for place, (key, values) in zip(places, space.items()) if place} for places in found]
 

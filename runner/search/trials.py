@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.evaluation.significance import exact_mcnemar, holm
+from runner.evaluation.significance import LEVEL, exact_mcnemar, holm
 from runner.search.space import Changes
-
-ALPHA = 0.05
-"""Two trials differ where a paired test gives a smaller p-value."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def indistinguishable(best: TrialResult, results: Sequence[TrialResult]) -> list
     """The trials whose difference to `best` may be chance (Holm's correction for so many tests), `best` with them."""
     others = [result for result in results if result is not best]
     p_values = holm([best.p_value(other) for other in others])
-    return [best, *(other for other, p_value in zip(others, p_values) if p_value >= ALPHA)]
+    return [best, *(other for other, p_value in zip(others, p_values) if p_value >= LEVEL)]
 
 
 def _most_accurate(results: Sequence[TrialResult]) -> TrialResult:

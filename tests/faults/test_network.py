@@ -96,7 +96,7 @@ def test_nothing_is_asked_of_a_network_where_no_hub_id_is_named(workspace: Path,
     ("text", "shown"),
     [
         ("401 for url 'http://user:secret@10.0.0.1/x'", "401 for url 'http://…@10.0.0.1/x'"),
-        ("base: https://hf_abcdefghijkl@host/a is no folder", "base: https://…@host/a is no folder"),
+        ("base: https://hf_abcdefghijkl@host/a is not a folder", "base: https://…@host/a is not a folder"),
         ("token hf_abcdefghijkl was refused", "token hf_… was refused"),
         ("Bearer my own token", "Bearer …"),
         ("http://user:p@ss/word@host/x", "http://…@host/x"),

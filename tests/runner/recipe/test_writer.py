@@ -37,7 +37,7 @@ def test_flat_recipes_are_compared_by_key(tmp_path: Path) -> None:
         path.write_text(recipe_text(recipe.recipe), encoding="utf-8")
         flat.append(read_flat_recipe(path))
     assert flat[0]["lora.r"] == 2
-    assert flat[0]["task.labels"] == ["0", "1"]
+    assert flat[0]["task.labels"] == ("0", "1")
     assert differing_keys(*flat) == ["lora.r"]
     assert read_flat_recipe(tmp_path / "none.yaml") == {}
     (tmp_path / "one.yaml").write_text("a: [", encoding="utf-8")
