@@ -175,8 +175,6 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
         return Gain(float(rows.mean()), error, float(accuracy[after] - accuracy[before]))
 
     gains = {"logits": gain("shares", "temperature and bias"), "bias": gain("temperature", "temperature and bias")}
-    if not gains["logits"].helps:
-        return "none", "the logits say no more about the hold-out's labels than the label shares do", gains
     form, gains["temperature"] = "none", gain("bias", "temperature and bias")
     if gains["bias"].helps:
         form = "temperature and bias" if gains["temperature"].helps else "bias"
@@ -192,7 +190,10 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
     if form == "none":
         return form, "neither a temperature nor a bias helps by more than the noise of cross-validation", gains
     before, after = float(losses["none"].mean()), float(losses[form].mean())
-    return form, f"{form}: cross-validated log loss {before:.3f} → {after:.3f}", gains
+    reason = f"{form}: cross-validated log loss {before:.3f} → {after:.3f}"
+    if not gains["logits"].helps:
+        reason += "; the logits say no more about the labels than the label shares do"
+    return form, reason, gains
 
 
 def _losses(probabilities: Array, targets: Array) -> Array:

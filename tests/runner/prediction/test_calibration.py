@@ -63,12 +63,13 @@ def test_logits_that_are_calibrated_stay_as_they_are(labels: int) -> None:
     assert sum(used) <= 1
 
 
-def test_shuffled_labels_are_not_calibrated() -> None:
-    logits, answers = generated(400, temperature=2.0, shift=1.0)
-    decision = decide(logits.tolist(), np.random.default_rng(0).permutation(answers).tolist())
-    assert decision.calibration is None
-    assert decision.reason == "the logits say no more about the hold-out's labels than the label shares do"
-    assert decision.probabilities == [softmax(logits).tolist()]
+def test_logits_that_say_nothing_give_the_majority_and_the_reason_says_so() -> None:
+    draw = np.random.default_rng(0)
+    logits, answers = draw.normal([1.0, -1.0], 0.3, (400, 2)), (draw.random(400) < 0.7).astype(int)
+    decision = decide(logits.tolist(), answers.tolist())
+    assert decision.reason.endswith("the logits say no more about the labels than the label shares do")
+    assert decision.calibration is not None
+    assert decision.calibration.apply(torch.tensor(logits)).argmax(1).float().mean() > 0.95
 
 
 def test_a_bias_that_costs_accuracy_is_not_used() -> None:
