@@ -135,11 +135,10 @@ def overrides(run: Run, base: Path) -> list[str]:
     ]  # fmt: skip
     if run.task == "QQP":
         changes.append("task.swap=[question1, question2]")
-    for change in LEVERS[run.lever].changes:
-        for name, value in values.items():
-            change = change.replace(f"{{{name}}}", str(value))
-        changes.append(change)
-    return changes
+    own = "\n".join(LEVERS[run.lever].changes)
+    for name, value in values.items():
+        own = own.replace(f"{{{name}}}", str(value))
+    return [*changes, *own.splitlines()]
 
 
 def do(run: Run, base: Path, folder: Path) -> dict[str, Any]:

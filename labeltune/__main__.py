@@ -60,6 +60,8 @@ def _launch(arguments: Sequence[str]) -> int:
     from runner import main as script
     from runner.commands.run import EXIT_CODE_FILE
 
+    # the launcher needs seconds to load torch
+    print(f"labeltune {__version__}: starting Accelerate", flush=True)
     parser = argparse.ArgumentParser(prog="labeltune run", add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", type=_count, default=1)
     options, rest = parser.parse_known_args(arguments)

@@ -25,7 +25,7 @@ RUNNER = {
     "scoring": {"data", "errors", "model", "recipe", "system"},
     "training": {"data", "distributed", "errors", "evaluation", "model", "recipe", "scoring", "system"},
     "prediction": {"data", "errors", "evaluation", "model", "recipe", "scoring", "system", "workspace"},
-    "reporting": {"workspace"},
+    "reporting": {"evaluation", "workspace"},
     "stages": {
         "data",
         "distributed",

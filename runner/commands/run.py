@@ -19,6 +19,7 @@ from runner import __version__
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
+from runner.reporting.summary import summary
 from runner.system.console import console_logging, patient_streams
 from runner.system.memory import OutOfMemory, is_out_of_memory
 from runner.system.signals import Stopped, handle_signals
@@ -62,12 +63,16 @@ def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py"
 
 
 def execute(
-    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGE_NAMES, fresh: bool = False
+    recipes: Sequence[LoadedRecipe],
+    root: Path,
+    stages: Iterable[str] = STAGE_NAMES,
+    fresh: bool = False,
+    verbose: bool = False,
 ) -> list[RunResult]:
     """Run the recipes as a command does: log records are printed, and a signal stops the run where nothing is lost."""
     from runner import pipeline
 
-    with handle_signals(), console_logging(is_main_process()):
+    with handle_signals(), console_logging(is_main_process(), verbose):
         return pipeline.run(recipes, root, stages, fresh)
 
 
@@ -86,7 +91,13 @@ def _run(options: argparse.Namespace) -> int:
             raise UserError(
                 f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
             )
-        execute(loaded, options.workspace, options.stages, options.fresh)
+        if is_main_process():
+            # the imports that follow take a while
+            names = ", ".join(one.recipe.task.name for one in loaded)
+            print(f"{names}: {', '.join(options.stages)}", flush=True)
+        results = execute(loaded, options.workspace, options.stages, options.fresh, options.verbose)
+        if is_main_process():
+            print("\n".join(summary(results, options.workspace)))
     except (UserError, OSError, RuntimeError, MemoryError) as error:
         found = _user_error(error, options.workspace)
         if found is None:
@@ -161,6 +172,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help=f"stages to run (default: {','.join(STAGE_NAMES)})",
     )
     parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
+    parser.add_argument("--verbose", action="store_true", help="also print what needs no decision")
     parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
     return parser
 

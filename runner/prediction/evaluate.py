@@ -190,7 +190,6 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))
     if warning:
         log.warning(warning)
-    log.info(expected_points(evaluation["accuracy"], rows, job.prepared["dev"]).words())
 
 
 def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
