@@ -49,9 +49,7 @@ def prepare(recipe: Recipe, sources: Sources, workspace: Workspace, fold: Option
     Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, a label without rows, or excluded
     rows that are not in the training file."""
     train, dev = sources.train, sources.dev
-    for table in (train, dev):
-        for note in table.notes:
-            log.info(f"{table.shown}: {note}")
+    _report_sources(recipe, sources)
     dev_rows = _dev_rows(recipe, dev)
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
     for row in dev_problems[:SHOWN_PROBLEMS]:
@@ -61,10 +59,7 @@ def prepare(recipe: Recipe, sources: Sources, workspace: Workspace, fold: Option
     repeated = _repeated(scan)
     chosen = _draw(recipe, scan, {*repeated, *dev_keys})
     if fold is not None:
-        drawn, numbers = _folds(recipe, scan, chosen, fold.count)
-        labels = [scan.labels[row] for row in drawn]
-        around = draw_around(fold, numbers, labels, recipe.samples, recipe.task.labels)
-        chosen = Draw([drawn[row] for row in around.train], [drawn[row] for row in around.holdout])
+        chosen = _around(recipe, scan, chosen, fold)
     copies = Counter(scan.lines[row] for row in chosen.train)
     holdout = {scan.lines[row] for row in chosen.holdout}
     written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
@@ -90,11 +85,18 @@ def prepare(recipe: Recipe, sources: Sources, workspace: Workspace, fold: Option
         "holdout": _label_counts(recipe, (scan.labels[row] for row in chosen.holdout)),
         "dev": len(dev_rows.records),
     }
-    if recipe.samples.exclude and not counts["excluded_rows"]:
-        log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
     for line in _summary(counts):
         log.info(line)
     return counts
+
+
+def _report_sources(recipe: Recipe, sources: Sources) -> None:
+    """Logs what was recognised in the files."""
+    for table in (sources.train, sources.dev):
+        for note in table.notes:
+            log.info(f"{table.shown}: {note}")
+    if recipe.samples.exclude and not sources.exclusion.texts:
+        log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
 
 
 class LabelledRow(NamedTuple):
@@ -129,6 +131,13 @@ def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
 def _draw(recipe: Recipe, scan: _Scan, elsewhere: Set[int]) -> Draw:
     """The recipe's draw. `elsewhere`: the keys of inputs that are in another row too."""
     return draw(scan.labels, [key not in elsewhere for key in scan.keys], recipe.samples, recipe.task.labels)
+
+
+def _around(recipe: Recipe, scan: _Scan, chosen: Draw, fold: Fold) -> Draw:
+    """The draw that holds out a fold of the chosen rows and trains on the others."""
+    drawn, numbers = _folds(recipe, scan, chosen, fold.count)
+    around = draw_around(fold, numbers, [scan.labels[row] for row in drawn], recipe.samples, recipe.task.labels)
+    return Draw([drawn[row] for row in around.train], [drawn[row] for row in around.holdout])
 
 
 def _folds(recipe: Recipe, scan: _Scan, chosen: Draw, count: int) -> tuple[list[int], list[int]]:

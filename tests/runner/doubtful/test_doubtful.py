@@ -190,6 +190,33 @@ def test_a_list_of_another_training_file_is_refused(again: Path, capsys: pytest.
     )
 
 
+def test_a_run_without_the_excluded_rows_counts_them(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decide(again, FLIPPED)
+    assert run([str(again / "tiny.yaml"), "--workspace", str(again), f"samples.exclude={LIST}", "train.epochs=1"]) == 0
+    words = "6 labelled rows are excluded (samples.exclude), so this hold-out may be easier than the dev rows"
+    assert words in capsys.readouterr().out
+    assert json.loads((again / "saved_model/tiny/evaluation.json").read_text())["excluded_rows"] == 6
+
+
+def test_adapters_that_learned_nothing_are_not_to_be_believed(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"ab word {number % 60}" for number in range(64)]
+    labels = [int(number % 5 > 0) for number in range(60)]
+    # the texts say nothing about the label, and four of them have both
+    labels += [1 - label for label in labels[:4]]
+    write_tables(again, train=[f"{number}\t{labels[number]}\t{text}" for number, text in enumerate(texts)])
+    few = ["samples.train=12", "samples.holdout=4", "train.epochs=1", "train.learning_rate=1e-9"]
+    assert find(again, *few) == 0
+    out = capsys.readouterr().out
+    assert "accuracy on 16 rows that were not trained on" in out
+    assert "WARNING: the adapters are no better than always giving the most frequent label" in out
+    groups = [row for row in listed(again) if row["group"]]
+    assert len(groups) == 8
+    # not all of them are drawn, and what is not drawn is not scored
+    blank = [row for row in groups if not row["predicted"]]
+    assert blank
+    assert {(row["label_probability"], row["predicted_probability"]) for row in blank} == {("", "")}
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
