@@ -61,7 +61,7 @@ def run(
 
 def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunResult:
     started = time.perf_counter()
-    with _alone(context.workspace):
+    with alone(context.workspace):
         # a base that is missing is reported before the data is prepared
         if is_main_process() and wanted - {"prepare"}:
             context.bases.files(context.recipe)
@@ -103,7 +103,7 @@ def _run_stages(context: StageContext, wanted: set[str]) -> bool:
 
 
 @contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
+def alone(workspace: Workspace) -> Iterator[None]:
     """Keep other runs out of this dataset for the length of the block, and recover what a killed run left half done."""
     if not is_main_process():
         yield

@@ -6,6 +6,8 @@ at the top.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import logging
 import os
@@ -14,11 +16,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from grading import contract
 from runner.data.decoding_needs import needs_swapped
-from runner.data.prepare import prepare, prepared_files, table_changed
+from runner.data.exclusion import Exclusion, read_exclusion
+from runner.data.folds import Fold
+from runner.data.prepare import Sources, prepare, prepared_files, table_changed
 from runner.data.records import inputs_digest, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
@@ -133,18 +137,25 @@ def run_stage(stage: Stage, context: StageContext) -> None:
 class Prepare:
     """TSV files → records, by the main process alone; the others wait at the next stage for what it writes."""
 
-    def __init__(self, context: StageContext) -> None:
-        self.context = context
+    def __init__(self, context: StageContext, fold: Optional[Fold] = None) -> None:
+        """`fold`: what to hold out instead of the recipe's hold-out."""
+        self.context, self.fold = context, fold
         recipe, task, root = context.recipe, context.recipe.task, context.workspace.data_root or context.workspace.root
         forms = dev_forms(task.columns, task.label, task.dev_columns)
         train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
-        self.train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
-        csv_quoted = self.train.csv_quoted
-        self.dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, csv_quoted)
+        train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
+        dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, train.csv_quoted)
+        self.files = {"train": (train_path, train.shown), "dev": (dev_path, dev.shown)}
+        exclusion = Exclusion()
+        if recipe.samples.exclude is not None:
+            path = root / os.path.expanduser(recipe.samples.exclude)
+            exclusion = read_exclusion(path, shown(path, root))
+            self.files["exclude"] = path, exclusion.shown
+        self.sources = Sources(train, dev, exclusion)
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*PREPARE.recipe_keys),
-            "train": digest(self.train.path),
-            "dev": digest(self.dev.path),
+            **{name: digest(path) for name, (path, _) in self.files.items()},
+            **({"fold": f"{fold.number} of {fold.count}"} if fold else {}),
         }
 
     def is_unfinished(self) -> bool:
@@ -152,12 +163,12 @@ class Prepare:
         return False
 
     def run(self) -> Mapping[str, Any]:
-        """Write the records. Raises DataError where a table changes while it is read."""
-        statistics = prepare(self.context.recipe, self.train, self.dev, self.context.workspace)
-        for table, before in ((self.train, self.inputs["train"]), (self.dev, self.inputs["dev"])):
+        """Write the records. Raises DataError where a file changes while it is read."""
+        statistics = prepare(self.context.recipe, self.sources, self.context.workspace, self.fold)
+        for name, (path, shown_as) in self.files.items():
             # rows are read one by one, so some were read before the change
-            if digest(table.path) != before:
-                raise table_changed(table)
+            if digest(path) != self.inputs[name]:
+                raise table_changed(shown_as)
         return statistics
 
     def clean_up(self, ran: bool) -> None:
@@ -368,6 +379,12 @@ PREDICT = Stage(
     lambda context: (context.workspace.result, context.workspace.predictions),
     Predict,
 )
+
+
+def prepare_around(fold: Fold) -> Stage:
+    """The prepare stage with another hold-out: one fold of all rows that the recipe draws."""
+    return dataclasses.replace(PREPARE, job=functools.partial(Prepare, fold=fold))
+
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, EVALUATE, PREDICT)}
 """The stages by name, in their order."""

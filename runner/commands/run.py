@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -46,11 +46,20 @@ MAIN_FIRST = 6.0
 
 def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py") -> int:
     """Run the command and return its exit code. `prog`: its name in help and usage."""
+    return start(_parser(prog), arguments, _run)
+
+
+def start(
+    parser: argparse.ArgumentParser, arguments: Optional[Sequence[str]], act: Callable[[argparse.Namespace], None]
+) -> int:
+    """Run a command that may be one of several processes, and return its exit code.
+
+    `parser`: its options, `workspace` among them. `act`: what it does; its errors and signals become messages and codes."""
     code: object = 1
     try:
-        options = _parser(prog).parse_intermixed_args(arguments)
+        options = parser.parse_intermixed_args(arguments)
         with patient_streams():
-            code = _run(options)
+            code = _code(options, act)
         return code
     except SystemExit as error:
         code = error.code
@@ -76,28 +85,39 @@ def execute(
         return pipeline.run(recipes, root, stages, fresh)
 
 
-def _run(options: argparse.Namespace) -> int:
-    recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
-    overrides = [argument for argument in options.arguments if is_override(argument)]
+def require_workspace(folder: Path) -> None:
+    """Raise UserError where the workspace is not there."""
+    if not folder.is_dir():
+        raise UserError(f"--workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+
+
+def load_named(arguments: Sequence[str]) -> list[LoadedRecipe]:
+    """The recipes among the arguments, with the changes among them. Raises UserError where none is named, and RecipeError."""
+    recipes = [Path(argument) for argument in arguments if not is_override(argument)]
+    if not recipes:
+        raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
+    return load_recipes(recipes, [argument for argument in arguments if is_override(argument)])
+
+
+def _run(options: argparse.Namespace) -> None:
+    loaded = load_named(options.arguments)
+    if options.check:
+        for one in loaded:
+            print(f"{one.path}: fine")
+        return
+    require_workspace(options.workspace)
+    if is_main_process():
+        # the imports that follow take a while
+        names = ", ".join(one.recipe.task.name for one in loaded)
+        print(f"{names}: {', '.join(options.stages)}", flush=True)
+    results = execute(loaded, options.workspace, options.stages, options.fresh, options.verbose)
+    if is_main_process():
+        print("\n".join(summary(results, options.workspace)))
+
+
+def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], None]) -> int:
     try:
-        if not recipes:
-            raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
-        loaded = load_recipes(recipes, overrides)
-        if options.check:
-            for one in loaded:
-                print(f"{one.path}: fine")
-            return 0
-        if not options.workspace.is_dir():
-            raise UserError(
-                f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
-            )
-        if is_main_process():
-            # the imports that follow take a while
-            names = ", ".join(one.recipe.task.name for one in loaded)
-            print(f"{names}: {', '.join(options.stages)}", flush=True)
-        results = execute(loaded, options.workspace, options.stages, options.fresh, options.verbose)
-        if is_main_process():
-            print("\n".join(summary(results, options.workspace)))
+        act(options)
     except (UserError, OSError, RuntimeError, MemoryError) as error:
         found = _user_error(error, options.workspace)
         if found is None:

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
+from runner.data.exclusion import Exclusion
+from runner.data.folds import Fold, draw_around, fold_numbers
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record, write_records
-from runner.data.sampling import draw
+from runner.data.sampling import Draw, draw
 from runner.data.tsv import Row, Table
 from runner.errors import DataError
 from runner.recipe.schema import Recipe
@@ -28,23 +30,36 @@ SHOWN_PROBLEMS = 10
 """Bad rows that one message names; the others are counted."""
 
 
-def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> Mapping[str, Any]:
-    """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
-    are also written with both columns exchanged.
+@dataclass(frozen=True)
+class Sources:
+    """The files of a task, opened."""
 
-    Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
-    for table in (train, dev):
-        for note in table.notes:
-            log.info(f"{table.shown}: {note}")
+    train: Table
+    """The labelled rows."""
+    dev: Table
+    """The rows to predict."""
+    exclusion: Exclusion
+    """The labelled rows that are not used."""
+
+
+def prepare(recipe: Recipe, sources: Sources, workspace: Workspace, fold: Optional[Fold] = None) -> Mapping[str, Any]:
+    """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
+    are also written with both columns exchanged. With a fold, the fold is held out of all rows that the recipe draws.
+
+    Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, a label without rows, or excluded
+    rows that are not in the training file."""
+    train, dev = sources.train, sources.dev
+    _report_sources(recipe, sources)
     dev_rows = _dev_rows(recipe, dev)
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
     for row in dev_problems[:SHOWN_PROBLEMS]:
         log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
-    scan = _scan(recipe, train)
+    scan = _scan(recipe, sources)
     _report_bad_rows(recipe, train, scan)
     repeated = _repeated(scan)
-    unique = [key not in repeated and key not in dev_keys for key in scan.keys]
-    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
+    chosen = _draw(recipe, scan, {*repeated, *dev_keys})
+    if fold is not None:
+        chosen = _around(recipe, scan, chosen, fold)
     copies = Counter(scan.lines[row] for row in chosen.train)
     holdout = {scan.lines[row] for row in chosen.holdout}
     written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
@@ -52,7 +67,8 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     if recipe.task.swap:
         write_records(workspace.at(workspace.dev_swapped), dev_rows.swapped)
     counts = {
-        "rows": len(scan.labels) + sum(scan.bad.values()),
+        "rows": len(scan.labels) + sum(scan.bad.values()) + len(sources.exclusion.texts),
+        "excluded_rows": len(sources.exclusion.texts),
         "bad_rows": dict(scan.bad),
         "labels": _label_counts(recipe, scan.labels),
         "repeated_inputs": len(repeated),
@@ -72,6 +88,63 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     for line in _summary(counts):
         log.info(line)
     return counts
+
+
+def _report_sources(recipe: Recipe, sources: Sources) -> None:
+    """Logs what was recognised in the files."""
+    for table in (sources.train, sources.dev):
+        for note in table.notes:
+            log.info(f"{table.shown}: {note}")
+    if recipe.samples.exclude and not sources.exclusion.texts:
+        log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
+
+
+class LabelledRow(NamedTuple):
+    """A good labelled row that is not excluded."""
+
+    line: int
+    """The line of the training file that it begins on."""
+    label: int
+    """The number of its label."""
+    key: int
+    """Equal for equal inputs, in this process."""
+    fold: int
+    """The fold that holds it out; 0: the recipe does not draw it."""
+
+
+def labelled_rows(recipe: Recipe, sources: Sources, folds: int) -> list[LabelledRow]:
+    """All labelled rows in the file's order, each with its fold. Raises DataError as `prepare` does."""
+    scan = _scan(recipe, sources)
+    _report_bad_rows(recipe, sources.train, scan)
+    chosen = _draw(recipe, scan, {*_repeated(scan), *_dev_rows(recipe, sources.dev).keys})
+    fold_of = dict(zip(*_folds(recipe, scan, chosen, folds)))
+    rows = enumerate(zip(scan.lines, scan.labels, scan.keys))
+    return [LabelledRow(line, label, key, fold_of.get(row, 0)) for row, (line, label, key) in rows]
+
+
+def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
+    """The inputs of the rows that begin on these lines. Raises DataError where one is not there any more."""
+    inputs = _inputs(recipe, table)
+    return {line: inputs.fill(fields) for line, fields in _good_rows(table, lines)}
+
+
+def _draw(recipe: Recipe, scan: _Scan, elsewhere: Set[int]) -> Draw:
+    """The recipe's draw. `elsewhere`: the keys of inputs that are in another row too."""
+    return draw(scan.labels, [key not in elsewhere for key in scan.keys], recipe.samples, recipe.task.labels)
+
+
+def _around(recipe: Recipe, scan: _Scan, chosen: Draw, fold: Fold) -> Draw:
+    """The draw that holds out a fold of the chosen rows and trains on the others."""
+    drawn, numbers = _folds(recipe, scan, chosen, fold.count)
+    around = draw_around(fold, numbers, [scan.labels[row] for row in drawn], recipe.samples, recipe.task.labels)
+    return Draw([drawn[row] for row in around.train], [drawn[row] for row in around.holdout])
+
+
+def _folds(recipe: Recipe, scan: _Scan, chosen: Draw, count: int) -> tuple[list[int], list[int]]:
+    """The rows that the recipe draws, for training or for the hold-out, and the fold of each."""
+    drawn = sorted({*chosen.train, *chosen.holdout})
+    labels, keys = [scan.labels[row] for row in drawn], [scan.keys[row] for row in drawn]
+    return drawn, fold_numbers(labels, keys, count, recipe.samples.seed)
 
 
 def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:
@@ -155,16 +228,21 @@ class _Scan:
     """Good rows with an empty input column."""
 
 
-def _scan(recipe: Recipe, table: Table) -> _Scan:
+def _scan(recipe: Recipe, sources: Sources) -> _Scan:
     """The first pass over the training file."""
+    table, excluded = sources.train, sources.exclusion.texts
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
     inputs = _inputs(recipe, table)
     lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
     examples: list[Row] = []
     empty = 0
+    left_out: dict[int, str] = {}
     for row in table.rows():
         line, fields, problem = row
+        if line in excluded:
+            left_out[line] = inputs.fill(fields)
+            continue
         label = number_of.get(fields[label_at], -1)
         if problem or label < 0:
             wanted = f"expected the label {' or '.join(recipe.task.labels)}, found {fields[label_at][:40]!r}"
@@ -176,6 +254,7 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
         lines.append(line)
         labels.append(label)
         keys.append(inputs.key(fields))
+    sources.exclusion.require_same(left_out, table.shown)
     return _Scan(lines, labels, keys, bad, examples, empty)
 
 
@@ -257,12 +336,12 @@ def _good_rows(table: Table, lines: Set[int]) -> Iterator[tuple[int, Sequence[st
         yield line, fields
         count += 1
     if count < len(lines):
-        raise table_changed(table)
+        raise table_changed(table.shown)
 
 
-def table_changed(table: Table) -> DataError:
-    """The error of a table that was written while it was read."""
-    return DataError(f"{table.shown}: changed while it was read", "run again when it is finished")
+def table_changed(shown: str) -> DataError:
+    """The error of a file that was written while it was read; `shown`: as messages name it."""
+    return DataError(f"{shown}: changed while it was read", "run again when it is finished")
 
 
 def _inputs(recipe: Recipe, table: Table) -> InputTemplate:
@@ -287,6 +366,7 @@ def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
         )
     skipped = sum(counts["bad_rows"].values())
     for count, words in (
+        (counts["excluded_rows"], "labelled rows excluded by samples.exclude, from training and hold-out"),
         (skipped, "bad training rows skipped"),
         (counts["bad_dev_rows"], "bad dev rows, not skipped"),
         (counts["empty_inputs"], "labelled rows with an empty input column"),

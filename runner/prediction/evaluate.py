@@ -73,6 +73,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     raise_if_asked()
     evaluation = _evaluation(job, before, targets, decision)
     evaluation["baselines"] = _baselines(job, records)
+    evaluation["excluded_rows"] = job.prepared["excluded_rows"]
     evaluation["expected_points"] = dataclasses.asdict(
         expected_points(evaluation["accuracy"], len(records), job.prepared["dev"])
     )
@@ -187,6 +188,11 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     if asks_for_calibration(job.recipe):
         used = "used" if evaluation["calibration"]["used"] else "not used"
         log.info(f"calibration {used}: {evaluation['calibration']['reason']}")
+    if evaluation["excluded_rows"]:
+        log.info(
+            f"{evaluation['excluded_rows']:,} labelled rows are excluded (samples.exclude), so this hold-out may be easier than "
+            "the dev rows"
+        )
     warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))
     if warning:
         log.warning(warning)

@@ -61,8 +61,8 @@ def _not_empty(key: str, text: str) -> Findings:
         yield key, "is empty"
 
 
-def _no_parent_folder(key: str, path: str) -> Findings:
-    if not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
+def _no_parent_folder(key: str, path: Optional[str]) -> Findings:
+    if path is not None and not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
         text = f"{path!r} has `..` in it; write an absolute path, or begin with ./ or ../ (from the recipe's folder)"
         yield key, text
 
@@ -237,7 +237,7 @@ def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
-PATHS = ("base", "task.train", "task.dev")
+PATHS = ("base", "task.train", "task.dev", "samples.exclude")
 """Keys that name a file or a folder."""
 
 RULES = (

@@ -106,6 +106,10 @@ class Samples:
     augment: Literal["none", "swap"] = key("none")
     """`swap` adds each training row a second time, with the columns of `task.swap` exchanged, unless that is the same text
     or the pair is in the dev file."""
+    exclude: Optional[str] = key(None, path=True)
+    """A CSV file of labelled rows that are not used, neither for training nor for the hold-out, such as the one that `labeltune
+    doubtful` writes. It needs the columns `line` (of the training file) and `input` (the text there; a row whose text differs is
+    an error). With a column `keep`, only rows with `no` in it are excluded."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from runner.search.journal import Journal
 from runner.search.runs import Runs
 from runner.search.search import Search
 from runner.search.trials import Trial
-from runner.stages import StageContext
+from runner.stages import PREPARE, StageContext
 from runner.system.console import log_context
-from runner.system.files import digest, write_atomic
+from runner.system.files import write_atomic
 from runner.system.fingerprint import Fingerprint
-from runner.workspace.paths import Workspace, locate_table
+from runner.workspace.paths import Workspace
 from runner.workspace.runs import run_in_place
 
 log = logging.getLogger("labeltune.search")
@@ -69,11 +69,9 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
 
 def _identity(context: StageContext) -> str:
     """Digest of all that the trials depend on, without the code: a search continues with a corrected version."""
-    recipe, root = context.recipe, context.workspace.root
-    files = {
-        name: digest(locate_table(getattr(recipe.task, name), root, recipe.task.name)) for name in ("train", "dev")
-    }
-    return Fingerprint(recipe=recipe.digest(), base=context.bases.digest(recipe), **files).digest
+    recipe = context.recipe
+    inputs = {**PREPARE.job(context).inputs, "recipe": recipe.digest(), "base": context.bases.digest(recipe)}
+    return Fingerprint(inputs).digest
 
 
 def _load(context: StageContext) -> float:

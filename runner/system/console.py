@@ -72,6 +72,18 @@ def console_logging(main_process: bool = True, verbose: bool = False) -> Iterato
         logger.propagate = propagate
 
 
+@contextmanager
+def warnings_only() -> Iterator[None]:
+    """Log only warnings of the package in the block: what runs stages many times reports each of them in one line."""
+    logger = logging.getLogger("labeltune")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 class PatientStream:
     """A text stream that drops its output when nobody can read it any more."""
 

@@ -51,7 +51,7 @@ class Workspace:
     dataset: str
     """`task.name` of the recipe."""
     data_root: Optional[Path] = None
-    """Where the recipe's data files are, if not in `root`: the trials of a search write elsewhere."""
+    """Where the recipe's data files are, if not in `root`: the trials of a search, and folds, write elsewhere."""
 
     def at(self, relative: str) -> Path:
         """A contract path in this workspace."""
@@ -116,6 +116,16 @@ class Workspace:
     def search_recipe(self) -> str:
         """The recipe that the last search has found."""
         return f"result/search_{self.dataset}.yaml"
+
+    @property
+    def doubtful(self) -> str:
+        """The cross-fitted runs that look for doubtful rows, a folder for each setting."""
+        return f"saved_model/.doubtful/{self.dataset}"
+
+    @property
+    def doubtful_rows(self) -> str:
+        """The list of doubtful rows, for the user to decide."""
+        return f"pre_data/{self.dataset}/doubtful.csv"
 
     @property
     def result(self) -> str:
