@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from runner.search.plan import EXTRA_EVALUATIONS, Pace
 from runner.search.space import changed
 from runner.search.trials import Trial, TrialResult
 from runner.stages import EVALUATE, FINETUNE, PREPARE, StageContext, run_stage
+from runner.system.console import warnings_only
 from runner.system.signals import time_limit
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
@@ -55,7 +53,7 @@ class Runs:
         workspace, started = self.workspace(trial), time.perf_counter()
         workspace.make_folders()
         context = dataclasses.replace(self.context, recipe=self.recipe(trial), workspace=workspace, fresh=False)
-        with time_limit(seconds), _quiet():
+        with time_limit(seconds), warnings_only():
             for stage in (PREPARE, FINETUNE, EVALUATE):
                 run_stage(stage, context)
         folder = workspace.at(workspace.adapter)
@@ -86,15 +84,3 @@ class Runs:
         workspace = self.workspace(trial)
         (workspace.at(workspace.adapter) / contract.ADAPTER_WEIGHTS).unlink(missing_ok=True)
         shutil.rmtree(workspace.at(workspace.store), ignore_errors=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Only warnings of the stages in the block: a search reports one line for each trial."""
-    logger = logging.getLogger("labeltune")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -71,6 +71,18 @@ def console_logging(main_process: bool = True) -> Iterator[None]:
         logger.propagate = propagate
 
 
+@contextmanager
+def warnings_only() -> Iterator[None]:
+    """Log nothing but warnings in the block: one line of its caller's stands for all that it does."""
+    logger = logging.getLogger("labeltune")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 class PatientStream:
     """A text stream that drops its output when nobody can read it any more."""
 
