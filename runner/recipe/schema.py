@@ -257,8 +257,9 @@ class Ensemble:
     instructions: tuple[str, ...] = key(())
     """Values of `instruction`; default: the recipe's own. Without seeds and instructions there is no ensemble."""
     answer: Literal["mean", "first"] = key("mean")
-    """`mean` answers a dev row by the mean of the members' log-probabilities, in so many times the time. `first` answers with the
-    first member alone; the others then give the mean and the spread of the hold-out accuracy only."""
+    """`mean` answers a dev row by the mean of the members' log-probabilities, in as many times the time as there are members;
+    the grader's `--rerun` of the saved adapter alone may then give other labels. `first` answers with the first member alone;
+    the others then only give the mean and the spread of the hold-out accuracy."""
 
     @property
     def is_asked_for(self) -> bool:
