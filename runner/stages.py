@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -68,6 +69,8 @@ class StageContext:
     bases: Bases
     fresh: bool
     """Whether to run a stage even if nothing has changed."""
+    keeps_runs: bool = True
+    """Whether an adapter that another setting replaces is kept, where `labeltune runs` finds it."""
 
 
 class Job(Protocol):
@@ -98,6 +101,8 @@ class Stage:
     """The files it writes, by their paths from the workspace."""
     job: Callable[[StageContext], Job]
     """Makes the job; raises UserError where an earlier stage is missing."""
+    loads_model: bool = True
+    """Whether it needs torch and the base."""
     every_process: bool = False
     """Whether all processes of a launch take part; else the main process alone."""
     recall: Callable[[Workspace, Mapping[str, str]], bool] = lambda workspace, inputs: False
@@ -123,7 +128,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
         if done:
             log.info("nothing changed")
         else:
-            if stage.name != "prepare" and "torch" not in sys.modules:
+            if stage.loads_model and "torch" not in sys.modules:
                 log.info("loading torch, transformers and peft")
             statistics = job.run()
             if is_main_process():
@@ -181,7 +186,7 @@ class Finetune:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        prepared = _require(PREPARE, context)
+        prepared = require(PREPARE, context)
         self.label_counts: Mapping[str, int] = prepared.figures["labels"]
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*FINETUNE.recipe_keys),
@@ -217,7 +222,8 @@ class Finetune:
             self.unfinished.require_no_other()
             self.unfinished.begin()
         # every process works with the folder's name; the main one makes it and moves it into its place
-        replacing = atomic_folder(target, OWN_RECORDS, retired(workspace))
+        retire = retired(workspace) if self.context.keeps_runs else shutil.rmtree
+        replacing = atomic_folder(target, OWN_RECORDS, retire)
         with replacing if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             sharding = requested_sharding(accelerator)
@@ -244,7 +250,8 @@ class Finetune:
         (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
         comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}"
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
-        mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
+        if self.context.keeps_runs:
+            mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
 
     def _classifier(self, base: Base) -> Mapping[str, str]:
         """What `Classifier.load` needs beside the prompt: the base, by the recipe's name and by its folder here, and how it
@@ -271,7 +278,7 @@ class Evaluate:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        self.prepared, self.trained = _require(PREPARE, context), _require(FINETUNE, context)
+        self.prepared, self.trained = require(PREPARE, context), require(FINETUNE, context)
         self.inputs: Mapping[str, str] = {
             **_adapter_inputs(context, self.trained),
             "recipe": recipe.digest(*EVALUATE.recipe_keys),
@@ -307,7 +314,7 @@ class Predict:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        prepared, trained = _require(PREPARE, context), _require(FINETUNE, context)
+        prepared, trained = require(PREPARE, context), require(FINETUNE, context)
         self.inputs: Mapping[str, str] = {
             **_adapter_inputs(context, trained),
             "recipe": recipe.digest(*PREDICT.recipe_keys),
@@ -316,7 +323,7 @@ class Predict:
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
         if asks_for_calibration(recipe):
-            calibration = _require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
+            calibration = require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
             self.inputs = {**self.inputs, "calibration": calibration}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest
         self.partial = workspace.at(workspace.unfinished_predictions)
@@ -358,6 +365,7 @@ PREPARE = Stage(
     ("task", "instruction", "samples"),
     lambda context: prepared_files(context.recipe, context.workspace),
     Prepare,
+    loads_model=False,
 )
 FINETUNE = Stage(
     "finetune",
@@ -413,7 +421,7 @@ def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:
     }
 
 
-def _require(stage: Stage, context: StageContext) -> Manifest:
+def require(stage: Stage, context: StageContext) -> Manifest:
     """Read the manifest of an earlier stage.
 
     Raises UserError where it has not finished, not with this recipe, or where its outputs are not what it wrote."""

@@ -47,8 +47,18 @@ RUNNER = {
         "system",
         "workspace",
     },
+    "ensemble": {
+        "distributed",
+        "errors",
+        "evaluation",
+        "recipe",
+        "stages",
+        "system",
+        "workspace",
+    },
     "pipeline": {
         "distributed",
+        "ensemble",
         "errors",
         "evaluation",
         "model",

@@ -249,6 +249,34 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """Several fine-tunes that differ in the seed or the instruction only: their mean and spread, and one answer from all of them.
+
+    The members are all pairs of a seed and an instruction, each an ordinary run over the same rows. The first member is the
+    recipe's own `train.seed` and `instruction`, whether they are in the lists or not; its adapter is the one that is saved in
+    `saved_model/{dataset}`. Not together with `search`, `decoding.kind: generate` or `decoding.calibration: auto`."""
+
+    seeds: tuple[int, ...] = key((), low=0, high=2**31 - 1)
+    """Values of `train.seed`; default: the recipe's own."""
+    instructions: tuple[str, ...] = key(())
+    """Values of `instruction`; default: the recipe's own. Without seeds and instructions there is no ensemble."""
+    answer: Literal["mean", "first"] = key("mean")
+    """`mean` answers a dev row by the mean of the members' log-probabilities, in as many times the time as there are members;
+    the grader's `--rerun` of the saved adapter alone may then give other labels. `first` answers with the first member alone;
+    the others then only give the mean and the spread of the hold-out accuracy."""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether there are members besides the recipe itself."""
+        return bool(self.seeds or self.instructions)
+
+    @property
+    def answers_by_mean(self) -> bool:
+        """Whether all members answer together."""
+        return self.is_asked_for and self.answer == "mean"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One fine-tune."""
 
@@ -276,6 +304,8 @@ class Recipe:
     Without this key, nothing but a hub id is ever downloaded."""
     search: Search = key(Search())
     """A search over other settings."""
+    ensemble: Ensemble = key(Ensemble())
+    """The same fine-tune with several seeds or instructions."""
 
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it has finished."""

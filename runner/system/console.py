@@ -74,7 +74,7 @@ def console_logging(main_process: bool = True, verbose: bool = False) -> Iterato
 
 @contextmanager
 def warnings_only() -> Iterator[None]:
-    """Log only warnings of the package in the block: what runs stages many times reports each of them in one line."""
+    """Log nothing but warnings in the block: one line of its caller's stands for all that it does."""
     logger = logging.getLogger("labeltune")
     before = logger.level
     logger.setLevel(logging.WARNING)

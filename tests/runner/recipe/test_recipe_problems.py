@@ -41,7 +41,7 @@ CASES = [
         "instruction: Same?",
         "instruction: Same?\ncolour: blue",
         "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, "
-        "trust_remote_code, offline, search, extends",
+        "trust_remote_code, offline, search, ensemble, extends",
     ),
     (
         "  train: data/train.tsv",
