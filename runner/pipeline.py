@@ -15,9 +15,11 @@ from runner.distributed.processes import is_main_process, main_process_decides, 
 from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
+from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
+from runner.search.budget import within_budget
 from runner.stages import PREDICT, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
@@ -69,6 +71,8 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
             _require_all(wanted)
             loaded = best_recipe(loaded, context)
             context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False)
+        elif isinstance(context.recipe.samples.train, Duration):
+            loaded, context = within_budget(loaded, context)
         older_is_better = _run_stages(context, wanted)
         if is_main_process() and not older_is_better:
             keys = {stage.name: stage.recipe_keys for stage in STAGES.values()}

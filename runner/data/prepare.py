@@ -6,13 +6,14 @@ and a hash of each row are in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record, write_records
@@ -28,11 +29,35 @@ SHOWN_PROBLEMS = 10
 """Bad rows that one message names; the others are counted."""
 
 
-def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a task."""
+
+    train: Table
+    """The labelled rows."""
+    scan: Scan
+    """What `scan_rows` found in them."""
+    dev: Table
+    """The rows to predict."""
+
+
+class RowCounts(NamedTuple):
+    """How many rows a recipe can use."""
+
+    train: int
+    """Different rows to train on, as many as there are."""
+    holdout: int
+    """Held-out rows."""
+    dev: int
+    """Rows to predict."""
+
+
+def prepare(recipe: Recipe, tables: Tables, workspace: Workspace) -> Mapping[str, Any]:
     """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
     are also written with both columns exchanged.
 
     Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
+    train, dev, scan = tables.train, tables.dev, tables.scan
     for table in (train, dev):
         for note in table.notes:
             log.info(f"{table.shown}: {note}")
@@ -40,11 +65,9 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
     for row in dev_problems[:SHOWN_PROBLEMS]:
         log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
-    scan = _scan(recipe, train)
     _report_bad_rows(recipe, train, scan)
-    repeated = _repeated(scan)
-    unique = [key not in repeated and key not in dev_keys for key in scan.keys]
-    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
+    repeated = scan.repeated
+    chosen = draw(scan.labels, scan.unique(dev_keys), recipe.samples, recipe.task.labels)
     copies = Counter(scan.lines[row] for row in chosen.train)
     holdout = {scan.lines[row] for row in chosen.holdout}
     written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
@@ -72,6 +95,14 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     for line in _summary(counts):
         log.info(line)
     return counts
+
+
+def usable_rows(recipe: Recipe, tables: Tables) -> RowCounts:
+    """How many rows the recipe can use, whatever its `samples.train`. Raises DataError as `prepare` does."""
+    dev = _dev_rows(recipe, tables.dev)
+    samples = dataclasses.replace(recipe.samples, train="all")
+    chosen = draw(tables.scan.labels, tables.scan.unique(dev.keys), samples, recipe.task.labels)
+    return RowCounts(len(set(chosen.train)), len(chosen.holdout), len(dev.records))
 
 
 def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:
@@ -138,7 +169,7 @@ def _record(recipe: Recipe, text: str, label: str) -> Record:
 
 
 @dataclass(frozen=True)
-class _Scan:
+class Scan:
     """The result of the first pass: a few bytes for every good training row."""
 
     lines: array[int]
@@ -153,10 +184,16 @@ class _Scan:
     """The first bad rows."""
     empty: int
     """Good rows with an empty input column."""
+    repeated: Mapping[int, Set[int]]
+    """The labels of every input that is in more than one row, by its key."""
+
+    def unique(self, dev_keys: Set[int]) -> list[bool]:
+        """For each row, whether its input is in no other row and in no dev row."""
+        return [key not in self.repeated and key not in dev_keys for key in self.keys]
 
 
-def _scan(recipe: Recipe, table: Table) -> _Scan:
-    """The first pass over the training file."""
+def scan_rows(recipe: Recipe, table: Table) -> Scan:
+    """The first pass over the training file: it depends on the recipe's `task` alone."""
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
     inputs = _inputs(recipe, table)
@@ -176,10 +213,10 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
         lines.append(line)
         labels.append(label)
         keys.append(inputs.key(fields))
-    return _Scan(lines, labels, keys, bad, examples, empty)
+    return Scan(lines, labels, keys, bad, examples, empty, _repeated(keys, labels))
 
 
-def _repeated(scan: _Scan) -> dict[int, set[int]]:
+def _repeated(keys: array[int], labels: array[int]) -> dict[int, set[int]]:
     """The labels of every input that is in more than one row, by its key.
 
     Only keys whose last bits are equal can be equal, and those are few. A table of these bits takes a quarter of the time of
@@ -188,20 +225,20 @@ def _repeated(scan: _Scan) -> dict[int, set[int]]:
     last_bits = (1 << 22) - 1
     taken = bytearray(last_bits + 1)
     suspects = set()
-    for key in scan.keys:
+    for key in keys:
         slot = key & last_bits
         if taken[slot]:
             suspects.add(slot)
         taken[slot] = 1
-    times = Counter(key for key in scan.keys if key & last_bits in suspects)
+    times = Counter(key for key in keys if key & last_bits in suspects)
     found: dict[int, set[int]] = {key: set() for key, count in times.items() if count > 1}
-    for key, label in zip(scan.keys, scan.labels) if found else ():
+    for key, label in zip(keys, labels) if found else ():
         if key in found:
             found[key].add(label)
     return found
 
 
-def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
+def _report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
     """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
     count = sum(scan.bad.values())
     if not count:

@@ -96,6 +96,8 @@ class Bases:
     def __init__(self, root: Path) -> None:
         """`root`: the workspace, where relative folders start."""
         self.root = root
+        self.loads = 0
+        """How often a base was loaded."""
         self._files: dict[tuple[str, bool], BaseFiles] = {}
         self._loaded: Optional[tuple[tuple[str, bool, str], Base]] = None
 
@@ -126,6 +128,7 @@ class Bases:
 
     def _load(self, recipe: Recipe, device: Any, on_host: bool = False) -> Base:
         files = self.files(recipe)
+        self.loads += 1
         base = load_base(files.folder, recipe.train.precision, device, files.trusted, on_host)
         # with these files its digest is known, if it has been computed
         return dataclasses.replace(base, files=files)

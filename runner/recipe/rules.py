@@ -14,6 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
+from runner.recipe.duration import Duration
 from runner.recipe.parser import suggestion
 
 Findings = Iterator[tuple[str, str]]
@@ -234,6 +235,12 @@ def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
             yield "search.space", f"{key}: an empty list has no value to try"
 
 
+def _two_times(train: Union[int, str], minutes: Optional[float]) -> Findings:
+    if isinstance(train, Duration) and minutes is not None:
+        text = f"{train} and search.minutes are two times for one run: a search takes as many rows as fit into its own"
+        yield "samples.train", f"{text}; set search.minutes: null, or samples.train: all"
+
+
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
@@ -262,5 +269,6 @@ RULES = (
     Rule(("train.average_epochs", "train.epochs"), _average),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
     Rule(("search.space",), _space),
+    Rule(("samples.train", "search.minutes"), _two_times),
 )
 """Every rule."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
 
+from runner.recipe.duration import Duration
 from runner.recipe.rules import Columns
 
 
@@ -91,8 +92,9 @@ class PromptShape:
 class Samples:
     """Which rows are used."""
 
-    train: Union[int, Literal["all"]] = key(4000, low=1)
-    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out."""
+    train: Union[int, Literal["all"], Duration] = key(4000, low=1)
+    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out. A time, such as
+    `90s`, `40m` or `2h`, takes as many rows as the whole run can use in it on this device, which a short run measures first."""
     holdout: int = key(500, low=2)
     """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
@@ -106,6 +108,12 @@ class Samples:
     augment: Literal["none", "swap"] = key("none")
     """`swap` adds each training row a second time, with the columns of `task.swap` exchanged, unless that is the same text
     or the pair is in the dev file."""
+
+    @property
+    def train_rows(self) -> Union[int, Literal["all"]]:
+        """`train` in a recipe whose time has become a number of rows: no rows are drawn before."""
+        assert not isinstance(self.train, Duration)
+        return self.train
 
 
 @dataclass(frozen=True)
