@@ -58,7 +58,9 @@ def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
             break
     spent = round(time.monotonic() - started, 3)
     rows = {"rows": usable.train, "held_out": usable.holdout, "dev": usable.dev}
-    return {"event": "pace", **asdict(pace), **rows, "seconds": spent}
+    # it is the first run of its process
+    shared = {kind: round(each, 3) for kind, each in runs.context.shared.spent.items()}
+    return {"event": "pace", **asdict(pace), **rows, "seconds": spent, "shared": shared}
 
 
 def measurement(event: Mapping[str, Any]) -> Measurement:

@@ -11,18 +11,21 @@ BASE = "torch and the base loaded"
 def savings(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Seconds by the kind of work, from the events of a journal.
 
-    Each process of a search loads the base for its first trial; the later ones save that, unless they had to load another."""
+    Each process of a search loads the base for its first trial; the later ones save that, unless they had to load another. What
+    the measurement has computed for the trials is subtracted: separate launches need no measurement."""
     found = {BASE: 0.0}
     load, is_first = 0.0, True
     for event in events:
         if event["event"] == "load":
             load, is_first = event["seconds"], True
+        elif event["event"] == "pace":
+            found.update({kind: -seconds for kind, seconds in event["shared"].items()})
         elif event["event"] == "trial":
             found[BASE] += 0.0 if is_first or event["loads"] else load
             for kind, seconds in event["saved"].items():
                 found[kind] = found.get(kind, 0.0) + seconds
         is_first = is_first and "number" not in event
-    return found
+    return {kind: max(seconds, 0.0) for kind, seconds in found.items()}
 
 
 def sentence(events: Sequence[Mapping[str, Any]]) -> str:

@@ -19,6 +19,8 @@ class SharedWork:
     def __init__(self) -> None:
         self.saved: dict[str, float] = {}
         """Seconds that were not spent again, by the kind of work."""
+        self.spent: dict[str, float] = {}
+        """Seconds that were spent, by the kind of work."""
         self._done: dict[tuple[str, str], tuple[Any, float]] = {}
 
     def once(self, kind: str, key: str, compute: Callable[[], Value]) -> Value:
@@ -29,5 +31,7 @@ class SharedWork:
             return value
         started = time.perf_counter()
         value = compute()
-        self._done[kind, key] = value, time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        self._done[kind, key] = value, seconds
+        self.spent[kind] = self.spent.get(kind, 0.0) + seconds
         return value

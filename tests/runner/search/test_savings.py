@@ -24,5 +24,11 @@ def test_a_trial_that_loads_a_base_of_another_precision_saves_nothing():
     assert savings([LOAD, trial(1), trial(2, loads=1)]) == {BASE: 0.0}
 
 
+def test_what_the_measurement_has_computed_is_no_saving():
+    pace = {"event": "pace", "seconds": 3.0, "shared": {ROWS: 0.5}}
+    assert savings([LOAD, pace, trial(1, {ROWS: 0.5}), trial(2, {ROWS: 0.5})]) == {BASE: 4.0, ROWS: 0.5}
+    assert savings([LOAD, pace, trial(1)]) == {BASE: 0.0, ROWS: 0.0}
+
+
 def test_a_trial_without_a_result_is_the_one_that_needed_the_base():
     assert savings([LOAD, {"event": "no result", "number": 1}, trial(2)]) == {BASE: 4.0}

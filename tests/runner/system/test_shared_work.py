@@ -22,6 +22,7 @@ def test_equal_keys_share_one_result_and_its_time():
     assert shared.once("b", "1", compute) is not first
     assert len(calls) == 3
     assert list(shared.saved) == ["a"]
+    assert set(shared.spent) == {"a", "b"}
     assert shared.saved["a"] >= 0.01
 
 
