@@ -17,9 +17,11 @@ from runner.ensemble.run import run_members, stages_of
 from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
+from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
+from runner.search.budget import within_budget
 from runner.stages import PREDICT, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
@@ -71,6 +73,8 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
             _require_all(wanted)
             loaded = best_recipe(loaded, context)
             context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False)
+        elif isinstance(context.recipe.samples.train, Duration):
+            loaded, context = within_budget(loaded, context)
         older_is_better = _run_stages(context, wanted)
         if is_main_process() and not older_is_better:
             keys = {name: stage.recipe_keys for name, stage in stages_of(context.recipe).items()}

@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
 
@@ -23,7 +23,8 @@ from grading import contract
 from runner.data.decoding_needs import needs_swapped
 from runner.data.exclusion import Exclusion, read_exclusion
 from runner.data.folds import Fold
-from runner.data.prepare import Sources, prepare, prepared_files, table_changed
+from runner.data.prepare import RowCounts, Scan, Sources, prepare, prepared_files, scan_rows, table_changed
+from runner.data.prepare import usable_rows as count_usable_rows
 from runner.data.records import inputs_digest, records_of
 from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
@@ -38,6 +39,7 @@ from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest
 from runner.system.fingerprint import Fingerprint
 from runner.system.provenance import code_digest, library_versions
+from runner.system.shared_work import ROWS, SharedWork
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
 from runner.workspace.paths import (
@@ -71,6 +73,10 @@ class StageContext:
     """Whether to run a stage even if nothing has changed."""
     keeps_runs: bool = True
     """Whether an adapter that another setting replaces is kept, where `labeltune runs` finds it."""
+    note: str = ""
+    """A line about the recipe's values, for the recipe that is saved with the adapter."""
+    shared: SharedWork = field(default_factory=SharedWork)
+    """What the runs with this value have computed for each other."""
 
 
 class Job(Protocol):
@@ -169,15 +175,27 @@ class Prepare:
 
     def run(self) -> Mapping[str, Any]:
         """Write the records. Raises DataError where a file changes while it is read."""
-        statistics = prepare(self.context.recipe, self.sources, self.context.workspace, self.fold)
+        statistics = prepare(self.context.recipe, self.sources, self.scan(), self.context.workspace, self.fold)
         for name, (path, shown_as) in self.files.items():
             # rows are read one by one, so some were read before the change
             if digest(path) != self.inputs[name]:
                 raise table_changed(shown_as)
         return statistics
 
+    def scan(self) -> Scan:
+        """The training rows, read and checked."""
+        recipe = self.context.recipe
+        key = " ".join([recipe.digest("task"), self.inputs["train"], self.inputs.get("exclude", "")])
+        return self.context.shared.once(ROWS, key, lambda: scan_rows(recipe, self.sources))
+
     def clean_up(self, ran: bool) -> None:
         """There is nothing to remove."""
+
+
+def usable_rows(context: StageContext) -> RowCounts:
+    """How many rows a recipe can use, whatever its `samples.train`. Raises DataError as the prepare stage does."""
+    job = Prepare(context)
+    return count_usable_rows(context.recipe, job.sources, job.scan())
 
 
 class Finetune:
@@ -234,10 +252,12 @@ class Finetune:
                 )
             load = self.context.bases.load_to_split if sharding else self.context.bases.load
             base = load(recipe, accelerator.device)
-            prompt, store = prompt_of(recipe, base), workspace.at(workspace.store)
+            prompt, store = prompt_of(recipe, base), workspace.store_folder
             records = records_of(workspace, recipe.task.labels)
             folders = Folders(folder, store, self.unfinished.folder)
-            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts))
+            shared = self.context.shared
+            job = FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts, shared)
+            result = finetune(job)
             if is_main_process():
                 self._describe(base, folder)
         if is_main_process():
@@ -248,7 +268,7 @@ class Finetune:
         """Write into the adapter's folder what it is, and which run it replaces."""
         recipe, workspace = self.context.recipe, self.context.workspace
         (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
-        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}"
+        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}\n{self.context.note}"
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
         if self.context.keeps_runs:
             mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
@@ -302,7 +322,8 @@ class Evaluate:
         base = self.context.bases.load(recipe, connect().device)
         records = records_of(workspace, recipe.task.labels)
         facts = self.prepared.figures, self.trained.figures
-        return evaluate(EvaluationJob(recipe, records, workspace, self.inputs["holdout"], *facts), base)
+        job = EvaluationJob(recipe, records, workspace, self.inputs["holdout"], *facts, self.context.shared)
+        return evaluate(job, base)
 
     def clean_up(self, ran: bool) -> None:
         """There is nothing to remove."""

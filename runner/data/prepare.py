@@ -6,6 +6,7 @@ and a hash of each row are in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from array import array
 from collections import Counter
@@ -42,22 +43,34 @@ class Sources:
     """The labelled rows that are not used."""
 
 
-def prepare(recipe: Recipe, sources: Sources, workspace: Workspace, fold: Optional[Fold] = None) -> Mapping[str, Any]:
+class RowCounts(NamedTuple):
+    """How many rows a recipe can use."""
+
+    train: int
+    """Different rows to train on, as many as there are."""
+    holdout: int
+    """Held-out rows."""
+    dev: int
+    """Rows to predict."""
+
+
+def prepare(
+    recipe: Recipe, sources: Sources, scan: Scan, workspace: Workspace, fold: Optional[Fold] = None
+) -> Mapping[str, Any]:
     """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
     are also written with both columns exchanged. With a fold, the fold is held out of all rows that the recipe draws.
 
-    Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, a label without rows, or excluded
-    rows that are not in the training file."""
+    `scan`: what `scan_rows` found. Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows,
+    or a label without rows."""
     train, dev = sources.train, sources.dev
     _report_sources(recipe, sources)
     dev_rows = _dev_rows(recipe, dev)
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
     for row in dev_problems[:SHOWN_PROBLEMS]:
         log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
-    scan = _scan(recipe, sources)
     _report_bad_rows(recipe, train, scan)
-    repeated = _repeated(scan)
-    chosen = _draw(recipe, scan, {*repeated, *dev_keys})
+    repeated = scan.repeated
+    chosen = draw(scan.labels, scan.unique(dev_keys), recipe.samples, recipe.task.labels)
     if fold is not None:
         chosen = _around(recipe, scan, chosen, fold)
     copies = Counter(scan.lines[row] for row in chosen.train)
@@ -114,12 +127,21 @@ class LabelledRow(NamedTuple):
 
 def labelled_rows(recipe: Recipe, sources: Sources, folds: int) -> list[LabelledRow]:
     """All labelled rows in the file's order, each with its fold. Raises DataError as `prepare` does."""
-    scan = _scan(recipe, sources)
+    scan = scan_rows(recipe, sources)
     _report_bad_rows(recipe, sources.train, scan)
-    chosen = _draw(recipe, scan, {*_repeated(scan), *_dev_rows(recipe, sources.dev).keys})
+    unique = scan.unique(_dev_rows(recipe, sources.dev).keys)
+    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
     fold_of = dict(zip(*_folds(recipe, scan, chosen, folds)))
     rows = enumerate(zip(scan.lines, scan.labels, scan.keys))
     return [LabelledRow(line, label, key, fold_of.get(row, 0)) for row, (line, label, key) in rows]
+
+
+def usable_rows(recipe: Recipe, sources: Sources, scan: Scan) -> RowCounts:
+    """How many rows the recipe can use, whatever its `samples.train`. Raises DataError as `prepare` does."""
+    dev = _dev_rows(recipe, sources.dev)
+    samples = dataclasses.replace(recipe.samples, train="all")
+    chosen = draw(scan.labels, scan.unique(dev.keys), samples, recipe.task.labels)
+    return RowCounts(len(set(chosen.train)), len(chosen.holdout), len(dev.records))
 
 
 def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
@@ -128,19 +150,14 @@ def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
     return {line: inputs.fill(fields) for line, fields in _good_rows(table, lines)}
 
 
-def _draw(recipe: Recipe, scan: _Scan, elsewhere: Set[int]) -> Draw:
-    """The recipe's draw. `elsewhere`: the keys of inputs that are in another row too."""
-    return draw(scan.labels, [key not in elsewhere for key in scan.keys], recipe.samples, recipe.task.labels)
-
-
-def _around(recipe: Recipe, scan: _Scan, chosen: Draw, fold: Fold) -> Draw:
+def _around(recipe: Recipe, scan: Scan, chosen: Draw, fold: Fold) -> Draw:
     """The draw that holds out a fold of the chosen rows and trains on the others."""
     drawn, numbers = _folds(recipe, scan, chosen, fold.count)
     around = draw_around(fold, numbers, [scan.labels[row] for row in drawn], recipe.samples, recipe.task.labels)
     return Draw([drawn[row] for row in around.train], [drawn[row] for row in around.holdout])
 
 
-def _folds(recipe: Recipe, scan: _Scan, chosen: Draw, count: int) -> tuple[list[int], list[int]]:
+def _folds(recipe: Recipe, scan: Scan, chosen: Draw, count: int) -> tuple[list[int], list[int]]:
     """The rows that the recipe draws, for training or for the hold-out, and the fold of each."""
     drawn = sorted({*chosen.train, *chosen.holdout})
     labels, keys = [scan.labels[row] for row in drawn], [scan.keys[row] for row in drawn]
@@ -211,7 +228,7 @@ def _record(recipe: Recipe, text: str, label: str) -> Record:
 
 
 @dataclass(frozen=True)
-class _Scan:
+class Scan:
     """The result of the first pass: a few bytes for every good training row."""
 
     lines: array[int]
@@ -226,10 +243,18 @@ class _Scan:
     """The first bad rows."""
     empty: int
     """Good rows with an empty input column."""
+    repeated: Mapping[int, Set[int]]
+    """The labels of every input that is in more than one row, by its key."""
+
+    def unique(self, dev_keys: Set[int]) -> list[bool]:
+        """For each row, whether its input is in no other row and in no dev row."""
+        return [key not in self.repeated and key not in dev_keys for key in self.keys]
 
 
-def _scan(recipe: Recipe, sources: Sources) -> _Scan:
-    """The first pass over the training file."""
+def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
+    """The first pass over the training file: it depends on the recipe's `task` and the excluded rows alone.
+
+    Raises DataError for excluded rows that are not in the file."""
     table, excluded = sources.train, sources.exclusion.texts
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
@@ -255,10 +280,10 @@ def _scan(recipe: Recipe, sources: Sources) -> _Scan:
         labels.append(label)
         keys.append(inputs.key(fields))
     sources.exclusion.require_same(left_out, table.shown)
-    return _Scan(lines, labels, keys, bad, examples, empty)
+    return Scan(lines, labels, keys, bad, examples, empty, _repeated(keys, labels))
 
 
-def _repeated(scan: _Scan) -> dict[int, set[int]]:
+def _repeated(keys: array[int], labels: array[int]) -> dict[int, set[int]]:
     """The labels of every input that is in more than one row, by its key.
 
     Only keys whose last bits are equal can be equal, and those are few. A table of these bits takes a quarter of the time of
@@ -267,20 +292,20 @@ def _repeated(scan: _Scan) -> dict[int, set[int]]:
     last_bits = (1 << 22) - 1
     taken = bytearray(last_bits + 1)
     suspects = set()
-    for key in scan.keys:
+    for key in keys:
         slot = key & last_bits
         if taken[slot]:
             suspects.add(slot)
         taken[slot] = 1
-    times = Counter(key for key in scan.keys if key & last_bits in suspects)
+    times = Counter(key for key in keys if key & last_bits in suspects)
     found: dict[int, set[int]] = {key: set() for key, count in times.items() if count > 1}
-    for key, label in zip(scan.keys, scan.labels) if found else ():
+    for key, label in zip(keys, labels) if found else ():
         if key in found:
             found[key].add(label)
     return found
 
 
-def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
+def _report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
     """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
     count = sum(scan.bad.values())
     if not count:

@@ -20,7 +20,7 @@ from runner.distributed.processes import is_main_process
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.evaluation.intervals import with_interval
 from runner.stages import EVALUATE, FINETUNE, Prepare, StageContext, prepare_around, run_stage
-from runner.system.console import log_context, warnings_only
+from runner.system.console import log_context, quiet
 from runner.system.fingerprint import Fingerprint
 from runner.system.signals import raise_if_asked
 from runner.workspace.paths import HOLDOUT_PREDICTIONS, Workspace
@@ -78,7 +78,7 @@ class CrossFit:
             with log_context(f"{workspace.dataset} doubtful: fold {number} of {self.folds}"):
                 if not workspace.manifest(EVALUATE.name).exists():
                     log.info("an adapter is trained on the other folds")
-                with warnings_only():
+                with quiet():
                     for stage in (prepare_around(fold), FINETUNE, EVALUATE):
                         run_stage(stage, context)
                         raise_if_asked()

@@ -18,6 +18,7 @@ from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
 from runner.model.base import Bases
 from runner.pipeline import alone
+from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.stages import StageContext
 from runner.system import offline
@@ -118,6 +119,11 @@ class _Doubts:
 def _require_own_settings(runs: CrossFit) -> None:
     """Raise UserError where the recipe asks for a search, or excludes by the file that is about to be written."""
     recipe, workspace = runs.context.recipe, runs.context.workspace
+    if isinstance(recipe.samples.train, Duration):
+        raise UserError(
+            f"samples.train: {recipe.samples.train}: every fold trains on a number of rows, not for a time",
+            "add samples.train=4000, or another number",
+        )
     if recipe.search.minutes is not None:
         raise UserError(
             "search.minutes: every fold is trained with one setting, and a search has many",

@@ -13,7 +13,7 @@ from runner.ensemble.members import Member, members_of
 from runner.ensemble.spread import SPREAD
 from runner.recipe.schema import Recipe
 from runner.stages import EVALUATE, FINETUNE, PREDICT, PREPARE, STAGES, Stage, StageContext, run_stage
-from runner.system.console import log_context, warnings_only
+from runner.system.console import log_context, quiet
 from runner.system.signals import raise_if_asked
 from runner.workspace.paths import ENSEMBLE, Workspace
 from runner.workspace.run_moves import recover
@@ -46,7 +46,7 @@ def run_members(context: StageContext, wanted: Collection[str]) -> None:
         for member in members:
             _log(context, member, len(members), ": the dev rows")
             # its result is not the run's result
-            with warnings_only():
+            with quiet():
                 run_stage(PREDICT, member.prediction_context)
             raise_if_asked()
 

@@ -104,6 +104,8 @@ class Bases:
     def __init__(self, root: Path) -> None:
         """`root`: the workspace, where relative folders start."""
         self.root = root
+        self.loads = 0
+        """How often a base was loaded."""
         self._files: dict[tuple[str, bool], BaseFiles] = {}
         self._loaded: Optional[tuple[tuple[str, bool, str], Base]] = None
 
@@ -135,6 +137,7 @@ class Bases:
     def _load(self, recipe: Recipe, device: Any, on_host: bool = False) -> Base:
         files = self.files(recipe)
         log.info(f"loading the base {recipe.base}, {files.bytes / 1e9:.2f} GB")
+        self.loads += 1
         base = load_base(files.folder, recipe.train.precision, device, files.trusted, on_host)
         # with these files its digest is known, if it has been computed
         return dataclasses.replace(base, files=files)

@@ -14,6 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
+from runner.recipe.duration import Duration
 from runner.recipe.parser import suggestion
 
 Findings = Iterator[tuple[str, str]]
@@ -275,6 +276,12 @@ WITHOUT_ENSEMBLE = (
 """Keys and the values (None: any) that do not go with an ensemble, and why."""
 
 
+def _two_times(train: Union[int, str], minutes: Optional[float]) -> Findings:
+    if isinstance(train, Duration) and minutes is not None:
+        text = f"{train} and search.minutes are two times for one run: a search takes as many rows as fit into its own"
+        yield "samples.train", f"{text}; set search.minutes: null, or samples.train: all"
+
+
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
@@ -308,5 +315,6 @@ RULES = (
         Rule(("ensemble.seeds", "ensemble.instructions", key), functools.partial(_ensemble_without, unwanted, reason))
         for key, unwanted, reason in WITHOUT_ENSEMBLE
     ),
+    Rule(("samples.train", "search.minutes"), _two_times),
 )
 """Every rule."""

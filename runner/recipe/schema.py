@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
 
+from runner.recipe.duration import Duration
 from runner.recipe.rules import Columns
 
 
@@ -91,8 +92,10 @@ class PromptShape:
 class Samples:
     """Which rows are used."""
 
-    train: Union[int, Literal["all"]] = key(4000, low=1)
-    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out."""
+    train: Union[int, Literal["all"], Duration] = key(4000, low=1)
+    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out. A time, such as
+    `90s`, `40m` or `2h`, takes as many rows as the whole run can use in it on this device, which a short run measures first; each
+    member of an ensemble takes that time."""
     holdout: int = key(500, low=2)
     """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
@@ -110,6 +113,12 @@ class Samples:
     """A CSV file of labelled rows that are not used, neither for training nor for the hold-out, such as the one that `labeltune
     doubtful` writes. It needs the columns `line` (of the training file) and `input` (the text there; a row whose text differs is
     an error). With a column `keep`, only rows with `no` in it are excluded."""
+
+    @property
+    def train_rows(self) -> Union[int, Literal["all"]]:
+        """`train` in a recipe whose time has become a number of rows: no rows are drawn before."""
+        assert not isinstance(self.train, Duration)
+        return self.train
 
 
 @dataclass(frozen=True)

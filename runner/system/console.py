@@ -73,11 +73,11 @@ def console_logging(main_process: bool = True, verbose: bool = False) -> Iterato
 
 
 @contextmanager
-def warnings_only() -> Iterator[None]:
-    """Log nothing but warnings in the block: one line of its caller's stands for all that it does."""
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """Log nothing below this level in the block: one line of its caller's stands for all that it does."""
     logger = logging.getLogger("labeltune")
     before = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(level)
     try:
         yield
     finally:

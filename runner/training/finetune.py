@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -37,6 +37,7 @@ from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
 from runner.system.console import progress
 from runner.system.memory import peak_host_bytes
+from runner.system.shared_work import UNTUNED, SharedWork
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
 from runner.training.class_balance import ClassBalance, class_balance
@@ -73,6 +74,8 @@ class FinetuneJob:
     folders: Folders
     label_counts: Mapping[str, int]
     """The file's labelled rows by label."""
+    shared: SharedWork = field(default_factory=SharedWork)
+    """What other runs have computed for this one."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
             broadcast_parameters(job.accelerator, trained_tensors(scorer))
             collator = Collator(rows.train, layout)
             evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
-            untuned = _evaluate_untuned(evaluator, scorer)
+            untuned = job.shared.once(UNTUNED, _untuned_key(job, choice), lambda: _evaluate_untuned(evaluator, scorer))
             # only now: the untuned base has not seen the training shares
             scorer.undo_prior(balance.prior_shift)
             with _gradient_checkpointing(job):
@@ -294,6 +297,13 @@ def _frozen_layers(job: FinetuneJob, subject: Subject, rows: EncodedRows, choice
     raise_if_asked()
     with cache.installed(scorer):
         yield cache.layout(choice.layout)
+
+
+def _untuned_key(job: FinetuneJob, choice: Choice) -> str:
+    """Everything that the untuned base's metrics depend on. The new adapter is no part of it: it changes nothing yet."""
+    train, files = job.recipe.train, job.base.files
+    parts = [files.digest, job.prompt.digest(), job.records.holdout.digest(), job.base.precision, train.loss]
+    return json.dumps([*parts, choice.name, train.batch_size, str(job.accelerator.device)])
 
 
 def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:

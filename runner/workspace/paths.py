@@ -60,6 +60,9 @@ class Workspace:
     results_below: str = ""
     """Where the folder `result` is, if not directly in `root`: a path from there. The first member of an ensemble has its own
     predictions elsewhere, because all members together make the result."""
+    """Where the recipe's data files are, if not in `root`: the trials of a search write elsewhere."""
+    store_root: Optional[Path] = None
+    """The folder of the store, if it is not the workspace's own: the trials of a search share one."""
 
     def at(self, relative: str) -> Path:
         """A contract path in this workspace."""
@@ -94,6 +97,11 @@ class Workspace:
     def store(self) -> str:
         """Folder of caches that later runs over the same rows use: tokens, and frozen layers where the recipe says so."""
         return f"pre_data/{self.dataset}/store"
+
+    @property
+    def store_folder(self) -> Path:
+        """Where that folder is."""
+        return self.store_root or self.at(self.store)
 
     @property
     def adapter(self) -> str:
