@@ -18,15 +18,15 @@ from typing import Any, Callable, Protocol
 
 from grading import contract
 from runner.data.decoding_needs import needs_swapped
-from runner.data.prepare import prepare, prepared_files, table_changed
+from runner.data.open_table import open_table
+from runner.data.prepare import Tables, prepare, prepared_files, table_changed, wanted_dev, wanted_train
 from runner.data.records import inputs_digest, records_of
-from runner.data.tsv import open_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.calibration_file import asks_for_calibration
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, dev_forms
+from runner.recipe.schema import Recipe
 from runner.recipe.writer import recipe_text
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
@@ -131,20 +131,20 @@ def run_stage(stage: Stage, context: StageContext) -> None:
 
 
 class Prepare:
-    """TSV files → records, by the main process alone; the others wait at the next stage for what it writes."""
+    """Tables → records, by the main process alone; the others wait at the next stage for what it writes."""
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, task, root = context.recipe, context.recipe.task, context.workspace.data_root or context.workspace.root
-        forms = dev_forms(task.columns, task.label, task.dev_columns)
-        train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
-        self.train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
-        csv_quoted = self.train.csv_quoted
-        self.dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, csv_quoted)
+        path = locate_table(task.train, root, task.name)
+        train, dev = open_table(path, shown(path, root), wanted_train(task)), None
+        if task.dev is not None:
+            path = locate_table(task.dev, root, task.name)
+            dev = open_table(path, shown(path, root), wanted_dev(task, train), train)
+        self.tables = Tables(train, dev)
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*PREPARE.recipe_keys),
-            "train": digest(self.train.path),
-            "dev": digest(self.dev.path),
+            **{name: digest(table.path) for name, table in self.tables.named()},
         }
 
     def is_unfinished(self) -> bool:
@@ -153,10 +153,10 @@ class Prepare:
 
     def run(self) -> Mapping[str, Any]:
         """Write the records. Raises DataError where a table changes while it is read."""
-        statistics = prepare(self.context.recipe, self.train, self.dev, self.context.workspace)
-        for table, before in ((self.train, self.inputs["train"]), (self.dev, self.inputs["dev"])):
+        statistics = prepare(self.context.recipe, self.tables, self.context.workspace)
+        for name, table in self.tables.named():
             # rows are read one by one, so some were read before the change
-            if digest(table.path) != before:
+            if digest(table.path) != self.inputs[name]:
                 raise table_changed(table)
         return statistics
 

@@ -66,7 +66,7 @@ class RecipeReader:
         except _Mismatch as mismatch:
             self._report(mismatch.place, path + mismatch.suffix, mismatch.text)
             return None
-        if rule.get("path") and value.startswith(("./", "../")):
+        if rule.get("path") and value is not None and value.startswith(("./", "../")):
             folder = Path(node.place.source).parent if node.place.line else Path()
             value = os.path.abspath(folder / value)
         self._keep(path, value)

@@ -70,9 +70,8 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
 def _identity(context: StageContext) -> str:
     """Digest of all that the trials depend on, without the code: a search continues with a corrected version."""
     recipe, root = context.recipe, context.workspace.root
-    files = {
-        name: digest(locate_table(getattr(recipe.task, name), root, recipe.task.name)) for name in ("train", "dev")
-    }
+    named = {"train": recipe.task.train, "dev": recipe.task.dev}
+    files = {name: digest(locate_table(path, root, recipe.task.name)) for name, path in named.items() if path}
     return Fingerprint(recipe=recipe.digest(), base=context.bases.digest(recipe), **files).digest
 
 
