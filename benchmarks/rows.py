@@ -100,7 +100,9 @@ def load_inputs(task: str, demo: bool = False) -> tuple[list[str], list[str], st
     data = ROOT / "recipes" / "demo" / "data" / "questionBData"
     path = exam_file if real else data / demo_name / f"{demo_name}_train.tsv"
     recipe = load_recipe(task)
-    table = open_table(path, path.name, Wanted((tuple(recipe.task.columns),), (), recipe.task.header, recipe.task.quoting))
+    table = open_table(
+        path, path.name, Wanted((tuple(recipe.task.columns),), (), recipe.task.header, recipe.task.quoting)
+    )
     inputs, labels = [], []
     for row in table.rows():
         if not row.problem:

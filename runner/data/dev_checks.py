@@ -53,8 +53,10 @@ def _words(train: Profile, dev: Profile) -> Optional[str]:
 
 
 def _lengths(train: Profile, dev: Profile) -> Optional[str]:
+    """Ids and texts where texts have no spaces, as in Chinese."""
     shorter, longer = sorted((train, dev), key=lambda each: each.lengths[1])
-    if longer.lengths[1] < 5 * shorter.lengths[1] or shorter.lengths[2] >= longer.lengths[0]:
+    are_ids = shorter.digits >= 0.8 and shorter.spaced <= 0.1 and longer.spaced <= 0.5
+    if not are_ids or longer.lengths[1] < 5 * shorter.lengths[1] or shorter.lengths[2] >= longer.lengths[0]:
         return None
     return (
         f"half are shorter than {dev.lengths[1] + 1} characters, such as {dev.example!r}; in the training file half are shorter "
@@ -63,13 +65,20 @@ def _lengths(train: Profile, dev: Profile) -> Optional[str]:
 
 
 def _repeated(train: Profile, dev: Profile) -> Optional[str]:
-    few = dev.filled >= 20 and dev.different <= 5 and dev.lengths[1] * 3 <= train.lengths[1]
+    few = dev.filled >= 20 and dev.different <= 5 and dev.spaced <= 0.1 and dev.lengths[1] * 3 <= train.lengths[1]
     if few and train.different >= 0.9 * train.filled:
         return f"the {dev.filled:,} values are only {dev.different} different ones, such as {dev.example!r}"
     return None
 
 
-CHECKS: tuple[Callable[[Profile, Profile], Optional[str]], ...] = (_empty, _numbers, _labels, _words, _lengths, _repeated)
+CHECKS: tuple[Callable[[Profile, Profile], Optional[str]], ...] = (
+    _empty,
+    _numbers,
+    _labels,
+    _words,
+    _lengths,
+    _repeated,
+)
 """Each gives what is different between a training column and a dev column, in words, or None."""
 
 
@@ -92,7 +101,7 @@ def check_dev(task: Task, names: Sequence[str], train: tuple[Table, Rows], dev: 
     """Compare the columns `names` of both tables, each with some of its rows.
 
     Raises DataError where one cannot be the same thing in both."""
-    (train_table, train_rows), (dev_table, dev_rows) = train, dev
+    train_table, dev_table = train[0], dev[0]
     labels = {*task.labels, *(task.label_names or {})}
     for name in names:
         first, second = (
@@ -117,6 +126,6 @@ def leaks(task: Task, names: Sequence[str], table: Table, rows: Rows) -> Iterato
         equal = sum(row[place].strip() == label.strip() for row, label in labelled)
         if len(labels) > 1 and (equal >= 0.99 * len(labelled) or len(pairs) == len(values) == len(labels)):
             yield (
-                f"the column {name} of task.input tells the label in every row ({min(pairs)[0][:40]!r} is {min(pairs)[1]!r}): the "
-                "model will read the answer; take the column out of task.input unless the rows to predict have it too"
+                f"the column {name} of task.input tells the label in every row ({min(pairs)[0][:40]!r} is {min(pairs)[1]!r}): "
+                "the model will read the answer; take the column out of task.input unless the rows to predict have it too"
             )

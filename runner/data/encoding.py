@@ -58,25 +58,33 @@ def find_codec(path: Path, shown: str, wanted: str) -> str:
     """The codec of a file, where the recipe's `task.encoding` is `wanted`.
 
     A file in UTF-8, or with UTF-16's byte order mark, is read as what it is, whatever the recipe names for the others. With
-    `utf-8` every other byte is damage, and makes a bad row. Raises DataError for a file in another encoding than the recipe allows."""
+    `utf-8` every other byte is damage, and makes a bad row.
+
+    Raises DataError for a file in another encoding than the recipe allows."""
     with path.open("rb") as file:
         head = file.read(4096)
-    is_utf16 = head.startswith(_UTF16_MARKS) or _is_bare_utf16(head)
+    is_marked, bare = head.startswith(_UTF16_MARKS), _bare_utf16(head)
     if CODECS[wanted] != "utf-8":
-        if is_utf16:
-            return "utf-16"
-        return "utf-8" if _is_utf8(path) else CODECS[wanted]
-    if is_utf16 and (wanted == "auto" or head.startswith(_UTF16_MARKS)):
+        if is_marked or bare:
+            return bare or "utf-16"
+        if _is_utf8(path):
+            return "utf-8"
+        return "utf-16-le" if wanted == "utf-16" else CODECS[wanted]
+    if is_marked or (bare and wanted == "auto"):
         raise DataError(f"{shown}:1: expected UTF-8, found UTF-16", _cure("utf-16"))
     if wanted == "auto" and not _is_utf8(path):
         _require_mostly_utf8(path, shown)
     return "utf-8"
 
 
-def _is_bare_utf16(head: bytes) -> bool:
-    """Whether a file without a byte order mark is UTF-16: every second byte of Western letters is 0."""
-    few, many = sorted((head[0::2].count(0), head[1::2].count(0)))
-    return len(head) >= 8 and many >= 0.4 * len(head) and few <= 0.05 * len(head)
+def _bare_utf16(head: bytes) -> str:
+    """The codec of UTF-16 without a byte order mark, where every second byte of Western letters is 0; else nothing."""
+    first, second = head[0::2].count(0), head[1::2].count(0)
+    if head.startswith(_UTF16_MARKS) or len(head) < 8 or max(first, second) < 0.4 * len(head):
+        return ""
+    if min(first, second) > 0.05 * len(head):
+        return ""
+    return "utf-16-be" if first > second else "utf-16-le"
 
 
 def _is_utf8(path: Path) -> bool:

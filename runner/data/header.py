@@ -9,12 +9,13 @@ from collections.abc import Sequence, Set
 NAME = re.compile(r"[^\W\d][\w.\- ]{0,39}")
 """What a column name looks like: a letter, then letters, digits, `_`, `.`, `-` and spaces."""
 
-COMMON_NAMES = frozenset(
-    "id idx index no number row sentence sentence1 sentence2 text text1 text2 text_a text_b label labels class category target "
-    "question question1 question2 premise hypothesis review comment content title description body message tweet query "
-    "passage answer input output sentiment score rating is_duplicate gold_label source "
-    "编号 序号 标签 类别 分类 情感 文本 内容 句子 句子1 句子2 评论 标题 问题 答案 正文".split()
-)
+_WORDS = """
+id idx index no number row sentence sentence1 sentence2 text text1 text2 text_a text_b label labels class
+category target question question1 question2 premise hypothesis review comment content title description body
+message tweet query passage answer input output sentiment score rating is_duplicate gold_label source 编号 序号 标签
+类别 分类 情感 文本 内容 句子 句子1 句子2 评论 标题 问题 答案 正文
+"""
+COMMON_NAMES = frozenset(_WORDS.split())
 """Names that many data sets use, in small letters."""
 
 ENOUGH_ROWS = 4

@@ -1,4 +1,4 @@
-"""The labels of a file: what it holds, the recipe's label that it means, and what to write into the recipe where it means none."""
+"""The labels of a file: the recipe's label that a value means, and what to write into the recipe where it means none."""
 
 from __future__ import annotations
 

@@ -204,7 +204,9 @@ def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
     if is_header and wanted.header is not False:
         if not alike:
             raise _other_header(text, names, wanted)
-        notes.append(f"line 1 has other names, {', '.join(names)}; the columns are read in order as {', '.join(alike[0])}")
+        notes.append(
+            f"line 1 has other names, {', '.join(names)}; the columns are read in order as {', '.join(alike[0])}"
+        )
         return table(alike[0], True)
     if not wanted.forms:
         raise _other_header(text, names, wanted)
@@ -232,4 +234,3 @@ def _other_header(text: Delimited, names: Columns, wanted: Wanted) -> DataError:
         f"{text.shown}:1: expected the header {listed}, {found}",
         "correct task.columns or task.dev_columns, or set task.header: false if the file has no header",
     )
-

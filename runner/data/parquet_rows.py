@@ -16,13 +16,13 @@ def parquet_rows(path: Path, shown: str, only: Optional[Container[int]] = None) 
     """Every row, or `only` those with these numbers, counted from 1. Columns of lists and objects are left out.
 
     Raises DataError where the file is not whole."""
-    import pyarrow
+    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     try:
         with path.open("rb") as opened:
             file = ParquetFile(opened)
-            names = [field.name for field in file.schema_arrow if not pyarrow.types.is_nested(field.type)]
+            names = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
             first = 1
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
                 numbers = [n for n in range(first, first + len(batch)) if only is None or n in only]
@@ -31,6 +31,6 @@ def parquet_rows(path: Path, shown: str, only: Optional[Container[int]] = None) 
                     values = {name: as_text(value) for name, value in rows[number - first].items()}
                     yield NamedRow(number, values, "")
                 first += len(batch)
-    except pyarrow.ArrowException as error:
+    except pa.ArrowException as error:
         text = " ".join(str(error).split())[:200]
         raise DataError(f"{shown}: cannot be read as parquet: {text}", "copy the file again") from None

@@ -285,7 +285,9 @@ def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
     cure = label_values.cure(scan.unknown, recipe.task, not scan.labels)
     if recipe.task.bad_rows == "error" or not scan.labels:
         rows = "" if not scan.labels else "fix the rows, or set task.bad_rows: skip to leave them out"
-        raise DataError("\n".join(lines), "; or ".join(filter(None, (cure, rows))) or "correct task.label and task.labels")
+        raise DataError(
+            "\n".join(lines), "; or ".join(filter(None, (cure, rows))) or "correct task.label and task.labels"
+        )
     if cure:
         log.warning(f"skipped rows: {cure}")
     for line in lines:
@@ -380,9 +382,13 @@ def _report_dev(recipe: Recipe, tables: Tables, scan: _Scan, rows: Optional[_Dev
             f"{cure or 'correct task.label'}; or list the columns of this file in task.dev_columns",
         )
     if labelled:
-        log.info(f"{dev.shown}: {labelled:,} rows have a label in the column {task.label}: no model reads it; it scores the result")
+        log.info(
+            f"{dev.shown}: {labelled:,} rows have a label; no model reads the column {task.label}, it scores the result"
+        )
     if labelled < len(rows.answers):
-        log.info(f"{dev.shown}: {len(rows.answers) - labelled:,} rows are not scored: their {task.label} is {held}, not a label")
+        log.info(
+            f"{dev.shown}: {len(rows.answers) - labelled:,} rows are not scored: their {task.label} is {held}, not a label"
+        )
 
 
 def _write_answers(workspace: Workspace, answers: Sequence[Optional[str]]) -> None:

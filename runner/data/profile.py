@@ -20,6 +20,8 @@ class Profile:
     """Share of numbers."""
     spaced: float
     """Share with several words."""
+    digits: float
+    """Share with a digit."""
     labels: float
     """Share that are labels of the task."""
     different: int
@@ -46,6 +48,7 @@ def profile(values: Sequence[str], labels: Sequence[str]) -> Profile:
         empty=len(values) - len(filled),
         numeric=sum(map(is_number, filled)) / count,
         spaced=sum(" " in value for value in filled) / count,
+        digits=sum(any(map(str.isdigit, value)) for value in filled) / count,
         labels=sum(value in labels for value in filled) / count,
         different=len(set(filled)),
         lengths=(low, middle, high),

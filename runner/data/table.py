@@ -49,7 +49,7 @@ class Table:
 
         Raises DataError where the file cannot be followed, OSError where it cannot be read."""
         if self.format in NAMED_FORMATS:
-            rows = (self._row(named) for named in named_rows(self, only))
+            rows: Iterator[Row] = map(self._row, named_rows(self, only))
         else:
             rows = delimited_rows(self.text, self.columns, only)
         if self.has_header and (only is None or 1 in only):

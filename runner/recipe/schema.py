@@ -72,8 +72,8 @@ class Task:
     """Whether a `"` is a character like any other (`none`, GLUE's files) or CSV quoting (`csv`, Quora's own file);
     `auto` decides by the file's own quotes and logs its choice. A CSV file with commas or semicolons has CSV quoting."""
     dev_differs: bool = key(False)
-    """Whether the dev file may look unlike the training file. With `false`, a dev column that cannot be the training file's column
-    of that name is refused: empty where the other is not, numbers instead of sentences, labels instead of text."""
+    """Whether the dev file may look unlike the training file. With `false`, a dev column that cannot be the training file's
+    column of that name is refused: empty where the other is not, numbers instead of sentences, labels instead of text."""
     bad_rows: Literal["error", "skip"] = key("error")
     """What happens to training rows that cannot be read: stop and name them, or skip and count them. Dev rows are
     never skipped."""

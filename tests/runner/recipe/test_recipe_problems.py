@@ -55,8 +55,16 @@ CASES = [
         "11:7: base: 'models/../../base' has `..` in it; write an absolute path, or begin with ./ or ../ "
         "(from the recipe's folder)",
     ),
-    ("  header: true", "  header: no", "5:11: task.header: expected true or false or auto, found the text 'no'; write false"),
-    ("  header: true", "  header: Yes", "5:11: task.header: expected true or false or auto, found the text 'Yes'; write true"),
+    (
+        "  header: true",
+        "  header: no",
+        "5:11: task.header: expected true or false or auto, found the text 'no'; write false",
+    ),
+    (
+        "  header: true",
+        "  header: Yes",
+        "5:11: task.header: expected true or false or auto, found the text 'Yes'; write true",
+    ),
     (
         '  labels: ["0", "1"]',
         "  labels: [0, 1]",
@@ -246,7 +254,7 @@ CASES = [
     (
         "  header: true",
         "  header: true\n  label_names: {duplicate: 2}",
-        "6:28: task.label_names.duplicate: expected text, found the number 2; for the text, put it in quotes: \"2\"",
+        '6:28: task.label_names.duplicate: expected text, found the number 2; for the text, put it in quotes: "2"',
     ),
     (
         "  header: true",
