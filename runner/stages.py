@@ -302,6 +302,8 @@ class Predict:
             "recipe": recipe.digest(*PREDICT.recipe_keys),
             "dev": prepared.outputs[workspace.dev],
         }
+        if workspace.dev_answers in prepared.outputs:
+            self.inputs = {**self.inputs, "dev_answers": prepared.outputs[workspace.dev_answers]}
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
         if asks_for_calibration(recipe):
@@ -365,7 +367,7 @@ EVALUATE = Stage(
 PREDICT = Stage(
     "predict",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
-    lambda context: (context.workspace.result, context.workspace.predictions),
+    lambda context: _predicted_files(context.workspace),
     Predict,
 )
 
@@ -377,6 +379,12 @@ def _evaluation_files(workspace: Workspace) -> list[str]:
     """The evaluate stage's files: calibration.json is written only where calibration helps."""
     calibrated = (workspace.at(workspace.adapter) / CALIBRATION).exists()
     return [HOLDOUT_PREDICTIONS, EVALUATION, *([CALIBRATION] if calibrated else [])]
+
+
+def _predicted_files(workspace: Workspace) -> list[str]:
+    """The predict stage's files: the score is written only where labels are known."""
+    scored = workspace.at(workspace.score).exists()
+    return [workspace.result, workspace.predictions, *([workspace.score] if scored else [])]
 
 
 def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:

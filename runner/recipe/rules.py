@@ -82,7 +82,10 @@ def _labels(labels: tuple[str, ...]) -> Findings:
         yield "task.labels", "a label is there twice"
     for label in labels:
         if not contract.is_label(label):
-            yield "task.labels", f"{label!r} cannot be a label: 1 to 32 visible characters without a space"
+            yield (
+                "task.labels",
+                f"{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
+            )
 
 
 def _label_names(names: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:

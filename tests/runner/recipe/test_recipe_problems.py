@@ -75,7 +75,7 @@ CASES = [
     (
         '  labels: ["0", "1"]',
         '  labels: ["no way", "1"]',
-        "9:11: task.labels: 'no way' cannot be a label: 1 to 32 visible characters without a space",
+        "9:11: task.labels: 'no way' cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
     ),
     ("lora: {r: 8}", "lora: {r: 0}", "12:11: lora.r: out of range: expected at least 1 and at most 1024, found 0"),
     ("lora: {r: 8}", "lora: {r: 8.0}", "12:11: lora.r: expected a whole number, found the number 8.0"),
