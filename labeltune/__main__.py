@@ -22,6 +22,7 @@ from runner import __version__
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...]
+labeltune new FILE [--out RECIPE] [--base BASE]
 labeltune runs [WORKSPACE] | restore ID | remove ID
 labeltune compare RUN RUN...
 labeltune grade [--submission PATH] [--answers DIR] ...
@@ -30,7 +31,12 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 """
 
 
-COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare", "grade": "grading.score"}
+COMMANDS = {
+    "new": "runner.commands.new",
+    "runs": "runner.commands.runs",
+    "compare": "runner.commands.compare",
+    "grade": "grading.score",
+}
 """Commands with a module of their own, whose `main` takes the other arguments."""
 
 

@@ -26,6 +26,16 @@ CODECS: Mapping[str, str] = {
 BAD_BYTES = b"\xff"
 """Stands in a line for bytes that are not in the file's encoding. UTF-8 never has it, so the row is bad."""
 
+
+class EncodingError(DataError):
+    """A file in another encoding than UTF-8."""
+
+    def __init__(self, what: str, encoding: str) -> None:
+        """`encoding`: what `task.encoding` has to be."""
+        super().__init__(what, f"add to the recipe, below task: encoding: {encoding}; or save the file as UTF-8")
+        self.encoding = encoding
+
+
 _CHUNK = 1 << 20
 _SHOWN_LINES = 200
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -71,7 +81,7 @@ def find_codec(path: Path, shown: str, wanted: str) -> str:
             return "utf-8"
         return "utf-16-le" if wanted == "utf-16" else CODECS[wanted]
     if is_marked or (bare and wanted == "auto"):
-        raise DataError(f"{shown}:1: expected UTF-8, found UTF-16", _cure("utf-16"))
+        raise EncodingError(f"{shown}:1: expected UTF-8, found UTF-16", "utf-16")
     if wanted == "auto" and not _is_utf8(path):
         _require_mostly_utf8(path, shown)
     return "utf-8"
@@ -116,7 +126,7 @@ def _require_mostly_utf8(path: Path, shown: str) -> None:
                 lines.append(line)
     found = f"in {bad:,} lines, the first is line {first}"
     if bad >= valid and all(map(_is_chinese, lines)):
-        raise DataError(f"{shown}:{first}: expected UTF-8, found GBK (GB18030) {found}", _cure("gb18030"))
+        raise EncodingError(f"{shown}:{first}: expected UTF-8, found GBK (GB18030) {found}", "gb18030")
     if bad >= 3 and bad > valid:
         raise DataError(
             f"{shown}:{first}: expected UTF-8, found another encoding {found}: {ascii(lines[0][:40])[1:]}",
@@ -141,7 +151,3 @@ def _is_chinese(line: bytes) -> bool:
         return False
     common = len("".join(marks).encode("gb2312", "ignore")) // 2
     return common >= 0.9 * len(marks)
-
-
-def _cure(encoding: str) -> str:
-    return f"add to the recipe, below task: encoding: {encoding}; or save the file as UTF-8"

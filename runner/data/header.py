@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence, Set
 
-NAME = re.compile(r"[^\W\d][\w.\- ]{0,39}")
-"""What a column name looks like: a letter, then letters, digits, `_`, `.`, `-` and spaces."""
+NAME = re.compile(r"(?:[^\W\d]|#)[\w.\- ]{0,39}")
+"""What a column name looks like: a letter or `#`, then letters, digits, `_`, `.`, `-` and spaces."""
 
 _WORDS = """
 id idx index no number row sentence sentence1 sentence2 text text1 text2 text_a text_b label labels class

@@ -64,11 +64,7 @@ def open_table(path: Path, shown: str, wanted: Wanted, like: Optional[Table] = N
 
     Raises DataError where the file is missing, is in a format or an encoding that is not read, has not the expected header, or
     has none of the forms."""
-    first = _first_bytes(path, shown)
-    if first.startswith(b"PAR1") or wanted.format == "parquet":
-        return _named(Table(path, shown, (), False, False, (), "parquet", needed=wanted.needed), wanted)
-    codec = find_codec(path, shown, wanted.encoding)
-    named = _json_format(path, codec) if wanted.format in ("auto", "jsonl") else ""
+    named, codec = named_format(path, shown, wanted)
     if named:
         return _named(Table(path, shown, (), False, False, (), named, codec, needed=wanted.needed), wanted)
     if wanted.format == "jsonl":
@@ -78,6 +74,14 @@ def open_table(path: Path, shown: str, wanted: Wanted, like: Optional[Table] = N
         )
     text, notes = _dialect(Delimited(path, shown, codec), wanted, like)
     return _with_columns(text, notes, wanted)
+
+
+def named_format(path: Path, shown: str, wanted: Wanted) -> tuple[str, str]:
+    """The format of a file whose values have names, nothing for delimited text; and the codec of a text."""
+    if _first_bytes(path, shown).startswith(b"PAR1") or wanted.format == "parquet":
+        return "parquet", "utf-8"
+    codec = find_codec(path, shown, wanted.encoding)
+    return _json_format(path, codec) if wanted.format in ("auto", "jsonl") else "", codec
 
 
 def _first_bytes(path: Path, shown: str) -> bytes:
