@@ -192,11 +192,8 @@ def _inputs(table: Table, profiles: Sequence[Profile], label_at: int) -> tuple[l
         name = table.columns[place]
         if place == label_at or each.filled < 0.5 * each.rows or each.numeric > 0.5 or set(name) & set("{}!:[]"):
             continue
-        is_text = (
-            each.spaced >= 0.3
-            or (each.lengths[1] >= 6 and (each.digits < 0.8 or not each.example.isascii()))
-            or each.lengths[1] >= 20
-        )
+        is_id = each.digits >= 0.8 and each.example.isascii()
+        is_text = each.spaced >= 0.3 or each.lengths[1] >= 20 or (each.lengths[1] >= 6 and not is_id)
         if is_text and each.different >= 0.1 * each.filled and not _PLAIN_ID.fullmatch(name):
             texts.append(place)
     longest = sorted(texts, key=lambda place: -profiles[place].lengths[1])[:MOST_INPUTS]

@@ -22,8 +22,9 @@ PHRASES = [
 SENTENCES = [
     "The company said on Monday that profits rose.",
     "Profits rose, the firm said.",
-    "What is the capital city of France?",
+    "Where is the capital of France?",
 ]
+SHOP = "第{}次来这家店，服务很好。"
 
 
 def lines(header: str, make: Any, count: int = 60) -> str:
