@@ -77,16 +77,8 @@ def prepare(recipe: Recipe, tables: Tables, workspace: Workspace) -> Mapping[str
 
     Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, a label without rows, or a dev
     file that cannot be the training file's."""
-    train = tables.train
-    for _, table in tables.named():
-        for note in table.notes:
-            log.info(f"{table.shown}: {note}")
-    dev_rows = _dev_rows(recipe, tables.dev) if tables.dev else None
-    scan = _scan(recipe, train)
-    _report_bad_rows(recipe, train, scan)
+    train, (scan, dev_rows) = tables.train, _read(recipe, tables)
     rows = len(scan.labels) + sum(scan.bad.values())
-    log.info(f"{train.shown}: {train.described()}; {rows:,} rows")
-    _report_dev(recipe, tables, scan, dev_rows)
     repeated = _repeated(scan)
     if dev_rows is None:
         unique = [key not in repeated for key in scan.keys]
@@ -124,6 +116,19 @@ def prepare(recipe: Recipe, tables: Tables, workspace: Workspace) -> Mapping[str
     for line in _summary(counts):
         log.info(line)
     return counts
+
+
+def _read(recipe: Recipe, tables: Tables) -> tuple[_Scan, Optional[_DevRows]]:
+    """The first pass over the training file, and the dev rows; both files are reported and checked."""
+    for _, table in tables.named():
+        for note in table.notes:
+            log.info(f"{table.shown}: {note}")
+    train, dev_rows = tables.train, _dev_rows(recipe, tables.dev) if tables.dev else None
+    scan = _scan(recipe, train)
+    _report_bad_rows(recipe, train, scan)
+    log.info(f"{train.shown}: {train.described()}; {len(scan.labels) + sum(scan.bad.values()):,} rows")
+    _report_dev(recipe, tables, scan, dev_rows)
+    return scan, dev_rows
 
 
 def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:

@@ -12,6 +12,9 @@ from grading.score import main as grade
 from runner.commands.run import execute
 from runner.recipe.loader import load_recipes
 from runner.reporting.run_result import RunResult
+from runner.workspace.paths import Workspace
+from runner.workspace.run_moves import restore
+from runner.workspace.runs import kept_runs
 
 
 def run(folder: Path, base: Path, **changes: Any) -> RunResult:
@@ -79,6 +82,16 @@ def test_other_dev_labels_change_the_score_alone(
     assert not (tmp_path / "pre_data/tiny/tiny_dev_answers.json").exists()
     run(tmp_path, tiny_base)
     assert "predict: nothing changed" in capsys.readouterr().out
+
+
+def test_a_kept_run_keeps_its_score(tmp_path: Path, tiny_base: Path) -> None:
+    run(write_tables(tmp_path, dev=dev(False)), tiny_base)
+    before = content(tmp_path, "result/result_tiny.txt", "result/score_tiny.json")
+    run(tmp_path, tiny_base, task={"columns": ["id", "label", "text"]}, lora={"r": 1})
+    (kept,) = kept_runs(Workspace(tmp_path, "tiny"))
+    (tmp_path / "result/score_tiny.json").write_text("{}")
+    restore(kept)
+    assert content(tmp_path, "result/result_tiny.txt", "result/score_tiny.json") == before
 
 
 def test_one_labelled_file_is_enough(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
