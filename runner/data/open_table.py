@@ -154,7 +154,7 @@ def _dialect(text: Delimited, wanted: Wanted, like: Optional[Table]) -> tuple[De
 def _delimiter(text: Delimited, wanted: Wanted, preferred: str) -> str:
     """The first delimiter with which the header has the needed columns, or half of the first rows have a form.
 
-    With one column there is no delimiter: the file is then split as its training file is."""
+    Where one column is a form, fields prove nothing: a sentence has commas. The file is then split as its training file is."""
     tried = {"tsv": ("\t",), "csv": (",", ";")}.get(wanted.format, tuple(DELIMITER_NAMES))
     tried = (preferred, *(each for each in tried if each != preferred)) if preferred in tried else tried
     sizes = {len(form) for form in wanted.forms if len(form) > 1}
@@ -163,7 +163,8 @@ def _delimiter(text: Delimited, wanted: Wanted, preferred: str) -> str:
         names = rows[0] if rows else []
         if len(names) > 1 and wanted.needed and set(wanted.needed) <= set(names):
             return delimiter
-        if sum(len(row) in sizes for row in rows) * 2 >= len(rows) > 0:
+        proves = delimiter == tried[0] or all(len(form) > 1 for form in wanted.forms)
+        if proves and sum(len(row) in sizes for row in rows) * 2 >= len(rows) > 0:
             return delimiter
     return tried[0]
 
@@ -236,5 +237,5 @@ def _other_header(text: Delimited, names: Columns, wanted: Wanted) -> DataError:
     listed = " or ".join(" | ".join(form) for form in wanted.forms)
     return DataError(
         f"{text.shown}:1: expected the header {listed}, {found}",
-        "correct task.columns or task.dev_columns, or set task.header: false if the file has no header",
+        "correct task.columns or task.dev_columns, or set task.header: auto if not every file has a header",
     )

@@ -179,6 +179,15 @@ def test_a_header_with_other_names_is_told_by_the_other_rows(
         assert not table(tmp_path, first + rest, (FORM,), header=False, suspicious=False).has_header
 
 
+def test_commas_in_a_file_of_one_column_are_no_delimiters(tmp_path: Path) -> None:
+    forms = (("text",), ("text", "label"))
+    path = tmp_path / "dev"
+    path.write_text("Well, no.\nYes, please.\nBut, why?\n", encoding="utf-8")
+    train = table(tmp_path, "text\tlabel\na\t0\n")
+    found = open_table(path, "dev", Wanted(forms, ("text",)), train)
+    assert [row.fields for row in found.rows()] == [["Well, no."], ["Yes, please."], ["But, why?"]]
+
+
 def test_a_header_names_the_columns_in_any_order(tmp_path: Path) -> None:
     found = table(tmp_path, "label\tmore\ttext\n1\tx\ta\n", (FORM,), header=True)
     assert found.columns == ("label", "more", "text")
