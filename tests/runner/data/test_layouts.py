@@ -56,7 +56,7 @@ def test_the_plain_layout_gives_the_rows() -> None:
 def test_one_file_is_divided(tmp_path: Path, write: Any) -> None:
     train = real_rows()[0]
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/train").write_text(write(COLUMNS, train), encoding="utf-8", newline="")
+    (tmp_path / "data/train").write_bytes(write(COLUMNS, train).encode())
     task = {
         "name": "pairs",
         "train": "data/train",
