@@ -110,12 +110,10 @@ def _label_column(label: str, columns: Columns) -> Findings:
         yield "task.label", _not_a_column(repr(label), label, columns)
 
 
-def _dev_columns(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
+def _dev_columns(dev_columns: Sequence[Columns]) -> Findings:
     sizes = [len(form) for form in dev_columns]
     if len(set(sizes)) < len(sizes):
         yield "task.dev_columns", "two forms have the same number of columns, so they cannot be told apart"
-    if any(label in form for form in dev_columns):
-        yield "task.dev_columns", f"the label column {label!r} is in a form; dev rows have no label"
 
 
 def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
@@ -270,7 +268,7 @@ RULES = (
     Rule(("task.columns", "task.header"), _unnamed_columns),
     Rule(("samples.test", "task.dev"), _set_aside),
     Rule(("task.label", "task.columns"), _label_column),
-    Rule(("task.columns", "task.label", "task.dev_columns"), _dev_columns),
+    Rule(("task.dev_columns",), _dev_columns),
     Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),
     Rule(("prompt.template",), _template),
     Rule(("prompt.answers", "task.labels"), _answers),

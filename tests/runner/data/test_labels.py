@@ -92,3 +92,12 @@ def test_a_labelled_dev_file_of_unknown_labels(tmp_path: Path, capsys: pytest.Ca
     assert "data/tiny_dev.tsv: 1 rows are not scored: their label is '', not a label" in capsys.readouterr().out
     answers = json.loads((tmp_path / "pre_data/tiny/tiny_dev_answers.json").read_text())
     assert answers == [None, "1", "0", "1", "0"]
+
+
+def test_a_form_of_the_dev_file_may_have_the_label(tmp_path: Path) -> None:
+    dev = [f"{n % 2}\tdev text {n}" for n in range(5)]
+    run(tmp_path, train("0", "1"), dev, dev_columns=[["label", "text"]])
+    answers = json.loads((tmp_path / "pre_data/tiny/tiny_dev_answers.json").read_text())
+    assert answers == ["0", "1", "0", "1", "0"]
+    records = json.loads((tmp_path / "pre_data/tiny/tiny_dev.json").read_text())
+    assert records[0] == {"instruction": "Which?", "input": "dev text 0"}
