@@ -105,7 +105,7 @@ def write_task(folder: Path, task: str) -> list[str]:
     unseen = order[:UNSEEN]
     known = {inputs[row] for row in unseen}
     source = common.EXAM / "data" / "questionBData" / task / f"{task}_train.tsv"
-    table = common.open_table(source, source.name, (tuple(recipe.task.columns),), recipe.task.header, "auto")
+    table = common.open_table(source, source.name, common.Wanted((recipe.task.columns,), (), recipe.task.header))
     rows = [row.fields for row in table.rows() if not row.problem]
     label = table.columns.index(recipe.task.label)
     target = folder / "data" / "questionBData" / task

@@ -31,7 +31,7 @@ EXAM = Path(os.environ.get("LABELTUNE_EXAM", ROOT.parent / "shared" / "exam"))
 MODELS = ROOT.parent / "shared" / "models"
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 
-from runner.data.tsv import open_table  # noqa: E402
+from runner.data.open_table import Wanted, open_table  # noqa: E402
 from runner.recipe.loader import load_recipes  # noqa: E402
 from runner.recipe.schema import PromptShape  # noqa: E402
 from runner.scoring.dataset import EncodedDataset, encode_records  # noqa: E402
@@ -100,7 +100,9 @@ def load_inputs(task: str, demo: bool = False) -> tuple[list[str], list[str], st
     data = ROOT / "recipes" / "demo" / "data" / "questionBData"
     path = exam_file if real else data / demo_name / f"{demo_name}_train.tsv"
     recipe = load_recipe(task)
-    table = open_table(path, path.name, (tuple(recipe.task.columns),), recipe.task.header, recipe.task.quoting)
+    table = open_table(
+        path, path.name, Wanted((tuple(recipe.task.columns),), (), recipe.task.header, recipe.task.quoting)
+    )
     inputs, labels = [], []
     for row in table.rows():
         if not row.problem:

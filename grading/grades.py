@@ -90,7 +90,7 @@ class DatasetGrade:
         """SHA-256 of the predictions; None where no result file could be read."""
         if self.predictions is None:
             return None
-        return hashlib.sha256("\n".join(label or "" for label in self.predictions).encode("ascii")).hexdigest()
+        return hashlib.sha256("\n".join(label or "" for label in self.predictions).encode("utf-8")).hexdigest()
 
     def wrong_rows(self) -> dict[str, int]:
         """For each label, the rows that it was wrongly predicted for: a number whose bit i is set for row i, counted from 0.

@@ -22,6 +22,7 @@ from runner import __version__
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...]
+labeltune new FILE [--out RECIPE] [--base BASE]
 labeltune doubtful RECIPE [--processes N] [key.sub=value ...] [--folds N] [--top N] [--workspace DIR]
 labeltune runs [WORKSPACE] | restore ID | remove ID
 labeltune compare RUN RUN...
@@ -34,7 +35,12 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 LAUNCHED = {"run": [], "doubtful": ["doubtful"]}
 """Commands that train, with the first arguments of `runner/main.py` for each."""
 
-COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare", "grade": "grading.score"}
+COMMANDS = {
+    "new": "runner.commands.new",
+    "runs": "runner.commands.runs",
+    "compare": "runner.commands.compare",
+    "grade": "grading.score",
+}
 """Commands with a module of their own, whose `main` takes the other arguments."""
 
 

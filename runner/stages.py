@@ -23,16 +23,18 @@ from grading import contract
 from runner.data.decoding_needs import needs_swapped
 from runner.data.exclusion import Exclusion, read_exclusion
 from runner.data.folds import Fold
-from runner.data.prepare import RowCounts, Scan, Sources, prepare, prepared_files, scan_rows, table_changed
+from runner.data.open_table import open_table
+from runner.data.prepare import RowCounts, prepare, prepared_files
 from runner.data.prepare import usable_rows as count_usable_rows
 from runner.data.records import inputs_digest, records_of
-from runner.data.tsv import open_table
+from runner.data.scan import Scan, scan_rows
+from runner.data.sources import Sources, table_changed, wanted_dev, wanted_train
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.calibration_file import asks_for_calibration
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, dev_forms
+from runner.recipe.schema import Recipe
 from runner.recipe.writer import recipe_text
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
@@ -146,23 +148,25 @@ def run_stage(stage: Stage, context: StageContext) -> None:
 
 
 class Prepare:
-    """TSV files → records, by the main process alone; the others wait at the next stage for what it writes."""
+    """Tables → records, by the main process alone; the others wait at the next stage for what it writes."""
 
     def __init__(self, context: StageContext, fold: Optional[Fold] = None) -> None:
         """`fold`: what to hold out instead of the recipe's hold-out."""
         self.context, self.fold = context, fold
         recipe, task, root = context.recipe, context.recipe.task, context.workspace.data_root or context.workspace.root
-        forms = dev_forms(task.columns, task.label, task.dev_columns)
-        train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
-        train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
-        dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, train.csv_quoted)
-        self.files = {"train": (train_path, train.shown), "dev": (dev_path, dev.shown)}
+        path = locate_table(task.train, root, task.name)
+        train, dev = open_table(path, shown(path, root), wanted_train(task)), None
+        if task.dev is not None:
+            path = locate_table(task.dev, root, task.name)
+            dev = open_table(path, shown(path, root), wanted_dev(task, train), train)
         exclusion = Exclusion()
         if recipe.samples.exclude is not None:
             path = root / os.path.expanduser(recipe.samples.exclude)
             exclusion = read_exclusion(path, shown(path, root))
-            self.files["exclude"] = path, exclusion.shown
         self.sources = Sources(train, dev, exclusion)
+        self.files = {name: (table.path, table.shown) for name, table in self.sources.tables()}
+        if recipe.samples.exclude is not None:
+            self.files["exclude"] = path, exclusion.shown
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*PREPARE.recipe_keys),
             **{name: digest(path) for name, (path, _) in self.files.items()},
@@ -341,6 +345,8 @@ class Predict:
             "recipe": recipe.digest(*PREDICT.recipe_keys),
             "dev": prepared.outputs[workspace.dev],
         }
+        if workspace.dev_answers in prepared.outputs:
+            self.inputs = {**self.inputs, "dev_answers": prepared.outputs[workspace.dev_answers]}
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
         if asks_for_calibration(recipe):
@@ -405,7 +411,7 @@ EVALUATE = Stage(
 PREDICT = Stage(
     "predict",
     ("task.labels", "instruction", "prompt", "decoding", "train.precision"),
-    lambda context: (context.workspace.result, context.workspace.predictions),
+    lambda context: _predicted_files(context.workspace),
     Predict,
 )
 
@@ -423,6 +429,12 @@ def _evaluation_files(workspace: Workspace) -> list[str]:
     """The evaluate stage's files: calibration.json is written only where calibration helps."""
     calibrated = (workspace.at(workspace.adapter) / CALIBRATION).exists()
     return [HOLDOUT_PREDICTIONS, EVALUATION, *([CALIBRATION] if calibrated else [])]
+
+
+def _predicted_files(workspace: Workspace) -> list[str]:
+    """The predict stage's files: the score is written only where labels are known."""
+    scored = workspace.at(workspace.score).exists()
+    return [workspace.result, workspace.predictions, *([workspace.score] if scored else [])]
 
 
 def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:

@@ -226,6 +226,7 @@ def test_heavy_libraries_are_imported_at_the_top_of_few_modules(path: Path) -> N
         ("run", ["--help"]),
         ("run", ["--check", "recipes/qqp.yaml"]),
         ("run", ["--version"]),
+        ("new", ["recipes/demo/data/questionBData/paraphrase/paraphrase_train.tsv", "--out", "recipes/qqp.yaml"]),
         ("runs", ["."]),
         ("compare", ["--help"]),
         ("doubtful", ["--help"]),

@@ -64,7 +64,7 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
     for number, answer in enumerate(answers, start=1):
         if not contract.is_label(answer):
             raise CouldNotGrade(
-                f"{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII characters, "
+                f"{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, "
                 f"found {len(answer):,} characters",
                 "fix the line",
             )

@@ -4,6 +4,7 @@ Paths are relative to a workspace or a submission, always with forward slashes.
 """
 
 import re
+import unicodedata
 from typing import Optional
 
 ANSWER_FOLDER = "data/questionBAnswer"
@@ -12,13 +13,22 @@ ANSWER_FOLDER = "data/questionBAnswer"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 
-_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?:_[A-Za-z0-9.-]*[A-Za-z.-][A-Za-z0-9.-]*)*")
-_ANSWER_FILE = re.compile(r"result_(?P<dataset>.+?)(?:_\d+)?\.txt")
+_PART = re.compile(r"(?:[^\W\d_]|[0-9.-])+")
+"""Letters of any script, digits, points and dashes: what is between two underscores."""
+
+_ANSWER_FILE = re.compile(r"result_(?P<dataset>.+?)(?:_[0-9]+)?\.txt")
+_MOST_BYTES = 192
+"""Most bytes of a name: a file name, with what is added to it, has at most 255."""
 
 
 def is_dataset_name(name: str) -> bool:
     """Whether `name` can name a dataset: it becomes part of file names, and `_46` at its end would be a key's suffix."""
-    return len(name) <= 64 and bool(_DATASET.fullmatch(name))
+    first, *others = name.split("_")
+    if len(name) > 64 or not first[:1].isalnum() or not all(map(_PART.fullmatch, (first, *others))):
+        return False
+    if any(part.isdigit() for part in others):
+        return False
+    return len(name.encode()) <= _MOST_BYTES and unicodedata.normalize("NFKC", name) == name
 
 
 def train_path(dataset: str) -> str:

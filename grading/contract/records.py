@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional
 
@@ -16,12 +17,15 @@ DEV_KEYS = ("instruction", "input")
 LABELS = ("0", "1")
 """The exam's labels. A key with other labels has its own set, see `label_set`."""
 
-_LABEL = re.compile(r"[!-~]{1,32}")
+_LABEL = re.compile(r"(?:[!-~]|[^\W\d_!-~]){1,32}")
+"""Visible ASCII characters and letters of any script."""
 
 
 def is_label(text: str) -> bool:
-    """Whether `text` can be a label: 1 to 32 visible ASCII characters, so that it fits on a line and cannot be mistaken."""
-    return bool(_LABEL.fullmatch(text))
+    """Whether `text` can be a label: 1 to 32 visible ASCII characters or letters of any script, so that it fits on a line.
+
+    Characters that look like others are none: a wide or a raised 1, which Unicode's NFKC form replaces."""
+    return bool(_LABEL.fullmatch(text)) and unicodedata.normalize("NFKC", text) == text
 
 
 def label_set(answers: Iterable[str]) -> tuple[str, ...]:

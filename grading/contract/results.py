@@ -13,7 +13,7 @@ PREDICTED_ROWS = 150
 
 def format_result(labels: Iterable[str]) -> bytes:
     """The result file: one label a line, each followed by a newline."""
-    return "".join(f"{label}\n" for label in labels).encode("ascii")
+    return "".join(f"{label}\n" for label in labels).encode("utf-8")
 
 
 def parse_result(data: bytes) -> list[str]:

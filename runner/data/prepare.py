@@ -1,57 +1,32 @@
 """Prepare: a task's tables become the contract's records, in `pre_data/{dataset}/`.
 
-The training file is read twice: the first pass checks every row, the second writes the drawn ones. Between them only a label
+The training file is read twice: the scan checks every row, the second pass writes the drawn ones. Between them only a label
 and a hash of each row are in memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple, Optional
 
-from runner.data.exclusion import Exclusion
+from runner.data import labels as label_values
+from runner.data.dev_rows import report_dev, with_dev_rows
 from runner.data.folds import Fold, draw_around, fold_numbers
-from runner.data.input_template import InputTemplate
 from runner.data.records import Record, write_records
 from runner.data.sampling import Draw, draw
-from runner.data.tsv import Row, Table
-from runner.errors import DataError
+from runner.data.scan import Scan, report_bad_rows, scan_rows
+from runner.data.sources import Sources, good_rows, input_template
+from runner.data.table import Table
 from runner.recipe.schema import Recipe
+from runner.system.files import write_atomic
 from runner.workspace.paths import Workspace
 
 log = logging.getLogger("labeltune.data")
-
-SHOWN_PROBLEMS = 10
-"""Bad rows that one message names; the others are counted."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The files of a task, opened."""
-
-    train: Table
-    """The labelled rows."""
-    dev: Table
-    """The rows to predict."""
-    exclusion: Exclusion
-    """The labelled rows that are not used."""
-
-
-class RowCounts(NamedTuple):
-    """How many rows a recipe can use."""
-
-    train: int
-    """Different rows to train on, as many as there are."""
-    holdout: int
-    """Held-out rows."""
-    dev: int
-    """Rows to predict."""
 
 
 def prepare(
@@ -61,15 +36,15 @@ def prepare(
     are also written with both columns exchanged. With a fold, the fold is held out of all rows that the recipe draws.
 
     `scan`: what `scan_rows` found. Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows,
-    or a label without rows."""
-    train, dev = sources.train, sources.dev
+    a label without rows, or a dev file that cannot be the training file's."""
+    train, rows, repeated = sources.train, scan.rows, scan.repeated
     _report_sources(recipe, sources)
-    dev_rows = _dev_rows(recipe, dev)
+    report_bad_rows(recipe, train, scan)
+    log.info(f"{train.shown}: {train.described()}; {rows:,} rows")
+    everything = scan
+    scan, dev_rows = with_dev_rows(recipe, sources, everything)
+    report_dev(recipe, sources, everything, dev_rows)
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
-    for row in dev_problems[:SHOWN_PROBLEMS]:
-        log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
-    _report_bad_rows(recipe, train, scan)
-    repeated = scan.repeated
     chosen = draw(scan.labels, scan.unique(dev_keys), recipe.samples, recipe.task.labels)
     if fold is not None:
         chosen = _around(recipe, scan, chosen, fold)
@@ -77,10 +52,11 @@ def prepare(
     holdout = {scan.lines[row] for row in chosen.holdout}
     written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
     write_records(workspace.at(workspace.dev), dev_rows.records)
+    _write_answers(workspace, dev_rows.answers)
     if recipe.task.swap:
         write_records(workspace.at(workspace.dev_swapped), dev_rows.swapped)
     counts = {
-        "rows": len(scan.labels) + sum(scan.bad.values()) + len(sources.exclusion.texts),
+        "rows": rows + len(sources.exclusion.texts),
         "excluded_rows": len(sources.exclusion.texts),
         "bad_rows": dict(scan.bad),
         "labels": _label_counts(recipe, scan.labels),
@@ -97,6 +73,7 @@ def prepare(
         "rows_in_one_order": written.in_one_order,
         "holdout": _label_counts(recipe, (scan.labels[row] for row in chosen.holdout)),
         "dev": len(dev_rows.records),
+        "dev_labelled": sum(answer is not None for answer in dev_rows.answers),
     }
     for line in _summary(counts):
         log.info(line)
@@ -105,11 +82,22 @@ def prepare(
 
 def _report_sources(recipe: Recipe, sources: Sources) -> None:
     """Logs what was recognised in the files."""
-    for table in (sources.train, sources.dev):
+    for _, table in sources.tables():
         for note in table.notes:
             log.info(f"{table.shown}: {note}")
     if recipe.samples.exclude and not sources.exclusion.texts:
         log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
+
+
+class RowCounts(NamedTuple):
+    """How many rows a recipe can use."""
+
+    train: int
+    """Different rows to train on, as many as there are."""
+    holdout: int
+    """Held-out rows."""
+    dev: int
+    """Rows to predict."""
 
 
 class LabelledRow(NamedTuple):
@@ -128,9 +116,9 @@ class LabelledRow(NamedTuple):
 def labelled_rows(recipe: Recipe, sources: Sources, folds: int) -> list[LabelledRow]:
     """All labelled rows in the file's order, each with its fold. Raises DataError as `prepare` does."""
     scan = scan_rows(recipe, sources)
-    _report_bad_rows(recipe, sources.train, scan)
-    unique = scan.unique(_dev_rows(recipe, sources.dev).keys)
-    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
+    report_bad_rows(recipe, sources.train, scan)
+    scan, dev = with_dev_rows(recipe, sources, scan)
+    chosen = draw(scan.labels, scan.unique(dev.keys), recipe.samples, recipe.task.labels)
     fold_of = dict(zip(*_folds(recipe, scan, chosen, folds)))
     rows = enumerate(zip(scan.lines, scan.labels, scan.keys))
     return [LabelledRow(line, label, key, fold_of.get(row, 0)) for row, (line, label, key) in rows]
@@ -138,7 +126,7 @@ def labelled_rows(recipe: Recipe, sources: Sources, folds: int) -> list[Labelled
 
 def usable_rows(recipe: Recipe, sources: Sources, scan: Scan) -> RowCounts:
     """How many rows the recipe can use, whatever its `samples.train`. Raises DataError as `prepare` does."""
-    dev = _dev_rows(recipe, sources.dev)
+    scan, dev = with_dev_rows(recipe, sources, scan)
     samples = dataclasses.replace(recipe.samples, train="all")
     chosen = draw(scan.labels, scan.unique(dev.keys), samples, recipe.task.labels)
     return RowCounts(len(set(chosen.train)), len(chosen.holdout), len(dev.records))
@@ -146,8 +134,8 @@ def usable_rows(recipe: Recipe, sources: Sources, scan: Scan) -> RowCounts:
 
 def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
     """The inputs of the rows that begin on these lines. Raises DataError where one is not there any more."""
-    inputs = _inputs(recipe, table)
-    return {line: inputs.fill(fields) for line, fields in _good_rows(table, lines)}
+    inputs = input_template(recipe, table)
+    return {line: inputs.fill(fields) for line, fields in good_rows(table, lines)}
 
 
 def _around(recipe: Recipe, scan: Scan, chosen: Draw, fold: Fold) -> Draw:
@@ -167,6 +155,8 @@ def _folds(recipe: Recipe, scan: Scan, chosen: Draw, count: int) -> tuple[list[i
 def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:
     """The files that `prepare` writes, by their paths from the workspace."""
     files = [workspace.train, workspace.holdout, workspace.dev]
+    if workspace.at(workspace.dev_answers).exists():
+        files.append(workspace.dev_answers)
     return [*files, workspace.holdout_swapped, workspace.dev_swapped] if recipe.task.swap else files
 
 
@@ -194,14 +184,15 @@ class _Written:
 
 def _write_labelled(recipe: Recipe, table: Table, workspace: Workspace, chosen: _Chosen) -> _Written:
     """Writes the training and the hold-out records, in one pass over the table."""
-    inputs, label_at = _inputs(recipe, table), table.columns.index(recipe.task.label)
+    inputs, label_at = input_template(recipe, table), table.columns.index(recipe.task.label)
+    labels, number_of = recipe.task.labels, label_values.numbers(recipe.task)
     holdout: list[Record] = []
     holdout_swapped: list[Record] = []
     written = _Written(Counter())
 
     def training() -> Iterator[Record]:
-        for line, fields in _good_rows(table, {*chosen.copies, *chosen.holdout}):
-            label, text = fields[label_at], inputs.fill(fields)
+        for line, fields in good_rows(table, {*chosen.copies, *chosen.holdout}):
+            label, text = labels[number_of[fields[label_at]]], inputs.fill(fields)
             swapped = inputs.fill_swapped(fields) if inputs.fill_swapped else text
             if line in chosen.holdout:
                 holdout.append(_record(recipe, text, label))
@@ -227,150 +218,13 @@ def _record(recipe: Recipe, text: str, label: str) -> Record:
     return {"instruction": recipe.instruction, "input": text, "output": label}
 
 
-@dataclass(frozen=True)
-class Scan:
-    """The result of the first pass: a few bytes for every good training row."""
-
-    lines: array[int]
-    """The line that the row begins on."""
-    labels: array[int]
-    """The number of its label."""
-    keys: array[int]
-    """A hash of its input, as in `InputTemplate.key`."""
-    bad: Counter[str]
-    """Counts of bad rows by the wrong part: the `row`, or its `label`."""
-    examples: list[Row]
-    """The first bad rows."""
-    empty: int
-    """Good rows with an empty input column."""
-    repeated: Mapping[int, Set[int]]
-    """The labels of every input that is in more than one row, by its key."""
-
-    def unique(self, dev_keys: Set[int]) -> list[bool]:
-        """For each row, whether its input is in no other row and in no dev row."""
-        return [key not in self.repeated and key not in dev_keys for key in self.keys]
-
-
-def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
-    """The first pass over the training file: it depends on the recipe's `task` and the excluded rows alone.
-
-    Raises DataError for excluded rows that are not in the file."""
-    table, excluded = sources.train, sources.exclusion.texts
-    label_at = table.columns.index(recipe.task.label)
-    number_of = {label: number for number, label in enumerate(recipe.task.labels)}
-    inputs = _inputs(recipe, table)
-    lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
-    examples: list[Row] = []
-    empty = 0
-    left_out: dict[int, str] = {}
-    for row in table.rows():
-        line, fields, problem = row
-        if line in excluded:
-            left_out[line] = inputs.fill(fields)
-            continue
-        label = number_of.get(fields[label_at], -1)
-        if problem or label < 0:
-            wanted = f"expected the label {' or '.join(recipe.task.labels)}, found {fields[label_at][:40]!r}"
-            bad["row" if problem else "label"] += 1
-            if len(examples) < SHOWN_PROBLEMS:
-                examples.append(row._replace(problem=problem or wanted))
-            continue
-        empty += not all(map(fields.__getitem__, inputs.columns))
-        lines.append(line)
-        labels.append(label)
-        keys.append(inputs.key(fields))
-    sources.exclusion.require_same(left_out, table.shown)
-    return Scan(lines, labels, keys, bad, examples, empty, _repeated(keys, labels))
-
-
-def _repeated(keys: array[int], labels: array[int]) -> dict[int, set[int]]:
-    """The labels of every input that is in more than one row, by its key.
-
-    Only keys whose last bits are equal can be equal, and those are few. A table of these bits takes a quarter of the time of
-    sorting all keys, and less memory than a set of them."""
-    # one byte each, eleven times the rows of the full QQP
-    last_bits = (1 << 22) - 1
-    taken = bytearray(last_bits + 1)
-    suspects = set()
-    for key in keys:
-        slot = key & last_bits
-        if taken[slot]:
-            suspects.add(slot)
-        taken[slot] = 1
-    times = Counter(key for key in keys if key & last_bits in suspects)
-    found: dict[int, set[int]] = {key: set() for key, count in times.items() if count > 1}
-    for key, label in zip(keys, labels) if found else ():
-        if key in found:
-            found[key].add(label)
-    return found
-
-
-def _report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
-    """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
-    count = sum(scan.bad.values())
-    if not count:
-        return
-    lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
-    if count > len(lines):
-        lines.append(f"{table.shown}: and {count - len(lines)} more bad rows")
-    if recipe.task.bad_rows == "error":
-        raise DataError("\n".join(lines), "fix the rows, or set task.bad_rows: skip to leave them out")
-    for line in lines:
-        log.info(f"{line}; skipped")
-
-
-@dataclass(frozen=True)
-class _DevRows:
-    """The rows to predict."""
-
-    records: list[Record]
-    """Their records."""
-    swapped: list[Record]
-    """The records with the columns of `task.swap` exchanged; empty without that key."""
-    keys: set[int]
-    """The keys of their inputs, as in `InputTemplate.key`."""
-    problems: list[Row]
-    """The bad rows among them."""
-
-
-def _dev_rows(recipe: Recipe, table: Table) -> _DevRows:
-    limit = None if recipe.samples.dev == "all" else recipe.samples.dev
-    inputs, found = _inputs(recipe, table), _DevRows([], [], set(), [])
-    records = found.records
-    for row in islice(table.rows(), limit):
-        records.append({"instruction": recipe.instruction, "input": inputs.fill(row.fields)})
-        if inputs.fill_swapped:
-            found.swapped.append({"instruction": recipe.instruction, "input": inputs.fill_swapped(row.fields)})
-        found.keys.add(inputs.key(row.fields))
-        if row.problem:
-            found.problems.append(row)
-    if not records:
-        raise DataError(f"{table.shown}: expected rows to predict, found none", "check task.dev and task.header")
-    if limit is not None and len(records) < limit:
-        raise DataError(
-            f"{table.shown}: expected {limit} rows (samples.dev), found {len(records)}",
-            "set samples.dev: all to predict all rows",
-        )
-    return found
-
-
-def _good_rows(table: Table, lines: Set[int]) -> Iterator[tuple[int, Sequence[str]]]:
-    """The line and the fields of the good rows that begin on these lines, in the file's order."""
-    count = 0
-    for line, fields, _ in table.rows(only=lines):
-        yield line, fields
-        count += 1
-    if count < len(lines):
-        raise table_changed(table.shown)
-
-
-def table_changed(shown: str) -> DataError:
-    """The error of a file that was written while it was read; `shown`: as messages name it."""
-    return DataError(f"{shown}: changed while it was read", "run again when it is finished")
-
-
-def _inputs(recipe: Recipe, table: Table) -> InputTemplate:
-    return InputTemplate(recipe.task.input, table.columns, recipe.task.swap)
+def _write_answers(workspace: Workspace, answers: Sequence[Optional[str]]) -> None:
+    """Write the labels of the dev rows, or remove those of another dev file."""
+    path = workspace.at(workspace.dev_answers)
+    if any(answer is not None for answer in answers):
+        write_atomic(path, (json.dumps(list(answers), ensure_ascii=False) + "\n").encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
@@ -391,8 +245,8 @@ def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
         )
     skipped = sum(counts["bad_rows"].values())
     for count, words in (
-        (counts["excluded_rows"], "labelled rows excluded by samples.exclude, from training and hold-out"),
         (skipped, "bad training rows skipped"),
+        (counts["excluded_rows"], "labelled rows excluded by samples.exclude, from training and hold-out"),
         (counts["bad_dev_rows"], "bad dev rows, not skipped"),
         (counts["empty_inputs"], "labelled rows with an empty input column"),
         (counts["repeated_inputs"], "inputs are in several labelled rows (none of them in the hold-out)"),

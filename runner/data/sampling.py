@@ -71,6 +71,30 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
     return Draw(sorted(train), sorted(holdout))
 
 
+MOST_TEST = 1000
+"""Rows that are set aside where the recipe does not say how many."""
+
+
+def set_aside(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]) -> list[int]:
+    """Draws the rows that are predicted where there is no dev file: in the file's order, with its label shares, from rows whose
+    input is in no other row. Raises DataError where a label has too few."""
+    total = samples.test or max(1, min(MOST_TEST, len(labels) // 10))
+    # another stream of numbers than the hold-out's
+    shuffle = random.Random(f"test {samples.seed}")
+    by_label = _rows_by_label(labels, names)
+    chosen: list[int] = []
+    for rows, quota, name in zip(by_label, _shares([len(rows) for rows in by_label], total), names):
+        found = list(islice((row for row in _drawn(rows, shuffle) if unique[row]), quota))
+        if len(found) < quota or quota == len(rows):
+            raise DataError(
+                f"samples.test needs {quota} rows of label {name!r} whose input is in no other row, found {len(found)}, and "
+                "training needs some too",
+                "lower samples.test, or name a file to predict: task.dev",
+            )
+        chosen.extend(found)
+    return sorted(chosen)
+
+
 def _rows_by_label(labels: Sequence[int], names: Sequence[str]) -> list[array[int]]:
     # arrays of machine words: the full QQP has 363,846 rows
     by_label = [array("L") for _ in names]

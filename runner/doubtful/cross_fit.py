@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.data.folds import Fold
-from runner.data.prepare import LabelledRow, table_changed
+from runner.data.prepare import LabelledRow
+from runner.data.sources import table_changed
 from runner.distributed.processes import is_main_process
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.evaluation.intervals import with_interval

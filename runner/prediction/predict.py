@@ -12,6 +12,7 @@ from grading import contract
 from grading.contract.results import UNPARSABLE
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Records
+from runner.evaluation.dev_score import score_predictions
 from runner.model.base import Base
 from runner.prediction.calibration_file import calibration_for
 from runner.prediction.classifier import Classifier
@@ -58,7 +59,9 @@ def predict(recipe: Recipe, base: Base, records: Records, workspace: Workspace, 
     unfinished.remove()
     counts = dict(sorted(Counter(prediction.label for prediction in predictions).items()))
     _log_summary(predictions, counts, workspace)
+    score = score_predictions(workspace, recipe.task.labels, [prediction.label for prediction in predictions])
     return {
+        **score,
         "rows": len(predictions),
         "answers": counts,
         "unparsable": counts.get(UNPARSABLE, 0),

@@ -57,8 +57,8 @@ def _dataset_name(name: str) -> Findings:
         yield "task.name", text
 
 
-def _not_empty(key: str, text: str) -> Findings:
-    if not text.strip():
+def _not_empty(key: str, text: Optional[str]) -> Findings:
+    if text is not None and not text.strip():
         yield key, "is empty"
 
 
@@ -83,20 +83,38 @@ def _labels(labels: tuple[str, ...]) -> Findings:
         yield "task.labels", "a label is there twice"
     for label in labels:
         if not contract.is_label(label):
-            yield "task.labels", f"{label!r} cannot be a label: 1 to 32 visible ASCII characters without a space"
+            yield (
+                "task.labels",
+                f"{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
+            )
+
+
+def _label_names(names: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
+    for name, label in (names or {}).items():
+        if label not in labels:
+            known = f"labels are {', '.join(labels)}{suggestion(label, labels)}"
+            yield "task.label_names", f"{name!r} stands for {label!r}, which is not a label; {known}"
+
+
+def _unnamed_columns(columns: Columns, header: Union[bool, str]) -> Findings:
+    if not columns and header is False:
+        yield "task.columns", "list the columns in order: with header: false nothing names them"
+
+
+def _set_aside(test: Optional[int], dev: Optional[str]) -> Findings:
+    if test is not None and dev is not None:
+        yield "samples.test", "sets rows aside where there is no task.dev; leave one of the two out"
 
 
 def _label_column(label: str, columns: Columns) -> Findings:
-    if label not in columns:
+    if columns and label not in columns:
         yield "task.label", _not_a_column(repr(label), label, columns)
 
 
-def _dev_columns(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
+def _dev_columns(dev_columns: Sequence[Columns]) -> Findings:
     sizes = [len(form) for form in dev_columns]
     if len(set(sizes)) < len(sizes):
         yield "task.dev_columns", "two forms have the same number of columns, so they cannot be told apart"
-    if any(label in form for form in dev_columns):
-        yield "task.dev_columns", f"the label column {label!r} is in a form; dev rows have no label"
 
 
 def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
@@ -109,7 +127,7 @@ def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Co
     for name in sorted(set(names or ())):
         if name == label:
             yield "task.input", f"has the label column {{{name}}} in it: the model would read the answer"
-        elif name not in columns:
+        elif columns and name not in columns:
             yield "task.input", _not_a_column(f"{{{name}}}", name, columns)
         elif any(name not in form for form in dev_columns):
             yield "task.input", f"{{{name}}} is missing in a form of task.dev_columns"
@@ -167,7 +185,7 @@ def _swap(swap: Columns, columns: Columns, template: str) -> Findings:
     if swap and (len(swap) != 2 or swap[0] == swap[1]):
         yield "task.swap", f"expected two different columns, found {', '.join(swap)}"
     for name in dict.fromkeys(swap):
-        if name not in columns:
+        if columns and name not in columns:
             yield "task.swap", _not_a_column(repr(name), name, columns)
         elif name not in (placeholders(template) or [name]):
             yield "task.swap", f"{name!r} is not in task.input: exchanging it would change nothing"
@@ -294,8 +312,11 @@ RULES = (
     *(Rule((key,), functools.partial(_no_parent_folder, key)) for key in PATHS),
     Rule(("task.columns", "task.dev_columns"), _repeated_columns),
     Rule(("task.labels",), _labels),
+    Rule(("task.label_names", "task.labels"), _label_names),
+    Rule(("task.columns", "task.header"), _unnamed_columns),
+    Rule(("samples.test", "task.dev"), _set_aside),
     Rule(("task.label", "task.columns"), _label_column),
-    Rule(("task.columns", "task.label", "task.dev_columns"), _dev_columns),
+    Rule(("task.dev_columns",), _dev_columns),
     Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),
     Rule(("prompt.template",), _template),
     Rule(("prompt.answers", "task.labels"), _answers),

@@ -43,25 +43,38 @@ class Task:
     name: str = key()
     """Names the folders and the result file, as the examiner's answer key names it: `QQP` → `result_QQP.txt`."""
     train: str = key(path=True)
-    """The labelled TSV file, in the workspace (`data/…`), beside the recipe (`./…`) or absolute."""
-    dev: str = key(path=True)
-    """The TSV file to predict, without labels."""
-    header: bool = key()
-    """Whether the files begin with a line of column names. It is checked against `columns`."""
-    columns: tuple[str, ...] = key()
-    """The columns of the training file, in order."""
+    """The labelled file, in the workspace (`data/…`), beside the recipe (`./…`) or absolute."""
     input: str = key()
     """Template of a record's input, with columns in braces: `"{question1}\\n{question2}"`."""
     label: str = key()
     """The column with the label. It may not be in `input`."""
     labels: tuple[str, ...] = key()
     """The labels as the files write them, two or more; the last in alphabetical order counts as positive for F1."""
+    dev: Optional[str] = key(None, path=True)
+    """The file to predict. If it has the label column, its labels are kept from the model and the predictions are scored with
+    them. Default: a part of the labelled rows is set aside, predicted and scored, see `samples.test`."""
+    header: Union[bool, Literal["auto"]] = key("auto")
+    """Whether delimited files begin with a line of column names. With `true` it is checked against `columns`. `auto` decides for
+    each file by its first line and logs what it found."""
+    columns: tuple[str, ...] = key(())
+    """The columns of the training file, in order. May be left out where the file names them: a header, JSONL, parquet."""
     dev_columns: tuple[tuple[str, ...], ...] = key(())
     """Forms that the dev file may have, each a list of columns. Their numbers of columns differ. Default: `columns` without
     the label."""
+    label_names: Optional[dict[str, str]] = key(None)
+    """What the files hold instead of `labels`, for instance `{entailment: "1", not_entailment: "0"}` or `{"1.0": "1"}`."""
+    format: Literal["auto", "tsv", "csv", "jsonl", "parquet"] = key("auto")
+    """What the files are. `auto` looks at the content of each. `csv` is separated by commas or semicolons; `jsonl` has one object
+    a line, or is an array of objects."""
+    encoding: Literal["auto", "utf-8", "utf-16", "gb18030", "gbk", "big5", "cp1252"] = key("auto")
+    """The encoding of files that are not UTF-8. With `auto`, a file in another encoding is refused and its encoding named. With
+    `utf-8`, bytes in another encoding are damage: such rows are bad rows."""
     quoting: Literal["auto", "none", "csv"] = key("auto")
     """Whether a `"` is a character like any other (`none`, GLUE's files) or CSV quoting (`csv`, Quora's own file);
-    `auto` decides by the file's own quotes and logs its choice."""
+    `auto` decides by the file's own quotes and logs its choice. A CSV file with commas or semicolons has CSV quoting."""
+    dev_differs: bool = key(False)
+    """Whether the dev file may look unlike the training file. With `false`, a dev column that cannot be the training file's
+    column of that name is refused: empty where the other is not, numbers instead of sentences, labels instead of text."""
     bad_rows: Literal["error", "skip"] = key("error")
     """What happens to training rows that cannot be read: stop and name them, or skip and count them. Dev rows are
     never skipped."""
@@ -100,6 +113,9 @@ class Samples:
     """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
     """Dev rows to predict, from the first one; the exam asks for 150."""
+    test: Optional[int] = key(None, low=1)
+    """Without `task.dev`: labelled rows that are set aside, drawn with `seed` and the file's label shares, predicted and scored.
+    Default: a tenth of the rows, at most 1000."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the draw."""
     balance: Literal["none", "equal", "oversample"] = key("none")
@@ -338,5 +354,7 @@ class Recipe:
 
 
 def dev_forms(columns: Columns, label: str, dev_columns: Sequence[Columns]) -> tuple[Columns, ...]:
-    """The column lists that a dev file may have: the recipe's, or the training file's without the label."""
-    return tuple(dev_columns) or (tuple(name for name in columns if name != label),)
+    """The column lists that a dev file may have: the recipe's, or the training file's without the label. A file that has the
+    training file's columns, with the label, is one more where its number of columns tells it apart."""
+    forms = tuple(dev_columns) or (tuple(name for name in columns if name != label),)
+    return forms if any(len(form) == len(columns) for form in forms) else (*forms, columns)

@@ -21,9 +21,9 @@ def recipe_text(recipe: Recipe, comment: str = "") -> str:
     lines = [f"# {line}" for line in comment.splitlines()]
     for name, value in dataclasses.asdict(recipe).items():
         if isinstance(value, dict) and value:
-            lines += [f"{name}:", *(f"  {key}: {_value(each)}" for key, each in value.items())]
+            lines += [f"{name}:", *(f"  {key}: {yaml_value(each)}" for key, each in value.items())]
         else:
-            lines.append(f"{name}: {_value(value)}")
+            lines.append(f"{name}: {yaml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -45,7 +45,8 @@ def differing_keys(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list
     return [key for key in keys if any(other.get(key) != first.get(key) for other in others)]
 
 
-def _value(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """A value as it is written in a recipe, on one line."""
     text = json.dumps(value, ensure_ascii=False)
     return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

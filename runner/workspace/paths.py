@@ -94,6 +94,11 @@ class Workspace:
         return f"pre_data/{self.dataset}/{self.dataset}_dev_swapped.json"
 
     @property
+    def dev_answers(self) -> str:
+        """The labels of the dev rows, where they are known. No stage but the scoring reads them."""
+        return f"pre_data/{self.dataset}/{self.dataset}_dev_answers.json"
+
+    @property
     def store(self) -> str:
         """Folder of caches that later runs over the same rows use: tokens, and frozen layers where the recipe says so."""
         return f"pre_data/{self.dataset}/store"
@@ -157,6 +162,11 @@ class Workspace:
     def predictions(self) -> str:
         """Predictions with their probabilities, one JSON object a line."""
         return self._below(f"result/predictions_{self.dataset}.jsonl")
+
+    @property
+    def score(self) -> str:
+        """How the predictions compare with the dev labels, where these are known."""
+        return f"result/score_{self.dataset}.json"
 
     @property
     def unfinished_predictions(self) -> str:

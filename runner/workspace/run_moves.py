@@ -165,7 +165,8 @@ def _free_id(run: Run) -> str:
 
 def _result_files(workspace: Workspace) -> Sequence[Path]:
     """The result files in place, the manifest last."""
-    return [workspace.at(workspace.result), workspace.at(workspace.predictions), workspace.manifest("predict")]
+    names = (workspace.result, workspace.predictions, workspace.score)
+    return [*map(workspace.at, names), workspace.manifest("predict")]
 
 
 def _copy_results(workspace: Workspace, old: Path) -> None:
@@ -194,6 +195,9 @@ def _place_results(workspace: Workspace) -> None:
         for path in files:
             if (kept / path.name).exists():
                 write_atomic(path, (kept / path.name).read_bytes())
+            elif path == workspace.at(workspace.score):
+                # a score is there only where the dev labels were known
+                path.unlink(missing_ok=True)
     elif manifest.exists() and manifest.read_bytes() in elsewhere:
         for path in files:
             path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from runner.workspace.manifest import Manifest, read_manifest
 from runner.workspace.paths import HOLDOUT_PREDICTIONS, RECIPE, Workspace
 
 RESULTS = ".result"
-"""Folder in a kept run with the result, the predictions and the manifest of the predict stage."""
+"""Folder in a kept run with the result, the predictions, their score and the manifest of the predict stage."""
 
 FINISHED = "finished"
 """Name in the finetune stage's statistics: when the adapter was finished, in UTC."""

@@ -21,12 +21,12 @@ def answers(tmp_path):
         (b"", "result_QQP_46.txt: the answer key is empty"),
         (
             b"1\n\n0\n",
-            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters, found 0 "
+            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found 0 "
             "characters",
         ),
         (
             b"1\n0 \n",
-            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters, found 2 "
+            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found 2 "
             "characters",
         ),
         (b"1\n\xff\n", "result_QQP_46.txt: bad answer key: expected UTF-8 text, found byte 0xff at offset 2"),

@@ -43,8 +43,11 @@ def test_the_label_set_is_the_keys():
 
 
 def test_what_can_be_a_label():
-    assert all(contract.is_label(text) for text in ("0", "1", "entailment", "~", "x" * 32))
-    assert not any(contract.is_label(text) for text in ("", " ", "1 ", "1\n", "\xb9", "\uff11", "a b", "x" * 33))
+    assert all(contract.is_label(text) for text in ("0", "1", "entailment", "~", "x" * 32, "正面", "négatif", "负面-1"))
+    assert not any(
+        contract.is_label(text)
+        for text in ("", " ", "1 ", "1\n", "\xb9", "\uff11", "正 面", "\u200b正", "\ufeff1", "e\u0301", "a b", "x" * 33)
+    )
 
 
 GOOD = {"instruction": "Same?", "input": "", "output": "1"}

@@ -18,6 +18,8 @@ NAMES = [
     ("result_QQP\n.txt", None),
     ("Result_QQP.txt", None),
     ("result_../QQP.txt", None),
+    ("result_情感_3.txt", "情感"),
+    ("result_情感.txt", "情感"),
     ("README.md", None),
 ]
 
@@ -31,7 +33,7 @@ def test_any_dataset_name_is_found_again_in_its_key():
     hypothesis = pytest.importorskip("hypothesis")
     from hypothesis import strategies
 
-    @hypothesis.given(strategies.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True), strategies.integers(0, 999))
+    @hypothesis.given(strategies.from_regex(r"[A-Za-z0-9._情感é-]{1,20}", fullmatch=True), strategies.integers(0, 999))
     def check(name, number):
         if contract.is_dataset_name(name):
             assert contract.dataset_of_answer(f"result_{name}.txt") == name
@@ -41,15 +43,8 @@ def test_any_dataset_name_is_found_again_in_its_key():
 
 
 def test_what_can_name_a_dataset():
-    assert all(contract.is_dataset_name(name) for name in ("QQP", "CoLA", "sst-2", "my_task", "a_1b", "x" * 64))
-    assert not any(
-        contract.is_dataset_name(name)
-        for name in ("", ".", "..", "a/b", "a\\b", "-a", "_a", "a_46", "a b", "a\n", "\xe9", "x" * 65)
-    )
-
-
-def test_paths_stay_below_the_submission():
-    assert contract.train_path("QQP") == "pre_data/QQP/QQP_train.json"
-    assert contract.dev_path("QQP") == "pre_data/QQP/QQP_dev.json"
-    assert contract.adapter_folder("QQP") == "saved_model/QQP"
-    assert contract.result_paths("QQP") == ("result/result_QQP.txt", "result_QQP.txt")
+    good = ["QQP", "CoLA", "sst-2", "my_task", "a_1b", "x" * 64, "情感", "情感_2a", "é", "情" * 64]
+    assert all(map(contract.is_dataset_name, good))
+    bad = ["", ".", "..", "a/b", "a\\b", "-a", "_a", "a_46", "a_46_b", "a__b", "a_", "a b", "a\n", "x" * 65]
+    bad += ["e\u0301", "情感_46", "情 感", "\uff11", "\xb9", "\U00020000" * 64]
+    assert not any(map(contract.is_dataset_name, bad))

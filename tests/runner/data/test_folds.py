@@ -53,7 +53,9 @@ def test_a_pair_and_the_same_pair_swapped_are_in_one_fold(tmp_path: Path) -> Non
     columns = {"columns": ["id", "label", "p", "q"], "input": "{p} {q}", "swap": ["p", "q"]}
     tree = recipe_tree(Path("none"), task=columns, samples={"train": 20, "holdout": 2})
     # a hold-out needs an input that is in no other row
-    write_tables(tmp_path, train=[*pairs, *(f"{n}\t{n % 2}\tonly {n}\tx" for n in range(40, 60))], dev=["0\tp\tq"] * 5)
+    write_tables(
+        tmp_path, train=[*pairs, *(f"{n}\t{n % 2}\tonly {n}\tx" for n in range(40, 60))], dev=["0\tsome\tmore"] * 5
+    )
     recipe = load_recipes([write_recipe(tmp_path, tree)])[0].recipe
     sources = Prepare(StageContext(recipe, Workspace(tmp_path, "tiny"), Bases(tmp_path), fresh=False)).sources
     rows = labelled_rows(recipe, sources, 2)

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.data.tsv import Row, Table, open_table
+from runner.data.open_table import Wanted, open_table
+from runner.data.table import Table
+from runner.data.tsv import Row
 from runner.errors import DataError
 
 COLUMNS = ("id", "text")
@@ -21,7 +23,7 @@ def table(
 ) -> Table:
     path = folder / "t.tsv"
     path.write_bytes(data)
-    return open_table(path, "data/t.tsv", forms, header, quoting)
+    return open_table(path, "data/t.tsv", Wanted(forms, (), header, quoting))  # type: ignore[arg-type]
 
 
 def rows(folder: Path, data: bytes, **how: object) -> list[Row]:
@@ -81,7 +83,9 @@ def test_bad_rows_keep_their_place_and_say_what_was_expected(tmp_path: Path) -> 
 @given(st.lists(st.binary().filter(lambda line: b"\n" not in line), min_size=1))
 def test_any_lines_at_all_give_one_row_each(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     data = b"0\tfirst\n" + b"\n".join(lines) + b"\nlast\trow\n"
-    found = rows(tmp_path_factory.mktemp("any"), data, quoting="none")
+    path = tmp_path_factory.mktemp("any") / "t.tsv"
+    path.write_bytes(data)
+    found = list(open_table(path, "t", Wanted((COLUMNS,), header=False, quoting="none", encoding="utf-8")).rows())
     assert [row.line for row in found] == list(range(1, len(lines) + 3))
     assert all(len(row.fields) == 2 for row in found)
     assert found[-1].fields == ["last", "row"]
@@ -139,7 +143,7 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path, data: bytes, message
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data/t\.tsv: cannot read it: No such file"):
-        open_table(tmp_path / "none.tsv", "data/t.tsv", (COLUMNS,), False, "auto")
+        open_table(tmp_path / "none.tsv", "data/t.tsv", Wanted((COLUMNS,)))
 
 
 QUORA = b'id\ttext\n1\t"say ""hello"" now"\n2\t"two\nlines"\n3\tplain\n'
@@ -194,9 +198,11 @@ def test_blank_lines_at_the_end_of_one_column_are_no_rows_either(tmp_path: Path)
 def test_a_file_without_evidence_is_read_like_its_training_file(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes(b'1\t"whole"\n')
-    assert not open_table(path, "t", (COLUMNS,), False, "auto").csv_quoted
-    found = open_table(path, "t", (COLUMNS,), False, "auto", like_csv=True)
+    (tmp_path / "train.tsv").write_bytes(QUORA)
+    train = open_table(tmp_path / "train.tsv", "train", Wanted((COLUMNS,)))
+    assert not open_table(path, "t", Wanted((COLUMNS,))).csv_quoted
+    found = open_table(path, "t", Wanted((COLUMNS,)), train)
     assert found.csv_quoted
     assert found.notes == ("is read as CSV-quoted, like the training file",)
     path.write_bytes(b'1\tsay "no"\n')
-    assert not open_table(path, "t", (COLUMNS,), False, "auto", like_csv=True).csv_quoted
+    assert not open_table(path, "t", Wanted((COLUMNS,)), train).csv_quoted

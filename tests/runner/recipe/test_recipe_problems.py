@@ -55,8 +55,16 @@ CASES = [
         "11:7: base: 'models/../../base' has `..` in it; write an absolute path, or begin with ./ or ../ "
         "(from the recipe's folder)",
     ),
-    ("  header: true", "  header: no", "5:11: task.header: expected true or false, found the text 'no'; write false"),
-    ("  header: true", "  header: Yes", "5:11: task.header: expected true or false, found the text 'Yes'; write true"),
+    (
+        "  header: true",
+        "  header: no",
+        "5:11: task.header: expected true or false or auto, found the text 'no'; write false",
+    ),
+    (
+        "  header: true",
+        "  header: Yes",
+        "5:11: task.header: expected true or false or auto, found the text 'Yes'; write true",
+    ),
     (
         '  labels: ["0", "1"]',
         "  labels: [0, 1]",
@@ -67,7 +75,7 @@ CASES = [
     (
         '  labels: ["0", "1"]',
         '  labels: ["no way", "1"]',
-        "9:11: task.labels: 'no way' cannot be a label: 1 to 32 visible ASCII characters without a space",
+        "9:11: task.labels: 'no way' cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
     ),
     ("lora: {r: 8}", "lora: {r: 0}", "12:11: lora.r: out of range: expected at least 1 and at most 1024, found 0"),
     ("lora: {r: 8}", "lora: {r: 8.0}", "12:11: lora.r: expected a whole number, found the number 8.0"),
@@ -243,7 +251,16 @@ CASES = [
         "2:9: task.name: '../QQP' cannot name a dataset: letters, digits, `.`, `-` and `_`, "
         "a letter or digit first, and no `_` followed by digits alone",
     ),
-    ("  dev: data/dev.tsv", "  dev:", "4:7: task.dev: expected text, found nothing"),
+    (
+        "  header: true",
+        "  header: true\n  label_names: {duplicate: 2}",
+        '6:28: task.label_names.duplicate: expected text, found the number 2; for the text, put it in quotes: "2"',
+    ),
+    (
+        "  header: true",
+        "  header: true\n  label_names: {duplicate: yes}",
+        "6:16: task.label_names: 'duplicate' stands for 'yes', which is not a label; labels are 0, 1",
+    ),
     ("  dev: data/dev.tsv", '  dev: " "', "4:8: task.dev: is empty"),
     ("instruction: Same?", "", "1:1: instruction: required key is missing"),
     (

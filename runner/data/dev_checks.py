@@ -1,0 +1,131 @@
+"""Checks of the dev file's columns against the training file's columns of the same names, and of the inputs against the label.
+
+Columns in another order and a wrong header raise no error by themselves: every answer is then wrong, silently. So a dev column
+that cannot be the training file's is refused. The limits are wide: data of another source or year passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Callable, Optional
+
+from runner.data.profile import Profile, profile
+from runner.data.table import Table
+from runner.errors import DataError
+from runner.recipe.schema import Task
+
+ENOUGH_VALUES = 5
+"""Values in each file that a comparison needs."""
+
+
+def _empty(train: Profile, dev: Profile) -> Optional[str]:
+    if train.empty > 0.1 * train.rows or dev.empty < max(0.5 * dev.rows, ENOUGH_VALUES):
+        return None
+    return f"{dev.empty:,} of {dev.rows:,} values are empty, in the training file {train.empty:,} of {train.rows:,}"
+
+
+def _numbers(train: Profile, dev: Profile) -> Optional[str]:
+    if dev.numeric >= 0.8 and train.numeric <= 0.05:
+        return f"{dev.numeric:.0%} are numbers such as {dev.example}, in the training file {train.numeric:.0%}"
+    if dev.numeric <= 0.2 and train.numeric >= 0.95:
+        return f"{dev.numeric:.0%} are numbers, in the training file {train.numeric:.0%} such as {train.example}"
+    return None
+
+
+def _labels(train: Profile, dev: Profile) -> Optional[str]:
+    if dev.labels >= 0.9 and train.labels <= 0.1:
+        return f"{dev.labels:.0%} are labels such as {dev.example}, in the training file {train.labels:.0%}"
+    return None
+
+
+def _words(train: Profile, dev: Profile) -> Optional[str]:
+    if dev.spaced <= 0.1 and train.spaced >= 0.8 and 2 * dev.lengths[1] <= train.lengths[1]:
+        return (
+            f"{1 - dev.spaced:.0%} are single words such as {dev.example!r}, in the training file {train.spaced:.0%} have "
+            f"several words, such as {train.example!r}"
+        )
+    if dev.spaced >= 0.8 and train.spaced <= 0.1 and dev.lengths[1] >= 2 * train.lengths[1]:
+        return (
+            f"{dev.spaced:.0%} have several words, such as {dev.example!r}, in the training file {1 - train.spaced:.0%} are "
+            f"single words such as {train.example!r}"
+        )
+    return None
+
+
+def _lengths(train: Profile, dev: Profile) -> Optional[str]:
+    """Ids and texts where texts have no spaces, as in Chinese."""
+    shorter, longer = sorted((train, dev), key=lambda each: each.lengths[1])
+    are_ids = shorter.digits >= 0.8 and shorter.spaced <= 0.1 and longer.spaced <= 0.5
+    if not are_ids or longer.lengths[1] < 5 * shorter.lengths[1] or shorter.lengths[2] >= longer.lengths[0]:
+        return None
+    return (
+        f"half are shorter than {dev.lengths[1] + 1} characters, such as {dev.example!r}; in the training file half are shorter "
+        f"than {train.lengths[1] + 1}, such as {train.example!r}"
+    )
+
+
+def _repeated(train: Profile, dev: Profile) -> Optional[str]:
+    few = dev.filled >= 20 and dev.different <= 5 and dev.spaced <= 0.1 and dev.lengths[1] * 3 <= train.lengths[1]
+    if few and train.different >= 0.9 * train.filled:
+        return f"the {dev.filled:,} values are only {dev.different} different ones, such as {dev.example!r}"
+    return None
+
+
+CHECKS: tuple[Callable[[Profile, Profile], Optional[str]], ...] = (
+    _empty,
+    _numbers,
+    _labels,
+    _words,
+    _lengths,
+    _repeated,
+)
+"""Each gives what is different between a training column and a dev column, in words, or None."""
+
+
+def differences(train: Profile, dev: Profile) -> Iterator[str]:
+    """Why a dev column cannot be a training column."""
+    if train.rows < ENOUGH_VALUES or dev.rows < ENOUGH_VALUES:
+        return
+    for check in CHECKS:
+        if check is not _empty and min(train.filled, dev.filled) < ENOUGH_VALUES:
+            continue
+        found = check(train, dev)
+        if found:
+            yield found
+
+
+Rows = Sequence[Sequence[str]]
+
+
+def check_dev(task: Task, names: Sequence[str], train: tuple[Table, Rows], dev: tuple[Table, Rows]) -> None:
+    """Compare the columns `names` of both tables, each with some of its rows.
+
+    Raises DataError where one cannot be the same thing in both."""
+    train_table, dev_table = train[0], dev[0]
+    labels = {*task.labels, *(task.label_names or {})}
+    for name in names:
+        first, second = (
+            profile([row[table.columns.index(name)] for row in rows], tuple(labels)) for table, rows in (train, dev)
+        )
+        for found in differences(first, second):
+            raise DataError(
+                f"{dev_table.shown}: its column {name} cannot be the column {name} of {train_table.shown}: {found}",
+                f"correct task.header or task.dev_columns: the file's columns were read as {', '.join(dev_table.columns)}; or "
+                "set task.dev_differs: true if the file is right",
+            )
+
+
+def leaks(task: Task, names: Sequence[str], table: Table, rows: Rows) -> Iterator[str]:
+    """Warnings about columns of the input that tell the label by themselves."""
+    at = table.columns.index(task.label)
+    labelled = [(row, row[at]) for row in rows if row[at]]
+    for name in names if len(labelled) >= 2 * ENOUGH_VALUES else ():
+        place = table.columns.index(name)
+        pairs = {(row[place].strip(), label) for row, label in labelled}
+        values, labels = {value for value, _ in pairs}, {label for _, label in pairs}
+        equal = sum(row[place].strip() == label.strip() for row, label in labelled)
+        if len(labels) > 1 and (equal >= 0.99 * len(labelled) or len(pairs) == len(values) == len(labels)):
+            yield (
+                f"the column {name} of task.input tells the label in every row ({min(pairs)[0][:40]!r} is {min(pairs)[1]!r}): "
+                "the model will read the answer; take the column out of task.input unless the rows to predict have it too"
+            )

@@ -1,0 +1,241 @@
+"""Opening a table: what a file is, by its content and the recipe: format, encoding, delimiter, quoting, header, columns.
+
+Nothing is decided silently: `Table.described` has the outcome, and `Table.notes` what the recipe does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Optional, Union
+
+from runner.data.encoding import find_codec, utf8_lines
+from runner.data.header import looks_like_names
+from runner.data.json_rows import is_object
+from runner.data.table import NAMED_FORMATS, Table, named_rows
+from runner.data.tsv import DELIMITER_NAMES, PROBE_ROWS, Delimited, form_of, split, tsv_quoting
+from runner.errors import DataError
+
+Columns = tuple[str, ...]
+
+REFUSED = (
+    (b"PK\x03\x04", "an Excel file (.xlsx) or another zip archive"),
+    (b"\xd0\xcf\x11\xe0", "an Excel file (.xls)"),
+    (b"\x1f\x8b", "a file that gzip has compressed"),
+    (b"BZh", "a file that bzip2 has compressed"),
+)
+"""First bytes of files that are not read, and what they are."""
+
+CURES = {
+    "an Excel": "save it in Excel as “CSV UTF-8 (comma delimited)” and name that file in the recipe",
+    "a file": "unpack it and name the unpacked file in the recipe",
+}
+
+GUESS_ROWS = 200
+"""Rows that are read to find the delimiter."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the recipe says about a file."""
+
+    forms: tuple[Columns, ...]
+    """The columns that the file may have; none where it must name them itself."""
+    needed: Columns = ()
+    """Columns without which it cannot be used; with them, a file that names its columns is read by these names."""
+    header: Union[bool, Literal["auto"]] = "auto"
+    """Whether its first line names the columns."""
+    quoting: Literal["auto", "none", "csv"] = "auto"
+    """Whether quotes are CSV quoting."""
+    format: Literal["auto", "tsv", "csv", "jsonl", "parquet"] = "auto"
+    """What it is."""
+    encoding: str = "auto"
+    """Its encoding, as in the recipe."""
+    own_names: bool = False
+    """Whether a header with other names is read by the order of the columns."""
+    suspicious: bool = True
+    """Whether a first line that looks like names is refused where the recipe says that there is no header."""
+
+
+def open_table(path: Path, shown: str, wanted: Wanted, like: Optional[Table] = None) -> Table:
+    """The table in `path`. Where the content decides nothing, the file is read as `like` is: a dev file as its training file.
+
+    Raises DataError where the file is missing, is in a format or an encoding that is not read, has not the expected header, or
+    has none of the forms."""
+    named, codec = named_format(path, shown, wanted)
+    if named:
+        return _named(Table(path, shown, (), False, False, (), named, codec, needed=wanted.needed), wanted)
+    if wanted.format == "jsonl":
+        raise DataError(
+            f"{shown}:1: expected a JSON object, found {next(utf8_lines(path, codec))[:80].decode('utf-8', 'replace')!r}",
+            "correct the file, or set task.format: auto",
+        )
+    text, notes = _dialect(Delimited(path, shown, codec), wanted, like)
+    return _with_columns(text, notes, wanted)
+
+
+def named_format(path: Path, shown: str, wanted: Wanted) -> tuple[str, str]:
+    """The format of a file whose values have names, nothing for delimited text; and the codec of a text."""
+    if _first_bytes(path, shown).startswith(b"PAR1") or wanted.format == "parquet":
+        return "parquet", "utf-8"
+    codec = find_codec(path, shown, wanted.encoding)
+    return _json_format(path, codec) if wanted.format in ("auto", "jsonl") else "", codec
+
+
+def _first_bytes(path: Path, shown: str) -> bytes:
+    """The first bytes of a file that can be read."""
+    # opening a pipe would wait for a writer, and a device may have no end
+    if path.exists() and not path.is_file():
+        raise DataError(f"{shown}: expected a file, found a folder, a pipe or a device", "name the table in the recipe")
+    try:
+        with path.open("rb") as file:
+            first = file.read(64)
+    except OSError as error:
+        raise DataError(
+            f"{shown}: cannot read it: {error.strerror}", "put the file there, or name another in the recipe"
+        ) from None
+    if not first:
+        raise DataError(f"{shown}: expected rows, found an empty file", "copy it again")
+    for begin, kind in REFUSED:
+        if first.startswith(begin):
+            cure = next(cure for words, cure in CURES.items() if kind.startswith(words))
+            raise DataError(f"{shown}: expected a TSV, CSV, JSONL or parquet file, found {kind}", cure)
+    return first
+
+
+def _json_format(path: Path, codec: str) -> str:
+    """`jsonl` or `json` for a file of JSON objects; else nothing."""
+    line = next((line for line in utf8_lines(path, codec) if line.strip()), b"")
+    if is_object(line):
+        return "jsonl"
+    if not line.lstrip().startswith(b"["):
+        return ""
+    # an array of objects: `[` and then `{`, which no line of a table begins with
+    begin = b"".join(islice(utf8_lines(path, codec), 20)).split(b"[", 1)[1].lstrip()
+    return "json" if begin.startswith(b"{") else ""
+
+
+def _named(table: Table, wanted: Wanted) -> Table:
+    """A table whose values have names: its columns are the names in its first rows."""
+    names: dict[str, None] = {}
+    for row in islice(named_rows(table), PROBE_ROWS):
+        names.update(dict.fromkeys(row.values))
+    if not names:
+        raise DataError(f"{table.shown}: expected rows with names, found none", "copy the file again")
+    missing = [name for name in wanted.needed if name not in names]
+    if missing:
+        raise DataError(
+            f"{table.shown}: expected the columns {', '.join(wanted.needed)}, found {', '.join(names)[:300]}",
+            f"correct task.input or task.label: the file has no {', '.join(missing)}",
+        )
+    return replace(table, columns=tuple(names))
+
+
+def _dialect(text: Delimited, wanted: Wanted, like: Optional[Table]) -> tuple[Delimited, list[str]]:
+    """The text with its delimiter and quoting, and notes about them."""
+    as_like = like is not None and like.format not in NAMED_FORMATS
+    delimiter = _delimiter(text, wanted, like.delimiter if like is not None and as_like else "\t")
+    if delimiter != "\t":
+        return replace(text, delimiter=delimiter, csv_quoted=wanted.quoting != "none"), []
+    if wanted.quoting != "auto":
+        return replace(text, csv_quoted=wanted.quoting == "csv"), []
+    sizes = {len(form) for form in wanted.forms}
+    names = split(next(text.lines()), "\t")
+    if not sizes or set(wanted.needed) <= set(names):
+        sizes.add(len(names))
+    csv_quoted, notes = tsv_quoting(text, sizes)
+    if like is not None and as_like and like.csv_quoted and not notes:
+        csv_quoted, notes = True, ["is read as CSV-quoted, like the training file"]
+    return replace(text, csv_quoted=csv_quoted), notes
+
+
+def _delimiter(text: Delimited, wanted: Wanted, preferred: str) -> str:
+    """The first delimiter with which the header has the needed columns, or half of the first rows have a form.
+
+    Where one column is a form, fields prove nothing: a sentence has commas. The file is then split as its training file is."""
+    tried = {"tsv": ("\t",), "csv": (",", ";")}.get(wanted.format, tuple(DELIMITER_NAMES))
+    tried = (preferred, *(each for each in tried if each != preferred)) if preferred in tried else tried
+    sizes = {len(form) for form in wanted.forms if len(form) > 1}
+    for delimiter in tried:
+        rows = _try(replace(text, delimiter=delimiter, csv_quoted=delimiter != "\t" and wanted.quoting != "none"))
+        names = rows[0] if rows else []
+        if len(names) > 1 and wanted.needed and set(wanted.needed) <= set(names):
+            return delimiter
+        proves = delimiter == tried[0] or all(len(form) > 1 for form in wanted.forms)
+        if proves and sum(len(row) in sizes for row in rows) * 2 >= len(rows) > 0:
+            return delimiter
+    return tried[0]
+
+
+def _try(text: Delimited) -> list[list[str]]:
+    """The first rows of a text; none where it cannot be read so."""
+    try:
+        rows = text.first_rows(GUESS_ROWS)
+    except DataError:
+        return []
+    return [row for row in rows if any(row)]
+
+
+def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
+    """The table of a delimited text: the columns of its header, or those of the recipe's forms."""
+    rows = text.first_rows()
+    names = tuple(rows[0])
+
+    def table(columns: Columns, has_header: bool) -> Table:
+        kind = "tsv" if text.delimiter == "\t" else "csv"
+        known = (text.path, text.shown, columns, has_header, text.csv_quoted, tuple(notes), kind)
+        return Table(*known, text.codec, text.delimiter, wanted.needed)
+
+    if names in wanted.forms:
+        if wanted.header is False:
+            notes.append("line 1 names the columns and is taken as the header")
+        return table(names, True)
+    stripped = tuple(name.strip() for name in names)
+    if wanted.needed and set(wanted.needed) <= set(stripped) and len(set(stripped)) == len(stripped):
+        if wanted.forms:
+            notes.append(f"line 1 names the columns {', '.join(stripped)}; they are read by these names")
+        return table(stripped, True)
+    alike = [form for form in wanted.forms if len(form) == len(names)]
+    is_header = _is_header(rows, wanted)
+    if wanted.header is True and not (wanted.own_names and is_header and alike):
+        raise _other_header(text, names, wanted)
+    if is_header and wanted.header is False and wanted.suspicious and alike:
+        raise DataError(
+            f"{text.shown}:1: expected a row, found what looks like column names: {' | '.join(names)[:200]!r}",
+            "set task.header: auto; or set task.dev_differs: true if line 1 is a row",
+        )
+    if is_header and wanted.header is not False:
+        if not alike:
+            raise _other_header(text, names, wanted)
+        notes.append(
+            f"line 1 has other names, {', '.join(names)}; the columns are read in order as {', '.join(alike[0])}"
+        )
+        return table(alike[0], True)
+    if not wanted.forms:
+        raise _other_header(text, names, wanted)
+    form = form_of(text, wanted.forms, rows)
+    if form != wanted.forms[0]:
+        notes.append(f"has the columns {', '.join(form)}")
+    return table(form, False)
+
+
+def _is_header(rows: Sequence[Sequence[str]], wanted: Wanted) -> bool:
+    known = {name for form in wanted.forms for name in form}
+    return looks_like_names(rows[0], rows[1:], tuple(known))
+
+
+def _other_header(text: Delimited, names: Columns, wanted: Wanted) -> DataError:
+    found = f"found {' | '.join(names)[:200]!r}"
+    if not wanted.forms:
+        needed = " and ".join(wanted.needed)
+        return DataError(
+            f"{text.shown}:1: expected a header with the columns {needed}, {found}",
+            "correct task.input or task.label, or list the file's columns in task.columns",
+        )
+    listed = " or ".join(" | ".join(form) for form in wanted.forms)
+    return DataError(
+        f"{text.shown}:1: expected the header {listed}, {found}",
+        "correct task.columns or task.dev_columns, or set task.header: auto if not every file has a header",
+    )
