@@ -6,6 +6,7 @@ Only torch-free modules are imported at the top; the stages that need a model im
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from runner.system.signals import raise_if_asked
 from runner.workspace.paths import Workspace
 from runner.workspace.run_moves import recover
 from runner.workspace.run_record import write_run_record
+
+log = logging.getLogger("labeltune")
 
 
 def run(
@@ -54,6 +57,8 @@ def run(
     wait_for_everyone()
     results = []
     for loaded in recipes:
+        for warning in loaded.warnings:
+            log.warning(warning)
         workspace = Workspace(root, loaded.recipe.task.name)
         results.append(_run(loaded, StageContext(loaded.recipe, workspace, bases, fresh), wanted))
     return results

@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         loaded = load_recipes(recipes, overrides)
         if options.check:
             for one in loaded:
-                print(f"{one.path}: fine")
+                print(*(f"WARNING: {warning}" for warning in one.warnings), f"{one.path}: fine", sep="\n")
             return 0
         if not options.workspace.is_dir():
             raise UserError(
