@@ -24,6 +24,7 @@ from runner.system import offline
 from runner.system.console import log_context
 from runner.system.lock import locked
 from runner.system.signals import raise_if_asked
+from runner.workspace.dataset_names import check_dataset_name
 from runner.workspace.paths import Workspace
 from runner.workspace.run_moves import recover
 from runner.workspace.run_record import write_run_record
@@ -59,6 +60,9 @@ def run(
     for loaded in recipes:
         for warning in loaded.warnings:
             log.warning(warning)
+        misspelled = check_dataset_name(loaded.recipe.task.name, root)
+        if misspelled:
+            log.warning(misspelled)
         workspace = Workspace(root, loaded.recipe.task.name)
         results.append(_run(loaded, StageContext(loaded.recipe, workspace, bases, fresh), wanted))
     return results
