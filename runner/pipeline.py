@@ -16,13 +16,15 @@ from runner.distributed.processes import is_main_process, main_process_decides, 
 from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
+from runner.model.chat_base import chat_base_warning
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
-from runner.stages import PREDICT, STAGES, StageContext, run_stage
+from runner.stages import PREDICT, PREPARE, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
 from runner.system.lock import locked
+from runner.system.packages import RUN, require_packages
 from runner.system.signals import raise_if_asked
 from runner.workspace.dataset_names import check_dataset_name
 from runner.workspace.paths import Workspace
@@ -51,6 +53,8 @@ def run(
         Stopped: where a command listens to signals, and one asks the run to stop.
     """
     bases, wanted = Bases(root), set(stages)
+    if wanted - {PREPARE.name}:
+        require_packages(RUN)
     # one launch is one process
     if any(loaded.recipe.offline for loaded in recipes):
         offline.block_network()
@@ -73,7 +77,10 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
     with _alone(context.workspace):
         # a base that is missing is reported before the data is prepared
         if is_main_process() and wanted - {"prepare"}:
-            context.bases.files(context.recipe)
+            files = context.bases.files(context.recipe)
+            chat = chat_base_warning(context.recipe.base, files.folder, context.recipe.prompt.template)
+            if chat and "finetune" in wanted:
+                log.warning(chat)
         if context.recipe.search.minutes is not None:
             _require_all(wanted)
             loaded = best_recipe(loaded, context)

@@ -74,7 +74,7 @@ RUNNER = {
         "system",
         "workspace",
     },
-    "main": {"commands"},
+    "main": {"commands", "system"},
 }
 """The folders and the loose modules of `runner`, each with those it may import, lowest first."""
 
@@ -119,6 +119,7 @@ LIGHT = {
     "processes",
     "base",
     "sources",
+    "chat_base",
 }
 """Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
 
