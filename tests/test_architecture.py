@@ -120,6 +120,7 @@ LIGHT = {
     "base",
     "sources",
     "chat_base",
+    "base_folder",
 }
 """Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
 

@@ -100,7 +100,7 @@ def _load(path: Path, overrides: Sequence[str], notes: _Notes) -> Optional[Recip
     if tree is None:
         return None
     for override in overrides:
-        tree = _override(tree, override, problems)
+        tree = _override(tree, override, notes)
     reader = RecipeReader()
     recipe: Optional[Recipe] = reader.build(Recipe, tree, "")
     if notes.is_whole:
@@ -229,10 +229,11 @@ def _replaced(tree: Node, path: str, node: Node) -> Node:
     return Node(entries, tree.place)
 
 
-def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
+def _override(tree: Node, override: str, notes: _Notes) -> Node:
     path, _, text = override.partition("=")
     place = Place(COMMAND_LINE)
-    parsed = parse(text, COMMAND_LINE)
+    parsed, problems = parse(text, COMMAND_LINE, path.rpartition(".")[2]), notes.problems
+    notes.warnings.extend(Problem(place, path, warning.text) for warning in parsed.warnings)
     if parsed.root is None or parsed.problems:
         problems.append(Problem(place, path, f"{text!r}: {parsed.problems[0].text}"))
         return tree

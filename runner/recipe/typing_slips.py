@@ -58,9 +58,11 @@ def wide_character(text: str) -> Optional[str]:
     return None
 
 
-def find_slips(text: str) -> tuple[str, list[Slip]]:
-    """The text with its slips repaired, and the slips. No line is added or removed."""
-    scan = _Scan()
+def find_slips(text: str, key: str = "") -> tuple[str, list[Slip]]:
+    """The text with its slips repaired, and the slips. No line is added or removed. `key`: the text is the value of this key."""
+    scan = _Scan(key=key)
+    if key:
+        return scan.value(text), scan.slips
     lines = [scan.line(number, line) for number, line in enumerate(text.split("\n"), start=1)]
     return "\n".join(lines), scan.slips
 
@@ -96,6 +98,11 @@ class _Scan:
             return line + end
         self.block = self.value_at = None
         return self._key_line(indent, body) + end
+
+    def value(self, text: str) -> str:
+        """A value alone, repaired."""
+        self.number = 1
+        return self._value("", text)
 
     def _key_line(self, indent: str, body: str) -> str:
         odd = [(column, mark) for column, mark in enumerate(indent, start=1) if mark in SPACES]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import yaml
 from yaml.reader import ReaderError
@@ -32,6 +32,8 @@ class _Row(NamedTuple):
     text: str
     """The words; `{0}` is the pattern's group."""
 
+
+_NO_COLON = "expected `key: value`, or `key:` above a block"
 
 _ROWS = (
     _Row(
@@ -58,7 +60,7 @@ _ROWS = (
         False,
         "a text may not begin with `{0}`: put it in straight quotes",
     ),
-    _Row("simple key .*could not find expected ':'", True, "expected `key: value`"),
+    _Row("simple key .*could not find expected ':'", True, _NO_COLON),
     _Row("<block end>, but found '<block", False, "this line is indented differently from the keys of its block"),
     _Row(
         "<block end>, but found '(<scalar>|[\\]},])'",
@@ -82,6 +84,9 @@ def fault_of(error: yaml.YAMLError, lines: Sequence[str]) -> YamlFault:
         return YamlFault(1, 1, f"not YAML: {error.problem or error.context}")
     if "mapping values are not allowed" in str(error.problem):
         return _second_colon(mark.line, mark.column, lines)
+    unclosed = _unclosed_quote(mark.line, lines) if "<scalar>" in str(error.problem) else None
+    if unclosed:
+        return unclosed
     found = f"{error.context} | {error.problem}"
     for row in _ROWS:
         match = re.search(row.pattern, found)
@@ -92,6 +97,15 @@ def fault_of(error: yaml.YAMLError, lines: Sequence[str]) -> YamlFault:
     return YamlFault(mark.line + 1, mark.column + 1, f"not YAML: {error.problem or error.context}")
 
 
+def _unclosed_quote(before: int, lines: Sequence[str]) -> Optional[YamlFault]:
+    """A quote that is not closed in its line: it ends at the next quote, lines below, and what follows makes no sense."""
+    for number, line in enumerate(lines[:before]):
+        found = re.search(r""":\s+(?P<quote>["'])(?:(?!(?P=quote)).)*$""", line)
+        if found:
+            return YamlFault(number + 1, found.start("quote") + 1, "not YAML: the quote that begins here is not closed")
+    return None
+
+
 def _second_colon(line: int, column: int, lines: Sequence[str]) -> YamlFault:
     """A colon where no key can be: in a text, below a value, or below a line that lacks its own."""
     if re.search(r":\s", lines[line][:column]):
@@ -99,7 +113,7 @@ def _second_colon(line: int, column: int, lines: Sequence[str]) -> YamlFault:
     above = next((number for number in range(line - 1, -1, -1) if lines[number].strip()), line)
     if above < line and ":" not in lines[above]:
         start = len(lines[above]) - len(lines[above].lstrip())
-        return YamlFault(above + 1, start + 1, "not YAML: expected `key: value`, or `key:` above a block")
+        return YamlFault(above + 1, start + 1, f"not YAML: {_NO_COLON}")
     start = len(lines[line]) - len(lines[line].lstrip())
     text = "not YAML: this line is indented deeper than the line above, which has a value already"
     return YamlFault(line + 1, start + 1, text)

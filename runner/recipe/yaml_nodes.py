@@ -134,11 +134,11 @@ class Parsed:
     """Whether all lines are in the tree: a line that is not YAML is left out, and the others are read."""
 
 
-def parse(text: str, source: str) -> Parsed:
-    """The tree of `text`, and all its problems as YAML.
+def parse(text: str, source: str, key: str = "") -> Parsed:
+    """The tree of `text`, and all its problems as YAML. `key`: the text is the value of this key.
 
     An empty text gives the value None. No text makes it raise."""
-    text, slips = find_slips(text)
+    text, slips = find_slips(text, key)
     problems = [_problem(source, slip.line, slip.column, slip.text) for slip in slips if not slip.is_harmless]
     warnings = [_problem(source, slip.line, slip.column, slip.text) for slip in slips if slip.is_harmless]
     lines, last = text.split("\n"), -1
