@@ -14,7 +14,11 @@ import pytest
 from conftest import ROOT
 
 COMMIT = "0" * 40
-REFUSED = {"owner/gated": (401, "GatedRepo"), "owner/denied": (403, "GatedRepo"), "owner/missing": (404, "RepoNotFound")}
+REFUSED = {
+    "owner/gated": (401, "GatedRepo"),
+    "owner/denied": (403, "GatedRepo"),
+    "owner/missing": (404, "RepoNotFound"),
+}
 
 FIND = """
 import sys
