@@ -30,10 +30,23 @@ What it does not cover:
   work as a user who owns nothing else.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import sys
 
+# this file parses in every Python, so that an old one gets a sentence instead of a SyntaxError
+if sys.version_info < (3, 9):
+    sys.stderr.write(
+        "the grader needs Python 3.9 or newer; this is Python %d.%d (%s)\n"
+        "  next: start it with a newer one, for instance: python3.11 -m grading.score\n"
+        % (sys.version_info[0], sys.version_info[1], sys.executable)
+    )
+    sys.exit(2)
+
+from importlib import import_module
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any  # noqa: F401
+
     from grading.errors import CouldNotGrade, FileProblem
     from grading.grader import grade
 
@@ -42,12 +55,12 @@ _HOMES = {"CouldNotGrade": "grading.errors", "FileProblem": "grading.errors", "g
 __all__ = ["CouldNotGrade", "FileProblem", "grade"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name):  # type: (str) -> Any
     """Loads a name when it is first used: `python -m grading.score --help` and the runner need none of them."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError("module %r has no attribute %r" % (__name__, name))
 
 
-def __dir__() -> list[str]:
+def __dir__():  # type: () -> list[str]
     return __all__

@@ -1,16 +1,17 @@
 """labeltune: a YAML recipe goes in, a LoRA fine-tune that answers with a label comes out, and a grader says what it is worth.
 
-The Python API. Names are imported on first use, so that `import labeltune` is instant.
+The Python API. Names are imported on first use, so that `import labeltune` is instant. This file parses in every Python.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# it ends an old Python with a sentence
 from runner import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any  # noqa: F401
+
     from grading import grade
     from grading.errors import CouldNotGrade, FileProblem
     from runner.api import load_recipe, run
@@ -45,13 +46,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name):  # type: (str) -> Any
     if name not in _HOMES:
-        raise AttributeError(f"module 'labeltune' has no attribute {name!r}")
+        raise AttributeError("module 'labeltune' has no attribute %r" % (name,))
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__():  # type: () -> list[str]
     return __all__

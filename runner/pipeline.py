@@ -6,6 +6,7 @@ Only torch-free modules are imported at the top; the stages that need a model im
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,19 +18,24 @@ from runner.ensemble.run import run_members, stages_of
 from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
+from runner.model.chat_base import chat_base_warning
 from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
 from runner.search.budget import within_budget
-from runner.stages import PREDICT, STAGES, StageContext, run_stage
+from runner.stages import PREDICT, PREPARE, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
 from runner.system.lock import locked
+from runner.system.packages import RUN, require_packages
 from runner.system.signals import raise_if_asked
+from runner.workspace.dataset_names import check_dataset_name
 from runner.workspace.paths import Workspace
 from runner.workspace.run_moves import recover
 from runner.workspace.run_record import write_run_record
+
+log = logging.getLogger("labeltune")
 
 
 def run(
@@ -51,6 +57,8 @@ def run(
         Stopped: where a command listens to signals, and one asks the run to stop.
     """
     bases, wanted = Bases(root), set(stages)
+    if wanted - {PREPARE.name}:
+        require_packages(RUN)
     # one launch is one process
     if any(loaded.recipe.offline for loaded in recipes):
         offline.block_network()
@@ -58,6 +66,11 @@ def run(
     wait_for_everyone()
     results = []
     for loaded in recipes:
+        for warning in loaded.warnings:
+            log.warning(warning)
+        misspelled = check_dataset_name(loaded.recipe.task.name, root)
+        if misspelled:
+            log.warning(misspelled)
         workspace = Workspace(root, loaded.recipe.task.name)
         results.append(_run(loaded, StageContext(loaded.recipe, workspace, bases, fresh), wanted))
     return results
@@ -68,7 +81,10 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
     with alone(context.workspace):
         # a base that is missing is reported before the data is prepared
         if is_main_process() and wanted - {"prepare"}:
-            context.bases.files(context.recipe)
+            files = context.bases.files(context.recipe)
+            chat = chat_base_warning(context.recipe.base, files.folder, context.recipe.prompt.template)
+            if chat and "finetune" in wanted:
+                log.warning(chat)
         if context.recipe.search.minutes is not None:
             _require_all(wanted)
             loaded = best_recipe(loaded, context)

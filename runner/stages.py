@@ -63,6 +63,9 @@ log = logging.getLogger("labeltune.stages")
 ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
 """Files of a finished adapter's folder, without its manifest and the run record."""
 
+_RUN_ALL = "leave --stages out; an adapter that is replaced is kept, and `labeltune runs` lists it"
+"""A next step that may train again."""
+
 
 @dataclass(frozen=True)
 class StageContext:
@@ -444,7 +447,7 @@ def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:
     if trained.inputs.get("base") != base:
         raise UserError(
             f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
-            "name the base that it was trained on, or train it on this one: leave --stages out",
+            f"name the base that it was trained on; or train on this one: {_RUN_ALL}",
         )
     return {
         "base": base,
@@ -461,14 +464,12 @@ def require(stage: Stage, context: StageContext) -> Manifest:
     workspace = context.workspace
     manifest = read_manifest(workspace.manifest(stage.name))
     if manifest is None:
-        raise UserError(
-            f"{workspace.dataset}: the {stage.name} stage has not finished", "run it too: leave --stages out"
-        )
+        raise UserError(f"{workspace.dataset}: the {stage.name} stage has not finished", f"run it too: {_RUN_ALL}")
     if manifest.inputs.get("recipe") != context.recipe.digest(*stage.recipe_keys):
         raise UserError(
             f"{workspace.dataset}: the {stage.name} stage was run with another recipe: one of "
             f"{', '.join(stage.recipe_keys)} has changed",
-            "run it again: leave --stages out",
+            f"undo the change; or run it again: {_RUN_ALL}",
         )
     if set(manifest.outputs) != set(stage.outputs(context)):
         raise UserError(
@@ -482,5 +483,5 @@ def require(stage: Stage, context: StageContext) -> Manifest:
             found = f"is not what the {stage.name} stage wrote"
         except OSError as error:
             found = str(error.strerror)
-        raise UserError(f"{name}: {found}", f"run the {stage.name} stage again: leave --stages out")
+        raise UserError(f"{name}: {found}", f"run the {stage.name} stage again: {_RUN_ALL}")
     return manifest

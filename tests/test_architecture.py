@@ -97,7 +97,7 @@ RUNNER = {
         "system",
         "workspace",
     },
-    "main": {"commands"},
+    "main": {"commands", "system"},
 }
 """The folders and the loose modules of `runner`, each with those it may import, lowest first."""
 
@@ -142,6 +142,8 @@ LIGHT = {
     "processes",
     "base",
     "sources",
+    "chat_base",
+    "base_folder",
 }
 """Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
 

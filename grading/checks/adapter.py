@@ -7,6 +7,7 @@ from grading.checks import safetensors_file as weights
 from grading.checks.adapter_config import Config, ConfigError, parse_config
 from grading.checks.base_shapes import BaseShapes
 from grading.checks.lora_pairs import PairsError, find_pairs, require_base, require_config, side_names
+from grading.checks.misplaced import with_misplaced
 from grading.checks.safetensors_file import Header, WeightsError
 from grading.errors import FileMissing, FileProblem, quoted
 from grading.rubric import Verdict, blocked, earned, lost
@@ -31,17 +32,20 @@ def check_adapter(
     """The verdicts of `saved_model` for one dataset, and the digest of the adapter's tensors; None if its file is not sound.
 
     With `base`, the shapes must also be those of that base model."""
-    of_config, config = _check_config(submission, f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}")
+    of_config, config = _check_config(submission, dataset)
     of_weights, digest = _check_weights(submission, dataset, config, base)
     return of_config + of_weights, digest
 
 
-def _check_config(submission: Submission, path: str) -> tuple[list[Verdict], Optional[Config]]:
+def _check_config(submission: Submission, dataset: str) -> tuple[list[Verdict], Optional[Config]]:
+    path = f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}"
     try:
         data = submission.read(path, CONFIG_LIMIT)
     except FileProblem as problem:
-        step = _SAVE_AGAIN if isinstance(problem, FileMissing) else problem.next_step
-        return [lost("config file", problem.problem, step), blocked("config format", "config file")], None
+        reason, step = problem.problem, problem.next_step
+        if isinstance(problem, FileMissing):
+            reason, step = with_misplaced(submission, path, dataset, reason, _SAVE_AGAIN)
+        return [lost("config file", reason, step), blocked("config format", "config file")], None
     present = earned("config file", f"{path} exists")
     try:
         config = parse_config(data)
@@ -61,7 +65,7 @@ def _check_weights(
     except FileProblem as problem:
         reason, step = problem.problem, problem.next_step
         if isinstance(problem, FileMissing):
-            step = _SAVE_AGAIN
+            reason, step = with_misplaced(submission, path, dataset, reason, _SAVE_AGAIN)
             if submission.has(f"{folder}/adapter_model.bin"):
                 reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
         return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in dependent], None

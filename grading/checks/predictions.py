@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from grading import contract
+from grading.checks.misplaced import with_misplaced
 from grading.contract.metrics import Metrics, measure
 from grading.errors import FileMissing, FileProblem
 from grading.grades import AnswerKey
@@ -53,7 +54,10 @@ def check_predictions(
     try:
         predictions = read_predictions(submission, key)
     except FileProblem as problem:
-        return [lost("accuracy", problem.problem, problem.next_step)], None, None
+        reason, step = problem.problem, problem.next_step
+        if isinstance(problem, FileMissing):
+            reason, step = with_misplaced(submission, contract.result_path(key.dataset), key.dataset, reason, step)
+        return [lost("accuracy", reason, step)], None, None
     metrics = measure(key.answers, predictions.labels, key.labels)
     reason = f"{predictions.path}: {metrics.correct:,} of {metrics.rows:,} rows are right"
     if None in predictions.labels:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grading import contract
+from grading.checks.misplaced import with_misplaced
 from grading.errors import FileMissing, FileProblem
 from grading.grades import AnswerKey
 from grading.rubric import Verdict, blocked, earned, lost, shared
@@ -43,8 +44,10 @@ def _check_file(
     try:
         records = read_array(submission, path)
     except FileProblem as problem:
-        step = _PREPARE if isinstance(problem, FileMissing) else problem.next_step
-        return [], [lost(file_check, problem.problem, step), blocked(records_check, file_check)]
+        reason, step = problem.problem, problem.next_step
+        if isinstance(problem, FileMissing):
+            reason, step = with_misplaced(submission, path, key.dataset, reason, _PREPARE)
+        return [], [lost(file_check, reason, step), blocked(records_check, file_check)]
     present = earned(file_check, f"{path} is a JSON array")
     # only the first problem is kept: a file may have half a million bad records
     good, first = 0, ""

@@ -10,9 +10,10 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Optional
+from typing import Optional, Union
 
 from grading.archives.source import OPEN_FLAGS
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
@@ -23,6 +24,9 @@ MOST_LINKS = 40
 MOST_PARTS = 200
 """Most names on the way to one file, those of links included."""
 
+MOST_NAMES = 1_000
+"""Most names that are read of one folder."""
+
 PIECE = 1 << 20
 """Bytes read at once where a file is not parsed."""
 
@@ -32,6 +36,8 @@ _FOLDER_FLAGS = (
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
+
+_LIST_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -218,6 +224,34 @@ class Submission:
             data = file.read(file.size)
             file.require_unchanged()
             return data
+
+    def names(self, path: str) -> list[str]:
+        """Names in the folder at `path` (`""`: the submission itself), sorted; at most `MOST_NAMES` of them, and none where it
+        cannot be listed, leads out of the submission, or is no folder."""
+        try:
+            folder = self._open_folder(self._resolve(path))
+            try:
+                with os.scandir(folder) as entries:
+                    return sorted(entry.name for entry in islice(entries, MOST_NAMES))
+            finally:
+                if isinstance(folder, int):
+                    os.close(folder)
+        except (OSError, FileProblem):
+            return []
+
+    def _open_folder(self, parts: Sequence[str]) -> Union[int, str]:
+        """A folder to list, opened as files are; its path where the system cannot."""
+        if os.open not in os.supports_dir_fd or os.scandir not in os.supports_fd:
+            return os.path.join(self._root, *parts)
+        inside = os.open(self._root, _FOLDER_FLAGS)
+        for name in (*parts, "."):
+            flags = _FOLDER_FLAGS if name != "." else _LIST_FLAGS
+            try:
+                deeper = os.open(name, flags, dir_fd=inside)
+            finally:
+                os.close(inside)
+            inside = deeper
+        return inside
 
     def has(self, path: str) -> bool:
         """Whether anything is at `path`; it is not opened."""

@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> None:
     loaded = load_named(options.arguments)
     if options.check:
         for one in loaded:
-            print(f"{one.path}: fine")
+            print(*(f"WARNING: {warning}" for warning in one.warnings), f"{one.path}: fine", sep="\n")
         return
     require_workspace(options.workspace)
     if is_main_process():

@@ -21,6 +21,7 @@ from runner.model.base import Base
 from runner.model.compat import dora_magnitude
 from runner.model.pissa import as_plain_lora, plain_config, start_with_singular_values, starts
 from runner.recipe.schema import Lora
+from runner.system.reserve import fill_reserved
 
 
 class Adapter:
@@ -160,9 +161,18 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
 
 
+def adapter_file_size(state: Mapping[str, torch.Tensor]) -> int:
+    """Bytes of the file of such an adapter."""
+    return len(_file_content(state))
+
+
+def _file_content(state: Mapping[str, torch.Tensor]) -> bytes:
+    return save(dict(state), metadata={"format": "pt"})
+
+
 def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) -> None:
     """Writes the adapter's tensors and configuration into `folder`: the same adapter gives the same bytes."""
-    (folder / contract.ADAPTER_WEIGHTS).write_bytes(save(dict(state), metadata={"format": "pt"}))
+    fill_reserved(folder / contract.ADAPTER_WEIGHTS, _file_content(state))
     model.peft_config["default"].save_pretrained(str(folder))
     path = folder / contract.ADAPTER_CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -1,22 +1,30 @@
-"""Sources: where a base model comes from. Each is a row of `SOURCES`: a folder, or the Hugging Face hub."""
+"""Sources: where a base model comes from. Each is a row of `SOURCES`: a folder, the Hugging Face hub, or ModelScope."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from grading import contract
 from runner.errors import UserError
+from runner.model.base_folder import file_problem, near_folder, require_base_folder
 
 CONTENT = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 """Patterns of the files that define a base. Its digest covers them, and a download brings them."""
 
 CODE = ("*.py",)
 """The same where a recipe allows the code in the base's folder to run."""
+
+HUB = "LABELTUNE_HUB"
+"""Environment variable: the hub that a plain id such as `google/gemma-2b` means, `huggingface` or `modelscope`."""
+
+HUBS = ("huggingface", "modelscope")
+"""The hubs. A base's name may begin with one of them and a colon."""
+
+MIRRORED = {"google/gemma-2b": "AI-ModelScope/gemma-2b"}
+"""Ids on ModelScope of bases that our recipes name by their id on Hugging Face."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -38,14 +46,19 @@ def content(trusted: bool) -> tuple[str, ...]:
 def find_base(name: str, root: Path, trusted: bool = False) -> Path:
     """The folder of the base that a recipe names; `root`: the workspace, where a relative folder starts.
 
-    Raises UserError where no source has it, or where its weights are not safe to load."""
+    Raises UserError where no source has it, where it is not a whole model, or where its weights are not safe to load."""
     for source in SOURCES:
         if source.matches(name, root):
             folder = source.find(name, root, trusted)
-            _require_safetensors(folder)
+            require_base_folder(folder)
             return folder
+    local = _local(name, root)
+    if local.is_file():
+        raise file_problem(local)
+    two = "" if "/" in name or "\\" in name else ", or a hub id of two parts: base=google/gemma-2b"
     raise UserError(
-        f"base: the folder {_local(name, root)} does not exist", "name the model's folder: base=/models/gemma-2b"
+        f"base: the folder {local} does not exist{near_folder(local)}",
+        f"name the model's folder: base=/models/gemma-2b{two}",
     )
 
 
@@ -58,62 +71,136 @@ def _is_folder(name: str, root: Path) -> bool:
 
 
 def _find_folder(name: str, root: Path, trusted: bool) -> Path:
-    folder = _local(name, root)
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"base: {folder} has no config.json", "name the folder that the model was saved or downloaded to"
-        )
-    return folder
+    return _local(name, root)
 
 
-def _is_hub_id(name: str, root: Path) -> bool:
-    return bool(_HUB_ID.fullmatch(name))
+def _hub_and_id(name: str) -> tuple[str, str]:
+    """The hub that a name means, and the id there; raises UserError for an unknown hub in `LABELTUNE_HUB`."""
+    hub, colon, rest = name.partition(":")
+    if colon and hub in HUBS:
+        return hub, rest
+    usual = os.environ.get(HUB) or HUBS[0]
+    if usual not in HUBS:
+        raise UserError(f"{HUB}={usual}: expected {' or '.join(HUBS)}", f"unset {HUB}, or set it to one of them")
+    return usual, name
 
 
-def _download(name: str, root: Path, trusted: bool) -> Path:
-    """The hub's snapshot of a model, downloaded once."""
+def _is_on(hub: str, name: str, root: Path) -> bool:
+    prefix, colon, rest = name.partition(":")
+    is_id = _HUB_ID.fullmatch(rest if colon and prefix in HUBS else name)
+    return bool(is_id) and not _local(name, root).is_file() and _hub_and_id(name)[0] == hub
+
+
+def _from_hugging_face(name: str, root: Path, trusted: bool) -> Path:
+    """The hub's snapshot of a model, downloaded once. `HF_ENDPOINT` names another server."""
     from huggingface_hub import snapshot_download
 
+    _, model = _hub_and_id(name)
     try:
-        return Path(snapshot_download(name, allow_patterns=list(content(trusted))))
+        return Path(snapshot_download(model, allow_patterns=list(content(trusted))))
     # the hub's client has dozens of error types; each means that the base cannot be downloaded
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        raise _not_downloaded(name, model, error, near_folder(_local(name, root))) from error
+
+
+def _from_modelscope(name: str, root: Path, trusted: bool) -> Path:
+    """ModelScope's snapshot of a model, downloaded once."""
+    _, model = _hub_and_id(name)
+    try:
+        from modelscope import snapshot_download
+    except ImportError:
         raise UserError(
-            f"base: {name} is not a folder, and it cannot be downloaded from the hub: {reason}",
-            "name the model's folder (base=/models/gemma-2b), or log in with `huggingface-cli login` if the model is gated",
+            f"base: {name} is on ModelScope, and the package modelscope is not installed",
+            "pip install modelscope (or pip install -e '.[modelscope]'); or name the model's folder: base=/models/gemma-2b",
+        ) from None
+    offline = _is_offline()
+    try:
+        return Path(snapshot_download(model, allow_file_pattern=list(content(trusted)), local_files_only=offline))
+    except Exception as error:
+        where = "ModelScope's cache does not have it, and this run is offline" if offline else _first_line(error)
+        raise UserError(
+            f"base: {name} is not a folder, and it cannot be downloaded from ModelScope: {where}",
+            f"check the name on the site (OWNER/NAME) and the connection; `modelscope download --model {model}` downloads it "
+            "alone; or name the model's folder: base=/models/gemma-2b",
         ) from error
 
 
-SOURCES = (Source(_is_folder, _find_folder), Source(_is_hub_id, _download))
+SOURCES = (
+    Source(_is_folder, _find_folder),
+    Source(lambda name, root: _is_on("huggingface", name, root), _from_hugging_face),
+    Source(lambda name, root: _is_on("modelscope", name, root), _from_modelscope),
+)
 """Every source. The first that matches a name is used."""
 
 
-def _require_safetensors(folder: Path) -> None:
-    """Raises UserError where a folder has pickled weights only, or an index that names them: reading a pickle can run code,
-    even with `weights_only` (CVE-2025-32434, torch before 2.6).
+class _Failure(NamedTuple):
+    """A row of `_FAILURES`."""
 
-    Also where it has an adapter: transformers would load the adapter too, from wherever its configuration says, and would
-    then not report which weights of the base are missing."""
-    if (folder / contract.ADAPTER_CONFIG).exists():
-        raise UserError(
-            f"base: {folder} has an adapter in it ({contract.ADAPTER_CONFIG})",
-            "name the base model of that adapter; or merge the two and save the result as a new base",
-        )
-    named = [path.name for path in folder.glob("*.safetensors")]
-    for index in folder.glob("*.safetensors.index.json"):
-        try:
-            named += dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
-        except (OSError, ValueError, TypeError, KeyError):
-            raise UserError(f"base: {index} is not an index of weights", "copy or save the model again") from None
-    there = {path.name for path in folder.iterdir()}
-    missing = sorted({str(name) for name in named} - there)
-    if missing and missing[0].endswith(".safetensors"):
-        raise UserError(f"base: {folder} has {missing[0]} in its index, but not the file", "copy the model again")
-    other = sorted({str(name) for name in named if not str(name).endswith(".safetensors")})
-    if other or not named:
-        raise UserError(
-            f"base: {folder} {f'has {other[0]} in its index' if other else 'has no *.safetensors'}; pickled weights (*.bin) "
-            "are not loaded, because they can run code",
-            "if you trust the model, save it with save_pretrained(folder, safe_serialization=True)",
-        )
+    errors: tuple[str, ...]
+    """Names of the errors of the hub's client, or of those below it."""
+    reason: str
+    next_step: str
+    """With `{model}`, `{endpoint}` and `{elsewhere}`."""
+
+
+_FAILURES = (
+    _Failure(
+        ("GatedRepoError",),
+        "it is gated: its owner wants its licence accepted first (HTTP {status})",
+        "accept the licence on {endpoint}/{model}, then `hf auth login` (older: `huggingface-cli login`) with a token of that "
+        "account, or set HF_TOKEN; {elsewhere}",
+    ),
+    _Failure(
+        ("RepositoryNotFoundError",),
+        "{endpoint} has no such model, or it is private (HTTP {status})",
+        "check the spelling (OWNER/NAME); for a private model, `hf auth login` (older: `huggingface-cli login`); {elsewhere}",
+    ),
+    _Failure(
+        ("OfflineModeIsEnabled",),
+        "this run is offline, and the hub's cache does not have it",
+        "download it where there is a network, `hf download {model}`, and copy the folder; or allow the network: offline: false, "
+        "and HF_HUB_OFFLINE not set; {elsewhere}",
+    ),
+    _Failure(
+        ("LocalEntryNotFoundError", "ConnectError", "ConnectionError", "TimeoutException", "Timeout", "ProxyError"),
+        "{endpoint} cannot be reached, and the hub's cache does not have it",
+        "check the network, or set HF_ENDPOINT to the address of a mirror that you can reach; {elsewhere}",
+    ),
+)
+"""Why a download fails, most special first."""
+
+_OTHER = _Failure(
+    (), "{error}", "check the network and the free disk space, and run again: a download resumes; {elsewhere}"
+)
+
+
+def _not_downloaded(name: str, model: str, error: Exception, near: str) -> UserError:
+    kinds: set[str] = set()
+    cause: object = error
+    while isinstance(cause, BaseException):
+        kinds.update(each.__name__ for each in type(cause).__mro__)
+        cause = cause.__cause__ or cause.__context__
+    row = next((row for row in _FAILURES if kinds & set(row.errors)), _OTHER)
+    if _is_offline() and "LocalEntryNotFoundError" in kinds:
+        row = _FAILURES[2]
+    mirrored = MIRRORED.get(model, "OWNER/NAME")
+    words = {
+        "model": model,
+        "endpoint": (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
+        "status": str(getattr(getattr(error, "response", None), "status_code", "?")),
+        "error": _first_line(error),
+        "elsewhere": f"or take it from ModelScope: base=modelscope:{mirrored}; or name a folder: base=/models/gemma-2b",
+    }
+    return UserError(
+        f"base: {name} is not a folder, and it cannot be downloaded from the hub: {row.reason.format(**words)}{near}",
+        row.next_step.format(**words),
+    )
+
+
+def _is_offline() -> bool:
+    """Whether the hub's client may not use the network, by the values that it knows; `offline: true` sets it too."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

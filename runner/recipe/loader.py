@@ -10,13 +10,13 @@ import errno
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Optional
 
 from runner.errors import RecipeError
-from runner.recipe.parser import RecipeReader
+from runner.recipe.parser import MISSING, RecipeReader
 from runner.recipe.rules import contradictions
 from runner.recipe.schema import ALIASES, Recipe
 from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse
@@ -40,6 +40,8 @@ class LoadedRecipe:
     """The recipe file."""
     recipe: Recipe
     """Its values."""
+    warnings: tuple[str, ...] = ()
+    """What is probably a mistake in the file, and may be meant: a sentence each, with its place."""
 
 
 def is_override(argument: str) -> bool:
@@ -56,11 +58,12 @@ def load_recipes(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[L
     known: set[Problem] = set()
     for path in paths:
         found: list[Problem] = []
-        recipe = _load(path, overrides, found)
+        notes = _Notes(found)
+        recipe = _load(path, overrides, notes)
         problems.extend(problem for problem in dict.fromkeys(found) if problem not in known)
         known.update(found)
         if recipe is not None:
-            loaded.append(LoadedRecipe(path, recipe))
+            loaded.append(LoadedRecipe(path, recipe, tuple(map(str, notes.warnings))))
     for index, one in enumerate(loaded):
         for other in loaded[:index]:
             if one.recipe.task.name.lower() == other.recipe.task.name.lower():
@@ -71,17 +74,42 @@ def load_recipes(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[L
     return loaded
 
 
-def _load(path: Path, overrides: Sequence[str], problems: list[Problem]) -> Optional[Recipe]:
-    tree = _read_file(path, Place(str(path)), problems, ())
+@dataclass
+class _Notes:
+    """What is found while one recipe is read."""
+
+    problems: list[Problem]
+    """Mistakes."""
+    warnings: list[Problem] = field(default_factory=list)
+    """What may be meant."""
+    is_whole: bool = True
+    """Whether every line of every file was read."""
+
+    def tree(self, text: str, source: str) -> Optional[Node]:
+        """The tree of a text; None where it cannot be read."""
+        parsed = parse(text, source)
+        self.problems.extend(parsed.problems)
+        self.warnings.extend(parsed.warnings)
+        self.is_whole = self.is_whole and parsed.is_whole
+        return parsed.root
+
+
+def _load(path: Path, overrides: Sequence[str], notes: _Notes) -> Optional[Recipe]:
+    problems = notes.problems
+    tree = _read_file(path, Place(str(path)), notes, ())
     if tree is None:
         return None
     for override in overrides:
-        tree = _override(tree, override, problems)
+        tree = _override(tree, override, notes)
     reader = RecipeReader()
     recipe: Optional[Recipe] = reader.build(Recipe, tree, "")
-    problems.extend(reader.problems)
-    found = islice(contradictions(reader.values), MOST_CONTRADICTIONS)
-    problems.extend(Problem(_place_of(tree, key), key, text) for key, text in found)
+    if notes.is_whole:
+        problems.extend(reader.problems)
+        found = islice(contradictions(reader.values), MOST_CONTRADICTIONS)
+        problems.extend(Problem(_place_of(tree, key), key, text) for key, text in found)
+    else:
+        # a key that seems to be missing may be in a line that could not be read
+        problems.extend(problem for problem in reader.problems if problem.text != MISSING)
     if not problems:
         problems.extend(_space_problems(tree))
     order = {str(path): 0, COMMAND_LINE: 2}
@@ -113,9 +141,10 @@ def _entries(node: Optional[Node]) -> dict[str, Entry]:
     return node.value if node is not None and isinstance(node.value, dict) else {}
 
 
-def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[Path, ...]) -> Optional[Node]:
+def _read_file(path: Path, asked: Place, notes: _Notes, above: tuple[Path, ...]) -> Optional[Node]:
     """The tree of one file, merged over the recipes that it extends; None if it cannot be read. `asked`: the place where the
     file was named. `above`: the files that extend it."""
+    problems = notes.problems
     try:
         here = path.resolve()
         if here in above:
@@ -135,8 +164,7 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
         shown = ascii(str(path)[:200])[1:-1]
         problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {shown}: {reason}{_near(path)}"))
         return None
-    tree, found = parse(text, str(path))
-    problems.extend(found)
+    tree = notes.tree(text, str(path))
     if tree is None:
         return None
     tree = _renamed(tree, problems)
@@ -152,7 +180,7 @@ def _read_file(path: Path, asked: Place, problems: list[Problem], above: tuple[P
         problems.append(Problem(extends.node.place, "extends", text))
         return Node(own, tree.place)
     parent = path.parent / extends.node.value
-    below = _read_file(parent, extends.node.place, problems, (*above, here))
+    below = _read_file(parent, extends.node.place, notes, (*above, here))
     return _merge(below, Node(own, tree.place)) if below is not None else None
 
 
@@ -168,7 +196,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _near(path: Path) -> str:
-    """The recipes in the folder of a missing one."""
+    """What could be meant by a file that is missing: a change to a key, or a recipe in its folder."""
+    wide = re.fullmatch(r"([\w.-]+)[＝：=:](.*)", str(path))
+    if wide:
+        return f"; a change to a key is written with a plain equals sign: {wide[1]}={wide[2]}"
     with suppress(OSError, ValueError):
         near = sorted(str(found) for found in path.parent.glob("*.yaml"))
         return f"; there are {', '.join(near[:12])}" if near else ""
@@ -198,14 +229,15 @@ def _replaced(tree: Node, path: str, node: Node) -> Node:
     return Node(entries, tree.place)
 
 
-def _override(tree: Node, override: str, problems: list[Problem]) -> Node:
+def _override(tree: Node, override: str, notes: _Notes) -> Node:
     path, _, text = override.partition("=")
     place = Place(COMMAND_LINE)
-    value, found = parse(text, COMMAND_LINE)
-    if value is None or found:
-        problems.append(Problem(place, path, f"{text!r}: {found[0].text}"))
+    parsed, problems = parse(text, COMMAND_LINE, path.rpartition(".")[2]), notes.problems
+    notes.warnings.extend(Problem(place, path, warning.text) for warning in parsed.warnings)
+    if parsed.root is None or parsed.problems:
+        problems.append(Problem(place, path, f"{text!r}: {parsed.problems[0].text}"))
         return tree
-    node = _moved(value, place)
+    node = _moved(parsed.root, place)
     if path == "extends":
         problems.append(Problem(place, path, "a recipe extends another in its file, not on the command line"))
         return tree

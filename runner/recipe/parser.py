@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from runner.recipe.duration import Duration
+from runner.recipe.typing_slips import wide_character
 from runner.recipe.yaml_nodes import Node, Place, Problem, kind, plain
+
+MISSING = "required key is missing"
+"""The text of that problem."""
 
 
 class _Mismatch(Exception):
@@ -51,7 +55,7 @@ class RecipeReader:
             if field.name in entries:
                 values[field.name] = self._value(hints[field.name], field.metadata, entries[field.name].node, here)
             elif field.default is dataclasses.MISSING:
-                self._report(node.place, here, "required key is missing")
+                self._report(node.place, here, MISSING)
             else:
                 self._keep(here, field.default)
         return shape(**values) if len(self.problems) == before else None
@@ -193,8 +197,9 @@ def _expected(members: Sequence[Any], value: Any) -> str:
         text += f'; for the text, put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
     elif bool in members and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
         text += f"; write {'true' if value.lower() in ('yes', 'on') else 'false'}"
-    elif isinstance(value, str) and choices:
-        text += suggestion(value, choices)
+    elif isinstance(value, str):
+        wide = wide_character(value)
+        text += f"; {wide}" if wide else suggestion(value, choices)
     return text
 
 

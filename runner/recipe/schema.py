@@ -310,7 +310,8 @@ class Recipe:
     instruction: str = key()
     """The instruction to the model, the same for every record."""
     base: str = key(path=True)
-    """The base model: a folder (in the workspace, beside the recipe with `./`, or absolute) or a hub id."""
+    """The base model: a folder (in the workspace, beside the recipe with `./`, or absolute), an id on the Hugging Face hub, or
+    `modelscope:OWNER/NAME`. The environment variable `LABELTUNE_HUB=modelscope` makes ModelScope the hub of plain ids."""
     prompt: PromptShape = key(PromptShape())
     """How a record becomes text."""
     samples: Samples = key(Samples())

@@ -32,10 +32,10 @@ def read_flat_recipe(path: Path) -> dict[str, Any]:
 
     They are not checked: the recipe may be of another version."""
     try:
-        tree, problems = parse(path.read_text(encoding="utf-8"), str(path))
+        parsed = parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, ValueError):
         return {}
-    values = None if tree is None or problems else plain(tree)
+    values = None if parsed.root is None or parsed.problems else plain(parsed.root)
     return _flat(values) if isinstance(values, dict) else {}
 
 

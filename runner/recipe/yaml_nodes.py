@@ -14,6 +14,9 @@ from typing import Any, Optional, Union
 
 import yaml
 
+from runner.recipe.typing_slips import find_slips
+from runner.recipe.yaml_errors import fault_of
+
 MAX_NODES = 2_000
 """Most values that one text may expand to. A recipe has about fifty; a few nested aliases can make billions."""
 
@@ -113,24 +116,72 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def parse(text: str, source: str) -> tuple[Optional[Node], list[Problem]]:
-    """The tree of `text`, and all its problems as YAML.
+MOST_FAULTS = 8
+"""Most faults of one text that are reported as errors of YAML."""
 
-    A text that is not YAML gives None and one problem; an empty one gives the value None. No text makes it raise."""
-    top = Place(source, 1, 1)
-    try:
-        root = yaml.compose(text, Loader=_CoreLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(source, mark.line + 1, mark.column + 1) if mark else top
-        return None, [Problem(place, "", f"not YAML: {error.problem or error.context}")]
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        return None, [Problem(top, "", f"not YAML: {reason}")]
-    if root is None:
-        return Node(None, top), []
+
+@dataclass(frozen=True)
+class Parsed:
+    """A text as a tree, and what is wrong with it."""
+
+    root: Optional[Node]
+    """The tree; None where nothing could be read."""
+    problems: list[Problem]
+    """All its problems as YAML."""
+    warnings: list[Problem]
+    """What is probably a mistake, and may be meant."""
+    is_whole: bool = True
+    """Whether all lines are in the tree: a line that is not YAML is left out, and the others are read."""
+
+
+def parse(text: str, source: str, key: str = "") -> Parsed:
+    """The tree of `text`, and all its problems as YAML. `key`: the text is the value of this key.
+
+    An empty text gives the value None. No text makes it raise."""
+    text, slips = find_slips(text, key)
+    problems = [_problem(source, slip.line, slip.column, slip.text) for slip in slips if not slip.is_harmless]
+    warnings = [_problem(source, slip.line, slip.column, slip.text) for slip in slips if slip.is_harmless]
+    lines, last = text.split("\n"), -1
+    for count in range(MOST_FAULTS + 1):
+        try:
+            composed = yaml.compose("\n".join(lines), Loader=_CoreLoader)
+            break
+        except RecursionError:
+            return Parsed(None, [*problems, _problem(source, 1, 1, "not YAML: nested too deeply")], warnings)
+        except yaml.YAMLError as error:
+            fault = fault_of(error, lines)
+            # what follows directly from the fault before is no news
+            if fault.line > last + 1:
+                problems.append(_problem(source, fault.line, fault.column, fault.text))
+            dropped = _without(lines, fault.line - 1)
+            if dropped is None or count == MOST_FAULTS:
+                return Parsed(None, problems, warnings, is_whole=False)
+            last = dropped + 1
+    if composed is None:
+        return Parsed(Node(None, Place(source, 1, 1)), problems, warnings, is_whole=last < 0)
     reader = _Reader(source)
-    return reader.read(root, "", ()), reader.problems
+    return Parsed(reader.read(composed, "", ()), [*problems, *reader.problems], warnings, is_whole=last < 0)
+
+
+def _problem(source: str, line: int, column: int, text: str) -> Problem:
+    return Problem(Place(source, line, column), "", text)
+
+
+def _without(lines: list[str], at: int) -> Optional[int]:
+    """Empty a line, and those below it that are indented deeper; returns the last one, None where there is none."""
+    if not (0 <= at < len(lines) and lines[at].strip()):
+        return None
+    depth = _depth(lines[at])
+    lines[at], last = "", at
+    for number in range(at + 1, len(lines)):
+        if lines[number].strip() and _depth(lines[number]) <= depth:
+            break
+        lines[number], last = "", number
+    return last
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def kind(value: Any) -> str:

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -17,16 +17,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from grading import contract
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Records
 from runner.distributed.collectives import all_gather, broadcast_parameters, main_process_first
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
-from runner.model.adapter import adapter_state, new_adapter, save_adapter
+from runner.model.adapter import adapter_file_size, adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
-from runner.recipe.schema import Recipe
+from runner.recipe.schema import Recipe, Train
 from runner.scoring.collator import Collator
 from runner.scoring.dataset import EncodedDataset, encode_file, encode_orders
 from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
@@ -37,6 +38,7 @@ from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
 from runner.system.console import progress
 from runner.system.memory import peak_host_bytes
+from runner.system.reserve import reserved
 from runner.system.shared_work import UNTUNED, SharedWork
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
@@ -48,6 +50,10 @@ from runner.training.train_state import TrainState
 from runner.training.trainer import Trainer, TrainingRun
 
 log = logging.getLogger("labeltune.training")
+
+
+LEAST_STEPS = 20
+"""Steps below which a warning is logged where a step takes all rows."""
 
 
 @dataclass(frozen=True)
@@ -170,21 +176,18 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
     balance = class_balance(job.recipe, rows.train, job.label_counts)
     # all processes draw the same new adapter, and each draws its own dropout
     set_seed(train.seed)
-    with deferred_signals(), new_adapter(job.base, job.recipe.lora) as model:
+    with ExitStack() as stack, deferred_signals(), new_adapter(job.base, job.recipe.lora) as model:
         set_seed(train.seed, device_specific=True)
         start = adapter_state(model)
+        if job.accelerator.is_main_process:
+            stack.enter_context(reserved(job.folders.output / contract.ADAPTER_WEIGHTS, adapter_file_size(start)))
         subject = _subject(job, rows)
         scorer = subject.scorer
         checkpoints = Checkpoints(job.folders.checkpoints)
         resume_from = checkpoints.load(job.accelerator)
         choice, computed = _choose_layout(job, subject, rows, resume_from)
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
-        precision, device = job.base.precision, job.accelerator.device
-        log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {precision} on {device}")
-        expected = choice.name == "packed" and choice.proof is not None and choice.proof.holds
-        log.log(logging.DEBUG if expected else logging.INFO, f"layout {choice.name}: {choice.reason}")
-        if balance.is_changed:
-            log.info(balance.words())
+        _describe_start(job, len(rows.train), trainable, choice, balance)
         before = time.perf_counter()
         with _frozen_layers(job, subject, rows, choice) as layout:
             cache_seconds = time.perf_counter() - before
@@ -234,6 +237,26 @@ def _encode(job: FinetuneJob) -> EncodedRows:
     if not len(train):
         raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
     return EncodedRows(train, holdout)
+
+
+def _describe_start(job: FinetuneJob, rows: int, trainable: int, choice: Choice, balance: ClassBalance) -> None:
+    """Log for the user what is about to be trained."""
+    log.info(f"{rows:,} rows, {trainable:,} trainable parameters, {job.base.precision} on {job.accelerator.device}")
+    expected = choice.name == "packed" and choice.proof is not None and choice.proof.holds
+    log.log(logging.DEBUG if expected else logging.INFO, f"layout {choice.name}: {choice.reason}")
+    _warn_of_few_steps(job.recipe.train, rows)
+    if balance.is_changed:
+        log.info(balance.words())
+
+
+def _warn_of_few_steps(train: Train, rows: int) -> None:
+    """Log a warning where one step takes all the rows: the schedule and the shuffling have nothing to work on."""
+    per_step = train.batch_size * train.accumulation
+    if per_step >= rows and train.epochs < LEAST_STEPS:
+        log.warning(
+            f"one optimizer step takes all {rows:,} rows (train.batch_size × accumulation is {per_step:,}): "
+            f"{train.epochs} steps in {train.epochs} epochs are few; lower train.batch_size, to 16 for instance"
+        )
 
 
 def _subject(job: FinetuneJob, rows: EncodedRows) -> Subject:
@@ -354,6 +377,8 @@ def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor], balan
             )
     if job.accelerator.is_main_process:
         save_adapter(model, state, job.folders.output)
+        # a finished adapter has this file, also where the disk was full in training
+        (job.folders.output / "metrics.jsonl").touch()
         description = job.prompt.description()
         if balance.is_changed:
             description[PRIOR_SHIFT] = balance.prior_shift

@@ -45,7 +45,7 @@ class Unfinished:
         for other in self.others():
             raise UserError(
                 f"{other}: an unfinished run with other inputs was stopped here\n{self.difference(other)}",
-                "undo the change to resume it, or start over: --fresh",
+                "undo the change to resume it; or start over, without its checkpoints: --fresh",
             )
 
     def difference(self, other: Path) -> str:

@@ -56,16 +56,25 @@ OWN_RECORDS = (
 def mark_replaced(workspace: Workspace, new: Path, inputs: Mapping[str, str]) -> None:
     """Write into the folder of a new adapter, which depends on `inputs`, which run it is about to replace.
 
-    The same run trained again replaces itself: nothing is kept. An adapter that has not been evaluated is not compared with;
+    The same run trained again replaces itself: nothing is kept. An adapter that was put there by hand, or changed since, is
+    kept, because nothing can make it again. An adapter that has not been evaluated is not compared with;
     then the one before it is."""
     present = run_in_place(workspace)
     compare_with = read_object(workspace.at(workspace.adapter) / REPLACED).get("compare_with")
     moved = None
-    if present is not None and present.manifest is not None and present.manifest.inputs != inputs:
+    if present is not None and not _can_be_made_again(present, inputs):
         moved = _free_id(present)
         compare_with = moved if present.is_evaluated else compare_with
     if moved or compare_with:
         _mark(new, moved, compare_with)
+
+
+def _can_be_made_again(run: Run, inputs: Mapping[str, str]) -> bool:
+    """Whether a run with these inputs gives the same adapter again."""
+    if run.manifest is None:
+        # a run that was killed before it wrote its manifest has left its recipe; another tool has not
+        return (run.folder / RECIPE).is_file()
+    return run.manifest.inputs == inputs and run.is_intact()
 
 
 def retired(workspace: Workspace) -> Callable[[Path], None]:

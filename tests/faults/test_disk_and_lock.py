@@ -81,7 +81,7 @@ def failing(owner: Any, name: str, nth: int, patch: pytest.MonkeyPatch, code: in
         (files.os, "fsync", errno.EIO),
         (files.os, "replace", errno.ENOSPC),
         (files.Path, "rename", errno.EIO),
-        (adapter.Path, "write_bytes", errno.ENOSPC),
+        (adapter.Path, "write_text", errno.ENOSPC),
         (files.Path, "open", errno.EIO),
     ],
 )

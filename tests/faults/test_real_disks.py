@@ -9,6 +9,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from conftest import recipe_tree, write_recipe, write_tables
 
 from runner.commands.run import main
+from runner.training.trainer import Trainer
 
 FINISHED = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt")
 TRUNK = {
@@ -167,3 +169,54 @@ def test_a_folder_that_cannot_be_written_is_reported_first(tmp_path: Path, tiny_
     assert "Permission denied" in said
     assert "prepare:" not in said
     assert str(tmp_path / name) in said
+
+
+def test_a_disk_that_fills_up_in_training_costs_no_adapter(tmp_path: Path, tiny_base: Path) -> None:
+    """Another program takes all room after the first step, before any checkpoint. The adapter has its room already."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def work() -> None:
+        mount(folder, 8 << 10)
+        write_tables(folder)
+        recipe = str(write_recipe(folder, recipe_tree(tiny_base)))
+        filler = folder / "filler"
+
+        def fill(state: Any) -> None:
+            if state.global_step == 1:
+                with suppress(OSError), filler.open("wb", buffering=0) as file:
+                    while file.write(b"x" * 4096):
+                        pass
+
+        Trainer.on_step_end = (fill,)
+        # the predictions find room in what was kept for small files
+        assert main([recipe, "--workspace", str(folder)]) == 0
+        Trainer.on_step_end = ()
+        adapter = (folder / FINISHED[0]).read_bytes()
+        filler.unlink()
+        assert main([recipe, "--workspace", str(folder)]) == 0
+        assert (folder / FINISHED[0]).read_bytes() == adapter
+        assert not list((folder / "saved_model").rglob(".room"))
+
+    said = inside(NEWUSER | NEWNS, work)
+    assert "tiny finetune: WARNING: no checkpoint at step" in said
+    assert "tiny finetune: nothing changed" in said
+    assert "Traceback" not in said
+
+
+def test_too_little_room_for_the_adapter_is_reported_before_training(tmp_path: Path, tiny_base: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def work() -> None:
+        mount(folder, 8 << 10)
+        write_tables(folder)
+        recipe = str(write_recipe(folder, recipe_tree(tiny_base)))
+        assert main([recipe, "--workspace", str(folder), "--stages", "prepare"]) == 0
+        mount(folder, used(folder) + 100, REMOUNT)
+        assert main([recipe, "--workspace", str(folder)]) == 2
+        assert not list((folder / "saved_model").rglob("adapter_model.safetensors"))
+
+    said = inside(NEWUSER | NEWNS, work)
+    assert "No space left on device: 0.1 MB are needed for it, 0." in said
+    assert "next: make room, or work on another disk: --workspace DIR; nothing has been trained yet" in said

@@ -92,7 +92,9 @@ def test_a_missing_swapped_file_names_prepare(pairs: Path, tiny_base: Path) -> N
     with pytest.raises(UserError) as error:
         run(pairs, tiny_base, ("predict",))
     assert error.value.what == "pre_data/tiny/tiny_dev_swapped.json: No such file or directory"
-    assert error.value.next_step == "run the prepare stage again: leave --stages out"
+    assert error.value.next_step == (
+        "run the prepare stage again: leave --stages out; an adapter that is replaced is kept, and `labeltune runs` lists it"
+    )
 
 
 def test_records_that_were_prepared_without_the_key_name_prepare(pairs: Path, tiny_base: Path) -> None:

@@ -161,7 +161,8 @@ def test_calibrated_predictions_need_the_evaluate_stage(
     capsys.readouterr()
     assert start(sure, noisy_recipe(tiny_base, decoding={"calibration": "auto"}), "--stages", "predict") == 2
     assert capsys.readouterr().err == (
-        "tiny: the evaluate stage has not finished\n  next: run it too: leave --stages out\n"
+        "tiny: the evaluate stage has not finished\n  next: run it too: leave --stages out; an adapter that is "
+        "replaced is kept, and `labeltune runs` lists it\n"
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from runner.errors import RecipeError
 from runner.recipe.loader import is_override, load_recipes
@@ -376,7 +377,11 @@ CASES = [
         "11:7: base: tag tag:yaml.org,2002:python/object:os.system is not allowed: a recipe is plain data",
     ),
     ("base: models/base", "extends: 3\nbase: b", "11:10: extends: expected the path of a recipe, found the number 3"),
-    ("base: models/base", "base: [", "13:1: not YAML: expected ',' or ']', but got '<scalar>'"),
+    (
+        "base: models/base",
+        "base: [",
+        "11:7: not YAML: the list that begins here is not closed: write `]` at its end, and `, ` between its values",
+    ),
 ]
 
 
@@ -412,6 +417,67 @@ def test_all_problems_of_all_recipes_come_at_once(tmp_path: Path) -> None:
     assert "command line: train.epochs: out of range: expected at least 1, found 0" in lines
     assert lines[-1].startswith(f"{tmp_path}/three.yaml: cannot read")
     assert "there are" in lines[-1]
+
+
+def test_one_syntax_error_does_not_hide_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    changes = {
+        "  name: QQP": "  name： QQP",
+        "  header: true": "\theader: maybe",
+        "  label: is_duplicate": "  label:is_duplicat",
+        "instruction: Same?": "instruction: Answer: same?",
+        "lora: {r: 8}": "lora: {r: 0",
+        "  learning_rate: 2e-4": "  epochs: ３\n  learning_rat: 2e-4",
+    }
+    text = GOOD
+    for line, replacement in changes.items():
+        text = text.replace(line, replacement)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as error:
+        load_recipes([path])
+    assert [str(problem).replace(f"{path}:", "") for problem in error.value.problems] == [
+        "2:7: `：` is the fullwidth colon (U+FF1A): write a plain colon and a space: `name: QQP`",
+        "5:1: there is a tab: indent with spaces, two for each level",
+        "5:11: task.header: expected true or false, found the text 'maybe'",
+        "8:8: no space after the colon: write `label: is_duplicat`",
+        "10:20: not YAML: a second `: ` in one line; put the text in straight quotes",
+        "12:7: not YAML: the mapping that begins here is not closed: write `}` at its end, and `, ` between its keys",
+        "14:11: train.epochs: expected a whole number, found the text '３'; `３` is the fullwidth digit three (U+FF13)",
+        "15:3: train.learning_rat: unknown key; did you mean learning_rate?",
+    ]
+
+
+FREE = [
+    'instruction: "判断：是，否（“真”）"',
+    "instruction: 判断：是，否",
+    "instruction: |\n  epochs： 3\n  【a，b】",
+    "instruction: Same\n  epochs： 3",
+    'instruction: "Same\n  epochs： 3"',
+    "instruction: （a）是（b）",
+    "instruction: it's “so”, don't： [，",
+    "instruction: Same?  # epochs： 3，\toffline:true",
+    "instruction: 'it''s：'  # “",
+]
+
+
+@pytest.mark.parametrize("line", FREE)
+def test_free_text_may_hold_any_character(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("instruction: Same?", line), encoding="utf-8")
+    loaded = load_recipes([path])[0]
+    assert loaded.warnings == ()
+    assert loaded.recipe.instruction.strip() == yaml.safe_load(line)["instruction"].strip()
+
+
+def test_an_instruction_in_curly_quotes_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("Same?", "“Same?”"), encoding="utf-8")
+    loaded = load_recipes([path])[0]
+    assert loaded.recipe.instruction == "“Same?”"
+    assert loaded.warnings == (
+        f"{path}:10:14: `“` is the left double quotation mark (U+201C), and the model reads it as a part of the text: "
+        'write straight quotes `"`; if it is meant, put the whole text in straight quotes',
+    )
 
 
 def test_overrides_are_yaml_values(tmp_path: Path) -> None:

@@ -308,3 +308,20 @@ def test_an_adapter_on_another_disk_is_kept_and_put_back(tmp_path: Path) -> None
         assert result(tmp_path) == "01"
     finally:
         shutil.rmtree(folder)
+
+
+def test_an_adapter_that_was_put_there_by_hand_is_kept(tmp_path: Path) -> None:
+    """Nothing can make it again, so it is not the same run."""
+    workspace = train(tmp_path, rank=2, day=1)
+    (tmp_path / "saved_model/tiny/adapter_model.safetensors").write_bytes(b"mine 7")
+    train(tmp_path, rank=2, day=2)
+    (kept,) = kept_runs(workspace)
+    assert (kept.folder / "adapter_model.safetensors").read_bytes() == b"mine 7"
+    for name in ("manifest.json", "recipe.yaml"):
+        (tmp_path / "saved_model/tiny" / name).unlink()
+    (tmp_path / "saved_model/tiny/adapter_model.safetensors").write_bytes(b"mine 8")
+    train(tmp_path, rank=2, day=3)
+    assert {(run.folder / "adapter_model.safetensors").read_bytes() for run in kept_runs(workspace)} == {
+        b"mine 7",
+        b"mine 8",
+    }

@@ -1,0 +1,200 @@
+"""A base's folder, looked at before it is loaded: is it a whole model, and safe to load? Each defect has its own sentence."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Optional
+
+from grading import contract
+from runner.errors import UserError
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+"""Files that hold a tokenizer's words; one of them is enough."""
+
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a Git LFS pointer begins, the text that stands for a large file in a clone without git-lfs."""
+
+MOST_HEADER = 100 << 20
+"""Most bytes of a safetensors header that is read; the format's own limit."""
+
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
+_AGAIN = "download or copy it again; a download that was cut resumes"
+
+
+def require_base_folder(folder: Path) -> None:
+    """Raise UserError where a folder is not a whole base, or its weights are not safe to load.
+
+    Reading a pickle can run code, even with `weights_only` (CVE-2025-32434, torch before 2.6). With an adapter in the folder
+    transformers would load that too, from wherever its configuration says, and would then not report which weights of the
+    base are missing."""
+    _require_no_adapter(folder)
+    _require_config(folder)
+    _require_safetensors(folder)
+    for path in _content(folder):
+        _require_whole(path, folder)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise UserError(
+            f"base: {folder} has no tokenizer ({' or '.join(TOKENIZERS[:2])})",
+            "copy the tokenizer's files from where the model comes from: tokenizer.json, tokenizer_config.json and the like",
+        )
+
+
+def file_problem(path: Path) -> UserError:
+    """The error for a base that names a file."""
+    if path.suffix == ".gguf":
+        return UserError(f"base: {path} is a GGUF file, made for llama.cpp: it cannot be trained", _NOT_GGUF)
+    if path.suffix in (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z"):
+        return UserError(f"base: {path} is an archive", "unpack it, and name the folder that has config.json")
+    if (path.parent / "config.json").is_file():
+        return UserError(f"base: {path} is a file, and a base is a folder", f"name its folder: base={path.parent}")
+    return UserError(f"base: {path} is a file, and a base is a folder", "name the folder that has config.json")
+
+
+def near_folder(path: Path) -> str:
+    """`; did you mean …?` with a folder that has almost the name of a missing one."""
+    with suppress(OSError):
+        names = [each.name for each in islice(path.parent.iterdir(), 1000) if each.is_dir()]
+        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+        return f"; did you mean {path.parent / near[0]}?" if near else ""
+    return ""
+
+
+_NOT_GGUF = "name the original model, whose weights are *.safetensors"
+
+
+def _require_no_adapter(folder: Path) -> None:
+    path = folder / contract.ADAPTER_CONFIG
+    if not path.exists():
+        return
+    base: Optional[object] = None
+    with suppress(OSError, ValueError):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    raise UserError(
+        f"base: {folder} has an adapter in it ({contract.ADAPTER_CONFIG})",
+        f"name the base model of that adapter{f': base={base}' if isinstance(base, str) and base else ''}; "
+        "or merge the two and save the result as a new base",
+    )
+
+
+def _require_config(folder: Path) -> None:
+    if (folder / "config.json").is_file():
+        return
+    files = [path.name for path in islice(folder.iterdir(), 1000)]
+    gguf = sorted(name for name in files if name.endswith(".gguf"))
+    if gguf:
+        raise UserError(
+            f"base: {folder} has GGUF files ({gguf[0]}), made for llama.cpp: they cannot be trained", _NOT_GGUF
+        )
+    inner = sorted([*folder.glob("*/config.json"), *folder.glob("snapshots/*/config.json")])
+    if inner:
+        raise UserError(f"base: {folder} has no config.json", f"name the folder inside it: base={inner[-1].parent}")
+    found = f"; it has {', '.join(sorted(files)[:5])}" if files else "; it is empty"
+    raise UserError(
+        f"base: {folder} has no config.json{found}", "name the folder that the model was saved or downloaded to"
+    )
+
+
+def _require_safetensors(folder: Path) -> None:
+    named = [path.name for path in folder.glob("*.safetensors")]
+    for index in folder.glob("*.safetensors.index.json"):
+        if _is_pointer(index):
+            raise _pointer_problem(index, folder)
+        try:
+            named += dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
+        except (OSError, ValueError, TypeError, KeyError):
+            raise UserError(f"base: {index} is not an index of weights", "copy or save the model again") from None
+    there = {path.name for path in folder.iterdir()}
+    missing = sorted({str(name) for name in named} - there)
+    if missing and missing[0].endswith(".safetensors"):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"base: {folder} has {missing[0]} in its index, but not the file{more}", _AGAIN)
+    other = sorted({str(name) for name in named if not str(name).endswith(".safetensors")})
+    if other or not named:
+        raise UserError(
+            f"base: {folder} {f'has {other[0]} in its index' if other else 'has no *.safetensors'}; pickled weights (*.bin) "
+            "are not loaded, because they can run code",
+            _how_to_convert(folder, there),
+        )
+    _require_all_shards(folder, named)
+
+
+def _how_to_convert(folder: Path, there: set[str]) -> str:
+    if not any(name.endswith((".bin", ".pt", ".pth")) for name in there):
+        return f"the weights are missing: {_AGAIN}"
+    return (
+        "if you trust the model, save it with save_pretrained(folder, safe_serialization=True): "
+        f'python -c "from transformers import AutoModelForCausalLM as M; '
+        f"M.from_pretrained('{folder}').save_pretrained('{folder}', safe_serialization=True)\""
+    )
+
+
+def _require_all_shards(folder: Path, named: list[str]) -> None:
+    """The shards count themselves, also where the index is missing."""
+    for name in sorted(set(named)):
+        found = _SHARD.fullmatch(name)
+        for number in range(1, min(int(found["count"]), 999) + 1) if found else ():
+            assert found is not None
+            shard = f"{found['stem']}-{number:05d}-of-{found['count']}.safetensors"
+            if not (folder / shard).exists():
+                raise UserError(f"base: {folder} has {name}, but not {shard}", _AGAIN)
+        if found and not list(folder.glob("*.safetensors.index.json")):
+            raise UserError(f"base: {folder} has {name}, but no {found['stem']}.safetensors.index.json", _AGAIN)
+
+
+def _content(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.glob("*.safetensors"))
+    for name in ("config.json", *TOKENIZERS):
+        if (folder / name).is_file():
+            yield folder / name
+
+
+def _require_whole(path: Path, folder: Path) -> None:
+    """Raise UserError for a pointer, and for a safetensors file that is shorter than its header says."""
+    if _is_pointer(path):
+        raise _pointer_problem(path, folder)
+    size = path.stat().st_size
+    if path.suffix != ".safetensors":
+        if size == 0:
+            raise UserError(f"base: {path} is empty", _AGAIN)
+        return
+    needed = _needed_bytes(path)
+    if needed is not None and size < needed:
+        raise UserError(f"base: {path} is incomplete: it has {size:,} of {needed:,} bytes", _AGAIN)
+
+
+def _needed_bytes(path: Path) -> Optional[int]:
+    """The size of a safetensors file by its header; None where the header is no header: loading it says so."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8:
+            return 8
+        if length > MOST_HEADER:
+            return None
+        text = file.read(length)
+    if len(text) < length:
+        return 8 + length
+    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        ends = [value["data_offsets"][1] for name, value in json.loads(text).items() if name != "__metadata__"]
+        return 8 + length + max([int(end) for end in ends], default=0)
+    return None
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(POINTER)) == POINTER
+
+
+def _pointer_problem(path: Path, folder: Path) -> UserError:
+    return UserError(
+        f"base: {path} is a Git LFS pointer of {path.stat().st_size} bytes, not the file itself: the folder was cloned "
+        "without git-lfs",
+        f"git lfs install && git -C {folder} lfs pull",
+    )
