@@ -438,7 +438,7 @@ def test_one_syntax_error_does_not_hide_the_others(tmp_path: Path) -> None:
     assert [str(problem).replace(f"{path}:", "") for problem in error.value.problems] == [
         "2:7: `：` is the fullwidth colon (U+FF1A): write a plain colon and a space: `name: QQP`",
         "5:1: there is a tab: indent with spaces, two for each level",
-        "5:11: task.header: expected true or false, found the text 'maybe'",
+        "5:11: task.header: expected true or false or auto, found the text 'maybe'",
         "8:8: no space after the colon: write `label: is_duplicat`",
         "10:20: not YAML: a second `: ` in one line; put the text in straight quotes",
         "12:7: not YAML: the mapping that begins here is not closed: write `}` at its end, and `, ` between its keys",
