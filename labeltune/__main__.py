@@ -21,7 +21,8 @@ from runner import __version__
 
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
-labeltune check RECIPE... [key.sub=value ...]
+labeltune check RECIPE... [key.sub=value ...] [--workspace DIR] [--timed]
+labeltune doctor [--workspace DIR]
 labeltune runs [WORKSPACE] | restore ID | remove ID
 labeltune compare RUN RUN...
 labeltune grade [--submission PATH] [--answers DIR] ...
@@ -30,7 +31,12 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 """
 
 
-COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare", "grade": "grading.score"}
+COMMANDS = {
+    "doctor": "runner.commands.doctor",
+    "runs": "runner.commands.runs",
+    "compare": "runner.commands.compare",
+    "grade": "grading.score",
+}
 """Commands with a module of their own, whose `main` takes the other arguments."""
 
 
@@ -48,7 +54,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     command, rest = parser.parse_args(given[:1]).command, given[1:]
     if command in COMMANDS:
         return import_module(COMMANDS[command]).main(rest)
-    if command == "run" and not {"-h", "--help", "--check"} & set(rest):
+    if command == "run" and not {"-h", "--help", "--check", "--check=timed", "--timed"} & set(rest):
         return _launch(rest)
     from runner.commands.run import main as run
 

@@ -20,13 +20,13 @@ from grading import contract
 from runner.data.decoding_needs import needs_swapped
 from runner.data.prepare import prepare, prepared_files, table_changed
 from runner.data.records import inputs_digest, records_of
-from runner.data.tsv import open_table
+from runner.data.task_tables import dev_table, train_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
 from runner.prediction.calibration_file import asks_for_calibration
 from runner.prediction.prediction_file import begun
-from runner.recipe.schema import Recipe, dev_forms
+from runner.recipe.schema import Recipe
 from runner.recipe.writer import recipe_text
 from runner.scoring.prompt import prompt_of
 from runner.system.console import log_context
@@ -43,8 +43,6 @@ from runner.workspace.paths import (
     PROMPT,
     RECIPE,
     Workspace,
-    locate_table,
-    shown,
 )
 from runner.workspace.run_moves import OWN_RECORDS, log_replaced, mark_replaced, restore, retired
 from runner.workspace.runs import DEV_INPUTS, FINISHED, kept_runs, now
@@ -135,12 +133,9 @@ class Prepare:
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
-        recipe, task, root = context.recipe, context.recipe.task, context.workspace.data_root or context.workspace.root
-        forms = dev_forms(task.columns, task.label, task.dev_columns)
-        train_path, dev_path = (locate_table(name, root, task.name) for name in (task.train, task.dev))
-        self.train = open_table(train_path, shown(train_path, root), (task.columns,), task.header, task.quoting)
-        csv_quoted = self.train.csv_quoted
-        self.dev = open_table(dev_path, shown(dev_path, root), forms, task.header, task.quoting, csv_quoted)
+        recipe, root = context.recipe, context.workspace.data_root or context.workspace.root
+        self.train = train_table(recipe, root)
+        self.dev = dev_table(recipe, root, self.train)
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*PREPARE.recipe_keys),
             "train": digest(self.train.path),

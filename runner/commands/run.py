@@ -78,14 +78,12 @@ def _run(options: argparse.Namespace) -> int:
         if not recipes:
             raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
         loaded = load_recipes(recipes, overrides)
-        if options.check:
-            for one in loaded:
-                print(f"{one.path}: fine")
-            return 0
         if not options.workspace.is_dir():
             raise UserError(
                 f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
             )
+        if options.check or options.timed:
+            return _check(loaded, options)
         execute(loaded, options.workspace, options.stages, options.fresh)
     except (UserError, OSError, RuntimeError, MemoryError) as error:
         found = _user_error(error, options.workspace)
@@ -104,6 +102,20 @@ def _run(options: argparse.Namespace) -> int:
         print("interrupted before anything was begun", file=sys.stderr)
         return 130
     return 0
+
+
+def _check(recipes: Sequence[LoadedRecipe], options: argparse.Namespace) -> int:
+    """Print what can be known about the recipes before a run; 2 where a run of one of them would fail."""
+    from runner.lookahead.report import look_ahead
+
+    found = look_ahead(recipes, options.workspace, options.stages)
+    for one in found:
+        if options.timed and not one.findings.problems:
+            from runner.lookahead.timing import add_times
+
+            add_times(one, options.workspace)
+        print(redact_secrets(one.text()), flush=True)
+    return 2 if any(one.findings.problems for one in found) else 0
 
 
 def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
@@ -152,7 +164,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder with data/, for all that is written (default: the current one)",
     )
-    parser.add_argument("--check", action="store_true", help="look for mistakes in the recipes and stop")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="look at recipes, data, base and machine, say what a run would do, and stop",
+    )
+    # a name with its value: `--check` alone must not take the recipe after it for a value
+    parser.add_argument(
+        "--check=timed",
+        "--timed",
+        dest="timed",
+        action="store_true",
+        help="the same, and measure a few steps of training",
+    )
     parser.add_argument(
         "--stages",
         type=_stages,

@@ -9,20 +9,22 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Optional, TypeVar
 
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record, write_records
-from runner.data.sampling import draw
+from runner.data.sampling import Draw, draw
 from runner.data.tsv import Row, Table
 from runner.errors import DataError
 from runner.recipe.schema import Recipe
 from runner.workspace.paths import Workspace
 
 log = logging.getLogger("labeltune.data")
+
+T = TypeVar("T")
 
 SHOWN_PROBLEMS = 10
 """Bad rows that one message names; the others are counted."""
@@ -43,8 +45,7 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     scan = _scan(recipe, train)
     _report_bad_rows(recipe, train, scan)
     repeated = _repeated(scan)
-    unique = [key not in repeated and key not in dev_keys for key in scan.keys]
-    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
+    chosen = _draw(recipe, scan, {*repeated, *dev_keys})
     copies = Counter(scan.lines[row] for row in chosen.train)
     holdout = {scan.lines[row] for row in chosen.holdout}
     written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
@@ -72,6 +73,71 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     for line in _summary(counts):
         log.info(line)
     return counts
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What `prepare` would find and draw. Nothing is written for it."""
+
+    problems: list[DataError]
+    """The errors that `prepare` would raise, all of them."""
+    lines: Sequence[int]
+    """For each good labelled row the line of the training file that it begins on."""
+    labels: Sequence[int]
+    """The number of its label."""
+    keys: Sequence[int]
+    """A number that is equal for equal inputs, in this process."""
+    bad_rows: int
+    """Bad labelled rows, which are skipped or, by `problems`, end the run."""
+    empty: int
+    """Good labelled rows with an empty input column."""
+    repeated: Mapping[int, Set[int]]
+    """The labels of each input that is in several labelled rows, by its key."""
+    drawn: Draw
+    """Which rows are trained on and held out; empty where they cannot be drawn."""
+    dev: Sequence[Record]
+    """The records to predict."""
+    dev_keys: set[int]
+    """The keys of their inputs."""
+    bad_dev: Sequence[Row]
+    """The bad rows among them."""
+
+
+def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table]) -> Survey:
+    """Read and draw as `prepare` does, and collect the errors. None: a table that cannot be opened."""
+    problems: list[DataError] = []
+
+    def attempt(action: Callable[[], T], otherwise: T) -> T:
+        try:
+            return action()
+        except DataError as error:
+            problems.append(error)
+            return otherwise
+
+    dev_rows, scan = _DevRows([], [], set(), []), _Scan(array("L"), array("L"), array("q"), Counter(), [], 0)
+    if dev is not None:
+        dev_rows = attempt(lambda: _dev_rows(recipe, dev), dev_rows)
+    before, drawn = len(problems), Draw([], [])
+    if train is not None:
+        scan = attempt(lambda: _scan(recipe, train), scan)
+        if scan.bad and recipe.task.bad_rows == "error":
+            problems.append(_bad_rows_error(train, scan))
+    repeated = _repeated(scan)
+    if train is not None and len(problems) == before:
+        drawn = attempt(lambda: _draw(recipe, scan, {*repeated, *dev_rows.keys}), drawn)
+    counts = scan.lines, scan.labels, scan.keys, sum(scan.bad.values()), scan.empty
+    return Survey(problems, *counts, repeated, drawn, dev_rows.records, dev_rows.keys, dev_rows.problems)
+
+
+def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
+    """The inputs of the rows that begin on these lines. Raises DataError where one is not there any more."""
+    inputs = _inputs(recipe, table)
+    return {line: inputs.fill(fields) for line, fields in _good_rows(table, lines)}
+
+
+def _draw(recipe: Recipe, scan: _Scan, elsewhere: Set[int]) -> Draw:
+    """The recipe's draw. `elsewhere`: the keys of inputs that are in another row too."""
+    return draw(scan.labels, [key not in elsewhere for key in scan.keys], recipe.samples, recipe.task.labels)
 
 
 def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:
@@ -203,16 +269,22 @@ def _repeated(scan: _Scan) -> dict[int, set[int]]:
 
 def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
     """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
-    count = sum(scan.bad.values())
-    if not count:
+    if not scan.bad:
         return
+    error = _bad_rows_error(table, scan)
+    if recipe.task.bad_rows == "error":
+        raise error
+    for line in error.what.split("\n"):
+        log.info(f"{line}; skipped")
+
+
+def _bad_rows_error(table: Table, scan: _Scan) -> DataError:
+    """The first bad rows, one a line, and how many more there are."""
     lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
+    count = sum(scan.bad.values())
     if count > len(lines):
         lines.append(f"{table.shown}: and {count - len(lines)} more bad rows")
-    if recipe.task.bad_rows == "error":
-        raise DataError("\n".join(lines), "fix the rows, or set task.bad_rows: skip to leave them out")
-    for line in lines:
-        log.info(f"{line}; skipped")
+    return DataError("\n".join(lines), "fix the rows, or set task.bad_rows: skip to leave them out")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from grading import contract
 from runner.errors import UserError
@@ -47,6 +47,35 @@ def find_base(name: str, root: Path, trusted: bool = False) -> Path:
     raise UserError(
         f"base: the folder {_local(name, root)} does not exist", "name the model's folder: base=/models/gemma-2b"
     )
+
+
+def cached_base(name: str, root: Path, trusted: bool = False) -> Optional[Path]:
+    """The folder of the base on this machine, found without a download; None: a run would download it.
+
+    Raises UserError as `find_base` does."""
+    if _is_folder(name, root) or not _is_hub_id(name, root):
+        return find_base(name, root, trusted)
+    model = hub_cache() / f"models--{name.replace('/', '--')}"
+    try:
+        folder = model / "snapshots" / (model / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    if not (folder / "config.json").is_file():
+        return None
+    _require_safetensors(folder)
+    return folder
+
+
+def hub_cache() -> Path:
+    """The folder in which the hub's client keeps what it downloads."""
+    own = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expanduser(own)) if own else hub_home() / "hub"
+
+
+def hub_home() -> Path:
+    """The folder of the hub's client, with its token and its cache."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.path.expanduser(home))
 
 
 def _local(name: str, root: Path) -> Path:
