@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runner.lookahead.findings import Findings, Section
-from runner.lookahead.layout import size
+from runner.lookahead.layout import millions, size
 from runner.lookahead.light_tokenizer import FILE, read_json
 from runner.lookahead.weight_files import Tensor, missing_tensors, read_header, types_of
 from runner.model.sources import cached_base, hub_home
@@ -124,7 +124,7 @@ def base_section(recipe: Recipe, report: Optional[BaseReport]) -> Section:
         lines.append(
             (
                 "model",
-                f"{kind}, {report.parameters / 1e6:,.0f} million weights, {types_of(report.tensors)}, "
+                f"{kind}, {millions(report.parameters)} weights, {types_of(report.tensors)}, "
                 f"{size(report.file_bytes)}, files whole; {'chat' if report.chat else 'plain'} model",
             )
         )

@@ -24,7 +24,15 @@ def report_lines(sections: Sequence[Section], findings: Findings) -> list[str]:
 
 def size(number: float) -> str:
     """A number of bytes."""
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if number >= unit:
+            return f"{number / unit:,.1f} {name}"
+    return f"{number / 1e3:,.1f} kB"
+
+
+def millions(number: int) -> str:
+    """A number of weights."""
+    return f"{number / 1e6:,.0f} million" if number >= 10e6 else f"{number:,}"
 
 
 def duration(seconds: float) -> str:

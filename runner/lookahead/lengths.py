@@ -29,7 +29,8 @@ def histogram(sizes: Sequence[int]) -> list[str]:
         begin = low + number * width
         end = max(sizes) if number == BINS - 1 else begin + width - 1
         bar = "#" * max(1, round(BAR * bins[number] / max(bins.values())))
-        lines.append(f"{begin:>5} to {end:>5}  {bins[number]:>6,} {bar}")
+        name = f"{begin} to {end}" if end > begin else f"{begin}"
+        lines.append(f"{name:>14}  {bins[number]:>6,} {bar}")
     return lines
 
 

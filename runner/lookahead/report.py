@@ -16,7 +16,7 @@ from runner.lookahead.layout import counted, duration, report_lines, size
 from runner.lookahead.lora_size import LoraSize, size_of
 from runner.lookahead.machine import Machine, this_machine
 from runner.lookahead.packages import check_packages, package_line
-from runner.lookahead.prompt_preview import Tokenizers, look_at_prompts, prompt_section
+from runner.lookahead.prompt_preview import Tokenizers, Tokens, look_at_prompts, prompt_section
 from runner.lookahead.workspace_report import look_at_workspace
 from runner.recipe.loader import LoadedRecipe
 from runner.recipe.schema import Recipe
@@ -29,6 +29,10 @@ class LookAhead:
 
     loaded: LoadedRecipe
     data: DataReport
+    tokens: Optional[Tokens]
+    """The prompts; None where they cannot be built."""
+    costs: Optional[Costs]
+    """What a run takes; None where that cannot be estimated."""
     sections: list[Section]
     findings: Findings
 
@@ -68,6 +72,7 @@ def _look(loaded: LoadedRecipe, root: Path, with_model: bool, tokenizers: Tokeni
     recipe, findings = loaded.recipe, Findings()
     data = look_at_data(recipe, root, findings)
     sections = [data_section(data)]
+    tokens: Optional[Tokens] = None
     costs: Optional[Costs] = None
     if with_model:
         base = look_at_base(recipe, root, findings)
@@ -83,7 +88,7 @@ def _look(loaded: LoadedRecipe, root: Path, with_model: bool, tokenizers: Tokeni
     sections.append(look_at_grading(recipe, data, costs, root, findings))
     packages = check_packages(findings)
     sections.append(Section("packages", [("", package_line(packages))]))
-    return LookAhead(loaded, data, sections, findings)
+    return LookAhead(loaded, data, tokens, costs, sections, findings)
 
 
 def device_line(machine: Machine) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,18 @@ def add_times(found: LookAhead, root: Path) -> None:
             ),
         ]
         found.sections.append(Section("measured", lines))
+        _warn_of_load(times, found)
+
+
+def _warn_of_load(times: Times, found: LookAhead) -> None:
+    """A warning where other programs use the processor that was measured."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    processors = os.cpu_count() or 1
+    if times.device == "cpu" and load > processors + 1:
+        found.findings.warn(
+            f"other programs use the processor (load {load:.1f} on {processors} threads): the measured times are too long",
+            "measure again when they have ended",
+        )
 
 
 def measure(recipe: Recipe, records: Any, root: Path) -> Times:
