@@ -39,7 +39,7 @@ TERAFLOPS: Sequence[tuple[str, float]] = (
 )
 """Patterns of GPU names, and the bf16 operations a second that their makers give (dense, in 10^12). The first match counts."""
 
-GPU_SHARE = 0.25
+GPU_SHARE = 0.2
 """Share of them that training reaches: its batches are small."""
 
 CPU_GIGAFLOPS = {
@@ -184,8 +184,10 @@ def _memory(recipe: Recipe, base: BaseReport, size: LoraSize, work: Work, precis
     head = 0
     if recipe.train.loss == "vocabulary":
         head = 12 * recipe.train.batch_size * (base.vocabulary or 0)
-    libraries = LIBRARIES["gpu" if machine.gpu else "cpu"]
-    return int(each * base.parameters + 16 * size.trainable + activations + head + libraries)
+    weights = each * base.parameters + LIBRARIES["gpu" if machine.gpu else "cpu"]
+    training = weights + 16 * size.trainable + activations + head
+    # on a CPU the file is in memory too while its weights are converted
+    return int(training if machine.gpu else max(training, weights + base.file_bytes))
 
 
 def _disk(recipe: Recipe, data: DataReport, size: LoraSize, work: Work, state: int) -> int:
