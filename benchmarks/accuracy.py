@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+import accuracy_tables as tables
 import rows as common
 
 UNSEEN = 1000
@@ -134,11 +135,10 @@ def overrides(run: Run, base: Path) -> list[str]:
     ]  # fmt: skip
     if run.task == "QQP":
         changes.append("task.swap=[question1, question2]")
-    for change in LEVERS[run.lever].changes:
-        for name, value in values.items():
-            change = change.replace(f"{{{name}}}", str(value))
-        changes.append(change)
-    return changes
+    own = "\n".join(LEVERS[run.lever].changes)
+    for name, value in values.items():
+        own = own.replace(f"{{{name}}}", str(value))
+    return [*changes, *own.splitlines()]
 
 
 def do(run: Run, base: Path, folder: Path) -> dict[str, Any]:
@@ -227,6 +227,18 @@ def work(options: argparse.Namespace) -> None:
         print(f"{run}: unseen {found['right'].count('1') / UNSEEN:.1%}, {found['seconds']:.0f} s", flush=True)
 
 
+def write_tables(keep: Path, others: Optional[Path], page: Path) -> None:
+    """Write every table below the page's `TABLES` line; what stands above it stays."""
+    runs = read_kept(keep)
+    parts = [*tables.curve_table(runs, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
+    parts += [tables.ensemble_table(runs, NONE), tables.minutes_table(read_kept(others) if others else [])]
+    above = page.read_text(encoding="utf-8").partition(TABLES)[0] if page.exists() else "# Accuracy\n\n"
+    page.write_text(above + TABLES + "".join(parts), encoding="utf-8")
+
+
+TABLES = "<!-- Everything below this line is written by accuracy.py. -->\n"
+
+
 def _size(text: str) -> tuple[int, int]:
     rows, _, epochs = text.partition("x")
     return int(rows), int(epochs)
@@ -241,10 +253,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--only", nargs="+", choices=list(LEVERS), help="levers (default: all that fit the task)")
     parser.add_argument("--size", nargs="+", type=_size, default=[(1000, 2)], help="ROWSxEPOCHS")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--others", type=Path, help="finished runs of time_to_accuracy.py, for TRL and the head")
+    parser.add_argument("--page", type=Path, default=Path(__file__).with_name("ACCURACY.md"), help="the page to write")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/labeltune-accuracy"), help="for the workspaces")
     options = parser.parse_args(arguments)
     if options.base:
         work(options)
+    write_tables(options.keep, options.others, options.page)
     return 0
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from runner.recipe import schema as shapes  # noqa: E402  (the path comes first)
+from runner.recipe.duration import Duration  # noqa: E402
 from runner.recipe.parser import LIMITS  # noqa: E402
 
 HEAD = """\
@@ -90,7 +91,14 @@ def _kind(hint: Any) -> str:
         return "list of lists" if typing.get_origin(arguments[0]) is tuple else f"list of {_kind(arguments[0])}"
     if origin is dict:
         return f"mapping of names to {_kind(arguments[1])}"
-    return {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", typing.Any: "values"}[hint]
+    return {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "`true` or `false`",
+        Duration: "time such as `40m`",
+        typing.Any: "values",
+    }[hint]
 
 
 def _default(value: Any) -> str:

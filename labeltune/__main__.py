@@ -1,6 +1,6 @@
-"""The `labeltune` command: `run` starts a recipe with Accelerate's launcher; the other commands need no model.
+"""The `labeltune` command: `run` and `doubtful` start a recipe with Accelerate's launcher; the other commands need no model.
 
-`labeltune run` ends with the runner's own exit code and messages; `accelerate launch` turns every code but 0 into 1.
+Those two end with the runner's own exit code and messages; `accelerate launch` turns every code but 0 into 1.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...] [--workspace DIR] [--timed]
 labeltune doctor [--workspace DIR]
+labeltune doubtful RECIPE [--processes N] [key.sub=value ...] [--folds N] [--top N] [--workspace DIR]
 labeltune runs [WORKSPACE] | restore ID | remove ID
 labeltune compare RUN RUN...
 labeltune grade [--submission PATH] [--answers DIR] ...
@@ -30,6 +31,9 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 `labeltune run --help`, and so on, lists all options.
 """
 
+
+LAUNCHED = {"run": [], "doubtful": ["doubtful"]}
+"""Commands that train, with the first arguments of `runner/main.py` for each."""
 
 COMMANDS = {
     "doctor": "runner.commands.doctor",
@@ -44,7 +48,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="labeltune", usage=USAGE, add_help=False)
-    parser.add_argument("command", choices=["run", "check", *COMMANDS], nargs="?")
+    parser.add_argument("command", choices=[*LAUNCHED, "check", *COMMANDS], nargs="?")
     if not given or given[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
@@ -54,21 +58,26 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     command, rest = parser.parse_args(given[:1]).command, given[1:]
     if command in COMMANDS:
         return import_module(COMMANDS[command]).main(rest)
-    if command == "run" and not {"-h", "--help", "--check", "--check=timed", "--timed"} & set(rest):
-        return _launch(rest)
+    if command in LAUNCHED and not {"-h", "--help", "--check", "--check=timed", "--timed"} & set(rest):
+        return _launch(command, rest)
+    if command == "doubtful":
+        return import_module("runner.commands.doubtful").main(rest)
     from runner.commands.run import main as run
 
     return run([*rest, "--check"] if command == "check" else rest, f"labeltune {command}")
 
 
-def _launch(arguments: Sequence[str]) -> int:
-    """Run the recipes under Accelerate's launcher; return the exit code of the main process, which the launcher loses."""
+def _launch(command: str, arguments: Sequence[str]) -> int:
+    """Run a command of `LAUNCHED` under Accelerate's launcher; return the main process's exit code, which the launcher loses."""
     from runner import main as script
     from runner.commands.run import EXIT_CODE_FILE
 
-    parser = argparse.ArgumentParser(prog="labeltune run", add_help=False, allow_abbrev=False)
+    # the launcher needs seconds to load torch
+    print(f"labeltune {__version__}: starting Accelerate", flush=True)
+    parser = argparse.ArgumentParser(prog=f"labeltune {command}", add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", type=_count, default=1)
     options, rest = parser.parse_known_args(arguments)
+    rest = [*LAUNCHED[command], *rest]
     launch = [sys.executable, str(launcher.__file__), "-q", "--num_processes", str(options.processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     environment = dict(os.environ)

@@ -1,4 +1,7 @@
-"""The entry point: `accelerate launch runner/main.py recipes/qqp.yaml`, or `python runner/main.py …`. See `commands.run`."""
+"""The entry point: `accelerate launch runner/main.py recipes/qqp.yaml`, or `python runner/main.py …`. See `commands.run`.
+
+With `doubtful` as its first argument it starts `commands.doubtful`.
+"""
 
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ if __name__ == "__main__":
     # shadow a library of the same name. The repository's root takes its place.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-    from runner.commands.run import main
+    from runner.commands import doubtful, run
 
-    raise SystemExit(main())
+    given = sys.argv[1:]
+    raise SystemExit(doubtful.main(given[1:]) if given[:1] == ["doubtful"] else run.main(given))

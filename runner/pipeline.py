@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
+from runner.ensemble.members import members_of
+from runner.ensemble.run import run_members, stages_of
 from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
 from runner.model.base import Bases
+from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
+from runner.search.budget import within_budget
 from runner.stages import PREDICT, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
@@ -61,7 +65,7 @@ def run(
 
 def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunResult:
     started = time.perf_counter()
-    with _alone(context.workspace):
+    with alone(context.workspace):
         # a base that is missing is reported before the data is prepared
         if is_main_process() and wanted - {"prepare"}:
             context.bases.files(context.recipe)
@@ -69,11 +73,13 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
             _require_all(wanted)
             loaded = best_recipe(loaded, context)
             context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False)
+        elif isinstance(context.recipe.samples.train, Duration):
+            loaded, context = within_budget(loaded, context)
         older_is_better = _run_stages(context, wanted)
         if is_main_process() and not older_is_better:
-            keys = {stage.name: stage.recipe_keys for stage in STAGES.values()}
+            keys = {name: stage.recipe_keys for name, stage in stages_of(context.recipe).items()}
             write_run_record(loaded, context.workspace, keys, time.perf_counter() - started)
-    return read_run(context.workspace, list(STAGES))
+    return read_run(context.workspace, list(stages_of(context.recipe)))
 
 
 def _require_all(wanted: set[str]) -> None:
@@ -89,21 +95,24 @@ def _require_all(wanted: set[str]) -> None:
 def _run_stages(context: StageContext, wanted: set[str]) -> bool:
     """Run the stages; return whether an older adapter has stayed in place because it is better. Then nothing is predicted."""
     predicts = PREDICT.name in wanted
+    # the recipe's own run is the first member of an ensemble
+    first = members_of(context)[0].context
     for stage in (stage for stage in STAGES.values() if stage.name in wanted and stage is not PREDICT):
-        run_stage(stage, context)
+        run_stage(stage, first)
         raise_if_asked()
     with log_context(f"{context.workspace.dataset} evaluate"):
         labels = context.recipe.task.labels
         if main_process_decides(lambda: older_stays(context.workspace, labels, predicts)):
             return True
+    run_members(context, wanted)
     if predicts:
-        run_stage(PREDICT, context)
+        run_stage(stages_of(context.recipe)[PREDICT.name], context)
         raise_if_asked()
     return False
 
 
 @contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
+def alone(workspace: Workspace) -> Iterator[None]:
     """Keep other runs out of this dataset for the length of the block, and recover what a killed run left half done."""
     if not is_main_process():
         yield

@@ -6,21 +6,26 @@ at the top.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from grading import contract
 from runner.data.decoding_needs import needs_swapped
-from runner.data.prepare import prepare, prepared_files, table_changed
+from runner.data.folds import Fold
+from runner.data.prepare import RowCounts, Scan, Sources, prepare, prepared_files, scan_rows, table_changed
+from runner.data.prepare import usable_rows as count_usable_rows
 from runner.data.records import inputs_digest, records_of
-from runner.data.task_tables import dev_table, train_table
+from runner.data.task_tables import dev_table, exclusion_of, exclusion_path, train_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
@@ -33,6 +38,7 @@ from runner.system.console import log_context
 from runner.system.files import atomic_folder, digest
 from runner.system.fingerprint import Fingerprint
 from runner.system.provenance import code_digest, library_versions
+from runner.system.shared_work import ROWS, SharedWork
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
 from runner.workspace.paths import (
@@ -62,6 +68,12 @@ class StageContext:
     bases: Bases
     fresh: bool
     """Whether to run a stage even if nothing has changed."""
+    keeps_runs: bool = True
+    """Whether an adapter that another setting replaces is kept, where `labeltune runs` finds it."""
+    note: str = ""
+    """A line about the recipe's values, for the recipe that is saved with the adapter."""
+    shared: SharedWork = field(default_factory=SharedWork)
+    """What the runs with this value have computed for each other."""
 
 
 class Job(Protocol):
@@ -92,6 +104,8 @@ class Stage:
     """The files it writes, by their paths from the workspace."""
     job: Callable[[StageContext], Job]
     """Makes the job; raises UserError where an earlier stage is missing."""
+    loads_model: bool = True
+    """Whether it needs torch and the base."""
     every_process: bool = False
     """Whether all processes of a launch take part; else the main process alone."""
     recall: Callable[[Workspace, Mapping[str, str]], bool] = lambda workspace, inputs: False
@@ -117,7 +131,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
         if done:
             log.info("nothing changed")
         else:
-            if stage.name != "prepare" and "torch" not in sys.modules:
+            if stage.loads_model and "torch" not in sys.modules:
                 log.info("loading torch, transformers and peft")
             statistics = job.run()
             if is_main_process():
@@ -131,15 +145,21 @@ def run_stage(stage: Stage, context: StageContext) -> None:
 class Prepare:
     """TSV files → records, by the main process alone; the others wait at the next stage for what it writes."""
 
-    def __init__(self, context: StageContext) -> None:
-        self.context = context
+    def __init__(self, context: StageContext, fold: Optional[Fold] = None) -> None:
+        """`fold`: what to hold out instead of the recipe's hold-out."""
+        self.context, self.fold = context, fold
         recipe, root = context.recipe, context.workspace.data_root or context.workspace.root
-        self.train = train_table(recipe, root)
-        self.dev = dev_table(recipe, root, self.train)
+        train = train_table(recipe, root)
+        dev = dev_table(recipe, root, train)
+        self.files = {"train": (train.path, train.shown), "dev": (dev.path, dev.shown)}
+        exclusion, path = exclusion_of(recipe, root), exclusion_path(recipe, root)
+        if path is not None:
+            self.files["exclude"] = path, exclusion.shown
+        self.sources = Sources(train, dev, exclusion)
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*PREPARE.recipe_keys),
-            "train": digest(self.train.path),
-            "dev": digest(self.dev.path),
+            **{name: digest(path) for name, (path, _) in self.files.items()},
+            **({"fold": f"{fold.number} of {fold.count}"} if fold else {}),
         }
 
     def is_unfinished(self) -> bool:
@@ -147,16 +167,30 @@ class Prepare:
         return False
 
     def run(self) -> Mapping[str, Any]:
-        """Write the records. Raises DataError where a table changes while it is read."""
-        statistics = prepare(self.context.recipe, self.train, self.dev, self.context.workspace)
-        for table, before in ((self.train, self.inputs["train"]), (self.dev, self.inputs["dev"])):
+        """Write the records. Raises DataError where a file changes while it is read."""
+        statistics = prepare(self.context.recipe, self.sources, self.scan(), self.context.workspace, self.fold)
+        for name, (path, shown_as) in self.files.items():
             # rows are read one by one, so some were read before the change
-            if digest(table.path) != before:
-                raise table_changed(table)
+            if digest(path) != self.inputs[name]:
+                raise table_changed(shown_as)
         return statistics
+
+    def scan(self) -> Scan:
+        """The training rows, read and checked."""
+        recipe = self.context.recipe
+        key = " ".join([recipe.digest("task"), self.inputs["train"], self.inputs.get("exclude", "")])
+        return self.context.shared.once(
+            ROWS, key, lambda: scan_rows(recipe, self.sources.train, self.sources.exclusion)
+        )
 
     def clean_up(self, ran: bool) -> None:
         """There is nothing to remove."""
+
+
+def usable_rows(context: StageContext) -> RowCounts:
+    """How many rows a recipe can use, whatever its `samples.train`. Raises DataError as the prepare stage does."""
+    job = Prepare(context)
+    return count_usable_rows(context.recipe, job.sources, job.scan())
 
 
 class Finetune:
@@ -165,7 +199,7 @@ class Finetune:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        prepared = _require(PREPARE, context)
+        prepared = require(PREPARE, context)
         self.label_counts: Mapping[str, int] = prepared.figures["labels"]
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*FINETUNE.recipe_keys),
@@ -201,7 +235,8 @@ class Finetune:
             self.unfinished.require_no_other()
             self.unfinished.begin()
         # every process works with the folder's name; the main one makes it and moves it into its place
-        replacing = atomic_folder(target, OWN_RECORDS, retired(workspace))
+        retire = retired(workspace) if self.context.keeps_runs else shutil.rmtree
+        replacing = atomic_folder(target, OWN_RECORDS, retire)
         with replacing if is_main_process() else nullcontext(target) as folder:
             accelerator = accelerator_for(recipe, folder)
             sharding = requested_sharding(accelerator)
@@ -212,10 +247,12 @@ class Finetune:
                 )
             load = self.context.bases.load_to_split if sharding else self.context.bases.load
             base = load(recipe, accelerator.device)
-            prompt, store = prompt_of(recipe, base), workspace.at(workspace.store)
+            prompt, store = prompt_of(recipe, base), workspace.store_folder
             records = records_of(workspace, recipe.task.labels)
             folders = Folders(folder, store, self.unfinished.folder)
-            result = finetune(FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts))
+            shared = self.context.shared
+            job = FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts, shared)
+            result = finetune(job)
             if is_main_process():
                 self._describe(base, folder)
         if is_main_process():
@@ -226,9 +263,10 @@ class Finetune:
         """Write into the adapter's folder what it is, and which run it replaces."""
         recipe, workspace = self.context.recipe, self.context.workspace
         (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
-        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}"
+        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}\n{self.context.note}"
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
-        mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
+        if self.context.keeps_runs:
+            mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})
 
     def _classifier(self, base: Base) -> Mapping[str, str]:
         """What `Classifier.load` needs beside the prompt: the base, by the recipe's name and by its folder here, and how it
@@ -255,7 +293,7 @@ class Evaluate:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        self.prepared, self.trained = _require(PREPARE, context), _require(FINETUNE, context)
+        self.prepared, self.trained = require(PREPARE, context), require(FINETUNE, context)
         self.inputs: Mapping[str, str] = {
             **_adapter_inputs(context, self.trained),
             "recipe": recipe.digest(*EVALUATE.recipe_keys),
@@ -279,7 +317,8 @@ class Evaluate:
         base = self.context.bases.load(recipe, connect().device)
         records = records_of(workspace, recipe.task.labels)
         facts = self.prepared.figures, self.trained.figures
-        return evaluate(EvaluationJob(recipe, records, workspace, self.inputs["holdout"], *facts), base)
+        job = EvaluationJob(recipe, records, workspace, self.inputs["holdout"], *facts, self.context.shared)
+        return evaluate(job, base)
 
     def clean_up(self, ran: bool) -> None:
         """There is nothing to remove."""
@@ -291,7 +330,7 @@ class Predict:
     def __init__(self, context: StageContext) -> None:
         self.context = context
         recipe, workspace = context.recipe, context.workspace
-        prepared, trained = _require(PREPARE, context), _require(FINETUNE, context)
+        prepared, trained = require(PREPARE, context), require(FINETUNE, context)
         self.inputs: Mapping[str, str] = {
             **_adapter_inputs(context, trained),
             "recipe": recipe.digest(*PREDICT.recipe_keys),
@@ -300,7 +339,7 @@ class Predict:
         if needs_swapped(recipe.decoding):
             self.inputs = {**self.inputs, "dev_swapped": prepared.outputs[workspace.dev_swapped]}
         if asks_for_calibration(recipe):
-            calibration = _require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
+            calibration = require(EVALUATE, context).outputs.get(f"{workspace.adapter}/{CALIBRATION}", "none")
             self.inputs = {**self.inputs, "calibration": calibration}
         self.identity = Fingerprint(self.inputs, code=code_digest()).digest
         self.partial = workspace.at(workspace.unfinished_predictions)
@@ -342,6 +381,7 @@ PREPARE = Stage(
     ("task", "instruction", "samples"),
     lambda context: prepared_files(context.recipe, context.workspace),
     Prepare,
+    loads_model=False,
 )
 FINETUNE = Stage(
     "finetune",
@@ -363,6 +403,12 @@ PREDICT = Stage(
     lambda context: (context.workspace.result, context.workspace.predictions),
     Predict,
 )
+
+
+def prepare_around(fold: Fold) -> Stage:
+    """The prepare stage with another hold-out: one fold of all rows that the recipe draws."""
+    return dataclasses.replace(PREPARE, job=functools.partial(Prepare, fold=fold))
+
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE, EVALUATE, PREDICT)}
 """The stages by name, in their order."""
@@ -391,7 +437,7 @@ def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:
     }
 
 
-def _require(stage: Stage, context: StageContext) -> Manifest:
+def require(stage: Stage, context: StageContext) -> Manifest:
     """Read the manifest of an earlier stage.
 
     Raises UserError where it has not finished, not with this recipe, or where its outputs are not what it wrote."""

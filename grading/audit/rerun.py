@@ -26,8 +26,8 @@ SECONDS = 3600
 """Most seconds that the runner may take for all rows."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_OPTIONAL_FILES = ("prompt.json", "calibration.json")
-"""Files of the runner's beside an adapter that decide its predictions, where they are there."""
+_OPTIONAL_FILES = ("prompt.json", "calibration.json", "ensemble.json")
+"""Files of the runner's beside an adapter that decide its predictions, or say that others decide too, where they are there."""
 _OPTIONAL_LIMIT = 1 << 20
 _START = "import sys; sys.path[0] = sys.argv.pop(1); from runner.commands.rerun import main; sys.exit(main())"
 """Used instead of `-m`, which would put the current folder on the import path."""
@@ -119,4 +119,10 @@ def _compare(grade: DatasetGrade, rows: Sequence[int], found: Optional[Mapping[s
         return Advice(dataset, CHECK, UNKNOWN, "the result file cannot be read")
     same = sum(1 for row, label in zip(rows, found["labels"]) if grade.predictions[row] == label)
     words = f"{same:,} of {len(rows):,} drawn rows come out as submitted"
+    members = found.get("members")
+    if members and same < len(rows):
+        words += (
+            f"; the submission says that its labels are the mean of {members:,} adapters (ensemble.json), and it holds one of "
+            "them, so this one alone may differ"
+        )
     return Advice(dataset, CHECK, AGREES if same == len(rows) else LOOK, words)

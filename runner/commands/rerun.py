@@ -3,7 +3,8 @@
     python -m runner.commands.rerun RECIPE... --workspace DIR
 
 DIR holds `saved_model/{dataset}` and `pre_data/{dataset}/{dataset}_dev.json` for each recipe's dataset. Every recipe gives
-one JSON line: `{"dataset": …, "labels": […]}`, or `{"dataset": …, "problem": …}` where its rows cannot be predicted.
+one JSON line: `{"dataset": …, "labels": […]}`, or `{"dataset": …, "problem": …}` where its rows cannot be predicted. `members`
+is there too where the submission says that its labels are the answers of so many adapters together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe
 from runner.system import offline
-from runner.workspace.paths import Workspace
+from runner.workspace.paths import ENSEMBLE, Workspace
+from runner.workspace.runs import read_object
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -44,8 +46,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         offline.block_network()
     for one in loaded:
         found: dict[str, Any] = {"dataset": one.recipe.task.name}
+        workspace = Workspace(options.workspace, one.recipe.task.name)
         try:
-            found["labels"] = _labels(one.recipe, Workspace(options.workspace, one.recipe.task.name))
+            found["labels"] = _labels(one.recipe, workspace)
+            if members := _members(workspace):
+                found["members"] = members
         except (UserError, OSError, contract.ContractError) as error:
             found["problem"] = " ".join(redact_secrets(str(error)).split())
         print(json.dumps(found), flush=True)
@@ -68,6 +73,13 @@ def _labels(recipe: Recipe, workspace: Workspace) -> list[str]:
     with Classifier(base, prompt, folder, calibration_for(recipe, folder)) as classifier:
         rows = encode_orders(prompt, records, swapped, "dev")
         return [answer.label for answer in classifier.answers(recipe.decoding, rows)]
+
+
+def _members(workspace: Workspace) -> int:
+    """How many adapters have answered together, as the submission says; 0: this one alone."""
+    tree = read_object(workspace.at(workspace.adapter) / ENSEMBLE)
+    members = tree.get("members")
+    return len(members) if tree.get("answer") == "mean" and isinstance(members, list) else 0
 
 
 def _swapped(recipe: Recipe, records: Sequence[Record]) -> list[Record]:

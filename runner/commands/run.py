@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -19,6 +19,7 @@ from runner import __version__
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
+from runner.reporting.summary import summary
 from runner.system.console import console_logging, patient_streams
 from runner.system.memory import OutOfMemory, is_out_of_memory
 from runner.system.signals import Stopped, handle_signals
@@ -45,11 +46,23 @@ MAIN_FIRST = 6.0
 
 def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py") -> int:
     """Run the command and return its exit code. `prog`: its name in help and usage."""
+    return start(_parser(prog), arguments, _run)
+
+
+def start(
+    parser: argparse.ArgumentParser,
+    arguments: Optional[Sequence[str]],
+    act: Callable[[argparse.Namespace], Optional[int]],
+) -> int:
+    """Run a command that may be one of several processes, and return its exit code.
+
+    `parser`: its options, `workspace` among them. `act`: what it does; it returns the exit code, or None for 0. Its errors
+    and signals become messages and codes."""
     code: object = 1
     try:
-        options = _parser(prog).parse_intermixed_args(arguments)
+        options = parser.parse_intermixed_args(arguments)
         with patient_streams():
-            code = _run(options)
+            code = _code(options, act)
         return code
     except SystemExit as error:
         code = error.code
@@ -62,29 +75,51 @@ def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py"
 
 
 def execute(
-    recipes: Sequence[LoadedRecipe], root: Path, stages: Iterable[str] = STAGE_NAMES, fresh: bool = False
+    recipes: Sequence[LoadedRecipe],
+    root: Path,
+    stages: Iterable[str] = STAGE_NAMES,
+    fresh: bool = False,
+    verbose: bool = False,
 ) -> list[RunResult]:
     """Run the recipes as a command does: log records are printed, and a signal stops the run where nothing is lost."""
     from runner import pipeline
 
-    with handle_signals(), console_logging(is_main_process()):
+    with handle_signals(), console_logging(is_main_process(), verbose):
         return pipeline.run(recipes, root, stages, fresh)
 
 
+def require_workspace(folder: Path) -> None:
+    """Raise UserError where the workspace is not there."""
+    if not folder.is_dir():
+        raise UserError(f"--workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+
+
+def load_named(arguments: Sequence[str]) -> list[LoadedRecipe]:
+    """The recipes among the arguments, with the changes among them. Raises UserError where none is named, and RecipeError."""
+    recipes = [Path(argument) for argument in arguments if not is_override(argument)]
+    if not recipes:
+        raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
+    return load_recipes(recipes, [argument for argument in arguments if is_override(argument)])
+
+
 def _run(options: argparse.Namespace) -> int:
-    recipes = [Path(argument) for argument in options.arguments if not is_override(argument)]
-    overrides = [argument for argument in options.arguments if is_override(argument)]
+    loaded = load_named(options.arguments)
+    require_workspace(options.workspace)
+    if options.check or options.timed:
+        return _check(loaded, options)
+    if is_main_process():
+        # the imports that follow take a while
+        names = ", ".join(one.recipe.task.name for one in loaded)
+        print(f"{names}: {', '.join(options.stages)}", flush=True)
+    results = execute(loaded, options.workspace, options.stages, options.fresh, options.verbose)
+    if is_main_process():
+        print("\n".join(summary(results, options.workspace)))
+    return 0
+
+
+def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], Optional[int]]) -> int:
     try:
-        if not recipes:
-            raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
-        loaded = load_recipes(recipes, overrides)
-        if not options.workspace.is_dir():
-            raise UserError(
-                f"--workspace {options.workspace}: no such folder", "make it, or name the one that holds your data/"
-            )
-        if options.check or options.timed:
-            return _check(loaded, options)
-        execute(loaded, options.workspace, options.stages, options.fresh)
+        return act(options) or 0
     except (UserError, OSError, RuntimeError, MemoryError) as error:
         found = _user_error(error, options.workspace)
         if found is None:
@@ -101,7 +136,6 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
         return 130
-    return 0
 
 
 def _check(recipes: Sequence[LoadedRecipe], options: argparse.Namespace) -> int:
@@ -185,6 +219,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help=f"stages to run (default: {','.join(STAGE_NAMES)})",
     )
     parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
+    parser.add_argument("--verbose", action="store_true", help="also print what needs no decision")
     parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
     return parser
 

@@ -6,19 +6,23 @@ and a hash of each row are in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Optional, TypeVar
+from typing import Any, NamedTuple, Optional, TypeVar
 
+from runner.data.exclusion import Exclusion
+from runner.data.folds import Fold, draw_around, fold_numbers
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record, write_records
 from runner.data.sampling import Draw, draw
 from runner.data.tsv import Row, Table
 from runner.errors import DataError
+from runner.recipe.duration import Duration
 from runner.recipe.schema import Recipe
 from runner.workspace.paths import Workspace
 
@@ -30,22 +34,48 @@ SHOWN_PROBLEMS = 10
 """Bad rows that one message names; the others are counted."""
 
 
-def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> Mapping[str, Any]:
-    """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
-    are also written with both columns exchanged.
+@dataclass(frozen=True)
+class Sources:
+    """The files of a task, opened."""
 
-    Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows, or a label without rows."""
-    for table in (train, dev):
-        for note in table.notes:
-            log.info(f"{table.shown}: {note}")
+    train: Table
+    """The labelled rows."""
+    dev: Table
+    """The rows to predict."""
+    exclusion: Exclusion
+    """The labelled rows that are not used."""
+
+
+class RowCounts(NamedTuple):
+    """How many rows a recipe can use."""
+
+    train: int
+    """Different rows to train on, as many as there are."""
+    holdout: int
+    """Held-out rows."""
+    dev: int
+    """Rows to predict."""
+
+
+def prepare(
+    recipe: Recipe, sources: Sources, scan: Scan, workspace: Workspace, fold: Optional[Fold] = None
+) -> Mapping[str, Any]:
+    """Writes the training, hold-out and dev records and returns the counts. With `task.swap`, the hold-out and the dev records
+    are also written with both columns exchanged. With a fold, the fold is held out of all rows that the recipe draws.
+
+    `scan`: what `scan_rows` found. Raises DataError for rows that cannot be read (unless the recipe skips them), too few rows,
+    or a label without rows."""
+    train, dev = sources.train, sources.dev
+    _report_sources(recipe, sources)
     dev_rows = _dev_rows(recipe, dev)
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
     for row in dev_problems[:SHOWN_PROBLEMS]:
         log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
-    scan = _scan(recipe, train)
     _report_bad_rows(recipe, train, scan)
-    repeated = _repeated(scan)
-    chosen = _draw(recipe, scan, {*repeated, *dev_keys})
+    repeated = scan.repeated
+    chosen = draw(scan.labels, scan.unique(dev_keys), recipe.samples, recipe.task.labels)
+    if fold is not None:
+        chosen = _around(recipe, scan, chosen, fold)
     copies = Counter(scan.lines[row] for row in chosen.train)
     holdout = {scan.lines[row] for row in chosen.holdout}
     written = _write_labelled(recipe, train, workspace, _Chosen(copies, holdout, dev_keys))
@@ -53,7 +83,8 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     if recipe.task.swap:
         write_records(workspace.at(workspace.dev_swapped), dev_rows.swapped)
     counts = {
-        "rows": len(scan.labels) + sum(scan.bad.values()),
+        "rows": len(scan.labels) + sum(scan.bad.values()) + len(sources.exclusion.texts),
+        "excluded_rows": len(sources.exclusion.texts),
         "bad_rows": dict(scan.bad),
         "labels": _label_counts(recipe, scan.labels),
         "repeated_inputs": len(repeated),
@@ -73,6 +104,47 @@ def prepare(recipe: Recipe, train: Table, dev: Table, workspace: Workspace) -> M
     for line in _summary(counts):
         log.info(line)
     return counts
+
+
+def _report_sources(recipe: Recipe, sources: Sources) -> None:
+    """Logs what was recognised in the files."""
+    for table in (sources.train, sources.dev):
+        for note in table.notes:
+            log.info(f"{table.shown}: {note}")
+    if recipe.samples.exclude and not sources.exclusion.texts:
+        log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
+
+
+class LabelledRow(NamedTuple):
+    """A good labelled row that is not excluded."""
+
+    line: int
+    """The line of the training file that it begins on."""
+    label: int
+    """The number of its label."""
+    key: int
+    """Equal for equal inputs, in this process."""
+    fold: int
+    """The fold that holds it out; 0: the recipe does not draw it."""
+
+
+def labelled_rows(recipe: Recipe, sources: Sources, folds: int) -> list[LabelledRow]:
+    """All labelled rows in the file's order, each with its fold. Raises DataError as `prepare` does."""
+    scan = scan_rows(recipe, sources.train, sources.exclusion)
+    _report_bad_rows(recipe, sources.train, scan)
+    unique = scan.unique(_dev_rows(recipe, sources.dev).keys)
+    chosen = draw(scan.labels, unique, recipe.samples, recipe.task.labels)
+    fold_of = dict(zip(*_folds(recipe, scan, chosen, folds)))
+    rows = enumerate(zip(scan.lines, scan.labels, scan.keys))
+    return [LabelledRow(line, label, key, fold_of.get(row, 0)) for row, (line, label, key) in rows]
+
+
+def usable_rows(recipe: Recipe, sources: Sources, scan: Scan) -> RowCounts:
+    """How many rows the recipe can use, whatever its `samples.train`. Raises DataError as `prepare` does."""
+    dev = _dev_rows(recipe, sources.dev)
+    samples = dataclasses.replace(recipe.samples, train="all")
+    chosen = draw(scan.labels, scan.unique(dev.keys), samples, recipe.task.labels)
+    return RowCounts(len(set(chosen.train)), len(chosen.holdout), len(dev.records))
 
 
 @dataclass(frozen=True)
@@ -103,8 +175,10 @@ class Survey:
     """The bad rows among them."""
 
 
-def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table]) -> Survey:
-    """Read and draw as `prepare` does, and collect the errors. None: a table that cannot be opened."""
+def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table], exclusion: Exclusion) -> Survey:
+    """Read and draw as `prepare` does, and collect the errors. None: a table that cannot be opened.
+
+    Where `samples.train` is a time, all rows are drawn: no run takes more."""
     problems: list[DataError] = []
 
     def attempt(action: Callable[[], T], otherwise: T) -> T:
@@ -114,19 +188,22 @@ def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table]) -> Surv
             problems.append(error)
             return otherwise
 
-    dev_rows, scan = _DevRows([], [], set(), []), _Scan(array("L"), array("L"), array("q"), Counter(), [], 0)
+    dev_rows, scan = _DevRows([], [], set(), []), Scan(array("L"), array("L"), array("q"), Counter(), [], 0, {})
     if dev is not None:
         dev_rows = attempt(lambda: _dev_rows(recipe, dev), dev_rows)
     before, drawn = len(problems), Draw([], [])
     if train is not None:
-        scan = attempt(lambda: _scan(recipe, train), scan)
+        scan = attempt(lambda: scan_rows(recipe, train, exclusion), scan)
         if scan.bad and recipe.task.bad_rows == "error":
             problems.append(_bad_rows_error(train, scan))
-    repeated = _repeated(scan)
+    samples = recipe.samples
+    if isinstance(samples.train, Duration):
+        samples = dataclasses.replace(samples, train="all")
     if train is not None and len(problems) == before:
-        drawn = attempt(lambda: _draw(recipe, scan, {*repeated, *dev_rows.keys}), drawn)
+        unique = scan.unique(dev_rows.keys)
+        drawn = attempt(lambda: draw(scan.labels, unique, samples, recipe.task.labels), drawn)
     counts = scan.lines, scan.labels, scan.keys, sum(scan.bad.values()), scan.empty
-    return Survey(problems, *counts, repeated, drawn, dev_rows.records, dev_rows.keys, dev_rows.problems)
+    return Survey(problems, *counts, scan.repeated, drawn, dev_rows.records, dev_rows.keys, dev_rows.problems)
 
 
 def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
@@ -135,9 +212,18 @@ def inputs_at(recipe: Recipe, table: Table, lines: Set[int]) -> dict[int, str]:
     return {line: inputs.fill(fields) for line, fields in _good_rows(table, lines)}
 
 
-def _draw(recipe: Recipe, scan: _Scan, elsewhere: Set[int]) -> Draw:
-    """The recipe's draw. `elsewhere`: the keys of inputs that are in another row too."""
-    return draw(scan.labels, [key not in elsewhere for key in scan.keys], recipe.samples, recipe.task.labels)
+def _around(recipe: Recipe, scan: Scan, chosen: Draw, fold: Fold) -> Draw:
+    """The draw that holds out a fold of the chosen rows and trains on the others."""
+    drawn, numbers = _folds(recipe, scan, chosen, fold.count)
+    around = draw_around(fold, numbers, [scan.labels[row] for row in drawn], recipe.samples, recipe.task.labels)
+    return Draw([drawn[row] for row in around.train], [drawn[row] for row in around.holdout])
+
+
+def _folds(recipe: Recipe, scan: Scan, chosen: Draw, count: int) -> tuple[list[int], list[int]]:
+    """The rows that the recipe draws, for training or for the hold-out, and the fold of each."""
+    drawn = sorted({*chosen.train, *chosen.holdout})
+    labels, keys = [scan.labels[row] for row in drawn], [scan.keys[row] for row in drawn]
+    return drawn, fold_numbers(labels, keys, count, recipe.samples.seed)
 
 
 def prepared_files(recipe: Recipe, workspace: Workspace) -> list[str]:
@@ -204,7 +290,7 @@ def _record(recipe: Recipe, text: str, label: str) -> Record:
 
 
 @dataclass(frozen=True)
-class _Scan:
+class Scan:
     """The result of the first pass: a few bytes for every good training row."""
 
     lines: array[int]
@@ -219,18 +305,31 @@ class _Scan:
     """The first bad rows."""
     empty: int
     """Good rows with an empty input column."""
+    repeated: Mapping[int, Set[int]]
+    """The labels of every input that is in more than one row, by its key."""
+
+    def unique(self, dev_keys: Set[int]) -> list[bool]:
+        """For each row, whether its input is in no other row and in no dev row."""
+        return [key not in self.repeated and key not in dev_keys for key in self.keys]
 
 
-def _scan(recipe: Recipe, table: Table) -> _Scan:
-    """The first pass over the training file."""
+def scan_rows(recipe: Recipe, table: Table, exclusion: Exclusion) -> Scan:
+    """The first pass over the training file: it depends on the recipe's `task` and the excluded rows alone.
+
+    Raises DataError for excluded rows that are not in the file."""
+    excluded = exclusion.texts
     label_at = table.columns.index(recipe.task.label)
     number_of = {label: number for number, label in enumerate(recipe.task.labels)}
     inputs = _inputs(recipe, table)
     lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
     examples: list[Row] = []
     empty = 0
+    left_out: dict[int, str] = {}
     for row in table.rows():
         line, fields, problem = row
+        if line in excluded:
+            left_out[line] = inputs.fill(fields)
+            continue
         label = number_of.get(fields[label_at], -1)
         if problem or label < 0:
             wanted = f"expected the label {' or '.join(recipe.task.labels)}, found {fields[label_at][:40]!r}"
@@ -242,10 +341,11 @@ def _scan(recipe: Recipe, table: Table) -> _Scan:
         lines.append(line)
         labels.append(label)
         keys.append(inputs.key(fields))
-    return _Scan(lines, labels, keys, bad, examples, empty)
+    exclusion.require_same(left_out, table.shown)
+    return Scan(lines, labels, keys, bad, examples, empty, _repeated(keys, labels))
 
 
-def _repeated(scan: _Scan) -> dict[int, set[int]]:
+def _repeated(keys: array[int], labels: array[int]) -> dict[int, set[int]]:
     """The labels of every input that is in more than one row, by its key.
 
     Only keys whose last bits are equal can be equal, and those are few. A table of these bits takes a quarter of the time of
@@ -254,20 +354,20 @@ def _repeated(scan: _Scan) -> dict[int, set[int]]:
     last_bits = (1 << 22) - 1
     taken = bytearray(last_bits + 1)
     suspects = set()
-    for key in scan.keys:
+    for key in keys:
         slot = key & last_bits
         if taken[slot]:
             suspects.add(slot)
         taken[slot] = 1
-    times = Counter(key for key in scan.keys if key & last_bits in suspects)
+    times = Counter(key for key in keys if key & last_bits in suspects)
     found: dict[int, set[int]] = {key: set() for key, count in times.items() if count > 1}
-    for key, label in zip(scan.keys, scan.labels) if found else ():
+    for key, label in zip(keys, labels) if found else ():
         if key in found:
             found[key].add(label)
     return found
 
 
-def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
+def _report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
     """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
     if not scan.bad:
         return
@@ -278,7 +378,7 @@ def _report_bad_rows(recipe: Recipe, table: Table, scan: _Scan) -> None:
         log.info(f"{line}; skipped")
 
 
-def _bad_rows_error(table: Table, scan: _Scan) -> DataError:
+def _bad_rows_error(table: Table, scan: Scan) -> DataError:
     """The first bad rows, one a line, and how many more there are."""
     lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
     count = sum(scan.bad.values())
@@ -329,12 +429,12 @@ def _good_rows(table: Table, lines: Set[int]) -> Iterator[tuple[int, Sequence[st
         yield line, fields
         count += 1
     if count < len(lines):
-        raise table_changed(table)
+        raise table_changed(table.shown)
 
 
-def table_changed(table: Table) -> DataError:
-    """The error of a table that was written while it was read."""
-    return DataError(f"{table.shown}: changed while it was read", "run again when it is finished")
+def table_changed(shown: str) -> DataError:
+    """The error of a file that was written while it was read; `shown`: as messages name it."""
+    return DataError(f"{shown}: changed while it was read", "run again when it is finished")
 
 
 def _inputs(recipe: Recipe, table: Table) -> InputTemplate:
@@ -359,6 +459,7 @@ def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
         )
     skipped = sum(counts["bad_rows"].values())
     for count, words in (
+        (counts["excluded_rows"], "labelled rows excluded by samples.exclude, from training and hold-out"),
         (skipped, "bad training rows skipped"),
         (counts["bad_dev_rows"], "bad dev rows, not skipped"),
         (counts["empty_inputs"], "labelled rows with an empty input column"),

@@ -32,7 +32,7 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
     shuffle = random.Random(samples.seed)
     by_label = _rows_by_label(labels, names)
     counts = [len(rows) for rows in by_label]
-    wanted = samples.holdout + (len(names) if samples.train == "all" else samples.train)
+    wanted = samples.holdout + (len(names) if samples.train_rows == "all" else samples.train_rows)
     if wanted > len(labels):
         raise DataError(
             f"samples asks for {samples.train} training and {samples.holdout} held-out rows, found {len(labels)} usable rows",
@@ -102,9 +102,9 @@ def _drawn(rows: MutableSequence[int], random_numbers: random.Random) -> Iterato
 
 def _quotas(counts: Sequence[int], samples: Samples) -> list[int]:
     if samples.balance == "equal":
-        total = min(counts) * len(counts) if samples.train == "all" else samples.train
+        total = min(counts) * len(counts) if samples.train_rows == "all" else samples.train_rows
         return _shares([1] * len(counts), total)
-    return list(counts) if samples.train == "all" else _shares(counts, samples.train)
+    return list(counts) if samples.train_rows == "all" else _shares(counts, samples.train_rows)
 
 
 def _shares(weights: Sequence[int], total: int) -> list[int]:

@@ -1,10 +1,12 @@
-"""The tables of a task: its training file and its dev file, found and opened as the recipe says."""
+"""The tables of a task: its training file, its dev file and its excluded rows, found and opened as the recipe says."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Optional
 
+from runner.data.exclusion import Exclusion, read_exclusion
 from runner.data.tsv import Table, open_table
 from runner.recipe.schema import Recipe, dev_forms
 from runner.workspace.paths import locate_table, shown
@@ -24,3 +26,15 @@ def dev_table(recipe: Recipe, root: Path, train: Optional[Table]) -> Table:
     forms = dev_forms(task.columns, task.label, task.dev_columns)
     like_csv = train is not None and train.csv_quoted
     return open_table(path, shown(path, root), forms, task.header, task.quoting, like_csv)
+
+
+def exclusion_path(recipe: Recipe, root: Path) -> Optional[Path]:
+    """The file of `samples.exclude`; None: the recipe has none."""
+    name = recipe.samples.exclude
+    return None if name is None else root / os.path.expanduser(name)
+
+
+def exclusion_of(recipe: Recipe, root: Path) -> Exclusion:
+    """The labelled rows that are not used. Raises DataError."""
+    path = exclusion_path(recipe, root)
+    return Exclusion() if path is None else read_exclusion(path, shown(path, root))

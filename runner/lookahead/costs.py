@@ -124,6 +124,12 @@ def precision_on(recipe: Recipe, machine: Machine) -> str:
     return "bf16" if machine.gpu and machine.gpu.has_bf16 else "fp32"
 
 
+def members(recipe: Recipe) -> int:
+    """How many fine-tunes the recipe asks for."""
+    seeds, instructions = recipe.ensemble.seeds, recipe.ensemble.instructions
+    return len({recipe.train.seed, *seeds}) * len({recipe.instruction, *instructions})
+
+
 def flops_per_second(machine: Machine, precision: str) -> Optional[float]:
     """Operations a second that training reaches on this machine; None: not known."""
     gpu = machine.gpu
@@ -165,7 +171,8 @@ def _seconds(
     least = layers * LAYER_SECONDS if machine.gpu else 0.0
     training = epochs * work.trained * step / rate + (epochs + 1) * work.held_out * forward / rate
     one = max(work.mean * forward / rate, least, size.weights * BYTES[precision] / (3e11 if machine.gpu else 1.5e10))
-    return LOAD_SECONDS + max(training, 3 * batches * least) + work.single * one
+    # the base is loaded once for all members of an ensemble
+    return LOAD_SECONDS + members(recipe) * (max(training, 3 * batches * least) + work.single * one)
 
 
 def _memory(recipe: Recipe, base: BaseReport, size: LoraSize, work: Work, precision: str, machine: Machine) -> int:
@@ -199,4 +206,4 @@ def _disk(recipe: Recipe, data: DataReport, size: LoraSize, work: Work, state: i
     text = sum(len(each.encode()) for each in texts) / max(len(texts), 1) + len(recipe.instruction.encode()) + 60
     tokens = 4 * (work.trained + work.held_out)
     frozen = (work.trained + work.held_out) * state if recipe.train.cache_frozen_layers else 0
-    return int(4 * size.saved + 3 * checkpoint + rows * text + tokens + frozen)
+    return int(members(recipe) * 4 * size.saved + 3 * checkpoint + rows * text + tokens + frozen)

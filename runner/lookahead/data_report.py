@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, TypeVar
 
+from runner.data.exclusion import Exclusion
 from runner.data.prepare import Survey, inputs_at, survey
 from runner.data.records import Record
-from runner.data.task_tables import dev_table, train_table
+from runner.data.task_tables import dev_table, exclusion_of, train_table
 from runner.data.tsv import Table
 from runner.lookahead.findings import Findings, Section
+from runner.recipe.duration import Duration
 from runner.recipe.schema import Recipe
 from runner.workspace.paths import locate_table
 
@@ -91,7 +93,10 @@ def look_at_data(recipe: Recipe, root: Path, findings: Findings) -> DataReport:
     if _is_there("task.dev", recipe.task.dev, recipe, root, findings):
         with findings.collect():
             dev = dev_table(recipe, root, train)
-    found = survey(recipe, train, dev)
+    exclusion = Exclusion()
+    with findings.collect():
+        exclusion = exclusion_of(recipe, root)
+    found = survey(recipe, train, dev, exclusion)
     for error in found.problems:
         findings.problem(error.what, error.next_step)
     texts: dict[int, str] = {}
@@ -151,8 +156,9 @@ def _sample(report: DataReport) -> str:
     shares = _shares({label: drawn[number] for number, label in enumerate(labels)})
     held = len(rows.drawn.holdout)
     majority = max(Counter(rows.labels[row] for row in rows.drawn.holdout).values(), default=0) / max(held, 1)
+    most = "at most " if isinstance(report.recipe.samples.train, Duration) else ""
     return (
-        f"{report.training_rows:,} rows to train on ({shares}), {held:,} held out; one label for every row is right in "
+        f"{most}{report.training_rows:,} rows to train on ({shares}), {held:,} held out; one label for every row is right in "
         f"{majority:.1%} of those"
     )
 

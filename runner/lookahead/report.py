@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from runner.lookahead.base_report import base_section, look_at_base
-from runner.lookahead.costs import ALLOWANCE, Costs, costs_of
+from runner.lookahead.costs import ALLOWANCE, Costs, costs_of, members
 from runner.lookahead.data_report import DataReport, data_section, look_at_data
 from runner.lookahead.findings import Findings, Section
 from runner.lookahead.grader_report import look_at_grading
@@ -18,6 +18,7 @@ from runner.lookahead.machine import Machine, this_machine
 from runner.lookahead.packages import check_packages, package_line
 from runner.lookahead.prompt_preview import Tokenizers, Tokens, look_at_prompts, prompt_section
 from runner.lookahead.workspace_report import look_at_workspace
+from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.recipe.schema import Recipe
 from runner.workspace.paths import Workspace
@@ -121,6 +122,10 @@ def _cost_section(
     _check_memory(costs, machine, findings)
     if recipe.search.minutes is not None:
         lines.append(("time", f"a search: {recipe.search.minutes:g} minutes, as search.minutes says"))
+    elif isinstance(recipe.samples.train, Duration):
+        lines.append(
+            ("time", f"{recipe.samples.train} x {members(recipe)}, as samples.train says: the rows follow from it")
+        )
     elif costs.seconds is None:
         lines.append(("time", "not known for this GPU; --check=timed measures it"))
     else:

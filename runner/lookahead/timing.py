@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.lookahead.costs import members
 from runner.lookahead.findings import Section
 from runner.lookahead.layout import duration, size
 from runner.lookahead.report import LookAhead
@@ -64,7 +65,8 @@ def add_times(found: LookAhead, root: Path) -> None:
     with found.findings.collect():
         times = measure(found.loaded.recipe, found.data.records(), root.absolute())
         rows, held_out, dev = data.training_rows, len(data.survey.drawn.holdout), len(data.survey.dev)
-        seconds = times.seconds(found.loaded.recipe, rows, held_out, dev)
+        runs = members(found.loaded.recipe)
+        seconds = runs * times.seconds(found.loaded.recipe, rows, held_out, dev)
         memory = f"; at most {size(times.memory)} of memory" if times.memory else ""
         lines = [
             ("device", f"{times.device}{memory}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -12,6 +13,8 @@ from runner.errors import UserError
 from runner.model.sources import content, find_base
 from runner.recipe.schema import Recipe
 from runner.system.files import digest_folder
+
+log = logging.getLogger("labeltune.model")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,11 @@ class BaseFiles:
     """The folder that they are in."""
     trusted: bool = False
     """Whether Python code in that folder may be run."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -96,6 +104,8 @@ class Bases:
     def __init__(self, root: Path) -> None:
         """`root`: the workspace, where relative folders start."""
         self.root = root
+        self.loads = 0
+        """How often a base was loaded."""
         self._files: dict[tuple[str, bool], BaseFiles] = {}
         self._loaded: Optional[tuple[tuple[str, bool, str], Base]] = None
 
@@ -126,6 +136,8 @@ class Bases:
 
     def _load(self, recipe: Recipe, device: Any, on_host: bool = False) -> Base:
         files = self.files(recipe)
+        log.info(f"loading the base {recipe.base}, {files.bytes / 1e9:.2f} GB")
+        self.loads += 1
         base = load_base(files.folder, recipe.train.precision, device, files.trusted, on_host)
         # with these files its digest is known, if it has been computed
         return dataclasses.replace(base, files=files)

@@ -144,7 +144,9 @@ class Classifier:
         """The answer to a scored row, after calibration."""
         logits, labels = self._calibrated(scored.logits), self.prompt.labels
         label = labels[int(logits.argmax())] if scored.label is None else scored.label
-        return Prediction(label, dict(zip(labels, logits.softmax(0).tolist())), scored.text)
+        # in fp64: the logarithm of a small probability is exact too, and an ensemble averages logarithms
+        probabilities = logits.cpu().double().softmax(0)
+        return Prediction(label, dict(zip(labels, probabilities.tolist())), scored.text)
 
     def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
         return logits if self.calibration is None else self.calibration.apply(logits)

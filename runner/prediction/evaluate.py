@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from grading.contract import label_set, measure
@@ -32,6 +32,7 @@ from runner.scoring.dataset import encode_orders
 from runner.scoring.prompt import prompt_of
 from runner.system.console import progress
 from runner.system.files import write_atomic
+from runner.system.shared_work import BAG_OF_WORDS, SharedWork
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 
@@ -53,6 +54,8 @@ class EvaluationJob:
     """The counts of the prepare stage."""
     trained: Mapping[str, Any]
     """The metrics of the finetune stage."""
+    shared: SharedWork = field(default_factory=SharedWork)
+    """What other runs have computed for this one."""
 
 
 def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
@@ -73,6 +76,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     raise_if_asked()
     evaluation = _evaluation(job, before, targets, decision)
     evaluation["baselines"] = _baselines(job, records)
+    evaluation["excluded_rows"] = job.prepared["excluded_rows"]
     evaluation["expected_points"] = dataclasses.asdict(
         expected_points(evaluation["accuracy"], len(records), job.prepared["dev"])
     )
@@ -165,7 +169,9 @@ def _baselines(job: EvaluationJob, records: Sequence[Record]) -> dict[str, Any]:
         found["untuned"] = {name: job.trained["untuned"][name] for name in ("accuracy", "mcc", "f1", "loss")}
     total = sum(job.prepared["train"].values())
     train = ((record["input"], record["output"]) for record in job.records.train)
-    words = bag_of_words(train, total, [(record["input"], record["output"]) for record in records])
+    held_out = [(record["input"], record["output"]) for record in records]
+    key = f"{job.records.train.digest()} {job.holdout}"
+    words = job.shared.once(BAG_OF_WORDS, key, lambda: bag_of_words(train, total, held_out))
     if words:
         found["bag_of_words"] = dataclasses.asdict(words)
         if total > MOST_ROWS:
@@ -187,10 +193,14 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     if asks_for_calibration(job.recipe):
         used = "used" if evaluation["calibration"]["used"] else "not used"
         log.info(f"calibration {used}: {evaluation['calibration']['reason']}")
+    if evaluation["excluded_rows"]:
+        log.info(
+            f"{evaluation['excluded_rows']:,} labelled rows are excluded (samples.exclude), so this hold-out may be easier than "
+            "the dev rows"
+        )
     warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))
     if warning:
         log.warning(warning)
-    log.info(expected_points(evaluation["accuracy"], rows, job.prepared["dev"]).words())
 
 
 def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:

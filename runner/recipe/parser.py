@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from runner.recipe.duration import Duration
 from runner.recipe.yaml_nodes import Node, Place, Problem, kind, plain
 
 
@@ -66,7 +67,7 @@ class RecipeReader:
         except _Mismatch as mismatch:
             self._report(mismatch.place, path + mismatch.suffix, mismatch.text)
             return None
-        if rule.get("path") and value.startswith(("./", "../")):
+        if rule.get("path") and isinstance(value, str) and value.startswith(("./", "../")):
             folder = Path(node.place.source).parent if node.place.line else Path()
             value = os.path.abspath(folder / value)
         self._keep(path, value)
@@ -101,7 +102,13 @@ class RecipeReader:
 LIMITS = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
 """The range rules of `recipe.key`, in words."""
 
-_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+_WORDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Duration: "a time such as 40m",
+}
 
 
 def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
@@ -133,6 +140,8 @@ def _read(hint: Any, rule: Mapping[str, float], node: Node) -> Any:
             return _readable(value, node.place)
         if member is bool and isinstance(value, bool):
             return value
+        if member is Duration and isinstance(value, str) and Duration.is_valid(value):
+            return Duration(value)
     raise _Mismatch(node.place, _expected(members, value))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
+from runner.recipe.duration import Duration
 from runner.recipe.parser import suggestion
 
 Findings = Iterator[tuple[str, str]]
@@ -61,8 +62,8 @@ def _not_empty(key: str, text: str) -> Findings:
         yield key, "is empty"
 
 
-def _no_parent_folder(key: str, path: str) -> Findings:
-    if not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
+def _no_parent_folder(key: str, path: Optional[str]) -> Findings:
+    if path is not None and not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
         text = f"{path!r} has `..` in it; write an absolute path, or begin with ./ or ../ (from the recipe's folder)"
         yield key, text
 
@@ -234,10 +235,57 @@ def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
             yield "search.space", f"{key}: an empty list has no value to try"
 
 
+def _ensemble(seeds: Sequence[int], instructions: Sequence[str], answer: str, seed: int, instruction: str) -> Findings:
+    for name, values in (("seeds", seeds), ("instructions", instructions)):
+        for value in dict.fromkeys(value for value in values if values.count(value) > 1):
+            yield f"ensemble.{name}", f"{value!r} is there twice: the same member would count twice"
+    if any(not text.strip() for text in instructions):
+        yield "ensemble.instructions", "an instruction is empty"
+    if not (seeds or instructions):
+        if answer != "mean":
+            yield "ensemble.answer", f"{answer} needs ensemble.seeds or ensemble.instructions: there is only one member"
+    elif {*seeds, seed} == {seed} and {*instructions, instruction} == {instruction}:
+        yield "ensemble", "names only the recipe's own train.seed and instruction; an ensemble needs another one"
+
+
+def _ensemble_without(
+    unwanted: Any, reason: str, seeds: Sequence[int], instructions: Sequence[str], value: Any
+) -> Findings:
+    """No ensemble where a key has another value than `None` or, if `unwanted` is named, that one."""
+    if (seeds or instructions) and (value == unwanted if unwanted else value is not None):
+        yield "ensemble", f"not together with {reason}"
+
+
+WITHOUT_ENSEMBLE = (
+    (
+        "search.minutes",
+        None,
+        "search.minutes: search first, then run the ensemble with the recipe that was found, in result/",
+    ),
+    (
+        "decoding.kind",
+        "generate",
+        "decoding.kind: generate: generated texts have no log-probabilities to average; use kind: label",
+    ),
+    (
+        "decoding.calibration",
+        "auto",
+        "decoding.calibration: auto: it is fitted to a single adapter; the mean of several is not calibrated",
+    ),
+)
+"""Keys and the values (None: any) that do not go with an ensemble, and why."""
+
+
+def _two_times(train: Union[int, str], minutes: Optional[float]) -> Findings:
+    if isinstance(train, Duration) and minutes is not None:
+        text = f"{train} and search.minutes are two times for one run: a search takes as many rows as fit into its own"
+        yield "samples.train", f"{text}; set search.minutes: null, or samples.train: all"
+
+
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
-PATHS = ("base", "task.train", "task.dev")
+PATHS = ("base", "task.train", "task.dev", "samples.exclude")
 """Keys that name a file or a folder."""
 
 RULES = (
@@ -262,5 +310,11 @@ RULES = (
     Rule(("train.average_epochs", "train.epochs"), _average),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
     Rule(("search.space",), _space),
+    Rule(("ensemble.seeds", "ensemble.instructions", "ensemble.answer", "train.seed", "instruction"), _ensemble),
+    *(
+        Rule(("ensemble.seeds", "ensemble.instructions", key), functools.partial(_ensemble_without, unwanted, reason))
+        for key, unwanted, reason in WITHOUT_ENSEMBLE
+    ),
+    Rule(("samples.train", "search.minutes"), _two_times),
 )
 """Every rule."""

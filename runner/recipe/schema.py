@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, Union
 
+from runner.recipe.duration import Duration
 from runner.recipe.rules import Columns
 
 
@@ -91,8 +92,10 @@ class PromptShape:
 class Samples:
     """Which rows are used."""
 
-    train: Union[int, Literal["all"]] = key(4000, low=1)
-    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out."""
+    train: Union[int, Literal["all"], Duration] = key(4000, low=1)
+    """Training rows to draw, before `augment` and `balance` add any; `all` takes all rows that are not held out. A time, such as
+    `90s`, `40m` or `2h`, takes as many rows as the whole run can use in it on this device, which a short run measures first; each
+    member of an ensemble takes that time."""
     holdout: int = key(500, low=2)
     """Labelled rows that are not trained on: they choose the best epoch and give the accuracy to expect."""
     dev: Union[int, Literal["all"]] = key(150, low=1)
@@ -106,6 +109,16 @@ class Samples:
     augment: Literal["none", "swap"] = key("none")
     """`swap` adds each training row a second time, with the columns of `task.swap` exchanged, unless that is the same text
     or the pair is in the dev file."""
+    exclude: Optional[str] = key(None, path=True)
+    """A CSV file of labelled rows that are not used, neither for training nor for the hold-out, such as the one that `labeltune
+    doubtful` writes. It needs the columns `line` (of the training file) and `input` (the text there; a row whose text differs is
+    an error). With a column `keep`, only rows with `no` in it are excluded."""
+
+    @property
+    def train_rows(self) -> Union[int, Literal["all"]]:
+        """`train` in a recipe whose time has become a number of rows: no rows are drawn before."""
+        assert not isinstance(self.train, Duration)
+        return self.train
 
 
 @dataclass(frozen=True)
@@ -245,6 +258,34 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Ensemble:
+    """Several fine-tunes that differ in the seed or the instruction only: their mean and spread, and one answer from all of them.
+
+    The members are all pairs of a seed and an instruction, each an ordinary run over the same rows. The first member is the
+    recipe's own `train.seed` and `instruction`, whether they are in the lists or not; its adapter is the one that is saved in
+    `saved_model/{dataset}`. Not together with `search`, `decoding.kind: generate` or `decoding.calibration: auto`."""
+
+    seeds: tuple[int, ...] = key((), low=0, high=2**31 - 1)
+    """Values of `train.seed`; default: the recipe's own."""
+    instructions: tuple[str, ...] = key(())
+    """Values of `instruction`; default: the recipe's own. Without seeds and instructions there is no ensemble."""
+    answer: Literal["mean", "first"] = key("mean")
+    """`mean` answers a dev row by the mean of the members' log-probabilities, in as many times the time as there are members;
+    the grader's `--rerun` of the saved adapter alone may then give other labels. `first` answers with the first member alone;
+    the others then only give the mean and the spread of the hold-out accuracy."""
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether there are members besides the recipe itself."""
+        return bool(self.seeds or self.instructions)
+
+    @property
+    def answers_by_mean(self) -> bool:
+        """Whether all members answer together."""
+        return self.is_asked_for and self.answer == "mean"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One fine-tune."""
 
@@ -272,6 +313,8 @@ class Recipe:
     Without this key, nothing but a hub id is ever downloaded."""
     search: Search = key(Search())
     """A search over other settings."""
+    ensemble: Ensemble = key(Ensemble())
+    """The same fine-tune with several seeds or instructions."""
 
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it has finished."""

@@ -17,8 +17,8 @@ _BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def recipe_text(recipe: Recipe, comment: str = "") -> str:
-    """The recipe as YAML: each block's keys on lines of their own, each value as JSON. `comment`: the first line, without #."""
-    lines = [f"# {comment}"] if comment else []
+    """The recipe as YAML: each block's keys on lines of their own, each value as JSON. `comment`: the first lines, without #."""
+    lines = [f"# {line}" for line in comment.splitlines()]
     for name, value in dataclasses.asdict(recipe).items():
         if isinstance(value, dict) and value:
             lines += [f"{name}:", *(f"  {key}: {_value(each)}" for key, each in value.items())]

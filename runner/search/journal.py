@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 
 class Journal:
@@ -25,6 +25,15 @@ class Journal:
         if whole != data:
             with path.open("r+b") as file:
                 file.truncate(len(whole))
+
+    @property
+    def seconds(self) -> float:
+        """Time that all events together took."""
+        return float(sum(event.get("seconds", 0.0) for event in self.events))
+
+    def find(self, name: str) -> Optional[dict[str, Any]]:
+        """The first event of this name; None where there is none."""
+        return next((event for event in self.events if event["event"] == name), None)
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Write an event; it is on disk when the call returns."""

@@ -27,6 +27,9 @@ EXTRA_EVALUATIONS = 2
 MOST_EPOCHS = 5
 """Epochs of the last run, where time is left when all rows are used."""
 
+ONE_AT_A_TIME = 3.0
+"""Cost of predicting a row alone, as a multiple of scoring it in a batch."""
+
 SAFETY = 0.9
 """Share of the time that is planned: a run may be slower than the first seconds were."""
 
@@ -45,6 +48,10 @@ class Pace:
     def seconds(self, passes: int, evaluated: int) -> float:
         """Seconds of one run over so many training rows, epochs counted, and so many held-out rows."""
         return self.start + passes * self.train + evaluated * self.evaluate
+
+    def predicting(self, rows: int) -> float:
+        """Seconds to predict so many dev rows, one at a time."""
+        return self.start + rows * self.evaluate * ONE_AT_A_TIME
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from grading import contract
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.recipe.schema import Recipe, Search
-from runner.search.plan import EXTRA_EVALUATIONS, Pace
+from runner.search.plan import Pace
 from runner.search.space import changed
 from runner.search.trials import Trial, TrialResult
-from runner.stages import EVALUATE, FINETUNE, PREPARE, StageContext, run_stage
+from runner.stages import EVALUATE, FINETUNE, PREPARE, Stage, StageContext, run_stage
+from runner.system.console import quiet
+from runner.system.shared_work import UNTUNED
 from runner.system.signals import time_limit
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
@@ -33,14 +34,27 @@ class Runs:
     """Runs trials below one folder."""
 
     context: StageContext
-    """The search's own recipe, workspace and bases."""
+    """The recipe, workspace and bases of the search, and what its trials share."""
     folder: Path
-    """Gets a workspace for each trial."""
+    """Gets a workspace for each trial, and the store of all."""
+
+    @property
+    def store(self) -> Path:
+        """The store of all trials."""
+        return self.folder / "store"
+
+    @property
+    def shared_context(self) -> StageContext:
+        """The search's recipe with all rows, over the search's data."""
+        recipe = self.context.recipe
+        return dataclasses.replace(
+            self.context, recipe=dataclasses.replace(recipe, samples=dataclasses.replace(recipe.samples, train="all"))
+        )
 
     def workspace(self, trial: Trial) -> Workspace:
         """Where the trial writes; its data is that of the search."""
         own = self.context.workspace
-        return Workspace(self.folder / f"trial-{trial.number:03}", own.dataset, own.root)
+        return Workspace(self.folder / f"trial-{trial.number:03}", own.dataset, own.root, store_root=self.store)
 
     def recipe(self, trial: Trial) -> Recipe:
         """The trial's recipe, which gives the same adapter when it runs alone."""
@@ -52,49 +66,58 @@ class Runs:
         """Prepare, fine-tune and evaluate; continue where a killed search was.
 
         Raises UserError where the trial cannot be run, and `Stopped(OUT_OF_TIME)` after so many seconds."""
-        workspace, started = self.workspace(trial), time.perf_counter()
-        workspace.make_folders()
-        context = dataclasses.replace(self.context, recipe=self.recipe(trial), workspace=workspace, fresh=False)
-        with time_limit(seconds), _quiet():
-            for stage in (PREPARE, FINETUNE, EVALUATE):
-                run_stage(stage, context)
+        shared, bases = self.context.shared, self.context.bases
+        started, saved, loads = time.perf_counter(), shared.saved.copy(), bases.loads
+        self._run(trial, (PREPARE, FINETUNE, EVALUATE), seconds, logging.WARNING)
+        workspace = self.workspace(trial)
         folder = workspace.at(workspace.adapter)
         evaluation = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
         right = "".join("01"[row.label == row.target] for row in read_holdout_predictions(folder / HOLDOUT_PREDICTIONS))
-        return TrialResult(trial, right, evaluation["log_loss"], round(time.perf_counter() - started, 3))
+        return TrialResult(
+            trial,
+            right,
+            evaluation["log_loss"],
+            round(time.perf_counter() - started, 3),
+            {kind: round(each - saved.get(kind, 0.0), 3) for kind, each in shared.saved.items()},
+            bases.loads - loads,
+        )
 
-    def pace(self, trial: Trial, seconds: float) -> Pace:
-        """What a run costs, from a finished trial that took so many seconds."""
-        workspace = self.workspace(trial)
-        manifest = read_manifest(workspace.manifest("finetune"))
+    def measure(self, trial: Trial, held_out: int, seconds: float) -> tuple[Pace, float]:
+        """What a run costs, from one that starts now, and the seconds of its training.
+
+        It is not evaluated at its end, and its warnings are not shown: a few steps teach nothing. Raises as `run` does."""
+        root = self.workspace(trial).root
+        # of a measurement that was killed
+        shutil.rmtree(root, ignore_errors=True)
+        started, saved = time.perf_counter(), self._untuned_saved()
+        self._run(trial, (PREPARE, FINETUNE), seconds, logging.ERROR)
+        # as if the untuned base were evaluated again
+        taken = time.perf_counter() - started + self._untuned_saved() - saved
+        manifest = read_manifest(self.workspace(trial).manifest("finetune"))
         assert manifest is not None
-        held_out = self.rows(trial)[1]
+        shutil.rmtree(root)
+        training: float = manifest.figures["train_seconds"]
         in_training = trial.passes + trial.epochs * held_out * FORWARD
-        train = manifest.figures["train_seconds"] / in_training
-        start = seconds - train * (in_training + EXTRA_EVALUATIONS * held_out * FORWARD)
-        return Pace(train, train * FORWARD, max(start, 0.0))
-
-    def rows(self, trial: Trial) -> tuple[int, int]:
-        """The numbers of rows that can be trained on and that are held out, from a finished trial."""
-        manifest = read_manifest(self.workspace(trial).manifest("prepare"))
-        assert manifest is not None
-        held_out = sum(manifest.figures["holdout"].values())
-        return sum(manifest.figures["labels"].values()) - held_out, held_out
+        train = training / in_training
+        start = taken - train * (in_training + held_out * FORWARD)
+        return Pace(train, train * FORWARD, max(start, 0.0)), training
 
     def forget(self, trial: Trial) -> None:
         """Remove the weights of a trial that is out: the adapters of many trials fill a disk."""
         workspace = self.workspace(trial)
         (workspace.at(workspace.adapter) / contract.ADAPTER_WEIGHTS).unlink(missing_ok=True)
-        shutil.rmtree(workspace.at(workspace.store), ignore_errors=True)
 
+    def clear_store(self) -> None:
+        """Remove what only trials over the same rows share."""
+        shutil.rmtree(self.store, ignore_errors=True)
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Only warnings of the stages in the block: a search reports one line for each trial."""
-    logger = logging.getLogger("labeltune")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    def _untuned_saved(self) -> float:
+        return self.context.shared.saved.get(UNTUNED, 0.0)
+
+    def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float, level: int) -> None:
+        workspace = self.workspace(trial)
+        workspace.make_folders()
+        context = dataclasses.replace(self.context, recipe=self.recipe(trial), workspace=workspace, fresh=False)
+        with time_limit(seconds), quiet(level):
+            for stage in stages:
+                run_stage(stage, context)

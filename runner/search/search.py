@@ -13,7 +13,8 @@ from typing import Any, Optional
 
 from runner.errors import UserError
 from runner.search.journal import Journal
-from runner.search.plan import KEPT, STARTS, Pace, Rung, last_run, plan
+from runner.search.measure import Measurement, measure, measurement
+from runner.search.plan import KEPT, STARTS, Rung, last_run, plan
 from runner.search.runs import Runs
 from runner.search.space import candidates, space_of
 from runner.search.trials import Trial, TrialResult, as_event, best_first, from_event, winner
@@ -21,36 +22,31 @@ from runner.system.signals import OUT_OF_TIME, Stopped
 
 log = logging.getLogger("labeltune.search")
 
-PROBE_STEPS = 10
-"""Optimizer steps of the run that measures the pace."""
-
-ONE_AT_A_TIME = 3.0
-"""Cost of predicting a row alone, as a multiple of scoring it in a batch."""
-
 
 class Search:
     """One search, or what is left of it."""
 
-    def __init__(self, runs: Runs, journal: Journal) -> None:
-        """`journal`: what an earlier process has done of this search."""
+    def __init__(self, runs: Runs, journal: Journal, started: float) -> None:
+        """`journal`: what an earlier process has done of this search. `started`: when this one began, by `time.monotonic()`."""
         self.runs, self.journal, self.recipe = runs, journal, runs.context.recipe
         self.candidates = candidates(space_of(self.recipe), max(STARTS), self.recipe.search.seed)
         self.results: list[TrialResult] = []
         self.trials = 0
-        self._spent = sum(event.get("seconds", 0.0) for event in journal.events)
-        self._since = time.monotonic()
+        self._reserve = 0.0
+        self._since = started
 
     def run(self) -> TrialResult:
         """Run all trials that are not done yet and return the winner.
 
         Raises UserError where not one trial could be run."""
-        pace, rows, held_out = self._measure()
+        measured = self._measure()
+        # the dev rows are predicted at the end
+        self._reserve = measured.pace.predicting(measured.dev)
         order = list(range(len(self.candidates)))
-        for rung in self._plan(pace, held_out):
+        for rung in self._plan(measured):
             epochs = {number: self._epochs(number) for number in order[: rung.candidates]}
             these = [
-                self._trial(number, min(rung.passes // each, rows), each, self._left(held_out, pace))
-                for number, each in epochs.items()
+                self._trial(number, min(rung.passes // each, measured.rows), each) for number, each in epochs.items()
             ]
             finished = [result for result in these if result is not None]
             if len(finished) < len(these):
@@ -58,7 +54,7 @@ class Search:
                 log.info(f"{len(these) - len(finished)} of {len(these)} trials gave no result")
             order = [result.trial.candidate for result in best_first(finished)] if finished else order[:1]
             self._forget(order[: max(rung.candidates // KEPT, 1)])
-        self._last(order[0], pace, rows, held_out)
+        self._last(order[0], measured)
         if not self.results:
             raise UserError(
                 "no trial of the search could be run: " + self._problems(),
@@ -66,41 +62,21 @@ class Search:
             )
         return winner(self.results)
 
-    def _measure(self) -> tuple[Pace, int, int]:
-        """The pace, from a short run of the recipe as it is; the rows to train on, and the held-out ones."""
-        event = self._event("pace")
+    def loaded(self) -> None:
+        """Note that this process has loaded the base."""
+        self._add({"event": "load", "seconds": round(time.monotonic() - self._since, 3)})
+
+    def _measure(self) -> Measurement:
+        event = self.journal.find("pace")
         if event is None:
-            train, asked = self.recipe.train, self.recipe.samples.train
-            rows = PROBE_STEPS * train.batch_size * train.accumulation
-            trial = Trial(0, 0, {}, min(rows, asked) if isinstance(asked, int) else rows, 1)
-            started = time.monotonic()
-            self._probe(trial)
-            seconds = time.monotonic() - started
-            rows, held_out = self.runs.rows(trial)
-            pace = self.runs.pace(trial, seconds)
-            event = {"event": "pace", **asdict(pace), "rows": rows, "held_out": held_out, "seconds": round(seconds, 3)}
+            event = measure(self.runs, self._left(), f"search.minutes: {self.recipe.search.minutes:g}")
             self._add(event)
-        pace = Pace(event["train"], event["evaluate"], event["start"])
-        log.info(f"{1 / pace.train:,.1f} training rows a second; {event['rows']:,} rows to train on")
-        return pace, event["rows"], event["held_out"]
+        return measurement(event)
 
-    def _probe(self, trial: Trial) -> None:
-        """Run the trial that measures the pace. Raises UserError where the time is over before."""
-        try:
-            self.runs.run(trial, self._left())
-        except Stopped as stopped:
-            if stopped.code != 128 + OUT_OF_TIME:
-                raise
-            minutes = self.recipe.search.minutes
-            raise UserError(
-                f"search.minutes: {minutes:g} are over before the first {PROBE_STEPS} steps are",
-                "give it more time",
-            ) from None
-
-    def _plan(self, pace: Pace, held_out: int) -> list[Rung]:
-        event = self._event("plan")
+    def _plan(self, measured: Measurement) -> list[Rung]:
+        event = self.journal.find("plan")
         if event is None:
-            rungs = plan(self._left(held_out, pace), pace, held_out, len(self.candidates))
+            rungs = plan(self._left(), measured.pace, measured.held_out, len(self.candidates))
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
@@ -112,25 +88,26 @@ class Search:
         )
         return rungs
 
-    def _last(self, candidate: int, pace: Pace, rows: int, held_out: int) -> None:
-        event = self._event("last")
+    def _last(self, candidate: int, measured: Measurement) -> None:
+        event = self.journal.find("last")
         if event is None:
-            used, epochs = last_run(self._left(held_out, pace), pace, held_out, rows, self._epochs(candidate))
+            counts = measured.held_out, measured.rows, self._epochs(candidate)
+            used, epochs = last_run(self._left(), measured.pace, *counts)
             event = {"event": "last", "rows": used, "epochs": epochs}
             self._add(event)
-        self._trial(candidate, event["rows"], event["epochs"], self._left(held_out, pace))
+        self._trial(candidate, event["rows"], event["epochs"])
 
     def _epochs(self, candidate: int) -> int:
         """Those that the candidate asks for; else one, for new rows teach more than rows that were seen."""
         return int(self.candidates[candidate].get("train.epochs", 1))
 
-    def _trial(self, candidate: int, rows: int, epochs: int, seconds: float) -> Optional[TrialResult]:
+    def _trial(self, candidate: int, rows: int, epochs: int) -> Optional[TrialResult]:
         """One trial, or its result in the journal; None where it could not be run or the time was over."""
         self.trials += 1
         trial = Trial(self.trials, candidate, self.candidates[candidate], rows, epochs)
         event = next((event for event in self.journal.events if event.get("number") == trial.number), None)
         if event is None:
-            event = self._run(trial, seconds)
+            event = self._run(trial)
             self._add(event)
         if event["event"] != "trial":
             log.info(f"trial {trial.number}: {trial.describe()}: {event['problem']}")
@@ -143,8 +120,8 @@ class Search:
         )
         return result
 
-    def _run(self, trial: Trial, seconds: float) -> dict[str, Any]:
-        started = time.monotonic()
+    def _run(self, trial: Trial) -> dict[str, Any]:
+        started, seconds = time.monotonic(), self._left()
         problem = "out of time"
         try:
             if seconds > 0:
@@ -157,28 +134,23 @@ class Search:
         spent = round(time.monotonic() - started, 3)
         return {"event": "no result", "number": trial.number, "problem": problem, "seconds": spent}
 
-    def _left(self, held_out: int = 0, pace: Optional[Pace] = None) -> float:
+    def _left(self) -> float:
         """Seconds that are left for training: without those for predicting the dev rows at the end."""
-        dev = self.recipe.samples.dev
-        reserve = (
-            pace.evaluate * ONE_AT_A_TIME * (dev if isinstance(dev, int) else held_out) + pace.start if pace else 0
-        )
         assert self.recipe.search.minutes is not None
-        return self.recipe.search.minutes * 60 - self._spent - (time.monotonic() - self._since) - reserve
+        spent = self.journal.seconds + time.monotonic() - self._since
+        return self.recipe.search.minutes * 60 - spent - self._reserve
 
     def _add(self, event: dict[str, Any]) -> None:
         self.journal.add(event)
-        self._spent += event.get("seconds", 0.0)
         self._since = time.monotonic()
-
-    def _event(self, name: str) -> Optional[dict[str, Any]]:
-        return next((event for event in self.journal.events if event["event"] == name), None)
 
     def _forget(self, kept: Sequence[int]) -> None:
         best = winner(self.results).trial.number if self.results else 0
         for result in self.results:
             if result.trial.candidate not in kept and result.trial.number != best:
                 self.runs.forget(result.trial)
+        # the next trials have other rows
+        self.runs.clear_store()
 
     def _problems(self) -> str:
         return "; ".join(sorted({event["problem"] for event in self.journal.events if "problem" in event}))

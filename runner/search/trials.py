@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.evaluation.significance import LEVEL, exact_mcnemar, holm
@@ -48,6 +48,10 @@ class TrialResult:
     """Mean of minus the log-probability of the right label among the labels, in nats."""
     seconds: float
     """Time that it took."""
+    saved: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that it did not take because of earlier trials, by the kind of work."""
+    loads: int = 0
+    """How often it loaded the base."""
 
     @property
     def accuracy(self) -> float:
@@ -105,10 +109,13 @@ def as_event(result: TrialResult) -> Mapping[str, Any]:
         "right": result.right,
         "log_loss": result.log_loss,
         "seconds": result.seconds,
+        "saved": dict(result.saved),
+        "loads": result.loads,
     }
 
 
 def from_event(event: Mapping[str, Any]) -> TrialResult:
     """The result in an event that `as_event` made."""
-    names = ("number", "candidate", "changes", "rows", "epochs")
-    return TrialResult(Trial(*(event[name] for name in names)), event["right"], event["log_loss"], event["seconds"])
+    of_trial = ("number", "candidate", "changes", "rows", "epochs")
+    of_result = ("right", "log_loss", "seconds", "saved", "loads")
+    return TrialResult(Trial(*(event[name] for name in of_trial)), *(event[name] for name in of_result))

@@ -35,10 +35,10 @@ def log_context(text: str) -> Iterator[None]:
 class ConsoleHandler(logging.Handler):
     """Print log records to standard output, one a line, never in the middle of a progress bar."""
 
-    def __init__(self, main_process: bool = True) -> None:
+    def __init__(self, main_process: bool = True, level: int = logging.INFO) -> None:
         """`main_process`: whether this process speaks for all. The others print only records that are marked
-        `every_process`."""
-        super().__init__(logging.INFO)
+        `every_process`. `level`: the lowest that is printed."""
+        super().__init__(level)
         self.main_process = main_process
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -56,12 +56,13 @@ class ConsoleHandler(logging.Handler):
 
 
 @contextmanager
-def console_logging(main_process: bool = True) -> Iterator[None]:
-    """Print what the package logs for the length of the block."""
-    logger, handler = logging.getLogger("labeltune"), ConsoleHandler(main_process)
+def console_logging(main_process: bool = True, verbose: bool = False) -> Iterator[None]:
+    """Print what the package logs for the length of the block; `verbose`: with what needs no decision of the user."""
+    lowest = logging.DEBUG if verbose else logging.INFO
+    logger, handler = logging.getLogger("labeltune"), ConsoleHandler(main_process, lowest)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(lowest)
     logger.propagate = False
     try:
         yield
@@ -69,6 +70,18 @@ def console_logging(main_process: bool = True) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+@contextmanager
+def quiet(level: int = logging.WARNING) -> Iterator[None]:
+    """Log nothing below this level in the block: one line of its caller's stands for all that it does."""
+    logger = logging.getLogger("labeltune")
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class PatientStream:

@@ -57,6 +57,11 @@ class Evaluation:
         return values
 
 
+def f1_name(labels: Sequence[str]) -> str:
+    """What F1 is of, in words."""
+    return f"F1 of {max(labels)}" if len(labels) == 2 else "mean F1 of the labels"
+
+
 class Evaluator:
     """Evaluates a scorer on the hold-out, whose rows are spread over all processes."""
 
@@ -79,11 +84,11 @@ class Evaluator:
         """The accuracy of always predicting the most frequent label."""
         return max(Counter(self.dataset.targets).values()) / len(self.dataset.targets)
 
-    def evaluate(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> Evaluation:
+    def evaluate(self, scorer: LabelScorer, after_batch: Callable[[int], None] = lambda rows: None) -> Evaluation:
         """The scorer's metrics, the same on every process. The scorer stays in the mode that it had.
 
-        `after_batch` is called after every batch, equally often on all processes. Raises OutOfMemory where one row does
-        not fit."""
+        `after_batch` is called after every batch, equally often on all processes, with the number of rows that all of them
+        have finished since. Raises OutOfMemory where one row does not fit."""
         found = self._scores(scorer, after_batch)
         predictions = [prediction for _, prediction, _ in found]
         metrics = self.metric.compute(predictions=predictions, references=self.dataset.targets)
@@ -93,20 +98,22 @@ class Evaluator:
             **metrics, loss=loss, predicted_counts={name: counts[n] for n, name in enumerate(self.labels)}
         )
 
-    def losses(self, scorer: LabelScorer, after_batch: Callable[[], None] = lambda: None) -> list[float]:
+    def losses(self, scorer: LabelScorer, after_batch: Callable[[int], None] = lambda rows: None) -> list[float]:
         """The loss of every row, in order; as `evaluate`."""
         return [loss for _, _, loss in self._scores(scorer, after_batch)]
 
     @torch.no_grad()
-    def _scores(self, scorer: LabelScorer, after_batch: Callable[[], None]) -> list[tuple[int, int, float]]:
+    def _scores(self, scorer: LabelScorer, after_batch: Callable[[int], None]) -> list[tuple[int, int, float]]:
         """Every row's number, prediction and loss, in order."""
         training = scorer.training
         scorer.eval()
         found: list[tuple[int, int, float]] = []
+        done = 0
         for number, rows in enumerate([*self.batches, *self.fillers]):
             scored = list(self.micro_batch_size.run_in_parts(rows, lambda part: self._score(scorer, part)))
             found += scored if number < len(self.batches) else []
-            after_batch()
+            before, done = done, min(done + len(rows) * self.accelerator.num_processes, len(self.dataset))
+            after_batch(done - before)
         scorer.train(training)
         return sorted(all_gather(self.accelerator, found))
 

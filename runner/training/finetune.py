@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -35,11 +35,13 @@ from runner.scoring.layouts import LAYOUTS, Layout
 from runner.scoring.prompt import Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
 from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
+from runner.system.console import progress
 from runner.system.memory import peak_host_bytes
+from runner.system.shared_work import UNTUNED, SharedWork
 from runner.system.signals import deferred_signals, raise_if_asked
 from runner.training.checkpoint import Checkpoints, LoadedCheckpoint
 from runner.training.class_balance import ClassBalance, class_balance
-from runner.training.evaluation import Evaluation, Evaluator
+from runner.training.evaluation import Evaluation, Evaluator, f1_name
 from runner.training.learning_rate import LearningRate, Probe
 from runner.training.optimization import trained_tensors
 from runner.training.train_state import TrainState
@@ -72,6 +74,8 @@ class FinetuneJob:
     folders: Folders
     label_counts: Mapping[str, int]
     """The file's labelled rows by label."""
+    shared: SharedWork = field(default_factory=SharedWork)
+    """What other runs have computed for this one."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,8 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
         trainable = sum(parameter.numel() for parameter in scorer.parameters() if parameter.requires_grad)
         precision, device = job.base.precision, job.accelerator.device
         log.info(f"{len(rows.train):,} rows, {trainable:,} trainable parameters, {precision} on {device}")
-        log.info(f"layout {choice.name}: {choice.reason}")
+        expected = choice.name == "packed" and choice.proof is not None and choice.proof.holds
+        log.log(logging.DEBUG if expected else logging.INFO, f"layout {choice.name}: {choice.reason}")
         if balance.is_changed:
             log.info(balance.words())
         before = time.perf_counter()
@@ -188,7 +193,7 @@ def finetune(job: FinetuneJob) -> FinetuneResult:
             broadcast_parameters(job.accelerator, trained_tensors(scorer))
             collator = Collator(rows.train, layout)
             evaluator = Evaluator(Collator(rows.holdout, layout), train.batch_size, job.accelerator)
-            untuned = _evaluate_untuned(evaluator, scorer)
+            untuned = job.shared.once(UNTUNED, _untuned_key(job, choice), lambda: _evaluate_untuned(evaluator, scorer))
             # only now: the untuned base has not seen the training shares
             scorer.undo_prior(balance.prior_shift)
             with _gradient_checkpointing(job):
@@ -294,9 +299,22 @@ def _frozen_layers(job: FinetuneJob, subject: Subject, rows: EncodedRows, choice
         yield cache.layout(choice.layout)
 
 
+def _untuned_key(job: FinetuneJob, choice: Choice) -> str:
+    """Everything that the untuned base's metrics depend on. The new adapter is no part of it: it changes nothing yet."""
+    train, files = job.recipe.train, job.base.files
+    parts = [files.digest, job.prompt.digest(), job.records.holdout.digest(), job.base.precision, train.loss]
+    return json.dumps([*parts, choice.name, train.batch_size, str(job.accelerator.device)])
+
+
 def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:
     """The base as it is, before any training. Raises UserError where its loss is not finite."""
-    untuned = evaluator.evaluate(scorer, raise_if_asked)
+    with progress(len(evaluator.dataset), "untuned hold-out", shown=evaluator.accelerator.is_main_process) as bar:
+
+        def after_batch(rows: int) -> None:
+            bar.update(rows)
+            raise_if_asked()
+
+        untuned = evaluator.evaluate(scorer, after_batch)
     if not math.isfinite(untuned.loss):
         raise UserError(
             f"the hold-out loss is {untuned.loss} before training: the base model produces non-finite values",
@@ -361,9 +379,8 @@ def _describe(result: FinetuneResult) -> None:
         log.warning(
             f"the adapter gives every hold-out row the same label, after training with a learning rate of {rate:g}; {advice}"
         )
-    accuracies = {"majority": result.majority, "untuned": result.untuned.accuracy, "tuned": tuned.accuracy}
-    shown = ", ".join(f"{name} {with_interval(accuracy, tuned.rows)}" for name, accuracy in accuracies.items())
     log.info(
-        f"hold-out accuracy, 95 % intervals: {shown}; {state.best_name} of {result.job.recipe.train.epochs}, "
-        f"MCC {tuned.mcc:.3f}, F1 {tuned.f1:.3f}; {state.seconds:.1f} s"
+        f"kept: {state.best_name} of {result.job.recipe.train.epochs}: hold-out accuracy "
+        f"{with_interval(tuned.accuracy, tuned.rows)}, MCC {tuned.mcc:.3f}, "
+        f"{f1_name(result.job.recipe.task.labels)} {tuned.f1:.3f}; {state.seconds:.1f} s"
     )

@@ -159,7 +159,7 @@ class Probe:
     ) -> Sequence[float]:
         """The loss of every hold-out row after so many steps."""
 
-        def stop_if_asked() -> None:
+        def stop_if_asked(rows: int = 0) -> None:
             number = all_reduce_max(evaluator.accelerator, [stop.number])[0]
             if number:
                 raise Stopped(number, "while learning rates were tried")

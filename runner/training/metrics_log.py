@@ -31,9 +31,10 @@ class MetricsLog:
 
     @contextmanager
     def progress_bar(self, total: int, done: int, best: Optional[Evaluation]) -> Iterator[None]:
-        """Show how many of `total` rows are done while the block runs, with the last loss and accuracy beside it."""
+        """Show how many of `total` rows are done while the block runs, with the epoch, the last loss and the last accuracy
+        beside it."""
         with progress(total, "finetune", shown=self.accelerator.is_main_process, done=done) as self._bar:
-            self._show(best)
+            self._show(None, best)
             yield
 
     def start_epoch(self) -> None:
@@ -52,21 +53,25 @@ class MetricsLog:
         rate = self._rows / (time.perf_counter() - self._since)
         values = {"loss": mean, "learning_rate": learning_rate, "rows_per_second": rate}
         self._write({"step": state.global_step, "epoch": state.epoch, **values}, state.global_step)
-        self._show(state.best, mean)
+        self._show(state, state.best, mean)
         self.start_epoch()
+
+    def evaluated(self, rows: int) -> None:
+        """Count so many rows of the hold-out as done."""
+        self._bar.update(rows)
 
     def epoch(self, state: TrainState, evaluation: Evaluation) -> None:
         """Note the evaluation after an epoch."""
         values = {f"holdout_{name}": value for name, value in evaluation.figures().items()}
         self._write({"epoch": state.epoch, **values}, state.global_step)
-        self._show(evaluation)
+        self._show(state, evaluation)
 
     def average(self, state: TrainState, evaluation: Evaluation) -> None:
         """Note the evaluation of the mean of the last epochs."""
         values = {f"holdout_{name}": value for name, value in evaluation.figures().items()}
         last = len(state.evaluations)
         self._write({"epoch": last, "averaged_epochs": len(state.recent), **values}, state.global_step)
-        self._show(state.best)
+        self._show(None, state.best)
 
     def read(self) -> str:
         """The lines so far, for a checkpoint."""
@@ -77,8 +82,11 @@ class MetricsLog:
         if self.accelerator.is_main_process:
             self.path.write_text(text, encoding="utf-8")
 
-    def _show(self, evaluation: Optional[Evaluation], loss: Optional[float] = None) -> None:
-        values = {} if loss is None else {"loss": f"{loss:.3f}"}
+    def _show(
+        self, state: Optional[TrainState], evaluation: Optional[Evaluation], loss: Optional[float] = None
+    ) -> None:
+        values = {} if state is None else {"epoch": str(state.epoch)}
+        values |= {} if loss is None else {"loss": f"{loss:.3f}"}
         self._bar.set_postfix(
             {**values, "accuracy": with_interval(evaluation.accuracy, evaluation.rows) if evaluation else "-"},
             refresh=False,

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from runner.distributed.collectives import all_gather, all_reduce_max
 from runner.errors import UserError
+from runner.evaluation.intervals import with_interval
 from runner.model.adapter import adapter_state
 from runner.recipe.schema import Train
 from runner.scoring.collator import Collator
@@ -95,8 +96,10 @@ class Trainer:
             log.info(f"resuming after step {state.global_step} of {self.total_steps}, from a checkpoint")
         self._started = time.perf_counter() - state.seconds
         rows = len(self.dataset)
-        done = (state.epoch - 1) * rows + min(state.step_in_epoch * self.rows_per_step, rows)
-        total = self.config.epochs * rows
+        # an epoch's hold-out is a part of its time
+        held_out = len(self.evaluator.dataset)
+        done = (state.epoch - 1) * (rows + held_out) + min(state.step_in_epoch * self.rows_per_step, rows)
+        total = self.config.epochs * (rows + held_out) + held_out * (self.config.average_epochs > 1)
         with self.metrics.progress_bar(total, done, state.best), deferred_signals() as stop:
             self._policy = CheckpointPolicy(self.config.checkpoint_minutes, stop)
             if resume_from is None and self.run.learning_rate.losses:
@@ -156,7 +159,7 @@ class Trainer:
         """The end of an epoch: evaluates the adapter, and keeps it where it is the best. A run that is stopped in between
         does it again."""
         state = self.state
-        evaluation = self.evaluator.evaluate(self.scorer, self._save_if_due)
+        evaluation = self.evaluator.evaluate(self.scorer, self._after_batch)
         if not math.isfinite(evaluation.loss):
             raise UserError(
                 f"the hold-out loss is {evaluation.loss} after epoch {state.epoch}", "lower train.learning_rate"
@@ -168,6 +171,11 @@ class Trainer:
             now = {name: each.detach().to("cpu", copy=True) for name, each in self.optimizer.parameters.items()}
             state.recent = [*state.recent, now][-self.config.average_epochs :]
         self.metrics.epoch(state, evaluation)
+        log.info(
+            f"epoch {state.epoch} of {self.config.epochs}: hold-out accuracy "
+            f"{with_interval(evaluation.accuracy, evaluation.rows)}, loss {evaluation.loss:.3f}"
+            + (", the best so far" if state.best_epoch == state.epoch and state.epoch > 1 else "")
+        )
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
 
     def _out_of_patience(self) -> bool:
@@ -188,7 +196,7 @@ class Trainer:
         state = self.state
         mean = {name: torch.stack([each[name] for each in state.recent]).mean(0) for name in state.recent[0]}
         self.optimizer.set_parameters(mean)
-        evaluation = self.evaluator.evaluate(self.scorer, self._save_if_due)
+        evaluation = self.evaluator.evaluate(self.scorer, self._after_batch)
         if not math.isfinite(evaluation.loss):
             log.warning(
                 f"the mean of the last {len(state.recent)} epochs is not used: its hold-out loss is {evaluation.loss}"
@@ -198,6 +206,11 @@ class Trainer:
         if state.average_is_best:
             state.best_adapter = adapter_state(adapter)
         self.metrics.average(state, evaluation)
+
+    def _after_batch(self, rows: int) -> None:
+        """After a batch of the hold-out."""
+        self.metrics.evaluated(rows)
+        self._save_if_due()
 
     def _save_if_due(self, epoch_ended: bool = False) -> None:
         """Between two steps, or two batches of the hold-out: saves a checkpoint where one is due, and stops where a signal

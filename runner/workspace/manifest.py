@@ -22,7 +22,7 @@ class Manifest:
     """One finished stage."""
 
     stage: str
-    """`prepare`, `finetune`, `evaluate` or `predict`."""
+    """`prepare`, `finetune`, `evaluate`, `ensemble` or `predict`."""
     inputs: Mapping[str, str]
     """Digest of everything that the outputs depend on, by name."""
     outputs: Mapping[str, str]

@@ -31,15 +31,20 @@ CALIBRATION = "calibration.json"
 HOLDOUT_PREDICTIONS = "holdout_predictions.jsonl"
 """File in an adapter's folder with the hold-out's predictions."""
 
+ENSEMBLE = "ensemble.json"
+"""File in an adapter's folder that compares it with the other members of its ensemble."""
+
 MANIFESTS: Mapping[str, str] = {
     "prepare": "pre_data/{0}/manifest.json",
     "finetune": "saved_model/{0}/manifest.json",
     "evaluate": "saved_model/{0}/manifest_evaluate.json",
+    "ensemble": "saved_model/{0}/manifest_ensemble.json",
     "predict": "result/manifest_{0}.json",
 }
 """For each stage, in order, where its manifest is; `{0}` is the dataset."""
 
-STAGE_NAMES = tuple(MANIFESTS)
+STAGE_NAMES = tuple(name for name in MANIFESTS if name != "ensemble")
+"""The stages that a command names. The ensemble belongs to evaluate and predict."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,13 @@ class Workspace:
     dataset: str
     """`task.name` of the recipe."""
     data_root: Optional[Path] = None
+    """Where the recipe's data files are, if not in `root`: the trials of a search, and folds, write elsewhere."""
+    results_below: str = ""
+    """Where the folder `result` is, if not directly in `root`: a path from there. The first member of an ensemble has its own
+    predictions elsewhere, because all members together make the result."""
     """Where the recipe's data files are, if not in `root`: the trials of a search write elsewhere."""
+    store_root: Optional[Path] = None
+    """The folder of the store, if it is not the workspace's own: the trials of a search share one."""
 
     def at(self, relative: str) -> Path:
         """A contract path in this workspace."""
@@ -88,6 +99,11 @@ class Workspace:
         return f"pre_data/{self.dataset}/store"
 
     @property
+    def store_folder(self) -> Path:
+        """Where that folder is."""
+        return self.store_root or self.at(self.store)
+
+    @property
     def adapter(self) -> str:
         """Folder of the adapter."""
         return contract.adapter_folder(self.dataset)
@@ -118,19 +134,34 @@ class Workspace:
         return f"result/search_{self.dataset}.yaml"
 
     @property
+    def ensemble(self) -> str:
+        """The members of an ensemble, a folder for each."""
+        return f"saved_model/.ensemble/{self.dataset}"
+
+    @property
+    def doubtful(self) -> str:
+        """The cross-fitted runs that look for doubtful rows, a folder for each setting."""
+        return f"saved_model/.doubtful/{self.dataset}"
+
+    @property
+    def doubtful_rows(self) -> str:
+        """The list of doubtful rows, for the user to decide."""
+        return f"pre_data/{self.dataset}/doubtful.csv"
+
+    @property
     def result(self) -> str:
         """Predictions in the contract's format."""
-        return contract.result_path(self.dataset)
+        return self._below(contract.result_path(self.dataset))
 
     @property
     def predictions(self) -> str:
         """Predictions with their probabilities, one JSON object a line."""
-        return f"result/predictions_{self.dataset}.jsonl"
+        return self._below(f"result/predictions_{self.dataset}.jsonl")
 
     @property
     def unfinished_predictions(self) -> str:
         """The rows that an unfinished prediction has predicted so far."""
-        return f"result/.predictions_{self.dataset}.partial"
+        return self._below(f"result/.predictions_{self.dataset}.partial")
 
     @property
     def lock(self) -> Path:
@@ -166,7 +197,12 @@ class Workspace:
 
     def manifest(self, stage: str) -> Path:
         """The manifest of a stage: it exists when the stage has finished."""
-        return self.root / MANIFESTS[stage].format(self.dataset)
+        path = MANIFESTS[stage].format(self.dataset)
+        return self.root / (self._below(path) if path.startswith("result/") else path)
+
+    def _below(self, path: str) -> str:
+        """A path in the folder `result`."""
+        return f"{self.results_below}/{path}" if self.results_below else path
 
 
 @contextmanager

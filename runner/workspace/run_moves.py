@@ -17,7 +17,15 @@ from grading import contract
 from runner.errors import UserError
 from runner.system.files import digest, move_folder, recover_folder, replace_folder, write_atomic
 from runner.workspace.manifest import read_manifest
-from runner.workspace.paths import CALIBRATION, EVALUATION, HOLDOUT_PREDICTIONS, MANIFESTS, RECIPE, Workspace
+from runner.workspace.paths import (
+    CALIBRATION,
+    ENSEMBLE,
+    EVALUATION,
+    HOLDOUT_PREDICTIONS,
+    MANIFESTS,
+    RECIPE,
+    Workspace,
+)
 from runner.workspace.runs import RESULTS, Run, kept_runs, read_object, run_in_place
 
 log = logging.getLogger("labeltune.workspace")
@@ -38,6 +46,7 @@ OWN_RECORDS = (
     HOLDOUT_PREDICTIONS,
     EVALUATION,
     CALIBRATION,
+    ENSEMBLE,
     REPLACED,
     RESULTS,
 )

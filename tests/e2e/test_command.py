@@ -28,6 +28,16 @@ def test_a_run_ends_as_the_runner_does(tmp_path: Path, tiny_base: Path) -> None:
     assert run["stages"]["finetune"]["figures"]["processes"] == 2
 
 
+def test_doubtful_rows_are_looked_for_by_all_processes(tmp_path: Path, tiny_base: Path) -> None:
+    write_recipe(write_tables(tmp_path), recipe_tree(tiny_base))
+    done = labeltune(tmp_path, "doubtful", "tiny.yaml", "train.epochs=1", "--folds", "2", "--processes", "2")
+    assert done.returncode == 0, done.stderr
+    assert "0 inputs have several labels, in 0 rows" in done.stdout
+    (fold,) = (tmp_path / "saved_model/.doubtful/tiny").glob("*/fold-2/saved_model/tiny/manifest.json")
+    assert json.loads(fold.read_text())["figures"]["processes"] == 2
+    assert (tmp_path / "pre_data/tiny/doubtful.csv").exists()
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_mistake_is_reported_once_and_without_a_traceback(tmp_path: Path, tiny_base: Path, processes: str) -> None:
     write_recipe(write_tables(tmp_path), recipe_tree(tiny_base))

@@ -92,6 +92,27 @@ def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, t
     assert '"processes": 2' in (tmp_path / "saved_model/tiny/manifest.json").read_text()
 
 
+def test_two_processes_train_the_ensemble_of_one(tmp_path: Path, tiny_base: Path) -> None:
+    from conftest import write_tables
+
+    found = []
+    for name, processes in (("one", ONE), ("two", ("--config_file", str(ROOT / "recipes/accelerate/cpu.yaml")))):
+        folder = write_tables(tmp_path / name)
+        write_recipe(folder, recipe_tree(tiny_base, **ONE_EPOCH, ensemble={"seeds": [0, 1]}))
+        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("tiny ensemble: 2 members: mean ") == 1
+        found.append(done.stdout.splitlines()[-1])
+        rows = (folder / "result/predictions_tiny.jsonl").read_text().splitlines()
+        found.append([list(json.loads(row)["probabilities"].values()) for row in rows])
+        again = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
+        assert again.stdout.count("finetune: nothing changed") == 2, again.stdout
+        assert "tiny predict: nothing changed" in again.stdout
+    assert found[0] == found[2]
+    for one, two in zip(found[1], found[3]):
+        assert two == pytest.approx(one, abs=1e-5)
+
+
 def test_two_processes_weigh_rows_as_one_does(tmp_path: Path, tiny_base: Path) -> None:
     """With a last step of one row, and labels of which one is rare."""
     from conftest import TRAIN_ROWS, write_tables

@@ -10,7 +10,10 @@ from conftest import recipe_tree, write_recipe, write_tables
 from support.runs import cut_at
 
 from runner.commands.run import main
+from runner.search.journal import Journal
 from runner.search.runs import Runs
+from runner.system.shared_work import ROWS, UNTUNED
+from runner.workspace.manifest import read_manifest
 
 SPACE = {"train.learning_rate": [0.02, 1e-6], "instruction": ["Which one?"]}
 OUTPUTS = ("saved_model/tiny/adapter_model.safetensors", "result/result_tiny.txt", "result/predictions_tiny.jsonl")
@@ -52,6 +55,21 @@ def test_the_winners_recipe_gives_the_same_adapter_alone(found: Path, tmp_path: 
     write_tables(tmp_path)
     assert main([str(found / "result/search_tiny.yaml"), "--workspace", str(tmp_path)]) == 0
     assert [(tmp_path / name).read_bytes() for name in OUTPUTS] == [(found / name).read_bytes() for name in OUTPUTS]
+    alone, shared = (read_manifest(root / "saved_model/tiny/manifest.json") for root in (tmp_path, found))
+    assert alone is not None
+    assert shared is not None
+    assert alone.figures["untuned"] == shared.figures["untuned"]
+
+
+def test_trials_share_the_rows_and_the_untuned_base(found: Path) -> None:
+    (path,) = (found / "saved_model/.search/tiny").glob("*/journal.jsonl")
+    trials = [event for event in Journal(path).events if event["event"] == "trial"]
+    assert all(ROWS in event["saved"] for event in trials)
+    # the measurement has evaluated it with the recipe's own instruction
+    alone = [event["number"] for event in trials if not event["saved"].get(UNTUNED)]
+    assert alone == [next(event["number"] for event in trials if "instruction" in event["changes"])]
+    assert not any(event["loads"] for event in trials)
+    assert not (path.parent / "store").exists()
 
 
 def test_a_finished_search_is_not_run_again(found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +92,8 @@ def test_a_killed_search_ends_with_the_same_table(
     events = journal.read_bytes().splitlines(keepends=True)
     target = root / journal.relative_to(found)
     target.parent.mkdir(parents=True)
-    target.write_bytes(b"".join(events[:2]))
+    planned = next(number for number, event in enumerate(events, 1) if b'"plan"' in event)
+    target.write_bytes(b"".join(events[:planned]))
     with monkeypatch.context() as patch:
         cut_at(patch, Runs, "run", killed)
         assert start(root) == 130

@@ -1,4 +1,4 @@
-"""Signals at random moments of a small real run: each resumed run ends with the bytes of one that was never cut.
+"""Signals at random moments of a small real run, or of a search: each resumed run ends with the bytes of one that was never cut.
 
     tox -e faults                          100 of SIGKILL, 100 of those that ask
     LABELTUNE_KILLS=500 tox -e faults
@@ -7,6 +7,7 @@ A run is a fork of this process, which has loaded the libraries, so that kills f
 """
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -21,6 +22,9 @@ import torch
 from conftest import recipe_tree, write_recipe, write_tables
 
 from runner.system.signals import SIGNALS
+
+SEARCH_KILLS = 20
+"""Kills of one search."""
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")]
 
@@ -138,3 +142,54 @@ def test_runs_that_are_cut_end_as_whole_ones(
         resumed += (workspace / "log").read_text().count("resuming after")
     print(f"{kills} cut in {runs} runs of {seconds:.1f} s, {resumed} resumed from a checkpoint or a partial prediction")
     assert resumed > 0
+
+
+def search_table(workspace: Path) -> list[dict[str, Any]]:
+    """The table of a search, without the times."""
+    rows = json.loads((workspace / "result/search_tiny.json").read_text(encoding="utf-8"))["trials"]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def planned(workspace: Path, journal: Path) -> Path:
+    """Gives a new workspace the journal of another search up to its plan: what was measured there, and what follows from it."""
+    lines = journal.read_bytes().splitlines(keepends=True)
+    end = next(number for number, line in enumerate(lines, 1) if b'"plan"' in line)
+    copy = workspace / "saved_model/.search/tiny" / journal.parent.name / journal.name
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"".join(lines[:end]))
+    return workspace
+
+
+def test_a_search_that_is_killed_ends_with_the_table_of_a_whole_one(tiny_base: Path, tmp_path: Path) -> None:
+    """In both, the pace and the plan are those of one measurement; there is time enough for all rows in any case."""
+    import runner.prediction.predict
+    import runner.training.finetune  # noqa: F401
+
+    torch.set_num_threads(1)
+    space = {"train.learning_rate": [0.02, 1e-6], "instruction": ["Which one?"], "lora.r": [4]}
+    # a small share of the time is used: whether all rows fit never depends on a kill
+    tree = recipe_tree(tiny_base, search={"minutes": 600, "space": space}, train={"checkpoint_minutes": 1e-9})
+    recipe, whole = write_recipe(tmp_path, tree), write_tables(tmp_path / "whole")
+    started = time.monotonic()
+    assert ended(forked(whole, recipe), 300) == 0
+    seconds = time.monotonic() - started
+    (journal,) = (whole / "saved_model/.search/tiny").glob("*/journal.jsonl")
+    draw, kills, tables = random.Random(0), 0, 0
+    while kills < SEARCH_KILLS:
+        tables += 1
+        workspace = planned(write_tables(tmp_path / f"run-{tables}"), journal)
+        code = None
+        while code is None and kills < SEARCH_KILLS:
+            child = forked(workspace, recipe)
+            code = ended(child, draw.uniform(0, seconds / 4))
+            if code is None:
+                os.kill(child, signal.SIGKILL)
+                assert ended(child, 60) == -signal.SIGKILL
+                kills += 1
+        code = ended(forked(workspace, recipe), 300) if code is None else code
+        log = (workspace / "log").read_text(errors="replace")
+        assert code == 0, log
+        assert "Traceback" not in log, log
+        assert search_table(workspace) == search_table(whole)
+        assert outputs(workspace) == outputs(whole)
+    print(f"{kills} killed in {tables} searches of {seconds:.1f} s")

@@ -376,6 +376,21 @@ def test_costs_follow_the_machine_and_the_recipe(workspace: Path, tiny_base: Pat
     )
 
 
+def test_a_time_an_ensemble_and_excluded_rows(workspace: Path, tiny_base: Path) -> None:
+    found = look(workspace, tiny_base, samples={"train": "90s"}, ensemble={"seeds": [0, 1, 2]})
+    assert "at most 20 rows to train on" in words_of(found)
+    assert "time 90s x 3, as samples.train says" in words_of(found)
+    alone, three = look(workspace, tiny_base).costs, look(workspace, tiny_base, ensemble={"seeds": [1, 2]}).costs
+    assert alone is not None
+    assert three is not None
+    assert three.disk > alone.disk
+    (workspace / "out.csv").write_text("line,input\n1,ba word 0\n2,ab word 1\n")
+    found = look(workspace, tiny_base, samples={"exclude": "out.csv"})
+    assert "22 rows; 0: 50.0%, 1: 50.0%" in words_of(found)
+    (workspace / "out.csv").write_text("line,input\n1,another text\n")
+    assert "out.csv: line 1" in problems(look(workspace, tiny_base, samples={"exclude": "out.csv"}))
+
+
 def test_only_preparing_needs_no_base(workspace: Path) -> None:
     recipes = load_recipes([write_recipe(workspace, recipe_tree("nowhere"))])
     assert "base" in problems(look_ahead(recipes, workspace, STAGE_NAMES, CPU)[0])

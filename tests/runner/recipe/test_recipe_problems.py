@@ -41,7 +41,7 @@ CASES = [
         "instruction: Same?",
         "instruction: Same?\ncolour: blue",
         "11:1: colour: unknown key; known are task, instruction, base, prompt, samples, lora, train, decoding, "
-        "trust_remote_code, offline, search, extends",
+        "trust_remote_code, offline, search, ensemble, extends",
     ),
     (
         "  train: data/train.tsv",
@@ -480,6 +480,8 @@ def test_paths_with_a_leading_dot_start_at_their_own_file(tmp_path: Path, monkey
     assert recipe.task.train == str(tmp_path / "sub/t.tsv")
     monkeypatch.chdir(tmp_path / "sub")
     assert load_recipes([Path("child.yaml")], ["base=./x"])[0].recipe.base == str(tmp_path / "sub/x")
+    for value, path in (("./x.csv", str(tmp_path / "sub/x.csv")), ("x.csv", "x.csv"), ("null", None)):
+        assert load_recipes([Path("child.yaml")], [f"samples.exclude={value}"])[0].recipe.samples.exclude == path
 
 
 @pytest.mark.parametrize("argument", ["train.epochs=2", "train.learning-rate=1", "base=/models/gemma-2b", "base=a=b"])

@@ -13,7 +13,9 @@ import pytest
 from conftest import ROOT
 
 from runner.commands.run import main
+from runner.errors import RecipeError
 from runner.recipe import schema as shapes
+from runner.recipe.duration import Duration
 from runner.recipe.loader import load_recipes
 from runner.recipe.schema import Recipe
 
@@ -100,6 +102,30 @@ def test_every_key_is_read_by_something(key: str, name: str) -> None:
     block = key.rpartition(".")[0] or "recipe"
     owners = {block, OWNERS.get(block, block)}
     assert {(owner, name) for owner in owners} & pairs_read(), f"{key} is an option that nobody reads"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("40m", 2400), ("2h", 7200), ("1.5h", 5400)], ids=str)
+def test_the_number_of_rows_may_be_a_time(text: str, seconds: float) -> None:
+    time = load_recipes([ROOT / "recipes/qqp.yaml"], [f"samples.train={text}"])[0].recipe.samples.train
+    assert isinstance(time, Duration)
+    assert time.seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["0m", "40 m", "40min", "-3h", "m", "1e3s", "٣s", "lots"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipes([ROOT / "recipes/qqp.yaml"], [f"samples.train={text}"])
+    expected = f"samples.train: expected a whole number, all or a time such as 40m, found the text {text!r}"
+    assert expected in str(error.value)
+
+
+def test_a_search_has_a_time_already() -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipes([ROOT / "recipes/qqp.yaml"], ["samples.train=40m", "search.minutes=60"])
+    assert (
+        "samples.train: 40m and search.minutes are two times for one run: a search takes as many rows as fit into its own; "
+        "set search.minutes: null, or samples.train: all"
+    ) in str(error.value)
 
 
 def test_every_lora_key_is_one_of_pefts() -> None:

@@ -53,7 +53,7 @@ def test_the_average_is_the_mean_of_the_epochs(
     figures = run(workspace, tiny_base, lora=lora, train={**how, "epochs": 2, "average_epochs": 2})
     assert figures["kept"] == "average of epochs 1–2"
     assert figures["tuned"] == figures["average"] != figures["epochs"][1]
-    assert "; average of epochs 1–2 of 2, " in capsys.readouterr().out
+    assert "kept: average of epochs 1–2 of 2: " in capsys.readouterr().out
     assert metrics(workspace)[-1]["averaged_epochs"] == 2
     for name, tensor in weights(workspace).items():
         torch.testing.assert_close(tensor, (alone[0][name] + alone[1][name]) / 2, atol=1e-7, rtol=0)

@@ -1,0 +1,162 @@
+"""The tables of ACCURACY.md, from the finished runs of accuracy.py and time_to_accuracy.py. No command of its own."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grading.contract.metrics import wilson_interval
+from runner.evaluation.significance import exact_mcnemar, holm
+
+STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+"""Two-sided 95 % quantiles of Student's t for a mean over so many seeds."""
+
+Line = Mapping[str, Any]
+
+
+def markdown(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table with its title."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join([f"\n**{title}**\n", *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def share(right: str) -> float:
+    """The accuracy of a run: its unseen rows as `1` and `0`."""
+    return right.count("1") / len(right)
+
+
+def accuracy_cell(rights: Sequence[str]) -> str:
+    """Mean and range over the seeds; with one seed, the 95 % interval of its rows."""
+    shares = [100 * share(right) for right in rights]
+    if len(shares) == 1:
+        low, high = wilson_interval(rights[0].count("1"), len(rights[0]))
+        return f"{shares[0]:.1f} ({100 * low:.1f}–{100 * high:.1f} by rows)"
+    return f"{statistics.mean(shares):.1f} ({min(shares):.1f}–{max(shares):.1f})"
+
+
+def difference(pairs: Sequence[tuple[str, str]]) -> tuple[str, float]:
+    """Points by which the first of each pair of runs is better, its 95 % interval over the seeds, and McNemar's exact p over
+    the rows of all seeds."""
+    points = [100 * (share(one) - share(other)) for one, other in pairs]
+    half = ""
+    if len(points) in STUDENT:
+        half = f" ± {STUDENT[len(points)] * statistics.stdev(points) / math.sqrt(len(points)):.1f}"
+    counts = [sum(each == wanted for one, other in pairs for each in zip(one, other)) for wanted in _DISCORDANT]
+    return f"{statistics.mean(points):+.1f}{half}", exact_mcnemar(*counts)
+
+
+_DISCORDANT = (("1", "0"), ("0", "1"))
+
+
+def lever_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> list[str]:
+    """One table for each base, task and size: every lever against the run without levers, seed by seed."""
+    tables = []
+    for (base, task, rows, epochs), group in _groups(runs, "base", "task", "rows", "epochs"):
+        levers = {name: {run["seed"]: run for run in group if run["lever"] == name} for name in names}
+        levers = {name: by_seed for name, by_seed in levers.items() if by_seed}
+        if len(levers) < 2 or plain not in levers:
+            continue
+        found = {name: _against(by_seed, levers[plain]) for name, by_seed in levers.items() if name != plain}
+        compared = [name for name, each in found.items() if each]
+        adjusted = dict(zip(compared, holm([found[name][1] for name in compared])))
+        lines = []
+        for name, by_seed in levers.items():
+            against = (
+                [found[name][0], f"{found[name][1]:.2g}", f"{adjusted[name]:.2g}"] if name in adjusted else [""] * 3
+            )
+            lines.append([name, str(len(by_seed)), accuracy_cell([run["right"] for run in by_seed.values()]), *against,
+                          f"{100 * statistics.mean(run['holdout'] for run in by_seed.values()):.1f}",
+                          f"{statistics.mean(run['training'] for run in by_seed.values()):.0f}"])  # fmt: skip
+        title = f"{base}, {task}, {rows:,} rows × {epochs}: each lever alone"
+        tables.append(markdown(title, LEVER_HEAD, lines))
+    return tables
+
+
+LEVER_HEAD = ["lever", "seeds", "unseen, %", "against none, points", "p", "p (Holm)", "hold-out, %", "training, s"]
+
+
+def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
+    seeds = sorted(set(by_seed) & set(plain))
+    return difference([(by_seed[seed]["right"], plain[seed]["right"]) for seed in seeds]) if seeds else None
+
+
+def curve_table(runs: Sequence[Line], plain: str) -> list[str]:
+    """The learning curve: accuracy by training rows and epochs, with the seconds of training."""
+    tables = []
+    for (base, task), group in _groups([run for run in runs if run["lever"] == plain], "base", "task"):
+        sizes = sorted({run["rows"] for run in group})
+        epochs = sorted({run["epochs"] for run in group})
+        if len(sizes) < 3:
+            continue
+        lines = [[f"{rows:,}", *(_curve_cell(group, rows, each) for each in epochs)] for rows in sizes]
+        head = ["training rows", *(f"{each} epoch{'s' if each > 1 else ''}" for each in epochs)]
+        tables.append(markdown(f"{base}, {task}: unseen accuracy in % (seeds; seconds of training)", head, lines))
+    return tables
+
+
+def _curve_cell(group: Sequence[Line], rows: int, epochs: int) -> str:
+    found = [run for run in group if (run["rows"], run["epochs"]) == (rows, epochs)]
+    if not found:
+        return ""
+    mean = 100 * statistics.mean(share(run["right"]) for run in found)
+    return f"{mean:.1f} ({len(found)}; {statistics.mean(run['training'] for run in found):.0f} s)"
+
+
+def ensemble_table(runs: Sequence[Line], plain: str) -> str:
+    """Several seeds' mean log-odds against one seed's answers."""
+    lines = []
+    keys = ("base", "task", "rows", "epochs")
+    for (base, task, rows, epochs), group in _groups([run for run in runs if run["lever"] == plain], *keys):
+        if len(group) < 3:
+            continue
+        # whether the last label is the right one follows from any run's answer and whether it is right
+        answers = zip(group[0]["last_label"], group[0]["right"])
+        truth = [(probability > 0.5) == (right == "1") for probability, right in answers]
+        odds = [sum(map(_log_odds, each)) for each in zip(*(run["last_label"] for run in group))]
+        right = "".join(str(int((each > 0) == one)) for each, one in zip(odds, truth))
+        points, p = difference([(right, run["right"]) for run in group])
+        single = accuracy_cell([run["right"] for run in group])
+        lines.append(
+            [
+                base,
+                task,
+                f"{rows:,} × {epochs}",
+                str(len(group)),
+                single,
+                f"{100 * share(right):.1f}",
+                points,
+                f"{p:.2g}",
+            ]
+        )
+    head = ["base", "task", "rows × epochs", "seeds", "one seed, %", "ensemble, %", "points", "p (rows of all seeds)"]
+    return markdown("The ensemble of all seeds", head, lines) if lines else ""
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, 1e-5), 1 - 1e-5)
+    return math.log(bounded / (1 - bounded))
+
+
+def minutes_table(runs: Sequence[Line]) -> str:
+    """Ours, TRL's and the head's runs of time_to_accuracy.py, each with its learning rate and seconds."""
+    lines = []
+    for (base, task), group in _groups(runs, "base", "task"):
+        for way in sorted({run["way"] for run in group}):
+            rates: dict[tuple[float, int, int], list[Line]] = {}
+            for run in (run for run in group if run["way"] == way):
+                rates.setdefault((run["rate"], run["rows"], run["epochs"]), []).append(run)
+            for (rate, rows, epochs), found in sorted(rates.items()):
+                seconds = statistics.mean(run["seconds"] for run in found)
+                lines.append([base, task, way, f"{rows:,} × {epochs}", f"{rate:g}", str(len(found)),
+                              accuracy_cell([run["right"] for run in found]), f"{seconds:.0f}"])  # fmt: skip
+    head = ["base", "task", "way", "rows × epochs", "learning rate", "seeds", "unseen, %", "CPU s of training"]
+    return markdown("Against TRL and a classification head", head, lines) if lines else ""
+
+
+def _groups(runs: Sequence[Line], *keys: str) -> list[tuple[tuple[Any, ...], list[Line]]]:
+    found: dict[tuple[Any, ...], list[Line]] = {}
+    for run in runs:
+        found.setdefault(tuple(run[key] for key in keys), []).append(run)
+    return sorted(found.items())

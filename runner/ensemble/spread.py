@@ -1,0 +1,146 @@
+"""The spread of an ensemble on the hold-out: each member's accuracy, their mean and standard deviation, and what all members
+together get right, in `ensemble.json` beside the first member's adapter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.ensemble.mean import best, log_softmax, mean_log_probabilities
+from runner.ensemble.members import Member, members_of
+from runner.errors import DataError
+from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
+from runner.evaluation.intervals import accuracy_interval, with_interval
+from runner.evaluation.significance import PairedComparison, compare
+from runner.stages import EVALUATE, Stage, StageContext, require
+from runner.system.files import write_atomic
+from runner.system.fingerprint import Fingerprint
+from runner.workspace.paths import ENSEMBLE, HOLDOUT_PREDICTIONS
+
+log = logging.getLogger("labeltune.ensemble")
+
+SCHEMA = "labeltune.ensemble/1"
+
+Rows = Sequence[HoldoutPrediction]
+
+
+class Spread:
+    """The job of the ensemble stage: the hold-out predictions of all members → ensemble.json."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context, self.members = context, members_of(context)
+        evaluated = [require(EVALUATE, member.context) for member in self.members]
+        name = f"{context.workspace.adapter}/{HOLDOUT_PREDICTIONS}"
+        self.adapters = [manifest.inputs["adapter"] for manifest in evaluated]
+        self.inputs: Mapping[str, str] = {
+            "recipe": context.recipe.digest(*SPREAD.recipe_keys),
+            "adapter": self.adapters[0],
+            "members": Fingerprint(
+                adapters=self.adapters, predictions=[manifest.outputs[name] for manifest in evaluated]
+            ).digest,
+        }
+
+    def is_unfinished(self) -> bool:
+        """Never: it starts over."""
+        return False
+
+    def run(self) -> Mapping[str, Any]:
+        """Compare the members and write ensemble.json."""
+        workspace = self.context.workspace
+        predictions = [read_holdout_predictions(_path(member)) for member in self.members]
+        _require_same_rows(self.members, predictions)
+        tree = self._tree(predictions)
+        text = json.dumps(tree, indent=1, ensure_ascii=False) + "\n"
+        write_atomic(workspace.at(workspace.adapter) / ENSEMBLE, text.encode())
+        return tree
+
+    def clean_up(self, ran: bool) -> None:
+        """There is nothing to remove."""
+
+    def _tree(self, predictions: Sequence[Rows]) -> dict[str, Any]:
+        """The content of ensemble.json, which is logged too."""
+        labels, rows = self.context.recipe.task.labels, len(predictions[0])
+        right = [[each.label == each.target for each in one] for one in predictions]
+        together = [labels[best(mean)] == row.target for mean, row in zip(_means(predictions), predictions[0])]
+        accuracies = [sum(one) / rows for one in right]
+        mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
+        paired = compare(right[0], together)
+        self._report(accuracies, sum(together) / rows, paired)
+        return {
+            "schema": SCHEMA,
+            "dataset": self.context.workspace.dataset,
+            "answer": self.context.recipe.ensemble.answer,
+            "rows": rows,
+            "members": [self._member(*each, rows) for each in zip(self.members, self.adapters, accuracies)],
+            "mean": mean,
+            "standard_deviation": deviation,
+            "together": _with_interval(sum(together) / rows, rows),
+            "against_first": {
+                "only_first": paired.only_first,
+                "only_together": paired.only_second,
+                "difference": paired.difference,
+                "interval": list(paired.interval),
+                "p": paired.p,
+                "distinguishable": paired.distinguishable,
+            },
+        }
+
+    def _member(self, member: Member, adapter: str, accuracy: float, rows: int) -> dict[str, Any]:
+        recipe = member.context.recipe
+        return {
+            "seed": recipe.train.seed,
+            "instruction": recipe.instruction,
+            "adapter": adapter,
+            **_with_interval(accuracy, rows),
+        }
+
+    def _report(self, accuracies: Sequence[float], together: float, paired: PairedComparison) -> None:
+        ensemble, rows = self.context.recipe.ensemble, paired.rows
+        for member, accuracy in zip(self.members, accuracies):
+            shown = with_interval(accuracy, rows)
+            log.info(f"member {member.number} ({member.describe(ensemble)}): hold-out accuracy {shown}")
+        mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
+        log.info(f"{len(accuracies)} members: mean {mean:.1%}, standard deviation {100 * deviation:.1f} points")
+        log.info(
+            f"all members together: {with_interval(together, rows)}; against the first member (exact McNemar test): "
+            f"{paired.sentence('the first member', 'the ensemble')}"
+        )
+
+
+def _path(member: Member) -> Path:
+    workspace = member.context.workspace
+    return workspace.at(workspace.adapter) / HOLDOUT_PREDICTIONS
+
+
+def _require_same_rows(members: Sequence[Member], predictions: Sequence[Rows]) -> None:
+    """Raise DataError where a member has held out other rows than the first one."""
+    rows = [[(each.key, each.target) for each in one] for one in predictions]
+    for member, own in zip(members, rows):
+        if own != rows[0] or not own:
+            raise DataError(
+                f"{_path(member)}: not the hold-out rows of the first member",
+                "run the ensemble again: leave --stages out",
+            )
+
+
+def _means(predictions: Sequence[Rows]) -> list[list[float]]:
+    """The mean log-probabilities of each row."""
+    return [mean_log_probabilities([log_softmax(each.logits) for each in row]) for row in zip(*predictions)]
+
+
+def _with_interval(accuracy: float, rows: int) -> dict[str, Any]:
+    return {"accuracy": accuracy, "interval": list(accuracy_interval(accuracy, rows))}
+
+
+SPREAD = Stage(
+    "ensemble",
+    ("task.labels", "instruction", "train.seed", "ensemble"),
+    lambda context: [f"{context.workspace.adapter}/{ENSEMBLE}"],
+    Spread,
+    loads_model=False,
+)
+"""The ensemble stage."""

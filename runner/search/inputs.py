@@ -1,0 +1,37 @@
+"""The inputs of measured runs: what they depend on, and the base that all of them share."""
+
+from __future__ import annotations
+
+import logging
+
+from runner.distributed.processes import process_count
+from runner.errors import UserError
+from runner.stages import PREPARE, StageContext
+from runner.system.fingerprint import Fingerprint
+
+log = logging.getLogger("labeltune.search")
+
+
+def identity(context: StageContext, *keys: str) -> str:
+    """Digest of the recipe, or some of its keys, the base and the data; without the code: a search continues with a corrected
+    version."""
+    recipe = context.recipe
+    inputs = {**PREPARE.job(context).inputs, "recipe": recipe.digest(*keys), "base": context.bases.digest(recipe)}
+    return Fingerprint(inputs).digest[:16]
+
+
+def load_shared_base(context: StageContext) -> None:
+    """Load torch, and the base that all runs share."""
+    from runner.distributed.accelerator import connect
+
+    log.info("loading torch and the base")
+    context.bases.load(context.recipe, connect().device)
+
+
+def require_one_process(asked: str) -> None:
+    """Raise UserError where several processes train one adapter together. `asked`: the key that needs one."""
+    if process_count() > 1:
+        raise UserError(
+            f"{asked}: several processes train one adapter together, and this needs only one",
+            "launch it with --num_processes 1, or without accelerate: python runner/main.py …",
+        )

@@ -1,0 +1,70 @@
+"""The measurement: a short run of the recipe as it is, which says what a row costs on this device."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runner.errors import UserError
+from runner.search.plan import Pace
+from runner.search.runs import Runs
+from runner.search.trials import Trial
+from runner.stages import usable_rows
+from runner.system.signals import OUT_OF_TIME, Stopped
+
+log = logging.getLogger("labeltune.search")
+
+STEPS = (10, 100)
+"""Optimizer steps of the run. The second number is for devices that do the first ones in `ENOUGH` seconds: most of that time is
+their start."""
+
+ENOUGH = 5.0
+"""Seconds of training that say what a row costs."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is known before anything is planned."""
+
+    pace: Pace
+    """What a run costs."""
+    rows: int
+    """Rows that can be trained on."""
+    held_out: int
+    """Held-out rows."""
+    dev: int
+    """Rows to predict."""
+
+
+def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
+    """Measure, and return it as an event of the journal, which `measurement` reads.
+
+    `asked`: the recipe's time in words. Raises UserError where `seconds` are over before."""
+    started = time.monotonic()
+    usable = usable_rows(runs.shared_context)
+    train = runs.context.recipe.train
+    for steps in STEPS:
+        trial = Trial(0, 0, {}, min(steps * train.batch_size * train.accumulation, usable.train), 1)
+        try:
+            pace, training = runs.measure(trial, usable.holdout, seconds - (time.monotonic() - started))
+        except Stopped as stopped:
+            if stopped.code != 128 + OUT_OF_TIME:
+                raise
+            raise UserError(f"{asked} are over before the first {steps} steps are", "give it more time") from None
+        if training >= ENOUGH or trial.rows == usable.train:
+            break
+    spent = round(time.monotonic() - started, 3)
+    rows = {"rows": usable.train, "held_out": usable.holdout, "dev": usable.dev}
+    # it is the first run of its process
+    shared = {kind: round(each, 3) for kind, each in runs.context.shared.spent.items()}
+    return {"event": "pace", **asdict(pace), **rows, "seconds": spent, "shared": shared}
+
+
+def measurement(event: Mapping[str, Any]) -> Measurement:
+    """The measurement in an event of the journal."""
+    pace = Pace(event["train"], event["evaluate"], event["start"])
+    log.info(f"{1 / pace.train:,.1f} training rows a second; {event['rows']:,} rows to train on")
+    return Measurement(pace, event["rows"], event["held_out"], event["dev"])

@@ -1,0 +1,40 @@
+"""The savings: the time that separate launches of the same trials would have taken more, from what the search has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+BASE = "torch and the base loaded"
+
+
+def savings(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds by the kind of work, from the events of a journal.
+
+    Each process of a search loads the base for its first trial; the later ones save that, unless they had to load another. What
+    the measurement has computed for the trials is subtracted: separate launches need no measurement."""
+    found = {BASE: 0.0}
+    load, is_first = 0.0, True
+    for event in events:
+        if event["event"] == "load":
+            load, is_first = event["seconds"], True
+        elif event["event"] == "pace":
+            found.update({kind: -seconds for kind, seconds in event["shared"].items()})
+        elif event["event"] == "trial":
+            found[BASE] += 0.0 if is_first or event["loads"] else load
+            for kind, seconds in event["saved"].items():
+                found[kind] = found.get(kind, 0.0) + seconds
+        is_first = is_first and "number" not in event
+    return {kind: max(seconds, 0.0) for kind, seconds in found.items()}
+
+
+def sentence(events: Sequence[Mapping[str, Any]]) -> str:
+    """The savings in words."""
+    found = savings(events)
+    trials = sum(event["event"] == "trial" for event in events)
+    shown = sorted(found.items(), key=lambda each: -each[1])
+    parts = ", ".join(f"{kind} once ({seconds:.1f} s)" for kind, seconds in shown if seconds >= 0.05)
+    return (
+        f"separate launches of these {trials} trials would have taken {sum(found.values()):.1f} s more"
+        f"{f': {parts}' if parts else ''}"
+    )
