@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,14 +13,11 @@ from runner.lookahead.findings import Findings, Section
 from runner.lookahead.layout import millions, size
 from runner.lookahead.light_tokenizer import FILE, read_json
 from runner.lookahead.weight_files import Tensor, missing_tensors, read_header, types_of
+from runner.model.base_folder import TOKENIZERS
+from runner.model.chat_base import chat_base_warning
 from runner.model.sources import cached_base, hub_home
 from runner.recipe.schema import Recipe
 from runner.system.provenance import package_version
-
-CHAT_NAME = re.compile(r"(?i)(^|[-_./])(it|instruct|chat)([-_.]|$)")
-"""Names of models that were trained for chat: gemma-2b-it, Qwen2-Instruct."""
-
-CHAT_FILES = ("chat_template.jinja", "chat_template.json")
 
 GATED = ("google/gemma", "meta-llama/")
 """Beginnings of hub ids whose licence has to be accepted with an account."""
@@ -44,8 +40,8 @@ class BaseReport:
     """The tensors of all weight files; empty where one of them cannot be read."""
     file_bytes: int
     """Bytes of its weight files."""
-    chat: str
-    """Why it is taken for a chat model; empty: it is a plain one."""
+    chat: Optional[str]
+    """The warning about a chat model under a plain prompt; None: there is none."""
 
     @property
     def parameters(self) -> int:
@@ -103,14 +99,10 @@ def look_at_base(recipe: Recipe, root: Path, findings: Findings) -> Optional[Bas
         )
     _check_tokenizer(folder, findings)
     _check_model_type(recipe, config, findings)
-    report = BaseReport(
-        folder, config, tensors if whole else {}, sum(path.stat().st_size for path in files), _chat(recipe.base, folder)
-    )
+    chat = chat_base_warning(recipe.base, folder, recipe.prompt.template)
+    report = BaseReport(folder, config, tensors if whole else {}, sum(path.stat().st_size for path in files), chat)
     if report.chat:
-        findings.warn(
-            f"base: {recipe.base} is a chat model ({report.chat}), and the prompt of the recipe has no chat template",
-            "use the plain model (gemma-2b, not gemma-2b-it), unless you mean this one",
-        )
+        findings.warn(report.chat)
     return report
 
 
@@ -176,15 +168,12 @@ def _not_here(recipe: Recipe, findings: Findings) -> None:
 def _check_tokenizer(folder: Path, findings: Findings) -> None:
     if (folder / FILE).is_file():
         return
-    others = [name for name in ("tokenizer.model", "vocab.json", "vocab.txt") if (folder / name).is_file()]
-    if others:
-        findings.warn(
-            f"base: {folder} has {others[0]} and no {FILE}: tokens, prompts and labels could not be checked",
-            f"copy {FILE} too; without it a run has to convert {others[0]}, which needs more packages",
-        )
-        findings.unknown.append("the tokenizer")
-    else:
-        findings.problem(f"base: {folder} has no {FILE}", "copy the tokenizer's files of this model into the folder")
+    other = next(name for name in TOKENIZERS if (folder / name).is_file())
+    findings.warn(
+        f"base: {folder} has {other} and no {FILE}: tokens, prompts and labels could not be checked",
+        f"copy {FILE} too; without it a run has to convert {other}, which needs more packages",
+    )
+    findings.unknown.append("the tokenizer")
 
 
 def _check_model_type(recipe: Recipe, config: Mapping[str, Any], findings: Findings) -> None:
@@ -198,12 +187,3 @@ def _check_model_type(recipe: Recipe, config: Mapping[str, Any], findings: Findi
             f"base: this version of transformers does not know models of type {kind}",
             "install a newer transformers, or name another base",
         )
-
-
-def _chat(name: str, folder: Path) -> str:
-    last = name.rstrip("/").rpartition("/")[2]
-    if CHAT_NAME.search(last):
-        return f"its name is {last}"
-    if "chat_template" in read_json(folder / "tokenizer_config.json"):
-        return "tokenizer_config.json has a chat template"
-    return next((f"it has {file}" for file in CHAT_FILES if (folder / file).is_file()), "")

@@ -41,11 +41,6 @@ def read_header(path: Path) -> dict[str, Tensor]:
     size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(8)
-        if first == b"version ":
-            raise UserError(
-                f"base: {path} is a Git LFS pointer of {size} bytes, not the weights",
-                "run git lfs pull there, or download it",
-            )
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else HEADER_LIMIT + 1
         if length > min(size, HEADER_LIMIT):
             raise UserError(f"base: {path} ({size:,} bytes) is not a safetensors file", AGAIN)

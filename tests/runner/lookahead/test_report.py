@@ -124,7 +124,7 @@ def _set_config(base: Path, **values: Any) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pointer": (lambda base: _pointer(base / "model.safetensors"), "model.safetensors is a Git LFS pointer of "),
-    "cut": (lambda base: _cut(base / "model.safetensors"), "model.safetensors is not whole: its header says "),
+    "cut": (lambda base: _cut(base / "model.safetensors"), "model.safetensors is incomplete: it has "),
     "text": (
         lambda base: (base / "model.safetensors").write_bytes(b"<html>not found</html>"),
         "model.safetensors (22 bytes) is not a safetensors file",
@@ -145,8 +145,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda base: _set_config(base, model_type="gemma9"),
         "this version of transformers does not know models of type gemma9",
     ),
-    "no tokenizer": (lambda base: (base / "tokenizer.json").unlink(), "has no tokenizer.json"),
-    "tokenizer": (lambda base: _pointer(base / "tokenizer.json"), "it is a Git LFS pointer, not the file"),
+    "no tokenizer": (
+        lambda base: (base / "tokenizer.json").unlink(),
+        "has no tokenizer (tokenizer.json or tokenizer.model)",
+    ),
+    "tokenizer": (lambda base: _pointer(base / "tokenizer.json"), "tokenizer.json is a Git LFS pointer of "),
     "vocabulary": (
         lambda base: shutil.copy(ROOT / "recipes/demo/base/tokenizer.json", base / "tokenizer.json"),
         "its tokenizer has ids up to 587, the model knows 355",
@@ -208,9 +211,14 @@ def test_all_problems_are_found_at_once(workspace: Path, base: Path) -> None:
     (workspace / "data/tiny_train.tsv").unlink()
     (workspace / "saved_model").write_text("a file")
     write_tables(workspace, train=["0\t3\ttext"])
-    found = look(workspace, base, task={"dev": "data/none.tsv"}, prompt={"max_length": 12})
+    found = look(workspace, base, task={"dev": "data/none.tsv"})
     text = problems(found)
-    for words in ("data/none.tsv", "found '3'", "not whole", "no room", "saved_model: expected a folder, found a file"):
+    for words in (
+        "data/none.tsv",
+        "found '3'",
+        "is incomplete",
+        "saved_model: expected a folder, found a file",
+    ):
         assert words in text
     assert "fine" not in found.verdict
 
@@ -296,9 +304,9 @@ def test_rows_of_one_label_and_empty_inputs(workspace: Path, tiny_base: Path) ->
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("gemma-2b-it", None, "is a chat model (its name is gemma-2b-it)"),
-        ("SmolLM-Instruct", None, "is a chat model (its name is SmolLM-Instruct)"),
-        ("plain", "chat_template.jinja", "is a chat model (it has chat_template.jinja)"),
+        ("gemma-2b-it", None, "gemma-2b-it is tuned for chats (by its name)"),
+        ("SmolLM-Instruct", None, "SmolLM-Instruct is tuned for chats (by its name)"),
+        ("plain", "chat_template.jinja", "plain is tuned for chats (its tokenizer has a chat template)"),
         ("lit-base", None, ""),
     ],
 )
