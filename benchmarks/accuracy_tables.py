@@ -68,13 +68,13 @@ def lever_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> list[
             )
             lines.append([name, str(len(by_seed)), accuracy_cell([run["right"] for run in by_seed.values()]), *against,
                           f"{100 * statistics.mean(run['holdout'] for run in by_seed.values()):.1f}",
-                          f"{statistics.mean(run['training'] for run in by_seed.values()):.0f}"])  # fmt: skip
+                          f"{statistics.mean(run['cpu'] for run in by_seed.values()):.0f}"])  # fmt: skip
         title = f"{base}, {task}, {rows:,} rows × {epochs}: each lever alone"
         tables.append(markdown(title, LEVER_HEAD, lines))
     return tables
 
 
-LEVER_HEAD = ["lever", "seeds", "unseen, %", "against none, points", "p", "p (Holm)", "hold-out, %", "training, s"]
+LEVER_HEAD = ["lever", "seeds", "unseen, %", "against none, points", "p", "p (Holm)", "hold-out, %", "CPU s"]
 
 
 def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
@@ -83,7 +83,7 @@ def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
 
 
 def curve_table(runs: Sequence[Line], plain: str) -> list[str]:
-    """The learning curve: accuracy by training rows and epochs, with the seconds of training."""
+    """The learning curve: accuracy by training rows and epochs, with the CPU seconds of the whole run, its evaluations and 1,000 predictions included."""
     tables = []
     for (base, task), group in _groups([run for run in runs if run["lever"] == plain], "base", "task"):
         sizes = sorted({run["rows"] for run in group})
@@ -92,7 +92,9 @@ def curve_table(runs: Sequence[Line], plain: str) -> list[str]:
             continue
         lines = [[f"{rows:,}", *(_curve_cell(group, rows, each) for each in epochs)] for rows in sizes]
         head = ["training rows", *(f"{each} epoch{'s' if each > 1 else ''}" for each in epochs)]
-        tables.append(markdown(f"{base}, {task}: unseen accuracy in % (seeds; seconds of training)", head, lines))
+        tables.append(
+            markdown(f"{base}, {task}: unseen accuracy in % (seeds; CPU seconds of the whole run)", head, lines)
+        )
     return tables
 
 
@@ -101,7 +103,7 @@ def _curve_cell(group: Sequence[Line], rows: int, epochs: int) -> str:
     if not found:
         return ""
     mean = 100 * statistics.mean(share(run["right"]) for run in found)
-    return f"{mean:.1f} ({len(found)}; {statistics.mean(run['training'] for run in found):.0f} s)"
+    return f"{mean:.1f} ({len(found)}; {statistics.mean(run['cpu'] for run in found):.0f} s)"
 
 
 def timed_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> str:
