@@ -83,7 +83,7 @@ def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
 
 
 def curve_table(runs: Sequence[Line], plain: str) -> list[str]:
-    """The learning curve: accuracy by training rows and epochs, with the CPU seconds of the whole run, its evaluations and 1,000 predictions included."""
+    """The learning curve: accuracy by training rows and epochs, with the CPU seconds of the whole run, predictions included."""
     tables = []
     for (base, task), group in _groups([run for run in runs if run["lever"] == plain], "base", "task"):
         sizes = sorted({run["rows"] for run in group})
