@@ -16,10 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import speak_to_argparse
 from labeltune import launcher
 from runner import __version__
+from runner.language import mark, tr
 
-USAGE = """\
+USAGE = mark(
+    """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...]
 labeltune runs [WORKSPACE] | restore ID | remove ID
@@ -28,6 +31,7 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 
 `labeltune run --help`, and so on, lists all options.
 """
+)
 
 
 COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare", "grade": "grading.score"}
@@ -37,10 +41,11 @@ COMMANDS = {"runs": "runner.commands.runs", "compare": "runner.commands.compare"
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="labeltune", usage=USAGE, add_help=False)
+    speak_to_argparse()
+    parser = argparse.ArgumentParser(prog="labeltune", usage=tr(USAGE), add_help=False)
     parser.add_argument("command", choices=["run", "check", *COMMANDS], nargs="?")
     if not given or given[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        print(tr(USAGE), end="")
         return 0
     if given[0] == "--version":
         print(f"labeltune {__version__}")
@@ -60,6 +65,7 @@ def _launch(arguments: Sequence[str]) -> int:
     from runner import main as script
     from runner.commands.run import EXIT_CODE_FILE
 
+    speak_to_argparse()
     parser = argparse.ArgumentParser(prog="labeltune run", add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", type=_count, default=1)
     options, rest = parser.parse_known_args(arguments)

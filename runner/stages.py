@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from grading import contract
+from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.prepare import prepare, prepared_files, table_changed
 from runner.data.records import inputs_digest, records_of
@@ -230,7 +231,7 @@ class Finetune:
     def _describe(self, base: Base, folder: Path) -> None:
         """Write into the adapter's folder what it is, and which run it replaces."""
         recipe, workspace = self.context.recipe, self.context.workspace
-        (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
+        (folder / CLASSIFIER).write_text(json.dumps(english(self._classifier(base)), indent=1) + "\n", encoding="utf-8")
         comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}"
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
         mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})

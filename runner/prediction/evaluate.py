@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grading.contract import label_set, measure
+from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Record, Records
 from runner.errors import DataError
@@ -82,7 +83,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     )
     write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
     write_calibration(decision.calibration, labels, folder)
-    write_atomic(folder / EVALUATION, (json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(folder / EVALUATION, (json.dumps(english(evaluation), indent=1, ensure_ascii=False) + "\n").encode())
     _report(job, evaluation)
     return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}
 
