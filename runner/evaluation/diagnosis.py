@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from runner.language import trn
+from runner.language import tr, trn
 
 LEARNED = 0.9
 """Below this share of the label shares' entropy, a loss says that more than the shares was learned."""
@@ -55,7 +55,7 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
         baselines: The accuracies of some of `BASELINES`.
         facts: The training of the adapter.
     """
-    better = [f"{BASELINES[name]} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
+    better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
     if not better:
         return None
     names = " and ".join(filter(None, (", ".join(better[:-1]), better[-1])))

@@ -22,6 +22,7 @@ from runner.evaluation.expected_points import expected_points
 from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.probability_metrics import measure_probabilities
+from runner.language import mark, tr
 from runner.model.base import Base
 from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated
 from runner.prediction.calibration_file import asks_for_calibration, write_calibration
@@ -174,10 +175,14 @@ def _baselines(job: EvaluationJob, records: Sequence[Record]) -> dict[str, Any]:
     return found
 
 
+NAMES = {"majority": mark("majority"), "untuned": mark("untuned"), "bag_of_words": mark("bag of words")}
+"""The baselines in a list of accuracies, by their names in evaluation.json."""
+
+
 def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     """Log the evaluation for the user."""
     rows, baselines = evaluation["rows"], {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    shown = [f"{name.replace('_', ' ')} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
+    shown = [f"{tr(NAMES[name])} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
     log.info(
         f"hold-out accuracy, 95 % intervals: {', '.join(shown)}, adapter {with_interval(evaluation['accuracy'], rows)}"
     )

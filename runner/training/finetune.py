@@ -23,6 +23,7 @@ from runner.distributed.collectives import all_gather, broadcast_parameters, mai
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
+from runner.language import tr
 from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
@@ -361,7 +362,11 @@ def _describe(result: FinetuneResult) -> None:
         log.warning(
             f"the adapter gives every hold-out row the same label, after training with a learning rate of {rate:g}; {advice}"
         )
-    accuracies = {"majority": result.majority, "untuned": result.untuned.accuracy, "tuned": tuned.accuracy}
+    accuracies = {
+        tr("majority"): result.majority,
+        tr("untuned"): result.untuned.accuracy,
+        tr("tuned"): tuned.accuracy,
+    }
     shown = ", ".join(f"{name} {with_interval(accuracy, tuned.rows)}" for name, accuracy in accuracies.items())
     log.info(
         f"hold-out accuracy, 95 % intervals: {shown}; {state.best_name} of {result.job.recipe.train.epochs}, "
