@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Optional
 
+from grading.contract.language import tr, translated
+
 
 def quoted(value: object) -> str:
     """A stranger's value as ASCII for a message, shortened."""
@@ -19,6 +21,7 @@ class _Explained(Exception):
     """An error with what is wrong and what to do about it."""
 
     def __init__(self, problem: str, next_step: str) -> None:
+        problem, next_step = translated(problem), translated(next_step)
         super().__init__(problem, next_step)
         self.problem = problem
         """What was expected, where, and what was found."""
@@ -26,7 +29,12 @@ class _Explained(Exception):
         """What to do about it."""
 
     def __str__(self) -> str:
-        return f"{self.problem}\n  next: {self.next_step}"
+        return with_next_step(self.problem, self.next_step)
+
+
+def with_next_step(problem: str, next_step: str) -> str:
+    """A message in two lines: what is wrong, and what to do about it."""
+    return tr("{problem}\n  next: {next_step}", problem=problem, next_step=next_step)
 
 
 class CouldNotGrade(_Explained):
@@ -81,18 +89,20 @@ def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, 
     if isinstance(error, RecursionError):
         return "submission", "it is nested too deep", "submit plain files in plain folders"
     if isinstance(error, OSError) and error.errno is not None and error.errno in _OF_ERRNO:
-        return _OF_ERRNO[error.errno]
-    return "grader", f"{type(error).__name__}{_place(error)}", TELL_US
+        fault, reason, next_step = _OF_ERRNO[error.errno]
+        return fault, translated(reason), translated(next_step)
+    return "grader", _place(error), translated(TELL_US)
 
 
 def _place(error: Exception) -> str:
-    """Where in the grader an error was raised, without its text, which could quote anything."""
-    trace = error.__traceback__
+    """The error's type and where in the grader it was raised, without its text, which could quote anything."""
+    trace, name = error.__traceback__, type(error).__name__
     if trace is None:
-        return ""
+        return name
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}"
+    file = os.path.basename(trace.tb_frame.f_code.co_filename)
+    return tr("{error_type} in {file}, line {line}", error_type=name, file=file, line=trace.tb_lineno)
 
 
 FAULTS: Mapping[str, str] = {

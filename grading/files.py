@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from grading.contract.language import english, reason_of
 from grading.errors import CouldNotGrade
 
 
@@ -22,7 +23,7 @@ def digest_files(paths: Iterable[Path]) -> str:
             digest.update(f"{path.name} is not there\n".encode("utf-8", "surrogateescape"))
             continue
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            reason = reason_of(error)
             raise CouldNotGrade(f"{path}: cannot be read: {reason}", "make it readable") from None
         digest.update(f"{path.name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
@@ -53,7 +54,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             raise CouldNotGrade(
                 f"{path}: the report needs a regular file", "name one, or pass --json - for standard output"
             )
-        _replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("ascii"))
+        _replace(path, (json.dumps(english(value), indent=2, allow_nan=False) + "\n").encode("ascii"))
     except OSError as error:
         raise CouldNotGrade(
             f"{path}: the report cannot be written: {error.strerror}", "name a file in a folder that exists"
@@ -92,5 +93,5 @@ def shown(path: Path) -> str:
 
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     """The error where a file of a class cannot be written."""
-    reason = error.strerror or type(error).__name__
+    reason = reason_of(error)
     return CouldNotGrade(f"{path}: cannot be written: {reason}", "free space, or name another folder with --out")

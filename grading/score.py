@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract, rubric
+from grading.contract.language import english, speak_to_argparse, tr
 from grading.errors import CouldNotGrade, fault_of
 from grading.files import write_json
 from grading.grader import Exam
@@ -45,7 +46,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         exam = Exam(options.answers, options.datasets, options.base, options.data)
         return _grade_one(exam, options) if options.submissions is None else _grade_class(exam, options)
     except CouldNotGrade as mistake:
-        words = f"grading: could not grade: {mistake.problem}. Next: {mistake.next_step}"
+        words = tr(
+            "grading: could not grade: {problem}. Next: {next_step}",
+            problem=mistake.problem,
+            next_step=mistake.next_step,
+        )
         print(ascii_safe(words, sys.stderr.encoding), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -115,7 +120,7 @@ def write_outputs(outcome: Outcome, options: argparse.Namespace) -> Optional[Cou
             unwritten = unwritten or error
     problem = outcome.report["problem"]
     if options.json == "-":
-        _say(json.dumps(outcome.report, indent=2, allow_nan=False) + "\n")
+        _say(json.dumps(english(outcome.report), indent=2, allow_nan=False) + "\n")
     elif problem is None or problem["fault"] == "submission":
         _say(outcome.coloured)
     return unwritten
@@ -142,6 +147,7 @@ def _grade_class(exam: Exam, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog="python -m grading.score",
         description="Grade submissions: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons.",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
 
 from grading import contract
+from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.folds import Fold
 from runner.data.prepare import RowCounts, prepare, prepared_files
@@ -265,7 +266,7 @@ class Finetune:
     def _describe(self, base: Base, folder: Path) -> None:
         """Write into the adapter's folder what it is, and which run it replaces."""
         recipe, workspace = self.context.recipe, self.context.workspace
-        (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
+        (folder / CLASSIFIER).write_text(json.dumps(english(self._classifier(base)), indent=1) + "\n", encoding="utf-8")
         comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}\n{self.context.note}"
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
         if self.context.keeps_runs:

@@ -9,6 +9,7 @@ from grading.checks.base_shapes import BaseShapes
 from grading.checks.lora_pairs import PairsError, find_pairs, require_base, require_config, side_names
 from grading.checks.misplaced import with_misplaced
 from grading.checks.safetensors_file import Header, WeightsError
+from grading.contract.language import joined
 from grading.errors import FileMissing, FileProblem, quoted
 from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission.folder import Submission, SubmittedFile
@@ -123,7 +124,7 @@ def _check_pairs(path: str, header: Header, config: Optional[Config], base: Opti
             details.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
     except PairsError as error:
         return lost("weights format", f"{path}: {error}", _SAVE_AGAIN)
-    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(details)}")
+    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {joined(' ', details)}")
 
 
 def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:

@@ -12,6 +12,7 @@ from typing import Optional
 
 from grading import contract
 from grading.checks.misplaced import with_misplaced
+from grading.contract.language import joined, tr, trn
 from grading.contract.metrics import Metrics, measure
 from grading.errors import FileMissing, FileProblem
 from grading.grades import AnswerKey
@@ -64,7 +65,7 @@ def check_predictions(
         step = f"write one of {', '.join(key.labels)} and nothing else on each of the {metrics.rows:,} lines"
     else:
         step = "try other settings and compare them on a hold-out of the training records"
-    reason = "; ".join((reason, *predictions.remarks))
+    reason = joined("; ", (reason, *predictions.remarks))
     return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics, predictions.labels
 
 
@@ -87,19 +88,23 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
         first = labels.index(None)
         line = lines[first][:40]
         kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is not a label")
-        bad, named = labels.count(None), ", ".join(key.labels)
-        problem = f"1 line is not one of {named} and counts as wrong, it is row"
-        if bad > 1:
-            problem = f"{bad:,} lines are not one of {named} and count as wrong, the first is row"
-        remarks.append(f"{problem} {first + 1:,}: {line!a}, {kind}")
+        remarks.append(
+            trn(
+                "1 line is not one of {labels} and counts as wrong, it is row {row:,}: {line!a}, {kind}",
+                "{count:,} lines are not one of {labels} and count as wrong, the first is row {row:,}: {line!a}, {kind}",
+                labels.count(None),
+                labels=", ".join(key.labels),
+                row=first + 1,
+                line=line,
+                kind=kind,
+            )
+        )
     if len(lines) != rows:
         rest = "rows without a line count as wrong" if len(lines) < rows else "the extra lines are not read"
-        remarks.append(f"it has {_counted(len(lines), 'line')} for {_counted(rows, 'row')}, {rest}")
+        found = trn("{count:,} line", "{count:,} lines", len(lines))
+        expected = trn("{count:,} row", "{count:,} rows", rows)
+        remarks.append(tr("it has {lines} for {rows}, {rest}", lines=found, rows=expected, rest=rest))
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tuple[str, bytes]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from grading import contract
 from grading.checks.misplaced import with_misplaced
+from grading.contract.language import joined, tr
 from grading.errors import FileMissing, FileProblem
 from grading.grades import AnswerKey
 from grading.rubric import Verdict, blocked, earned, lost, shared
@@ -63,8 +64,10 @@ def _check_file(
         found.append(first)
     if len(records) < needed:
         found.append(f"at least {needed:,} are needed")
-    step = "fix or leave out the named records, or " if bad and needed == 1 else ""
-    share = shared(records_check, good, max(len(records), needed), "; ".join(found), step + _PREPARE)
+    step = _PREPARE
+    if bad and needed == 1:
+        step = tr("fix or leave out the named records, or {prepare}", prepare=_PREPARE)
+    share = shared(records_check, good, max(len(records), needed), joined("; ", found), step)
     return records, [present, share]
 
 

@@ -13,6 +13,7 @@ from grading.classroom import card as cards_on_disk
 from grading.classroom.card import Card
 from grading.classroom.hand_ins import HandIn, fingerprint
 from grading.classroom.sandbox import Limits
+from grading.contract.language import language
 from grading.errors import CouldNotGrade
 from grading.files import digest_files, is_partial, make_folder, unwritable, write_text
 from grading.grader import Exam
@@ -56,7 +57,14 @@ def about_class(exam: Exam, limits: Limits) -> dict[str, Any]:
         tables = [exam.data / each / f"{each}_{part}.tsv" for each in datasets for part in ("train", "dev")]
         named["data"] = digest_files(tables)
     grader = sorted(Path(__file__).resolve().parent.parent.rglob("*.py"))
-    return {"schema": SCHEMA, "exam": named, "grader": digest_files(grader), "limits": asdict(limits)}
+    grader_digest = digest_files(grader)
+    return {
+        "schema": SCHEMA,
+        "exam": named,
+        "grader": grader_digest,
+        "language": language(),
+        "limits": asdict(limits),
+    }
 
 
 _WORDS: Mapping[str, str] = {
@@ -66,6 +74,7 @@ _WORDS: Mapping[str, str] = {
     "base": "another --base",
     "data": "another --data",
     "grader": "another version of the grader",
+    "language": "messages in another language (LABELTUNE_LANG)",
 }
 """Names of the differences between two runs. Other limits are not one: a submission that exceeded them is graded again."""
 
@@ -75,9 +84,11 @@ def require_same(out: Path, about: Mapping[str, Any]) -> None:
     path = out / CLASS
     if path.exists():
         try:
-            before = json.loads(path.read_bytes())
+            # versions without languages wrote English
+            before = {"language": "en", **json.loads(path.read_bytes())}
             was, now = (
-                {**each["exam"], "schema": each["schema"], "grader": each["grader"]} for each in (before, about)
+                {**each["exam"], **{name: each[name] for name in ("schema", "grader", "language")}}
+                for each in (before, about)
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CouldNotGrade(

@@ -35,6 +35,7 @@ from grading.classroom.hand_ins import HandIn, fingerprint, hand_ins, refusal_of
 from grading.classroom.leaderboard_html import as_html
 from grading.classroom.output_folder import WORK, about_class, kept_card, locked, require_apart, require_same
 from grading.classroom.sandbox import Child, Limits, start
+from grading.contract.language import english, mark, tr
 from grading.files import make_folder, remove_folder, shown, write_text
 from grading.grader import Exam
 from grading.report.json_report import failure
@@ -173,7 +174,7 @@ class _Run:
     def _finish(self, hand_in: HandIn, made: Card, mark: Optional[str]) -> None:
         reports = self._out / "reports"
         report, text = _for_candidates(made)
-        write_text(reports / f"{hand_in.stem}.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_text(reports / f"{hand_in.stem}.json", json.dumps(english(report), indent=2, allow_nan=False) + "\n")
         write_text(reports / f"{hand_in.stem}.txt", text)
         kept = {**cards_on_disk.to_json(made), "fingerprint": mark}
         write_text(self._out / "cards" / f"{hand_in.stem}.json", json.dumps(kept, allow_nan=False) + "\n")
@@ -217,8 +218,12 @@ def _stoppable() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+_FAULTS = {"submission": mark("submission"), "examiner": mark("examiner"), "grader": mark("grader")}
+"""Whose fault it is that there is no grade, in one word."""
+
+
 def _verdict(made: Card) -> str:
     problem = made.report["problem"]
     if problem:
-        return f"not graded ({problem['fault']}): {problem['reason']}"
+        return tr("not graded ({fault}): {reason}", fault=_FAULTS[problem["fault"]], reason=problem["reason"])
     return f"{math.floor(made.points * 100 + 1e-6) / 100:g} points"

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from grading.contract.language import english, speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
 from runner.evaluation.comparison import Comparison, compare_runs
 from runner.evaluation.holdout import read_holdout_predictions
+from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 from runner.workspace.runs import Run, find_run, read_object, run_at, run_in_place
@@ -24,17 +26,20 @@ SCHEMA = "labeltune.comparison/1"
 MOST_RUNS = 26
 """Each run is named by a letter."""
 
-DESCRIPTION = """\
+DESCRIPTION = mark(
+    """\
 Compare two runs or more on the hold-out rows that all of them have.
 
 Each RUN is an id of `labeltune runs`, an adapter's folder (saved_model/QQP), or a workspace with one dataset.
 """
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune compare", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune compare", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help="where the ids are looked up")
@@ -47,7 +52,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else shown(found))
+    print(json.dumps(english(found), indent=1, ensure_ascii=False) if options.json else shown(found))
     return 0
 
 

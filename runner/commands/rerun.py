@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from grading.contract.language import speak_to_argparse
 from runner.data.decoding_needs import needs_swapped
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record
@@ -30,6 +31,7 @@ from runner.workspace.runs import read_object
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command; the exit code, 2 where a recipe is wrong."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog="python -m runner.commands.rerun", description=(__doc__ or "").partition("\n")[0]
     )

@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from grading.contract.language import reason_of, speak_to_argparse
 from runner import __version__
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
+from runner.language import mark, tr
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
 from runner.reporting.summary import summary
 from runner.system.console import console_logging, patient_streams
@@ -28,7 +30,8 @@ from runner.workspace.paths import STAGE_NAMES
 if TYPE_CHECKING:
     from runner.reporting.run_result import RunResult
 
-EPILOG = """\
+EPILOG = mark(
+    """\
 examples:
   accelerate launch -q runner/main.py recipes/qqp.yaml
   accelerate launch -q runner/main.py recipes/cola.yaml base=/models/gemma-2b train.epochs=2
@@ -36,6 +39,7 @@ examples:
 then:
   python -m grading.score
 """
+)
 
 EXIT_CODE_FILE = "LABELTUNE_EXIT_CODE_FILE"
 """Environment variable: a file that takes the exit code, for whoever started the launcher, which loses it."""
@@ -162,7 +166,7 @@ def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
             return None
         # the second name is the one that a temporary file should get
         where = error.filename2 or error.filename or f"the disk of {workspace.resolve()}"
-        return UserError(f"{where}: {error.strerror}", "fix the cause and run again; finished stages are kept")
+        return UserError(f"{where}: {reason_of(error)}", "fix the cause and run again; finished stages are kept")
     if is_out_of_memory(error):
         return OutOfMemory(error)
     if os.environ.get("WORLD_SIZE", "1") == "1":
@@ -182,10 +186,11 @@ def _report(error: UserError) -> None:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows.",
-        epilog=EPILOG,
+        epilog=tr(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -220,7 +225,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
     parser.add_argument("--verbose", action="store_true", help="also print what needs no decision")
-    parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"labeltune {__version__}",
+        help=tr("show program's version number and exit"),
+    )
     return parser
 
 

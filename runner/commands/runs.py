@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
 from runner.evaluation.intervals import accuracy_interval
+from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.system.console import console_logging
 from runner.system.lock import locked
@@ -23,7 +25,8 @@ SCHEMA = "labeltune.runs/1"
 
 ACTIONS = ("restore", "remove")
 
-DESCRIPTION = """\
+DESCRIPTION = mark(
+    """\
 List the runs of a workspace, restore one, or remove one.
 
   labeltune runs [WORKSPACE]        the adapter in place of each dataset (marked *), and the kept ones
@@ -32,12 +35,14 @@ List the runs of a workspace, restore one, or remove one.
 
 An ID may be shortened to its beginning, or to its last eight characters.
 """
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune runs", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune runs", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="WORKSPACE | restore ID | remove ID")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace (default: the current folder)")

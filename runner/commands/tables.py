@@ -6,20 +6,24 @@ import textwrap
 from collections.abc import Sequence
 from typing import Optional
 
+from grading.contract.language import padded, width
+
 COLUMNS = 100
 """Most columns of a line."""
 
 
 def table(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
     """The rows as lines; the cells of a column begin at one place."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    widths = [max(map(width, column)) for column in zip(*rows)]
+    return [gap.join(padded(cell, columns) for cell, columns in zip(row, widths)).rstrip() for row in rows]
 
 
 def wrapped(text: str, indent: str, first: Optional[str] = None) -> str:
     """The text in lines of at most `COLUMNS` characters. `first`: the indent of the first line."""
     begin = indent if first is None else first
-    return textwrap.fill(text, COLUMNS, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False)
+    # a Chinese character takes two columns
+    columns = COLUMNS * len(text) // max(1, width(text))
+    return textwrap.fill(text, columns, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def percent_interval(accuracy: Optional[float], interval: Optional[Sequence[float]]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from runner.language import tr, trn
+
 LEARNED = 0.9
 """Below this share of the label shares' entropy, a loss says that more than the shares was learned."""
 
@@ -53,7 +55,7 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
         baselines: The accuracies of some of `BASELINES`.
         facts: The training of the adapter.
     """
-    better = [f"{BASELINES[name]} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
+    better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
     if not better:
         return None
     names = " and ".join(filter(None, (", ".join(better[:-1]), better[-1])))
@@ -62,7 +64,8 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
 
 def cause(facts: TrainingFacts) -> str:
     """The likeliest cause, and what to change."""
-    rate, size = facts.learning_rate, f"{facts.rows:,} rows × {facts.epochs} epoch{'s' * (facts.epochs > 1)}"
+    rate = facts.learning_rate
+    size = trn("{rows:,} rows × {count} epoch", "{rows:,} rows × {count} epochs", facts.epochs, rows=facts.rows)
     if facts.skipped_steps:
         return _too_high(
             rate, f"{facts.skipped_steps} steps were skipped because their loss or gradient was not finite"

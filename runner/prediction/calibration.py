@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from runner.language import tr
 from runner.prediction.calibration_file import Calibration
 
 FOLDS = 5
@@ -190,9 +191,11 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
     if form == "none":
         return form, "neither a temperature nor a bias helps by more than the noise of cross-validation", gains
     before, after = float(losses["none"].mean()), float(losses[form].mean())
-    reason = f"{form}: cross-validated log loss {before:.3f} → {after:.3f}"
+    reason = tr(
+        "{form}: cross-validated log loss {before:.3f} → {after:.3f}", form=tr(form), before=before, after=after
+    )
     if not gains["logits"].helps:
-        reason += "; the logits say no more about the labels than the label shares do"
+        reason += tr("; the logits say no more about the labels than the label shares do")
     return form, reason, gains
 
 

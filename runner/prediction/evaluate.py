@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grading.contract import label_set, measure
+from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Record, Records
 from runner.errors import DataError
@@ -21,6 +22,7 @@ from runner.evaluation.expected_points import expected_points
 from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.probability_metrics import measure_probabilities
+from runner.language import mark, tr
 from runner.model.base import Base
 from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated
 from runner.prediction.calibration_file import asks_for_calibration, write_calibration
@@ -86,7 +88,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     )
     write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
     write_calibration(decision.calibration, labels, folder)
-    write_atomic(folder / EVALUATION, (json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(folder / EVALUATION, (json.dumps(english(evaluation), indent=1, ensure_ascii=False) + "\n").encode())
     _report(job, evaluation)
     return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}
 
@@ -179,10 +181,14 @@ def _baselines(job: EvaluationJob, records: Sequence[Record]) -> dict[str, Any]:
     return found
 
 
+NAMES = {"majority": mark("majority"), "untuned": mark("untuned"), "bag_of_words": mark("bag of words")}
+"""The baselines in a list of accuracies, by their names in evaluation.json."""
+
+
 def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     """Log the evaluation for the user."""
     rows, baselines = evaluation["rows"], {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    shown = [f"{name.replace('_', ' ')} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
+    shown = [f"{tr(NAMES[name])} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
     log.info(
         f"hold-out accuracy, 95 % intervals: {', '.join(shown)}, adapter {with_interval(evaluation['accuracy'], rows)}"
     )

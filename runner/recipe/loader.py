@@ -15,13 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import reason_of
 from runner.errors import RecipeError
 from runner.recipe.parser import MISSING, RecipeReader
+from runner.language import mark
+from runner.recipe.parser import RecipeReader
 from runner.recipe.rules import contradictions
 from runner.recipe.schema import ALIASES, Recipe
 from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse
 
-COMMAND_LINE = "command line"
+COMMAND_LINE = mark("command line")
 
 RECIPE_LIMIT = 1 << 16
 """Most bytes of a recipe file; ours have about three thousand."""
@@ -160,7 +163,7 @@ def _read_file(path: Path, asked: Place, notes: _Notes, above: tuple[Path, ...])
         return None
     # ValueError: a name that no file can have. RuntimeError: links in a circle
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason_of(error) if isinstance(error, OSError) and error.strerror else str(error)
         shown = ascii(str(path)[:200])[1:-1]
         problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {shown}: {reason}{_near(path)}"))
         return None

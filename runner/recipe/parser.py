@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 
 from runner.recipe.duration import Duration
 from runner.recipe.typing_slips import wide_character
+from runner.language import mark, tr
 from runner.recipe.yaml_nodes import Node, Place, Problem, kind, plain
 
 MISSING = "required key is missing"
@@ -103,7 +104,12 @@ class RecipeReader:
         self.problems.append(Problem(place, path, text))
 
 
-LIMITS = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
+LIMITS = {
+    "low": mark("at least {bound}"),
+    "above": mark("more than {bound}"),
+    "high": mark("at most {bound}"),
+    "below": mark("less than {bound}"),
+}
 """The range rules of `recipe.key`, in words."""
 
 _WORDS = {
@@ -174,7 +180,7 @@ def _ranged(value: Any, rule: Mapping[str, float], place: Place) -> Any:
         "below": value < rule.get("below", math.inf),
     }
     if not all(held.values()):
-        wanted = " and ".join(f"{words} {rule[name]}" for name, words in LIMITS.items() if name in rule)
+        wanted = tr(" and ").join(tr(words).format(bound=rule[name]) for name, words in LIMITS.items() if name in rule)
         raise _Mismatch(place, f"out of range: expected {wanted}, found {value}")
     return value
 
@@ -190,9 +196,9 @@ def _expected(members: Sequence[Any], value: Any) -> str:
         elif origin is dict:
             words.append(f"a mapping of names to {_plural(arguments[1])}")
         elif member is not type(None):
-            words.append(_WORDS[member])
+            words.append(tr(_WORDS[member]))
     choices = [word for member in members if typing.get_origin(member) is Literal for word in typing.get_args(member)]
-    text = f"expected {_listing(words, 'or')}, found {kind(value)}"
+    text = f"expected {_choice(words)}, found {kind(value)}"
     if str in members and isinstance(value, (bool, int, float)):
         text += f'; for the text, put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
     elif bool in members and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
@@ -225,7 +231,9 @@ def _unknown(name: str, shape: Any, more: Sequence[str]) -> str:
         if dataclasses.is_dataclass(inner) and name in _names(inner)
     ]
     known = f"; did you mean {below[0]}?" if below else suggestion(name, names)
-    return f"unknown key{known or '; known are ' + ', '.join(names)}"
+    if known:
+        return tr("unknown key{suggestion}", suggestion=known)
+    return tr("unknown key; known are {names}", names=", ".join(names))
 
 
 def suggestion(word: str, words: Sequence[str]) -> str:
@@ -234,11 +242,19 @@ def suggestion(word: str, words: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _listing(words: Sequence[str], last: str = "and") -> str:
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else words[0]
+def _listing(words: Sequence[str]) -> str:
+    if len(words) == 1:
+        return words[0]
+    return tr("{first} and {last}", first=", ".join(words[:-1]), last=words[-1])
+
+
+def _choice(words: Sequence[str]) -> str:
+    if len(words) == 1:
+        return words[0]
+    return tr("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
 
 
 def _plural(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"lists of {_plural(typing.get_args(hint)[0])}"
-    return {str: "texts", int: "whole numbers", float: "numbers", Any: "values"}[hint]
+    return {str: tr("texts"), int: tr("whole numbers"), float: tr("numbers"), Any: tr("values")}[hint]

@@ -16,6 +16,7 @@ import yaml
 
 from runner.recipe.typing_slips import find_slips
 from runner.recipe.yaml_errors import fault_of
+from grading.contract.language import translated
 
 MAX_NODES = 2_000
 """Most values that one text may expand to. A recipe has about fifty; a few nested aliases can make billions."""
@@ -36,7 +37,7 @@ class Place:
     """Column, counted from 1."""
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        return f"{self.source}:{self.line}:{self.column}" if self.line else translated(self.source)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Optional
 
 from runner.data.records import Record, RecordFile
 from runner.errors import DataError
+from runner.language import tr, trn
 from runner.scoring.prompt import Prompt
 from runner.scoring.token_store import Example, Rows, stored_tokens
 from runner.scoring.tokenization import encode_texts
@@ -159,15 +160,26 @@ def _fitted(
     if too_long and prompt.too_long == "error":
         worst = max(too_long, key=lengths.__getitem__)
         tokens = lengths[worst] + prompt.max_length - room
-        count = "1 record is" if len(too_long) == 1 else f"{len(too_long)} records are"
         fits = tokens <= prompt.positions
         most = f"prompt.max_length = {prompt.max_length} tokens"
         if prompt.max_length == prompt.positions:
             most = f"the {prompt.positions} tokens that this base reads"
         raise DataError(
-            f"{name}: {count} longer than {most}, the longest is record {worst + 1} with {tokens}",
-            f"{f'raise prompt.max_length to {tokens}' if fits else 'shorten the text'}, or choose prompt.too_long: truncate "
-            "or drop-from-train",
+            trn(
+                "{name}: 1 record is longer than {most}, the longest is record {record} with {tokens}",
+                "{name}: {count} records are longer than {most}, the longest is record {record} with {tokens}",
+                len(too_long),
+                name=name,
+                most=most,
+                record=worst + 1,
+                tokens=tokens,
+            ),
+            tr(
+                "raise prompt.max_length to {tokens}, or choose prompt.too_long: truncate or drop-from-train",
+                tokens=tokens,
+            )
+            if fits
+            else tr("shorten the text, or choose prompt.too_long: truncate or drop-from-train"),
         )
     dropped = set(too_long) if may_drop and prompt.too_long == "drop-from-train" else set()
     chosen = [number for number in range(len(inputs)) if number not in dropped]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Optional, TypeVar, Union
 
 from runner.errors import UserError
+from runner.language import tr
 
 log = logging.getLogger("labeltune.system")
 
@@ -29,7 +30,9 @@ class OutOfMemory(UserError):
         """`cause`: the library's error or its text. `rows`: how many rows were computed at once; 0: not known."""
         text = " ".join(str(cause).split())[:160] or type(cause).__name__
         super().__init__(
-            f"out of memory{f' with {rows} rows at once' if rows else ''}: {text}",
+            tr("out of memory with {rows} rows at once: {text}", rows=rows, text=text)
+            if rows
+            else tr("out of memory: {text}", text=text),
             "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
             "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU",
         )
