@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.errors import redact_secrets
+from runner.language import tr
 from runner.lookahead.findings import Findings
-from runner.lookahead.layout import counted, report_lines
+from runner.lookahead.layout import problem_count, report_lines, warning_count
 from runner.lookahead.machine_report import look_at_machine
 
 DESCRIPTION = """\
@@ -20,8 +22,9 @@ shown with what to do about it. Nothing is loaded, downloaded or written.
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code: 2 where a run would fail here."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune doctor", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune doctor", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--workspace", type=Path, default=Path(), metavar="DIR", help="folder for runs (default: the current one)"
@@ -31,8 +34,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     sections = look_at_machine(options.workspace, findings)
     verdict = "this machine: fine"
     if findings.problems:
-        verdict = f"this machine: {counted(len(findings.problems), 'problem')}"
+        verdict = f"this machine: {problem_count(len(findings.problems))}"
     if findings.warnings:
-        verdict += f", {counted(len(findings.warnings), 'warning')}"
+        verdict += tr(", {warnings}", warnings=warning_count(len(findings.warnings)))
     print(redact_secrets("\n".join([*report_lines(sections, findings), verdict])))
     return 2 if findings.problems else 0

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.commands.run import load_named, require_workspace, start
 from runner.commands.tables import table
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError
+from runner.language import tr
 from runner.system.console import console_logging
 from runner.system.signals import handle_signals
 
@@ -74,8 +76,9 @@ def _lines(found: Found) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune doubtful", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune doubtful", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "arguments", nargs="+", metavar="RECIPE|key.sub=value", help="one recipe, and changes to its keys"

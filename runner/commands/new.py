@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.data.guess import guess
 from runner.data.recipe_draft import first_prompts, recipe_draft, task_name
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.loader import load_recipes
 
 DESCRIPTION = """\
@@ -25,8 +27,9 @@ MOST_OTHERS = 3
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune new", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune new", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the labelled file")
     parser.add_argument(

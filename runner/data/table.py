@@ -72,14 +72,17 @@ class Table:
 
     def described(self) -> str:
         """What the file was taken for, in words."""
-        names = f"columns {', '.join(self.columns)}"
+        return f"{self.form()}; columns {', '.join(self.columns)}"
+
+    def form(self) -> str:
+        """Its format, encoding and header, in words."""
         if self.format == "parquet":
-            return f"parquet; {names}"
+            return "parquet"
         encoding = self.codec.upper()
         if self.format in NAMED_FORMATS:
-            return f"{'JSONL' if self.format == 'jsonl' else 'a JSON array'}, {encoding}; {names}"
+            return f"JSONL, {encoding}" if self.format == "jsonl" else f"a JSON array, {encoding}"
         kind = "TSV" if self.format == "tsv" else f"CSV with a {DELIMITER_NAMES[self.delimiter]}"
-        return f"{kind}, {encoding}, {'a header' if self.has_header else 'no header'}; {names}"
+        return f"{kind}, {encoding}, a header" if self.has_header else f"{kind}, {encoding}, no header"
 
     def _row(self, named: NamedRow) -> Row:
         fields = [named.values.get(name) or "" for name in self.columns]

@@ -117,7 +117,7 @@ def base_section(recipe: Recipe, report: Optional[BaseReport]) -> Section:
             (
                 "model",
                 f"{kind}, {millions(report.parameters)} weights, {types_of(report.tensors)}, "
-                f"{size(report.file_bytes)}, files whole; {'chat' if report.chat else 'plain'} model",
+                f"{size(report.file_bytes)}, files whole; {'chat model' if report.chat else 'plain model'}",
             )
         )
     return Section("base", lines)
@@ -148,8 +148,8 @@ def hub_command() -> str:
 def _not_here(recipe: Recipe, findings: Findings) -> None:
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     client = hub_command()
-    command = f"name its folder (base=/models/{recipe.base.rpartition('/')[2]}), or download it first: "
-    command += f"{client} download {recipe.base}"
+    download, login = f"{client} download {recipe.base}", "hf auth login" if client == "hf" else f"{client} login"
+    command = f"name its folder (base=/models/{recipe.base.rpartition('/')[2]}), or download it first: {download}"
     if is_offline(recipe):
         findings.problem(
             f"base: {recipe.base} is not on this machine, and offline: true or HF_HUB_OFFLINE forbids a download",
@@ -159,7 +159,7 @@ def _not_here(recipe: Recipe, findings: Findings) -> None:
         findings.problem(
             f"base: {recipe.base} is not on this machine, and {hub} gives it only to accounts that have accepted its licence; "
             "no token was found",
-            f"accept the licence on its page, then {'hf auth login' if client == 'hf' else f'{client} login'}; or {command}",
+            f"accept the licence on its page, then {login}; or {command}",
         )
     else:
         findings.warn(f"base: {recipe.base} is not on this machine; a run downloads it from {hub}", command)

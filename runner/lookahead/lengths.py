@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from grading.contract.language import padded
+
 BINS = 6
 """Lines of a histogram."""
 
@@ -30,7 +32,7 @@ def histogram(sizes: Sequence[int]) -> list[str]:
         end = max(sizes) if number == BINS - 1 else begin + width - 1
         bar = "#" * max(1, round(BAR * bins[number] / max(bins.values())))
         name = f"{begin} to {end}" if end > begin else f"{begin}"
-        lines.append(f"{name:>14}  {bins[number]:>6,} {bar}")
+        lines.append(f"{padded(name, 14, right=True)}  {bins[number]:>6,} {bar}")
     return lines
 
 

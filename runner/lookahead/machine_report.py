@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from runner.language import tr
 from runner.lookahead.base_report import OFFLINE_SWITCHES, hub_token, is_set
 from runner.lookahead.findings import Findings, Section
 from runner.lookahead.layout import size
@@ -46,16 +47,16 @@ def _software(found: Sequence[Package], machine: Machine) -> list[tuple[str, str
         ("Python", f"{platform.python_version()} (tested: {PYTHON[0]} to {PYTHON[1]}), {platform.platform(terse=True)}")
     ]
     lines.append(("packages", ", ".join(map(_package, found))))
-    built = f"for CUDA {machine.torch_cuda}" if machine.torch_cuda else "for CPUs only"
+    built = f"built for CUDA {machine.torch_cuda}" if machine.torch_cuda else "built for CPUs only"
     if package_version("torch"):
-        lines.append(("torch", f"built {built}"))
+        lines.append(("torch", built))
     return lines
 
 
 def _package(package: Package) -> str:
     if not package.version:
         return f"{package.name} missing"
-    return f"{package.name} {package.version}" + (f" ({package.remark})" if package.remark else "")
+    return f"{package.name} {package.version}" + (f" ({tr(package.remark)})" if package.remark else "")
 
 
 def _device(machine: Machine, findings: Findings) -> list[tuple[str, str]]:
@@ -73,8 +74,9 @@ def _device(machine: Machine, findings: Findings) -> list[tuple[str, str]]:
     lines.append(
         (
             "CPU",
-            f"{machine.processor}, {machine.threads} threads; "
-            + (f"bf16 by {fast}" if fast else "no bf16 instructions: train.precision: fp32 is faster here"),
+            f"{machine.processor}, {machine.threads} threads; bf16 by {fast}"
+            if fast
+            else f"{machine.processor}, {machine.threads} threads; no bf16 instructions: train.precision: fp32 is faster here",
         )
     )
     if machine.memory:

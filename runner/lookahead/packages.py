@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runner.language import mark
 from runner.lookahead.findings import Findings
 from runner.system.provenance import package_version
 
@@ -51,9 +52,9 @@ def packages() -> list[Package]:
         version = package_version(name) or ""
         remark = "missing" if not version else ""
         if version and oldest and _parts(version) < _parts(oldest):
-            remark = f"older than {oldest}, the oldest that is tested"
+            remark = mark("older than {oldest}, the oldest that is tested", oldest=oldest)
         elif version and newest and _parts(version)[:2] > _parts(newest)[:2]:
-            remark = f"newer than {newest}, the newest that is tested"
+            remark = mark("newer than {newest}, the newest that is tested", newest=newest)
         found.append(Package(name, version, remark))
     return found
 

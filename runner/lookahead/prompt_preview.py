@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from runner.language import tr, trn
 from runner.lookahead.base_report import BaseReport
 from runner.lookahead.data_report import DataReport
 from runner.lookahead.findings import Findings, Section
@@ -75,13 +76,13 @@ def prompt_section(recipe: Recipe, data: DataReport, tokens: Optional[Tokens]) -
     if tokens is None:
         sizes = [len(text.split()) for text in texts]
         if sizes:
-            lines += [("lengths", f"inputs of {spread(sizes, 'words')} (no tokenizer: tokens are not known)")]
+            lines += [("lengths", f"inputs of {spread(sizes, tr('words'))} (no tokenizer: tokens are not known)")]
             lines += [("", line) for line in histogram(sizes)]
         return Section("prompts", lines)
     if tokens.lengths:
         counted = f"{len(tokens.lengths):,} prompts" + (" (evenly spaced)" if data.is_sampled else "")
         most = tokens.prompt.max_length
-        lines.append(("lengths", f"{spread(tokens.lengths, 'tokens')}, at most {most} allowed; {counted}"))
+        lines.append(("lengths", f"{spread(tokens.lengths, tr('tokens'))}, at most {most} allowed; {counted}"))
         lines += [("", line) for line in histogram(tokens.lengths)]
     lines.append(("answers", _answers(tokens.prompt)))
     for number, label in enumerate(recipe.task.labels[:2]):
@@ -112,7 +113,13 @@ def _answers(prompt: Prompt) -> str:
     steps = prompt.tree.steps
     count = [len(each) for each in steps] if steps else [1] * len(prompt.labels)
     parts = (
-        f"{label} -> {answer!r} ({number} token{'s' * (number != 1)})"
+        trn(
+            "{label} -> {answer!r} ({count} token)",
+            "{label} -> {answer!r} ({count} tokens)",
+            number,
+            label=label,
+            answer=answer,
+        )
         for label, answer, number in zip(prompt.labels, prompt.answers, count)
     )
     return f"{', '.join(parts)}; the model can tell them apart"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from runner.language import tr
 from runner.lookahead.base_report import base_section, look_at_base
 from runner.lookahead.costs import ALLOWANCE, Costs, costs_of, members
 from runner.lookahead.data_report import DataReport, data_section, look_at_data
 from runner.lookahead.findings import Findings, Section
 from runner.lookahead.grader_report import look_at_grading
-from runner.lookahead.layout import counted, duration, report_lines, size
+from runner.lookahead.layout import duration, problem_count, report_lines, size, thread_count, warning_count
 from runner.lookahead.lora_size import LoraSize, size_of
 from runner.lookahead.machine import Machine, this_machine
 from runner.lookahead.packages import check_packages, package_line
@@ -41,9 +42,9 @@ class LookAhead:
     def verdict(self) -> str:
         """The last line: whether a run would work."""
         problems, warnings = len(self.findings.problems), len(self.findings.warnings)
-        more = f", {counted(warnings, 'warning')}" if warnings else ""
+        more = tr(", {warnings}", warnings=warning_count(warnings)) if warnings else ""
         if problems:
-            return f"{self.loaded.path}: a run would fail: {counted(problems, 'problem')}{more}"
+            return f"{self.loaded.path}: a run would fail: {problem_count(problems)}{more}"
         if self.findings.unknown:
             return f"{self.loaded.path}: not known: {', '.join(self.findings.unknown)} could not be looked at{more}"
         return f"{self.loaded.path}: fine{more}"
@@ -97,7 +98,7 @@ def device_line(machine: Machine) -> str:
     if machine.gpu is not None:
         return f"{machine.gpu.name}, {size(machine.gpu.total)} of memory, {size(machine.gpu.free)} free"
     memory = f", {size(machine.available or machine.memory or 0)} of memory free" if machine.memory else ""
-    return f"CPU, {counted(machine.threads, 'thread')}{memory}"
+    return f"CPU, {thread_count(machine.threads)}{memory}"
 
 
 def _cost_section(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.base_folder import file_problem, near_folder, require_base_folder
 
 CONTENT = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
@@ -222,9 +223,10 @@ def _not_downloaded(name: str, model: str, error: Exception, near: str) -> UserE
         "error": _first_line(error),
         "elsewhere": f"or take it from ModelScope: base=modelscope:{mirrored}; or name a folder: base=/models/gemma-2b",
     }
+    reason = tr(str(row.reason), **words)
     return UserError(
-        f"base: {name} is not a folder, and it cannot be downloaded from the hub: {row.reason.format(**words)}{near}",
-        row.next_step.format(**words),
+        f"base: {name} is not a folder, and it cannot be downloaded from the hub: {reason}{near}",
+        tr(str(row.next_step), **words),
     )
 
 

@@ -17,9 +17,8 @@ from typing import Optional
 
 from grading.contract.language import reason_of
 from runner.errors import RecipeError
-from runner.recipe.parser import MISSING, RecipeReader
 from runner.language import mark
-from runner.recipe.parser import RecipeReader
+from runner.recipe.parser import MISSING, RecipeReader
 from runner.recipe.rules import contradictions
 from runner.recipe.schema import ALIASES, Recipe
 from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse

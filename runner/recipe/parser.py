@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from runner.language import mark, tr
 from runner.recipe.duration import Duration
 from runner.recipe.typing_slips import wide_character
-from runner.language import mark, tr
 from runner.recipe.yaml_nodes import Node, Place, Problem, kind, plain
 
 MISSING = "required key is missing"

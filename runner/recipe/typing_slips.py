@@ -12,6 +12,9 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Optional
 
+from runner import language
+from runner.language import tr
+
 FREE_TEXT = ("instruction", "input", "template")
 """Keys whose text may begin and end with any bracket."""
 
@@ -22,6 +25,30 @@ _QUOTES = {"“": "”", "”": "”", "‘": "’", "＂": "＂", "＇": "＇",
 _BRACKETS = {"【": ("】", "[", "]"), "［": ("］", "[", "]"), "（": ("）", "[", "]"), "｛": ("｝", "{", "}")}
 _CLOSING = {"】": "]", "］": "]", "｝": "}"}
 _COMMAS = "，、"
+
+NAMES = (
+    language.mark("fullwidth comma"),
+    language.mark("ideographic comma"),
+    language.mark("fullwidth colon"),
+    language.mark("ideographic space"),
+    language.mark("no-break space"),
+    language.mark("fullwidth number sign"),
+    language.mark("left double quotation mark"),
+    language.mark("right double quotation mark"),
+    language.mark("left single quotation mark"),
+    language.mark("right single quotation mark"),
+    language.mark("fullwidth left parenthesis"),
+    language.mark("fullwidth right parenthesis"),
+    language.mark("left black lenticular bracket"),
+    language.mark("right black lenticular bracket"),
+    language.mark("fullwidth quotation mark"),
+    language.mark("fullwidth apostrophe"),
+    language.mark("fullwidth semicolon"),
+    language.mark("fullwidth equals sign"),
+    language.mark("fullwidth hyphen-minus"),
+    language.mark("fullwidth full stop"),
+)
+"""Unicode's names of the characters that slip in most often."""
 
 _KEY = re.compile(r"""(-[ ]+)?("[^"]*"|'[^']*'|[^\W\d][\w.-]*)([ \t\u3000]*)(：|:(?=[^\s/])|:)""")
 _BLOCK = re.compile(r"[|>][-+0-9]*\s*(#.*)?$")
@@ -46,8 +73,8 @@ def character(mark: str) -> str:
     """A character by its name: "`：` is the fullwidth colon (U+FF1A)"."""
     if mark == "\t":
         return "there is a tab"
-    shown = f"`{mark}` is" if mark.strip() else "there is"
-    return f"{shown} the {unicodedata.name(mark, 'character').lower()} (U+{ord(mark):04X})"
+    name, code = tr(unicodedata.name(mark, "character").lower()), f"U+{ord(mark):04X}"
+    return f"`{mark}` is the {name} ({code})" if mark.strip() else f"there is the {name} ({code})"
 
 
 def wide_character(text: str) -> Optional[str]:

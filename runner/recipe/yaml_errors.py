@@ -12,6 +12,8 @@ from typing import NamedTuple, Optional
 import yaml
 from yaml.reader import ReaderError
 
+from runner.language import tr
+
 
 class YamlFault(NamedTuple):
     """What is wrong with a text as YAML."""
@@ -93,7 +95,7 @@ def fault_of(error: yaml.YAMLError, lines: Sequence[str]) -> YamlFault:
         if match:
             place = (error.context_mark if row.at_context else None) or mark
             group = match.group(1) if match.groups() else ""
-            return YamlFault(place.line + 1, place.column + 1, f"not YAML: {row.text.replace('{0}', group)}")
+            return YamlFault(place.line + 1, place.column + 1, f"not YAML: {tr(row.text).replace('{0}', group)}")
     return YamlFault(mark.line + 1, mark.column + 1, f"not YAML: {error.problem or error.context}")
 
 

@@ -14,9 +14,9 @@ from typing import Any, Optional, Union
 
 import yaml
 
+from grading.contract.language import translated
 from runner.recipe.typing_slips import find_slips
 from runner.recipe.yaml_errors import fault_of
-from grading.contract.language import translated
 
 MAX_NODES = 2_000
 """Most values that one text may expand to. A recipe has about fifty; a few nested aliases can make billions."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runner.language import tr
+
 BASE = "torch and the base loaded"
 
 
@@ -33,7 +35,7 @@ def sentence(events: Sequence[Mapping[str, Any]]) -> str:
     found = savings(events)
     trials = sum(event["event"] == "trial" for event in events)
     shown = sorted(found.items(), key=lambda each: -each[1])
-    parts = ", ".join(f"{kind} once ({seconds:.1f} s)" for kind, seconds in shown if seconds >= 0.05)
+    parts = ", ".join(f"{tr(kind)} once ({seconds:.1f} s)" for kind, seconds in shown if seconds >= 0.05)
     return (
         f"separate launches of these {trials} trials would have taken {sum(found.values()):.1f} s more"
         f"{f': {parts}' if parts else ''}"

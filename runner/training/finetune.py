@@ -25,8 +25,6 @@ from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
 from runner.model.adapter import adapter_file_size, adapter_state, new_adapter, save_adapter
-from runner.language import tr
-from runner.model.adapter import adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
 from runner.recipe.schema import Recipe, Train
