@@ -179,8 +179,8 @@ _FAILURES = (
     _Failure(
         ("GatedRepoError",),
         "it is gated: its owner wants its licence accepted first (HTTP {status})",
-        "accept the licence on {endpoint}/{model}, then `hf auth login` (older: `huggingface-cli login`) with a token of that "
-        "account, or set HF_TOKEN; {elsewhere}",
+        "accept the licence on {endpoint}/{model}, then `hf auth login` (older: `huggingface-cli login`) with a token of "
+        "that account, or set HF_TOKEN; {elsewhere}",
     ),
     _Failure(
         ("RepositoryNotFoundError",),
@@ -190,8 +190,8 @@ _FAILURES = (
     _Failure(
         ("OfflineModeIsEnabled",),
         "this run is offline, and the hub's cache does not have it",
-        "download it where there is a network, `hf download {model}`, and copy the folder; or allow the network: offline: false, "
-        "and HF_HUB_OFFLINE not set; {elsewhere}",
+        "download it where there is a network, `hf download {model}`, and copy the folder; or allow the network: offline: "
+        "false, and HF_HUB_OFFLINE not set; {elsewhere}",
     ),
     _Failure(
         ("LocalEntryNotFoundError", "ConnectError", "ConnectionError", "TimeoutException", "Timeout", "ProxyError"),
