@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from grading.contract.language import english, reason_of
+from grading.contract.language import english, reason_of, tr
 from grading.errors import CouldNotGrade
 
 
@@ -24,7 +24,9 @@ def digest_files(paths: Iterable[Path]) -> str:
             continue
         except OSError as error:
             reason = reason_of(error)
-            raise CouldNotGrade(f"{path}: cannot be read: {reason}", "make it readable") from None
+            raise CouldNotGrade(
+                tr("{path}: cannot be read: {reason}", path=path, reason=reason), tr("make it readable")
+            ) from None
         digest.update(f"{path.name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
 
@@ -52,12 +54,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         # renaming over /dev/stdout would replace the device
         if path.exists() and not path.is_file():
             raise CouldNotGrade(
-                f"{path}: the report needs a regular file", "name one, or pass --json - for standard output"
+                tr("{path}: the report needs a regular file", path=path),
+                tr("name one, or pass --json - for standard output"),
             )
         _replace(path, (json.dumps(english(value), indent=2, allow_nan=False) + "\n").encode("ascii"))
     except OSError as error:
         raise CouldNotGrade(
-            f"{path}: the report cannot be written: {error.strerror}", "name a file in a folder that exists"
+            tr("{path}: the report cannot be written: {reason}", path=path, reason=reason_of(error)),
+            tr("name a file in a folder that exists"),
         ) from None
 
 
@@ -94,4 +98,7 @@ def shown(path: Path) -> str:
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     """The error where a file of a class cannot be written."""
     reason = reason_of(error)
-    return CouldNotGrade(f"{path}: cannot be written: {reason}", "free space, or name another folder with --out")
+    return CouldNotGrade(
+        tr("{path}: cannot be written: {reason}", path=path, reason=reason),
+        tr("free space, or name another folder with --out"),
+    )

@@ -85,7 +85,7 @@ def _launch(command: str, arguments: Sequence[str]) -> int:
     from runner.commands.run import EXIT_CODE_FILE
 
     # the launcher needs seconds to load torch
-    print(f"labeltune {__version__}: starting Accelerate", flush=True)
+    print(tr("labeltune {version}: starting Accelerate", version=__version__), flush=True)
     speak_to_argparse()
     parser = argparse.ArgumentParser(prog=f"labeltune {command}", add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", type=_count, default=1)
@@ -125,5 +125,5 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+        raise argparse.ArgumentTypeError(tr("{text!r}: expected a whole number above 0", text=text))
     return int(text)

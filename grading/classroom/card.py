@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from grading.contract.language import Translated, english, translated
+from grading.contract.language import Translated, english, mark, translated
 from grading.report.json_report import failure
 from grading.report.text import failure_text
 
@@ -94,7 +94,7 @@ def _with_shown(report: dict[str, Any], shown: Optional[Mapping[str, str]]) -> d
     return report
 
 
-GONE = ("submission", "it has been removed", "submit it again")
+GONE = ("submission", mark("it has been removed"), mark("submit it again"))
 """Fault, reason and next step of a submission that was removed while its class was graded."""
 
 

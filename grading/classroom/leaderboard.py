@@ -21,11 +21,11 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any, Optional, Union
 
 from grading.classroom.card import Card
-from grading.contract.language import english
+from grading.contract.language import english, mark
 
 Cell = Union[str, int, float, Decimal, None]
 
-FAULTS = {"submission": "the submission", "examiner": "the examiner", "grader": "the grader itself"}
+FAULTS = {"submission": mark("the submission"), "examiner": mark("the examiner"), "grader": mark("the grader itself")}
 """Whose fault it is that there is no grade, for the page."""
 
 _FORMULA = tuple("=+-@\t\r＝＋－＠")

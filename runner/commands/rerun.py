@@ -22,6 +22,7 @@ from runner.data.decoding_needs import needs_swapped
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record
 from runner.errors import UserError, redact_secrets
+from runner.language import tr
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe
 from runner.system import offline
@@ -91,7 +92,10 @@ def _swapped(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
     texts = [inputs.swapped_text(record["input"]) for record in records]
     if None in texts:
         raise UserError(
-            f"decoding.average: record {texts.index(None) + 1} does not show where its columns begin and end"
+            tr(
+                "decoding.average: record {index} does not show where its columns begin and end",
+                index=texts.index(None) + 1,
+            )
         )
     return [{**record, "input": text} for record, text in zip(records, texts) if text is not None]
 

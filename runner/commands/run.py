@@ -95,14 +95,17 @@ def execute(
 def require_workspace(folder: Path) -> None:
     """Raise UserError where the workspace is not there."""
     if not folder.is_dir():
-        raise UserError(f"--workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+        raise UserError(
+            tr("--workspace {folder}: no such folder", folder=folder),
+            tr("make it, or name the one that holds your data/"),
+        )
 
 
 def load_named(arguments: Sequence[str]) -> list[LoadedRecipe]:
     """The recipes among the arguments, with the changes among them. Raises UserError where none is named, and RecipeError."""
     recipes = [Path(argument) for argument in arguments if not is_override(argument)]
     if not recipes:
-        raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
+        raise UserError(tr("no recipe named"), tr("name one, for instance recipes/qqp.yaml; recipes are YAML files"))
     return load_recipes(recipes, [argument for argument in arguments if is_override(argument)])
 
 
@@ -138,7 +141,7 @@ def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], Optio
             time.sleep(MAIN_FIRST)
         return stopped.code
     except KeyboardInterrupt:
-        print("interrupted before anything was begun", file=sys.stderr)
+        print(tr("interrupted before anything was begun"), file=sys.stderr)
         return 130
 
 
@@ -165,8 +168,8 @@ def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
         if error.errno is None:
             return None
         # the second name is the one that a temporary file should get
-        where = error.filename2 or error.filename or f"the disk of {workspace.resolve()}"
-        return UserError(f"{where}: {reason_of(error)}", "fix the cause and run again; finished stages are kept")
+        where = error.filename2 or error.filename or tr("the disk of {workspace}", workspace=workspace.resolve())
+        return UserError(f"{where}: {reason_of(error)}", tr("fix the cause and run again; finished stages are kept"))
     if is_out_of_memory(error):
         return OutOfMemory(error)
     if os.environ.get("WORLD_SIZE", "1") == "1":
@@ -181,7 +184,10 @@ def _report(error: UserError) -> None:
     a process that still runs after `MAIN_FIRST` seconds has an error of its own."""
     if not is_main_process():
         time.sleep(MAIN_FIRST)
-        print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
+        print(
+            tr("process {rank} of {world_size}:", rank=os.environ["RANK"], world_size=os.environ["WORLD_SIZE"]),
+            file=sys.stderr,
+        )
     print(redact_secrets(str(error)), file=sys.stderr)
 
 
@@ -189,24 +195,24 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows.",
+        description=tr("Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows."),
         epilog=tr(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help="recipes to run, and changes to their keys"
+        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help=tr("recipes to run, and changes to their keys")
     )
     parser.add_argument(
         "--workspace",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="folder with data/, for all that is written (default: the current one)",
+        help=tr("folder with data/, for all that is written (default: the current one)"),
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="look at recipes, data, base and machine, say what a run would do, and stop",
+        help=tr("look at recipes, data, base and machine, say what a run would do, and stop"),
     )
     # a name with its value: `--check` alone must not take the recipe after it for a value
     parser.add_argument(
@@ -214,17 +220,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--timed",
         dest="timed",
         action="store_true",
-        help="the same, and measure a few steps of training",
+        help=tr("the same, and measure a few steps of training"),
     )
     parser.add_argument(
         "--stages",
         type=_stages,
         default=STAGE_NAMES,
         metavar="LIST",
-        help=f"stages to run (default: {','.join(STAGE_NAMES)})",
+        help=tr("stages to run (default: {stages})", stages=",".join(STAGE_NAMES)),
     )
-    parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
-    parser.add_argument("--verbose", action="store_true", help="also print what needs no decision")
+    parser.add_argument("--fresh", action="store_true", help=tr("also run stages whose inputs have not changed"))
+    parser.add_argument("--verbose", action="store_true", help=tr("also print what needs no decision"))
     parser.add_argument(
         "--version",
         action="version",
@@ -238,5 +244,7 @@ def _stages(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in STAGE_NAMES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(STAGE_NAMES)}, separated by commas")
+        raise argparse.ArgumentTypeError(
+            tr("{text!r}: expected some of {stages}, separated by commas", text=text, stages=", ".join(STAGE_NAMES))
+        )
     return names

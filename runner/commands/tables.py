@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from grading.contract.language import padded, width
+from runner.language import tr
 
 COLUMNS = 100
 """Most columns of a line."""
@@ -30,4 +31,8 @@ def percent_interval(accuracy: Optional[float], interval: Optional[Sequence[floa
     """An accuracy with its interval, such as `83.0% (79.4 to 86.1)`; empty where it is not known."""
     if accuracy is None:
         return ""
-    return f"{accuracy:.1%}" + (f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else "")
+    return f"{accuracy:.1%}" + (
+        tr(" ({interval:.1f} to {interval_2:.1f})", interval=100 * interval[0], interval_2=100 * interval[1])
+        if interval
+        else ""
+    )

@@ -48,7 +48,7 @@ class Findings:
         except UserError as error:
             self.problem(error.what, error.next_step)
         except OSError as error:
-            self.problem(f"{error.filename or tr('a file')}: {reason_of(error)}", "make it readable")
+            self.problem(f"{error.filename or tr('a file')}: {reason_of(error)}", tr("make it readable"))
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ def size(number: float) -> str:
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if number >= unit:
             return f"{number / unit:,.1f} {name}"
-    return f"{number / 1e3:,.1f} kB"
+    return tr("{number:,.1f} kB", number=number / 1000.0)
 
 
 def millions(number: int) -> str:
     """A number of weights."""
-    return f"{number / 1e6:,.0f} million" if number >= 10e6 else f"{number:,}"
+    return tr("{number:,.0f} million", number=number / 1e6) if number >= 10e6 else f"{number:,}"
 
 
 def duration(seconds: float) -> str:

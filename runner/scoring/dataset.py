@@ -110,11 +110,16 @@ def encode_orders(
     dataset = encode_records(prompt, records, name)
     if swapped is None:
         return dataset
-    other = encode_records(prompt, swapped, f"{name}, swapped")
+    other = encode_records(prompt, swapped, tr("{name}, swapped", name=name))
     if len(other) != len(dataset):
         raise DataError(
-            f"{name}: expected {len(dataset)} swapped records, found {len(other)}",
-            "run the prepare stage again: --stages prepare --fresh",
+            tr(
+                "{name}: expected {dataset_count} swapped records, found {other_count}",
+                name=name,
+                dataset_count=len(dataset),
+                other_count=len(other),
+            ),
+            tr("run the prepare stage again: --stages prepare --fresh"),
         )
     return dataclasses.replace(dataset, swapped=other)
 
@@ -131,7 +136,8 @@ def encode_file(prompt: Prompt, file: RecordFile, name: str, store: Path, may_dr
         yield from _examples(prompt, file, name)
         if file.digest() != digest:
             raise DataError(
-                f"{file.shown}: the records changed while they were read", "run again when they are finished"
+                tr("{shown}: the records changed while they were read", shown=file.shown),
+                tr("run again when they are finished"),
             )
 
     inputs = stored_tokens(store, key, prompt.tokenizer, examples())
@@ -144,8 +150,14 @@ def _examples(prompt: Prompt, records: Iterable[Record], name: str) -> Iterator[
     for number, record in enumerate(records, 1):
         if record["instruction"] != prompt.instruction:
             raise DataError(
-                f"{name}: record {number}: expected the instruction {prompt.instruction!r}, found {record['instruction']!r}",
-                "run the prepare stage again: --stages prepare --fresh",
+                tr(
+                    "{name}: record {number}: expected the instruction {instruction!r}, found {instruction_2!r}",
+                    name=name,
+                    number=number,
+                    instruction=prompt.instruction,
+                    instruction_2=record["instruction"],
+                ),
+                tr("run the prepare stage again: --stages prepare --fresh"),
             )
         yield Example(record["input"], number_of[record["output"]] if "output" in record else None)
 
@@ -161,9 +173,9 @@ def _fitted(
         worst = max(too_long, key=lengths.__getitem__)
         tokens = lengths[worst] + prompt.max_length - room
         fits = tokens <= prompt.positions
-        most = f"prompt.max_length = {prompt.max_length} tokens"
+        most = tr("prompt.max_length = {max_length} tokens", max_length=prompt.max_length)
         if prompt.max_length == prompt.positions:
-            most = f"the {prompt.positions} tokens that this base reads"
+            most = tr("the {positions} tokens that this base reads", positions=prompt.positions)
         raise DataError(
             trn(
                 "{name}: 1 record is longer than {most}, the longest is record {record} with {tokens}",

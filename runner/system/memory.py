@@ -33,8 +33,10 @@ class OutOfMemory(UserError):
             tr("out of memory with {rows} rows at once: {text}", rows=rows, text=text)
             if rows
             else tr("out of memory: {text}", text=text),
-            "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
-            "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU",
+            tr(
+                "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
+                "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU"
+            ),
         )
 
 
@@ -96,7 +98,14 @@ class MicroBatchSize:
     def shrink_to(self, rows: int) -> None:
         """Compute this many rows at once from now on."""
         self.rows = rows
-        log.warning(f"out of memory in {self.where}: computing {rows} rows at once from now on{self.note}")
+        log.warning(
+            tr(
+                "out of memory in {where}: computing {rows} rows at once from now on{note}",
+                where=self.where,
+                rows=rows,
+                note=self.note,
+            )
+        )
 
 
 def peak_host_bytes() -> Optional[int]:

@@ -75,7 +75,7 @@ class StopRequest:
         """The number of the signal; 0: none. A launcher that has ended counts as SIGTERM; `OUT_OF_TIME`: a time limit."""
         if not self._number and self._launcher is not None and os.getppid() != self._launcher:
             self._number = signal.SIGTERM
-            _tell("the launcher has ended, so this process stops too")
+            _tell(tr("the launcher has ended, so this process stops too"))
         if not self._number and self.deadline is not None and time.monotonic() >= self.deadline:
             return OUT_OF_TIME
         return self._number
@@ -91,9 +91,9 @@ class StopRequest:
             self.raised = True
             raise Stopped(self._number)
         if not again:
-            _tell("stopping after the current step or batch; send the signal again to stop at once")
+            _tell(tr("stopping after the current step or batch; send the signal again to stop at once"))
         elif time.monotonic() - self._since > SAME_REQUEST_SECONDS:
-            _tell("stopped at once; the last checkpoint is kept")
+            _tell(tr("stopped at once; the last checkpoint is kept"))
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
