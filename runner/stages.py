@@ -45,6 +45,7 @@ from runner.system.provenance import code_digest, library_versions
 from runner.system.shared_work import ROWS, SharedWork
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
+from runner.workspace.older_result import keep_older_result
 from runner.workspace.paths import (
     CALIBRATION,
     CLASSIFIER,
@@ -377,6 +378,7 @@ class Predict:
             self.partial.unlink(missing_ok=True)
         base = self.context.bases.load(recipe, connect().device)
         records = records_of(workspace, recipe.task.labels)
+        keep_older_result(workspace, self.inputs["dev"])
         found = predict(recipe, base, records, workspace, self.identity)
         return {**found, DEV_INPUTS: inputs_digest(records.dev)}
 

@@ -129,7 +129,10 @@ def _check_gpu(gpu: Gpu, machine: Machine, findings: Findings) -> None:
         if package_version("torch"):
             findings.problem(
                 tr("{name} cannot be used: the installed torch is built for CPUs only", name=gpu.name),
-                "pip install torch --index-url https://download.pytorch.org/whl/cu121, or the CUDA that fits your driver",
+                tr(
+                    "pip install torch --index-url https://download.pytorch.org/whl/cu121, or the CUDA "
+                    "that fits your driver"
+                ),
             )
         return
     needed = DRIVERS.get(int(machine.torch_cuda.partition(".")[0]), 0)

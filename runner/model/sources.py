@@ -146,7 +146,10 @@ def _from_modelscope(name: str, root: Path, trusted: bool) -> Path:
     except ImportError:
         raise UserError(
             tr("base: {name} is on ModelScope, and the package modelscope is not installed", name=name),
-            "pip install modelscope (or pip install -e '.[modelscope]'); or name the model's folder: base=/models/gemma-2b",
+            tr(
+                "pip install modelscope (or pip install -e '.[modelscope]'); or name the model's "
+                "folder: base=/models/gemma-2b"
+            ),
         ) from None
     offline = _is_offline()
     try:

@@ -53,7 +53,8 @@ class Problem:
     """What is wrong, what was found, and what was expected."""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.key}: {self.text}" if self.key else f"{self.place}: {self.text}"
+        text = translated(self.text)
+        return f"{self.place}: {self.key}: {text}" if self.key else f"{self.place}: {text}"
 
 
 @dataclass(frozen=True)
