@@ -54,7 +54,9 @@ def _section(name: str, shape: Any, skip: bool = False) -> str:
             rows.append(f"| [`{field.name}`](#{field.name}) | a mapping | | {words[field.name]} |")
             continue
         limits = " and ".join(
-            f"{text} {field.metadata[limit]:.12g}" for limit, text in LIMITS.items() if limit in field.metadata
+            text.format(bound=f"{field.metadata[limit]:.12g}")
+            for limit, text in LIMITS.items()
+            if limit in field.metadata
         )
         kind = f"{_kind(hint)}, {limits}" if limits else _kind(hint)
         older = [old for old, new in shapes.ALIASES.items() if new == f"{name}.{field.name}"]

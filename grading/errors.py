@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Optional
 
+from grading.contract.language import mark, tr, translated
+
 
 def quoted(value: object) -> str:
     """A stranger's value as ASCII for a message, shortened."""
@@ -19,6 +21,7 @@ class _Explained(Exception):
     """An error with what is wrong and what to do about it."""
 
     def __init__(self, problem: str, next_step: str) -> None:
+        problem, next_step = translated(problem), translated(next_step)
         super().__init__(problem, next_step)
         self.problem = problem
         """What was expected, where, and what was found."""
@@ -26,7 +29,12 @@ class _Explained(Exception):
         """What to do about it."""
 
     def __str__(self) -> str:
-        return f"{self.problem}\n  next: {self.next_step}"
+        return with_next_step(self.problem, self.next_step)
+
+
+def with_next_step(problem: str, next_step: str) -> str:
+    """A message in two lines: what is wrong, and what to do about it."""
+    return tr("{problem}\n  next: {next_step}", problem=problem, next_step=next_step)
 
 
 class CouldNotGrade(_Explained):
@@ -41,13 +49,13 @@ class FileMissing(FileProblem):
     """Nothing is at the path, so another place may be tried."""
 
 
-TELL_US = "the examiner sends the traceback to the grader's maintainers"
+TELL_US = mark("the examiner sends the traceback to the grader's maintainers")
 """Next step of the grader's own faults. The traceback is on standard error, or in the class's `errors/`."""
 
 _NO_SPACE = (
     "examiner",
-    "no space is left to unpack it",
-    "the examiner frees space on the disk where it is unpacked, and grades again",
+    mark("no space is left to unpack it"),
+    mark("the examiner frees space on the disk where it is unpacked, and grades again"),
 )
 
 _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
@@ -55,12 +63,20 @@ _OF_ERRNO: Mapping[int, tuple[str, str, str]] = {
     getattr(errno, "EDQUOT", errno.ENOSPC): _NO_SPACE,
     errno.ENOMEM: (
         "examiner",
-        "the system is out of memory",
-        "the examiner ends other programs, and grades again",
+        mark("the system is out of memory"),
+        mark("the examiner ends other programs, and grades again"),
     ),
-    errno.EFBIG: ("submission", "it unpacks to a file that is too large", "submit the adapter alone"),
-    errno.ENAMETOOLONG: ("submission", "it holds a name that is too long", "use the names that the exam gives"),
-    errno.EACCES: ("submission", "it cannot be read: Permission denied", "make its files and folders readable"),
+    errno.EFBIG: ("submission", mark("it unpacks to a file that is too large"), mark("submit the adapter alone")),
+    errno.ENAMETOOLONG: (
+        "submission",
+        mark("it holds a name that is too long"),
+        mark("use the names that the exam gives"),
+    ),
+    errno.EACCES: (
+        "submission",
+        mark("it cannot be read: Permission denied"),
+        mark("make its files and folders readable"),
+    ),
 }
 """Fault, reason and next step of system errors that come from outside the graded files."""
 
@@ -75,29 +91,33 @@ def fault_of(error: Exception, memory: Optional[int] = None) -> tuple[str, str, 
     if isinstance(error, MemoryError):
         return (
             "submission",
-            f"grading it takes more than {memory:,} MiB of memory" if memory else "grading it takes too much memory",
-            "submit only the files that the exam asks for, in their usual size",
+            tr("grading it takes more than {memory:,} MiB of memory", memory=memory)
+            if memory
+            else tr("grading it takes too much memory"),
+            tr("submit only the files that the exam asks for, in their usual size"),
         )
     if isinstance(error, RecursionError):
-        return "submission", "it is nested too deep", "submit plain files in plain folders"
+        return "submission", tr("it is nested too deep"), tr("submit plain files in plain folders")
     if isinstance(error, OSError) and error.errno is not None and error.errno in _OF_ERRNO:
-        return _OF_ERRNO[error.errno]
-    return "grader", f"{type(error).__name__}{_place(error)}", TELL_US
+        fault, reason, next_step = _OF_ERRNO[error.errno]
+        return fault, translated(reason), translated(next_step)
+    return "grader", _place(error), translated(TELL_US)
 
 
 def _place(error: Exception) -> str:
-    """Where in the grader an error was raised, without its text, which could quote anything."""
-    trace = error.__traceback__
+    """The error's type and where in the grader it was raised, without its text, which could quote anything."""
+    trace, name = error.__traceback__, type(error).__name__
     if trace is None:
-        return ""
+        return name
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}"
+    file = os.path.basename(trace.tb_frame.f_code.co_filename)
+    return tr("{error_type} in {file}, line {line}", error_type=name, file=file, line=trace.tb_lineno)
 
 
 FAULTS: Mapping[str, str] = {
-    "submission": "the submission's fault",
-    "examiner": "the examiner's mistake",
-    "grader": "the grader's own fault",
+    "submission": mark("the submission's fault"),
+    "examiner": mark("the examiner's mistake"),
+    "grader": mark("the grader's own fault"),
 }
 """Whose fault it is that nothing was graded, for messages."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from grading.contract.language import english, reason_of, tr
 from grading.errors import CouldNotGrade
 
 
@@ -22,8 +23,10 @@ def digest_files(paths: Iterable[Path]) -> str:
             digest.update(f"{path.name} is not there\n".encode("utf-8", "surrogateescape"))
             continue
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise CouldNotGrade(f"{path}: cannot be read: {reason}", "make it readable") from None
+            reason = reason_of(error)
+            raise CouldNotGrade(
+                tr("{path}: cannot be read: {reason}", path=path, reason=reason), tr("make it readable")
+            ) from None
         digest.update(f"{path.name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
     return digest.hexdigest()
 
@@ -51,12 +54,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         # renaming over /dev/stdout would replace the device
         if path.exists() and not path.is_file():
             raise CouldNotGrade(
-                f"{path}: the report needs a regular file", "name one, or pass --json - for standard output"
+                tr("{path}: the report needs a regular file", path=path),
+                tr("name one, or pass --json - for standard output"),
             )
-        _replace(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode("ascii"))
+        _replace(path, (json.dumps(english(value), indent=2, allow_nan=False) + "\n").encode("ascii"))
     except OSError as error:
         raise CouldNotGrade(
-            f"{path}: the report cannot be written: {error.strerror}", "name a file in a folder that exists"
+            tr("{path}: the report cannot be written: {reason}", path=path, reason=reason_of(error)),
+            tr("name a file in a folder that exists"),
         ) from None
 
 
@@ -92,5 +97,8 @@ def shown(path: Path) -> str:
 
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     """The error where a file of a class cannot be written."""
-    reason = error.strerror or type(error).__name__
-    return CouldNotGrade(f"{path}: cannot be written: {reason}", "free space, or name another folder with --out")
+    reason = reason_of(error)
+    return CouldNotGrade(
+        tr("{path}: cannot be written: {reason}", path=path, reason=reason),
+        tr("free space, or name another folder with --out"),
+    )

@@ -13,6 +13,7 @@ from grading.checks.answer_key import read_keys
 from grading.checks.base_shapes import BaseShapes, read_base_shapes
 from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
+from grading.contract.language import tr
 from grading.errors import CouldNotGrade
 from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
@@ -47,7 +48,10 @@ def grade(
     """
     for name, path in (("submission", submission), ("answers", answers), ("base", base), ("data", data)):
         if path is not None and (path == "" or "\0" in str(path)):
-            raise CouldNotGrade(f"{name}={str(path)!a}: expected a path", "pass '.', say, which is the current folder")
+            raise CouldNotGrade(
+                tr("{name}={path!a}: expected a path", name=name, path=str(path)),
+                tr("pass '.', say, which is the current folder"),
+            )
     exam = Exam(
         answers=Path(answers),
         datasets=None if datasets is None else _distinct(datasets),
@@ -62,8 +66,10 @@ def grade(
 def _distinct(datasets: Sequence[str]) -> tuple[str, ...]:
     names = () if isinstance(datasets, str) else tuple(datasets)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        problem = f"datasets={datasets!a}: expected a list with the name of at least one dataset, each once"
-        raise CouldNotGrade(problem, "pass ['QQP'], say, or None for all that have an answer key")
+        problem = tr(
+            "datasets={datasets!a}: expected a list with the name of at least one dataset, each once", datasets=datasets
+        )
+        raise CouldNotGrade(problem, tr("pass ['QQP'], say, or None for all that have an answer key"))
     return names
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Optional
 
+from grading.contract.language import mark
 from grading.contract.metrics import Metrics
 from grading.rubric import SAVED_MODEL, Check, Verdict, checks_of
 
-AGREES, LOOK, UNKNOWN = "agrees", "look here", "not known"
+AGREES, LOOK, UNKNOWN = mark("agrees"), mark("look here"), mark("not known")
 """The states of a piece of advice."""
 
 

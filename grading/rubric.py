@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Optional
 
+from grading.contract.language import mark, padded, tr, translated
+
 PRE_DATA = "pre_data"
 SAVED_MODEL = "saved_model"
 RESULT = "result"
@@ -33,19 +35,34 @@ class Check:
 
 
 RUBRIC: tuple[Check, ...] = (
-    Check(PRE_DATA, "train file", 3, "pre_data/{dataset}/{dataset}_train.json is a strict JSON array"),
-    Check(PRE_DATA, "train records", 3, "by share: records with the contract's keys and labels; at least one"),
-    Check(PRE_DATA, "dev file", 2, "pre_data/{dataset}/{dataset}_dev.json is a strict JSON array"),
+    Check(PRE_DATA, mark("train file"), 3, mark("pre_data/{dataset}/{dataset}_train.json is a strict JSON array")),
     Check(
-        PRE_DATA, "dev records", 2, "by share: records with the contract's keys; as many as the answer key has lines"
+        PRE_DATA, mark("train records"), 3, mark("by share: records with the contract's keys and labels; at least one")
     ),
-    Check(SAVED_MODEL, "config file", 2, "saved_model/{dataset}/adapter_config.json exists"),
-    Check(SAVED_MODEL, "weights file", 4, "saved_model/{dataset}/adapter_model.safetensors exists"),
-    Check(SAVED_MODEL, "weights size", 4, "not empty, as long as its header says, at most 1 GiB: no whole model"),
-    Check(SAVED_MODEL, "config format", 4, "strict JSON of a LoRA: peft_type LORA, r > 0, target_modules"),
-    Check(SAVED_MODEL, "weights format", 4, "safetensors of complete lora_A, lora_B pairs of the config's rank"),
-    Check(SAVED_MODEL, "weights trained", 2, "every value is finite, some lora_B is not zero"),
-    Check(RESULT, "accuracy", 70, "by share: lines of result_{dataset}.txt that equal the answer key's"),
+    Check(PRE_DATA, mark("dev file"), 2, mark("pre_data/{dataset}/{dataset}_dev.json is a strict JSON array")),
+    Check(
+        PRE_DATA,
+        mark("dev records"),
+        2,
+        mark("by share: records with the contract's keys; as many as the answer key has lines"),
+    ),
+    Check(SAVED_MODEL, mark("config file"), 2, mark("saved_model/{dataset}/adapter_config.json exists")),
+    Check(SAVED_MODEL, mark("weights file"), 4, mark("saved_model/{dataset}/adapter_model.safetensors exists")),
+    Check(
+        SAVED_MODEL,
+        mark("weights size"),
+        4,
+        mark("not empty, as long as its header says, at most 1 GiB: no whole model"),
+    ),
+    Check(SAVED_MODEL, mark("config format"), 4, mark("strict JSON of a LoRA: peft_type LORA, r > 0, target_modules")),
+    Check(
+        SAVED_MODEL,
+        mark("weights format"),
+        4,
+        mark("safetensors of complete lora_A, lora_B pairs of the config's rank"),
+    ),
+    Check(SAVED_MODEL, mark("weights trained"), 2, mark("every value is finite, some lora_B is not zero")),
+    Check(RESULT, mark("accuracy"), 70, mark("by share: lines of result_{dataset}.txt that equal the answer key's")),
 )
 
 MAX_POINTS = 100
@@ -77,35 +94,44 @@ def checks_of(part: str) -> tuple[Check, ...]:
 
 def earned(check: str, reason: str) -> Verdict:
     """All points of a check."""
-    return Verdict(check, Fraction(1), reason)
+    return Verdict(check, Fraction(1), translated(reason))
 
 
 def lost(check: str, reason: str, next_step: str) -> Verdict:
     """No points of a check."""
-    return Verdict(check, Fraction(0), reason, next_step)
+    return Verdict(check, Fraction(0), translated(reason), translated(next_step))
 
 
 def shared(check: str, good: int, total: int, reason: str, next_step: str) -> Verdict:
     """`good` of `total` of a check's points; nothing when there is nothing to count."""
     share = Fraction(good, total) if total else Fraction(0)
-    return Verdict(check, share, reason, None if share == 1 else next_step)
+    return Verdict(check, share, translated(reason), None if share == 1 else translated(next_step))
 
 
 def blocked(check: str, by: str) -> Verdict:
     """No points for a check that cannot be made because the check `by` failed."""
-    return lost(check, "could not be checked", f"fix {by!r} first")
+    return lost(check, tr("could not be checked"), tr("fix '{check}' first", check=_named(by)))
+
+
+def _named(name: str) -> str:
+    """The check of this name as the rubric marks it, so that a message can translate it."""
+    return next((check.name for check in RUBRIC if check.name == name), name)
 
 
 def as_text(rows: Iterable[Check] = RUBRIC) -> str:
     """The table for people, with a sum for each part and for all."""
-    lines: list[str] = [f"{'part':<12}{'check':<16}{'points':>6}  earned by"]
+    lines: list[str] = [_row(tr("part"), tr("check"), tr("points"), tr("earned by"))]
     rows = tuple(rows)
     for part in dict.fromkeys(check.part for check in rows):
         mine = [check for check in rows if check.part == part]
-        lines += [f"{check.part:<12}{check.name:<16}{check.points:>6}  {check.earned_by}" for check in mine]
-        lines.append(f"{'':<12}{'= ' + part:<16}{sum(check.points for check in mine):>6}")
-    lines.append(f"{'':<12}{'= all':<16}{sum(check.points for check in rows):>6}")
+        lines += [_row(check.part, tr(check.name), str(check.points), tr(check.earned_by)) for check in mine]
+        lines.append(_row("", f"= {part}", str(sum(check.points for check in mine))))
+    lines.append(_row("", tr("= all"), str(sum(check.points for check in rows))))
     lines.append("")
-    lines.append("With N datasets each carries 1/N of every row; a missing one scores zero.")
-    lines.append("A fault is charged once: rows that cannot be checked because of it name the row to fix first.")
+    lines.append(tr("With N datasets each carries 1/N of every row; a missing one scores zero."))
+    lines.append(tr("A fault is charged once: rows that cannot be checked because of it name the row to fix first."))
     return "\n".join(lines) + "\n"
+
+
+def _row(part: str, check: str, points: str, earned_by: str = "") -> str:
+    return f"{padded(part, 12)}{padded(check, 16)}{padded(points, 6, right=True)}  {earned_by}".rstrip()

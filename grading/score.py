@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract, rubric
+from grading.contract.language import english, speak_to_argparse, tr
 from grading.errors import CouldNotGrade, fault_of
 from grading.files import write_json
 from grading.grader import Exam
@@ -45,11 +46,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         exam = Exam(options.answers, options.datasets, options.base, options.data)
         return _grade_one(exam, options) if options.submissions is None else _grade_class(exam, options)
     except CouldNotGrade as mistake:
-        words = f"grading: could not grade: {mistake.problem}. Next: {mistake.next_step}"
+        words = tr(
+            "grading: could not grade: {problem}. Next: {next_step}",
+            problem=mistake.problem,
+            next_step=mistake.next_step,
+        )
         print(ascii_safe(words, sys.stderr.encoding), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("grading: interrupted", file=sys.stderr)
+        print(tr("grading: interrupted"), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the report has ended: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,7 +91,9 @@ def grade_safely(exam: Exam, options: argparse.Namespace) -> Outcome:
         found = _report(exam, options)
         return Outcome(as_json(found), as_text(found), as_text(found, colour=_wants_colour()))
     except CouldNotGrade as mistake:
-        return _failed("examiner", "the examiner's own files cannot be used", "ask the examiner to fix them", mistake)
+        return _failed(
+            "examiner", tr("the examiner's own files cannot be used"), tr("ask the examiner to fix them"), mistake
+        )
     except Exception as error:  # whatever it is, there must be a report that says so
         fault, reason, next_step = fault_of(error)
         if fault == "grader":
@@ -115,7 +122,7 @@ def write_outputs(outcome: Outcome, options: argparse.Namespace) -> Optional[Cou
             unwritten = unwritten or error
     problem = outcome.report["problem"]
     if options.json == "-":
-        _say(json.dumps(outcome.report, indent=2, allow_nan=False) + "\n")
+        _say(json.dumps(english(outcome.report), indent=2, allow_nan=False) + "\n")
     elif problem is None or problem["fault"] == "submission":
         _say(outcome.coloured)
     return unwritten
@@ -142,14 +149,15 @@ def _grade_class(exam: Exam, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog="python -m grading.score",
-        description="Grade submissions: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons.",
-        epilog="Start it from your own checkout, not inside a submission. Exit codes: 0 graded, 2 could not grade.",
+        description=tr("Grade submissions: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons."),
+        epilog=tr("Start it from your own checkout, not inside a submission. Exit codes: 0 graded, 2 could not grade."),
     )
-    _add_one(parser.add_argument_group("one submission"))
-    _add_class(parser.add_argument_group("a whole class"))
-    _add_exam(parser.add_argument_group("the exam"))
+    _add_one(parser.add_argument_group(tr("one submission")))
+    _add_class(parser.add_argument_group(tr("a whole class")))
+    _add_exam(parser.add_argument_group(tr("the exam")))
     return parser
 
 
@@ -159,23 +167,27 @@ def _add_one(group: "argparse._ArgumentGroup") -> None:
         type=Path,
         default=Path("."),
         metavar="PATH",
-        help="folder with pre_data, saved_model and result, or a .zip or .tar.gz of it (default: the current folder)",
+        help=tr(
+            "folder with pre_data, saved_model and result, or a .zip or .tar.gz of it (default: the current folder)"
+        ),
     )
     group.add_argument(
-        "--json", metavar="FILE", help="write the report as JSON too; -: to standard output, instead of the text"
+        "--json", metavar="FILE", help=tr("write the report as JSON too; -: to standard output, instead of the text")
     )
-    group.add_argument("--gradescope", metavar="FILE", help="write Gradescope's results.json too")
+    group.add_argument("--gradescope", metavar="FILE", help=tr("write Gradescope's results.json too"))
     group.add_argument(
         "--rerun",
         type=_count,
         metavar="N",
-        help="predict N rows again with the submitted adapter and compare; needs --recipes, and the runner's libraries",
+        help=tr(
+            "predict N rows again with the submitted adapter and compare; needs --recipes, and the runner's libraries"
+        ),
     )
     group.add_argument(
         "--recipes",
         nargs="+",
         metavar="RECIPE|key=value",
-        help="your recipes for --rerun, and changes to their keys, e.g. recipes/qqp.yaml base=/models/gemma-2b",
+        help=tr("your recipes for --rerun, and changes to their keys, e.g. recipes/qqp.yaml base=/models/gemma-2b"),
     )
 
 
@@ -184,17 +196,17 @@ def _add_class(group: "argparse._ArgumentGroup") -> None:
         "--submissions",
         type=Path,
         metavar="DIR",
-        help="folder of submissions, each a folder or an archive; needs --out",
+        help=tr("folder of submissions, each a folder or an archive; needs --out"),
     )
-    group.add_argument("--out", type=Path, metavar="DIR", help="folder for the reports, class.csv and index.html")
+    group.add_argument("--out", type=Path, metavar="DIR", help=tr("folder for the reports, class.csv and index.html"))
     group.add_argument(
         "--jobs",
         type=_count,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="submissions at once (default: %(default)s)",
+        help=tr("submissions at once (default: %(default)s)"),
     )
-    group.add_argument("--resume", action="store_true", help="resume the class in --out")
+    group.add_argument("--resume", action="store_true", help=tr("resume the class in --out"))
 
 
 def _add_exam(group: "argparse._ArgumentGroup") -> None:
@@ -203,39 +215,44 @@ def _add_exam(group: "argparse._ArgumentGroup") -> None:
         type=Path,
         default=OWN_ANSWERS,
         metavar="DIR",
-        help=f"folder of the answer keys (default: {contract.ANSWER_FOLDER} beside grading/)",
+        help=tr(
+            "folder of the answer keys (default: {answer_folder} beside grading/)", answer_folder=contract.ANSWER_FOLDER
+        ),
     )
     group.add_argument(
         "--datasets",
         type=_datasets,
         metavar="NAMES",
-        help="datasets to grade, e.g. QQP,CoLA (default: those that have an answer key)",
+        help=tr("datasets to grade, e.g. QQP,CoLA (default: those that have an answer key)"),
     )
     group.add_argument(
-        "--base", type=Path, metavar="PATH", help="base model's folder or config.json: adapters must have its shapes"
+        "--base",
+        type=Path,
+        metavar="PATH",
+        help=tr("base model's folder or config.json: adapters must have its shapes"),
     )
     group.add_argument(
-        "--data", type=Path, metavar="DIR", help="the exam's TSV files: compare the records with them (no points)"
+        "--data", type=Path, metavar="DIR", help=tr("the exam's TSV files: compare the records with them (no points)")
     )
-    group.add_argument("--rubric", action="store_true", help="print how the 100 points are given, and stop")
+    group.add_argument("--rubric", action="store_true", help=tr("print how the 100 points are given, and stop"))
 
 
 def _require_together(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Ends the command where options do not fit together."""
     if (options.submissions is None) != (options.out is None):
-        parser.error("--submissions and --out go together: where the submissions are, and where the reports go")
+        parser.error(tr("--submissions and --out go together: where the submissions are, and where the reports go"))
     if (options.rerun is None) != (options.recipes is None):
-        parser.error("--rerun and --recipes go together: how many rows, and with which recipes")
+        parser.error(tr("--rerun and --recipes go together: how many rows, and with which recipes"))
     for name in ("json", "gradescope", "rerun"):
         if options.submissions is not None and getattr(options, name) is not None:
-            parser.error(f"--{name} is for one submission; a class has a report for each in --out")
+            parser.error(tr("--{name} is for one submission; a class has a report for each in --out", name=name))
     if options.submissions is None and options.resume:
-        parser.error("--resume is for a class: --submissions DIR --out DIR")
+        parser.error(tr("--resume is for a class: --submissions DIR --out DIR"))
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text[:9]) < 1:
-        raise argparse.ArgumentTypeError(f"{text!a}: expected a whole number > 0")
+        raise argparse.ArgumentTypeError(tr("{text!a}: expected a whole number > 0", text=text))
     return int(text[:9])
 
 
@@ -243,9 +260,9 @@ def _datasets(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
         if not contract.is_dataset_name(name):
-            raise argparse.ArgumentTypeError(f"{name!a} is not a dataset's name; expected e.g. QQP,CoLA")
+            raise argparse.ArgumentTypeError(tr("{name!a} is not a dataset's name; expected e.g. QQP,CoLA", name=name))
     if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text} names a dataset twice")
+        raise argparse.ArgumentTypeError(tr("{text} names a dataset twice", text=text))
     return names
 
 

@@ -16,11 +16,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import speak_to_argparse
 from labeltune import launcher
 from runner import __version__
+from runner.language import mark, tr
 from runner.system.packages import RECIPES, RUN, exit_without
 
-USAGE = """\
+USAGE = mark(
+    """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
 labeltune check RECIPE... [key.sub=value ...] [--workspace DIR] [--timed]
 labeltune doctor [--workspace DIR]
@@ -32,6 +35,7 @@ labeltune grade [--submission PATH] [--answers DIR] ...
 
 `labeltune run --help`, and so on, lists all options.
 """
+)
 
 
 LAUNCHED = {"run": [], "doubtful": ["doubtful"]}
@@ -50,10 +54,11 @@ COMMANDS = {
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="labeltune", usage=USAGE, add_help=False)
+    speak_to_argparse()
+    parser = argparse.ArgumentParser(prog="labeltune", usage=tr(USAGE), add_help=False)
     parser.add_argument("command", choices=[*LAUNCHED, "check", *COMMANDS], nargs="?")
     if not given or given[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        print(tr(USAGE), end="")
         return 0
     if given[0] == "--version":
         print(f"labeltune {__version__}")
@@ -80,7 +85,8 @@ def _launch(command: str, arguments: Sequence[str]) -> int:
     from runner.commands.run import EXIT_CODE_FILE
 
     # the launcher needs seconds to load torch
-    print(f"labeltune {__version__}: starting Accelerate", flush=True)
+    print(tr("labeltune {version}: starting Accelerate", version=__version__), flush=True)
+    speak_to_argparse()
     parser = argparse.ArgumentParser(prog=f"labeltune {command}", add_help=False, allow_abbrev=False)
     parser.add_argument("--processes", type=_count, default=1)
     options, rest = parser.parse_known_args(arguments)
@@ -119,5 +125,5 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+        raise argparse.ArgumentTypeError(tr("{text!r}: expected a whole number above 0", text=text))
     return int(text)

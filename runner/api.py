@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
 from runner.workspace.paths import STAGE_NAMES
 
@@ -29,7 +30,7 @@ def load_recipe(path: Union[str, Path], *overrides: str) -> LoadedRecipe:
     """
     for override in overrides:
         if not isinstance(override, str) or not is_override(override):
-            raise UserError(f"{override!r}: expected a change such as train.epochs=1")
+            raise UserError(tr("{override!r}: expected a change such as train.epochs=1", override=override))
     (loaded,) = load_recipes([Path(path)], overrides)
     return loaded
 
@@ -54,13 +55,22 @@ def run(
         UserError: for what you can fix; the message says what, where and what to do next.
     """
     if not isinstance(recipe, LoadedRecipe):
-        raise UserError(f"recipe: expected a loaded recipe, found {recipe!r:.80}", "write run(load_recipe(path))")
+        raise UserError(
+            tr("recipe: expected a loaded recipe, found {recipe!r:.80}", recipe=recipe),
+            tr("write run(load_recipe(path))"),
+        )
     wanted, folder = list(stages), Path(workspace)
     unknown = [name for name in wanted if name not in STAGE_NAMES]
     if unknown:
-        raise UserError(f"stages: {unknown[0]!r} is not a stage", f"name some of {', '.join(STAGE_NAMES)}")
+        raise UserError(
+            tr("stages: {unknown!r} is not a stage", unknown=unknown[0]),
+            tr("name some of {stages}", stages=", ".join(STAGE_NAMES)),
+        )
     if not folder.is_dir():
-        raise UserError(f"workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+        raise UserError(
+            tr("workspace {folder}: no such folder", folder=folder),
+            tr("make it, or name the one that holds your data/"),
+        )
     from runner import pipeline
 
     (result,) = pipeline.run([recipe], folder, wanted, fresh)

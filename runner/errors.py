@@ -6,14 +6,22 @@ import os
 import re
 from collections.abc import Sequence
 
+from grading.contract.language import translated
+from runner.language import tr
+
 
 class UserError(Exception):
     """A mistake that the user can fix. `str()` is the whole message; the command prints it and exits with 2."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
-        self.what = what
-        self.next_step = next_step
-        super().__init__(f"{what}\n  next: {next_step}" if next_step else what)
+        self.what = translated(what)
+        self.next_step = translated(next_step)
+        super().__init__(with_next_step(self.what, self.next_step) if next_step else self.what)
+
+
+def with_next_step(what: str, next_step: str) -> str:
+    """A message in two lines: what is wrong, and what to do about it."""
+    return tr("{what}\n  next: {next_step}", what=what, next_step=next_step)
 
 
 class RecipeError(UserError):

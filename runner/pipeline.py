@@ -17,6 +17,7 @@ from runner.ensemble.members import members_of
 from runner.ensemble.run import run_members, stages_of
 from runner.errors import UserError
 from runner.evaluation.older_run import older_stays
+from runner.language import tr
 from runner.model.base import Bases
 from runner.model.chat_base import chat_base_warning
 from runner.recipe.duration import Duration
@@ -103,8 +104,11 @@ def _require_all(wanted: set[str]) -> None:
     missing = [name for name in STAGES if name not in wanted]
     if missing:
         raise UserError(
-            f"search.minutes: a search runs every stage, and --stages leaves out {', '.join(missing)}",
-            "leave --stages out",
+            tr(
+                "search.minutes: a search runs every stage, and --stages leaves out {missing}",
+                missing=", ".join(missing),
+            ),
+            tr("leave --stages out"),
         )
 
 

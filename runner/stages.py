@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
 
 from grading import contract
+from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.folds import Fold
 from runner.data.prepare import RowCounts, prepare, prepared_files
@@ -30,6 +31,7 @@ from runner.data.sources import Sources, table_changed
 from runner.data.task_tables import dev_table, exclusion_of, exclusion_path, train_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
+from runner.language import mark, tr
 from runner.model.base import Base, Bases
 from runner.prediction.calibration_file import asks_for_calibration
 from runner.prediction.prediction_file import begun
@@ -61,7 +63,7 @@ log = logging.getLogger("labeltune.stages")
 ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
 """Files of a finished adapter's folder, without its manifest and the run record."""
 
-_RUN_ALL = "leave --stages out; an adapter that is replaced is kept, and `labeltune runs` lists it"
+_RUN_ALL = mark("leave --stages out; an adapter that is replaced is kept, and `labeltune runs` lists it")
 """A next step that may train again."""
 
 
@@ -135,10 +137,10 @@ def run_stage(stage: Stage, context: StageContext) -> None:
 
         done = main_process_decides(nothing_changed) if stage.every_process else nothing_changed()
         if done:
-            log.info("nothing changed")
+            log.info(tr("nothing changed"))
         else:
             if stage.loads_model and "torch" not in sys.modules:
-                log.info("loading torch, transformers and peft")
+                log.info(tr("loading torch, transformers and peft"))
             statistics = job.run()
             if is_main_process():
                 # the record describes what was there before
@@ -246,8 +248,15 @@ class Finetune:
             sharding = requested_sharding(accelerator)
             if sharding and recipe.train.cache_frozen_layers:
                 raise UserError(
-                    f"train.cache_frozen_layers: the main process computes them alone, and {sharding} shards the base",
-                    "set train.cache_frozen_layers: false, or let each process hold the whole base: recipes/accelerate/ddp.yaml",
+                    tr(
+                        "train.cache_frozen_layers: the main process computes them alone, and {sharding} "
+                        "shards the base",
+                        sharding=sharding,
+                    ),
+                    tr(
+                        "set train.cache_frozen_layers: false, or let each process hold the whole base: "
+                        "recipes/accelerate/ddp.yaml"
+                    ),
                 )
             load = self.context.bases.load_to_split if sharding else self.context.bases.load
             base = load(recipe, accelerator.device)
@@ -266,7 +275,7 @@ class Finetune:
     def _describe(self, base: Base, folder: Path) -> None:
         """Write into the adapter's folder what it is, and which run it replaces."""
         recipe, workspace = self.context.recipe, self.context.workspace
-        (folder / CLASSIFIER).write_text(json.dumps(self._classifier(base), indent=1) + "\n", encoding="utf-8")
+        (folder / CLASSIFIER).write_text(json.dumps(english(self._classifier(base)), indent=1) + "\n", encoding="utf-8")
         comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}\n{self.context.note}"
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
         if self.context.keeps_runs:
@@ -288,7 +297,12 @@ class Finetune:
         if ran:
             self.unfinished.clear()
         elif self.unfinished.others():
-            log.info(f"kept: {self.unfinished.others()[0]} of another run; its command resumes it")
+            log.info(
+                tr(
+                    "kept: {first_others} of another run; its command resumes it",
+                    first_others=self.unfinished.others()[0],
+                )
+            )
 
 
 class Evaluate:
@@ -376,7 +390,7 @@ def _recall_adapter(workspace: Workspace, inputs: Mapping[str, str]) -> bool:
     """Put the kept run with these inputs in place: it need not be trained again."""
     for run in reversed(kept_runs(workspace)):
         if run.manifest is not None and run.manifest.inputs == inputs and run.is_intact():
-            log.info(f"trained already: run {run.id} is in place again")
+            log.info(tr("trained already: run {id} is in place again", id=run.id))
             restore(run, to_compare=True)
             log_replaced(workspace)
             return True
@@ -439,8 +453,12 @@ def _adapter_inputs(context: StageContext, trained: Manifest) -> dict[str, str]:
     base = context.bases.digest(recipe)
     if trained.inputs.get("base") != base:
         raise UserError(
-            f"{workspace.adapter}: the adapter was trained on another base than {recipe.base}",
-            f"name the base that it was trained on; or train on this one: {_RUN_ALL}",
+            tr(
+                "{adapter}: the adapter was trained on another base than {base}",
+                adapter=workspace.adapter,
+                base=recipe.base,
+            ),
+            tr("name the base that it was trained on; or train on this one: {run_all}", run_all=_RUN_ALL),
         )
     return {
         "base": base,
@@ -457,24 +475,37 @@ def require(stage: Stage, context: StageContext) -> Manifest:
     workspace = context.workspace
     manifest = read_manifest(workspace.manifest(stage.name))
     if manifest is None:
-        raise UserError(f"{workspace.dataset}: the {stage.name} stage has not finished", f"run it too: {_RUN_ALL}")
+        raise UserError(
+            tr("{dataset}: the {name} stage has not finished", dataset=workspace.dataset, name=stage.name),
+            tr("run it too: {run_all}", run_all=_RUN_ALL),
+        )
     if manifest.inputs.get("recipe") != context.recipe.digest(*stage.recipe_keys):
         raise UserError(
-            f"{workspace.dataset}: the {stage.name} stage was run with another recipe: one of "
-            f"{', '.join(stage.recipe_keys)} has changed",
-            f"undo the change; or run it again: {_RUN_ALL}",
+            tr(
+                "{dataset}: the {name} stage was run with another recipe: one of {recipe_keys} has changed",
+                dataset=workspace.dataset,
+                name=stage.name,
+                recipe_keys=", ".join(stage.recipe_keys),
+            ),
+            tr("undo the change; or run it again: {run_all}", run_all=_RUN_ALL),
         )
     if set(manifest.outputs) != set(stage.outputs(context)):
         raise UserError(
-            f"{workspace.manifest(stage.name)}: is not what the {stage.name} stage wrote",
-            f"run the {stage.name} stage again: --stages {stage.name} --fresh",
+            tr(
+                "{manifest}: is not what the {name} stage wrote",
+                manifest=workspace.manifest(stage.name),
+                name=stage.name,
+            ),
+            tr("run the {name} stage again: --stages {name} --fresh", name=stage.name),
         )
     for name, written in manifest.outputs.items():
         try:
             if digest(workspace.at(name)) == written:
                 continue
-            found = f"is not what the {stage.name} stage wrote"
+            found = tr("is not what the {name} stage wrote", name=stage.name)
         except OSError as error:
             found = str(error.strerror)
-        raise UserError(f"{name}: {found}", f"run the {stage.name} stage again: {_RUN_ALL}")
+        raise UserError(
+            f"{name}: {found}", tr("run the {name} stage again: {run_all}", name=stage.name, run_all=_RUN_ALL)
+        )
     return manifest

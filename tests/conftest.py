@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# messages are asserted word for word
+os.environ["LABELTUNE_LANG"] = "en"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # these models are too small for two threads: waiting would cost more
 os.environ.setdefault("OMP_NUM_THREADS", "1")

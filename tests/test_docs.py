@@ -159,3 +159,27 @@ def test_contributing_names_every_folder() -> None:
         folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
         assert folders
         assert {name for name in folders if f"  {name}/ " not in below} == set()
+
+
+CHINESE = [page for page in PAGES if page.name.endswith(".zh.md")]
+
+
+def test_there_are_chinese_pages() -> None:
+    assert {"README.zh.md", "docs/tutorial/first-run.zh.md", "docs/how-to/from-exam-scripts.zh.md"} <= {
+        name_of(page) for page in CHINESE
+    }
+
+
+@pytest.mark.parametrize("page", CHINESE, ids=name_of)
+def test_a_chinese_page_has_the_code_and_the_headings_of_the_english_one(page: Path) -> None:
+    english = page.with_name(page.name.replace(".zh.md", ".md"))
+    code = r"^ *```(\w*)\n(.*?)^ *```"
+    texts = [each.read_text(encoding="utf-8") for each in (page, english)]
+    chinese, original = (re.findall(code, text, re.DOTALL | re.MULTILINE) for text in texts)
+    assert chinese == original
+    levels = [
+        re.findall(r"^(#+) ", re.sub(code, "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE) for text in texts
+    ]
+    assert levels[0] == levels[1] or page.name == "words.zh.md"
+    assert f"]({page.name})" in texts[1]
+    assert f"]({english.name})" in texts[0]

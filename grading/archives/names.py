@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grading.archives.source import SHORTER, Limits
+from grading.contract.language import mark, tr
 from grading.errors import FileProblem, quoted
 
 _UNICODE = unicodedata.ucd_3_2_0
@@ -15,11 +16,14 @@ _PART_BYTES = 255
 """Most bytes of one name in one folder, on all common file systems."""
 
 _NAME_RULES: tuple[tuple[Callable[[str], Any], str], ...] = (
-    (lambda name: any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name), "has a control character"),
-    (lambda name: "\\" in name, "has a backslash"),
-    (lambda name: name.startswith("/"), "is absolute"),
-    (lambda name: re.match("[A-Za-z]:", name), "starts with a drive letter"),
-    (lambda name: ".." in name.split("/"), "has a part '..'"),
+    (
+        lambda name: any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name),
+        mark("has a control character"),
+    ),
+    (lambda name: "\\" in name, mark("has a backslash")),
+    (lambda name: name.startswith("/"), mark("is absolute")),
+    (lambda name: re.match("[A-Za-z]:", name), mark("starts with a drive letter")),
+    (lambda name: ".." in name.split("/"), mark("has a part '..'")),
 )
 
 
@@ -28,22 +32,38 @@ def decoded_name(name: bytes) -> str:
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError:
-        raise FileProblem(f"the name of entry {quoted(name)} is not UTF-8", SHORTER) from None
+        raise FileProblem(tr("the name of entry {name} is not UTF-8", name=quoted(name)), SHORTER) from None
 
 
 def clean_name(name: str, limits: Limits) -> str:
     """The path of an entry. Raises FileProblem unless it stays inside the folder on every machine."""
     # checked first: a name may have a million characters
     if len(name.encode("utf-8")) > limits.path_bytes:
-        raise FileProblem(f"the name of entry {quoted(name)} has more than {limits.path_bytes} bytes", SHORTER)
+        raise FileProblem(
+            tr(
+                "the name of entry {name} has more than {path_bytes} bytes",
+                name=quoted(name),
+                path_bytes=limits.path_bytes,
+            ),
+            SHORTER,
+        )
     for breaks, problem in _NAME_RULES:
         if breaks(name):
-            raise FileProblem(f"the name of entry {quoted(name)} {problem}", SHORTER)
+            raise FileProblem(tr("the name of entry {name} {problem}", name=quoted(name), problem=problem), SHORTER)
     parts = [part for part in name.split("/") if part not in ("", ".")]  # `tar -cf x.tar .` writes ./a
     if len(parts) > limits.depth:
-        raise FileProblem(f"entry {quoted(name)} is more than {limits.depth} folders deep", SHORTER)
+        raise FileProblem(
+            tr("entry {name} is more than {depth} folders deep", name=quoted(name), depth=limits.depth), SHORTER
+        )
     if any(len(part.encode("utf-8")) > _PART_BYTES for part in parts):
-        raise FileProblem(f"the name of entry {quoted(name)} has a part of more than {_PART_BYTES} bytes", SHORTER)
+        raise FileProblem(
+            tr(
+                "the name of entry {name} has a part of more than {part_bytes} bytes",
+                name=quoted(name),
+                part_bytes=_PART_BYTES,
+            ),
+            SHORTER,
+        )
     return "/".join(parts)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
+from grading.contract.language import mark, reason_of, tr
 from grading.errors import FileProblem, quoted
 
 
@@ -35,11 +36,11 @@ LIMITS = Limits()
 CHUNK = 1 << 16
 """Bytes that are read or expanded at once."""
 
-PACK_AGAIN = "pack the folder again with zip -r or tar -czf"
-COPY_AGAIN = f"copy or upload the archive again, or {PACK_AGAIN}"
-SMALLER = "submit only pre_data, saved_model and result, without the base model and checkpoints"
-SHORTER = f"rename it, then {PACK_AGAIN}"
-NO_LINKS = "put the file itself there and pack again with zip -r or tar -czhf --hard-dereference"
+PACK_AGAIN = mark("pack the folder again with zip -r or tar -czf")
+COPY_AGAIN = mark("copy or upload the archive again, or {pack_again}", pack_again=PACK_AGAIN)
+SMALLER = mark("submit only pre_data, saved_model and result, without the base model and checkpoints")
+SHORTER = mark("rename it, then {pack_again}", pack_again=PACK_AGAIN)
+NO_LINKS = mark("put the file itself there and pack again with zip -r or tar -czhf --hard-dereference")
 
 OPEN_FLAGS = (
     os.O_RDONLY
@@ -68,7 +69,7 @@ class ArchiveFile:
     def __init__(self, path: Path, limits: Limits) -> None:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise FileProblem("is not a regular file", "submit the archive itself")
+                raise FileProblem(tr("is not a regular file"), tr("submit the archive itself"))
             descriptor = os.open(path, OPEN_FLAGS)
         except OSError as error:
             raise _unreadable(error) from None
@@ -77,9 +78,16 @@ class ArchiveFile:
         self.size = status.st_size
         try:
             if not stat.S_ISREG(status.st_mode):
-                raise FileProblem("is not a regular file", "submit the archive itself")
+                raise FileProblem(tr("is not a regular file"), tr("submit the archive itself"))
             if self.size > limits.archive_bytes:
-                raise FileProblem(f"has {self.size:,} bytes, more than the limit of {limits.archive_bytes:,}", SMALLER)
+                raise FileProblem(
+                    tr(
+                        "has {size:,} bytes, more than the limit of {archive_bytes:,}",
+                        size=self.size,
+                        archive_bytes=limits.archive_bytes,
+                    ),
+                    SMALLER,
+                )
         except FileProblem:
             self._file.close()
             raise
@@ -110,28 +118,34 @@ class ArchiveFile:
 
 
 def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem:
-    return FileProblem(f"entry {quoted(name)} {problem}", next_step)
+    return FileProblem(tr("entry {name} {problem}", name=quoted(name), problem=problem), next_step)
 
 
 def truncated() -> FileProblem:
-    return FileProblem("is truncated", COPY_AGAIN)
+    return FileProblem(tr("is truncated"), COPY_AGAIN)
 
 
 def too_many(limits: Limits) -> FileProblem:
-    return FileProblem(f"holds more than {limits.entries:,} files and folders", SMALLER)
+    return FileProblem(tr("holds more than {entries:,} files and folders", entries=limits.entries), SMALLER)
 
 
 def too_large(limits: Limits) -> FileProblem:
-    return FileProblem(f"expands to more than {limits.expanded_bytes:,} bytes", SMALLER)
+    return FileProblem(
+        tr("expands to more than {expanded_bytes:,} bytes", expanded_bytes=limits.expanded_bytes), SMALLER
+    )
 
 
 def too_large_entry(name: str, size: int, limits: Limits) -> FileProblem:
-    return refused(name, f"has {size:,} bytes, more than the limit of {limits.entry_bytes:,}", SMALLER)
+    return refused(
+        name,
+        tr("has {size:,} bytes, more than the limit of {entry_bytes:,}", size=size, entry_bytes=limits.entry_bytes),
+        SMALLER,
+    )
 
 
 def _unreadable(error: OSError) -> FileProblem:
     return FileProblem(
-        f"cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
+        tr("cannot be read: {reason}", reason=reason_of(error)), tr("make it readable, or save it again")
     )
 
 

@@ -23,6 +23,7 @@ from grading.archives.source import (
     too_many,
     truncated,
 )
+from grading.contract.language import mark, tr
 from grading.errors import FileProblem, quoted
 
 BLOCK = 512
@@ -51,18 +52,18 @@ _PAX_KEYS = (b"path", b"size")
 _PAX_SPARSE = b"GNU.sparse."
 
 _OTHER_KINDS = {
-    b"1": "a hard link",
-    b"2": "a symbolic link",
-    b"3": "a device",
-    b"4": "a device",
-    b"6": "a named pipe",
-    b"S": "a sparse file",
-    b"M": "one part of a split archive",
-    b"V": "the label of a tape",
+    b"1": mark("a hard link"),
+    b"2": mark("a symbolic link"),
+    b"3": mark("a device"),
+    b"4": mark("a device"),
+    b"6": mark("a named pipe"),
+    b"S": mark("a sparse file"),
+    b"M": mark("one part of a split archive"),
+    b"V": mark("the label of a tape"),
 }
 
-_NO_SPARSE = "pack the folder again with tar -czf, without --sparse"
-_NO_ATTRIBUTES = f"{PACK_AGAIN}, without extended attributes"
+_NO_SPARSE = mark("pack the folder again with tar -czf, without --sparse")
+_NO_ATTRIBUTES = mark("{pack_again}, without extended attributes", pack_again=PACK_AGAIN)
 
 
 class _Stream:
@@ -122,12 +123,14 @@ def _gunzipped(file: ArchiveFile) -> Iterator[bytes]:
                     break
                 members += 1
                 if members > _GZIP_MEMBERS:
-                    raise FileProblem(f"has more than {_GZIP_MEMBERS:,} gzip streams", PACK_AGAIN)
+                    raise FileProblem(
+                        tr("has more than {gzip_members:,} gzip streams", gzip_members=_GZIP_MEMBERS), PACK_AGAIN
+                    )
                 inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
                 yield from expanded(inflater, left)
             except zlib.error:
-                raise FileProblem("is damaged: its gzip stream cannot be expanded", COPY_AGAIN) from None
+                raise FileProblem(tr("is damaged: its gzip stream cannot be expanded"), COPY_AGAIN) from None
             left = inflater.unused_data
     if not inflater.eof:
         raise truncated()
@@ -142,23 +145,34 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
         if block == _ZEROS:
             break
         if not is_tar_header(block):
-            found = "has a damaged tar header" if begin else "is not a tar archive: its first header is damaged"
-            raise FileProblem(f"{found}, at byte {begin:,}", COPY_AGAIN)
+            found = tr("has a damaged tar header") if begin else tr("is not a tar archive: its first header is damaged")
+            raise FileProblem(tr("{found}, at byte {begin:,}", found=found, begin=begin), COPY_AGAIN)
         kind, size = block[156:157], _size(block, begin)
         if kind in _EXTENDED_KINDS:
             if size > _EXTENDED_BYTES:
                 raise FileProblem(
-                    f"has an extended tar header of {size:,} bytes at byte {begin:,}, "
-                    f"more than the limit of {_EXTENDED_BYTES:,}",
+                    tr(
+                        "has an extended tar header of {size:,} bytes at byte {begin:,}, more than the limit "
+                        "of {extended_bytes:,}",
+                        size=size,
+                        begin=begin,
+                        extended_bytes=_EXTENDED_BYTES,
+                    ),
                     _NO_ATTRIBUTES,
                 )
             extended_bytes += size
             if extended_bytes > _ALL_EXTENDED_BYTES:
                 raise FileProblem(
-                    f"has more than {_ALL_EXTENDED_BYTES:,} bytes of extended tar headers", _NO_ATTRIBUTES
+                    tr(
+                        "has more than {all_extended_bytes:,} bytes of extended tar headers",
+                        all_extended_bytes=_ALL_EXTENDED_BYTES,
+                    ),
+                    _NO_ATTRIBUTES,
                 )
             if kind in extended:
-                raise FileProblem(f"has two extended tar headers of one kind at byte {begin:,}", PACK_AGAIN)
+                raise FileProblem(
+                    tr("has two extended tar headers of one kind at byte {begin:,}", begin=begin), PACK_AGAIN
+                )
             extended[kind] = stream.exactly(size)
             stream.exactly(-size % BLOCK)
             continue
@@ -170,13 +184,13 @@ def _entries(stream: _Stream, limits: Limits) -> Iterator[Entry]:
         yield entry
         stream.exactly(-size % BLOCK)
     if extended:
-        raise FileProblem("ends after an extended tar header, without the entry it belongs to", COPY_AGAIN)
+        raise FileProblem(tr("ends after an extended tar header, without the entry it belongs to"), COPY_AGAIN)
     while True:
         rest = stream.some(CHUNK)
         if not rest:
             return
         if rest.count(0) != len(rest):
-            raise FileProblem("has data after the end of the tar", PACK_AGAIN)
+            raise FileProblem(tr("has data after the end of the tar"), PACK_AGAIN)
 
 
 def _entry(
@@ -190,25 +204,25 @@ def _entry(
         raw = _field(block[345:500]) + b"/" + raw
     names = [record for record in (records.get(b"path"), extended.get(_LONG_NAME)) if record is not None]
     if len(names) > 1 or b"path" in everywhere or b"size" in everywhere:
-        raise FileProblem(f"gives entry {quoted(raw)} two names or sizes", PACK_AGAIN)
+        raise FileProblem(tr("gives entry {raw} two names or sizes", raw=quoted(raw)), PACK_AGAIN)
     if names:
         raw = names[0] if b"path" in records else _field(names[0])
     if b"size" in records:
         if not _DECIMAL.fullmatch(records[b"size"]):
-            raise FileProblem(f"gives entry {quoted(raw)} a size that is not a number", COPY_AGAIN)
+            raise FileProblem(tr("gives entry {raw} a size that is not a number", raw=quoted(raw)), COPY_AGAIN)
         size = int(records[b"size"])
     name = decoded_name(raw)
     path = clean_name(name, limits)
     if _PAX_SPARSE in records or _PAX_SPARSE in everywhere:
-        raise refused(name, "is a sparse file", _NO_SPARSE)
+        raise refused(name, tr("is a sparse file"), _NO_SPARSE)
     is_folder = kind == _FOLDER_KIND or (kind in _FILE_KINDS and name.endswith("/"))
     if not is_folder and kind not in _FILE_KINDS:
-        words = _OTHER_KINDS.get(kind, f"of the unknown type {ascii(kind)[1:]}")
-        raise refused(name, f"is {words}", _NO_SPARSE if kind == b"S" else NO_LINKS)
+        words = _OTHER_KINDS.get(kind, tr("of the unknown type {kind}", kind=ascii(kind)[1:]))
+        raise refused(name, tr("is {words}", words=words), _NO_SPARSE if kind == b"S" else NO_LINKS)
     if is_folder and size:
-        raise refused(name, "is a folder with data of its own")
+        raise refused(name, tr("is a folder with data of its own"))
     if not path and not is_folder:
-        raise refused(name, "has no name")
+        raise refused(name, tr("has no name"))
     if size > limits.entry_bytes:
         raise too_large_entry(name, size, limits)
     if stream.position + size > limits.expanded_bytes:
@@ -232,7 +246,7 @@ def _size(block: bytes, begin: int) -> int:
         return int.from_bytes(field[1:], "big")
     match = _OCTAL.fullmatch(field)
     if not match:
-        raise FileProblem(f"has a tar header without a size at byte {begin:,}", COPY_AGAIN)
+        raise FileProblem(tr("has a tar header without a size at byte {begin:,}", begin=begin), COPY_AGAIN)
     return int(match[1] or b"0", 8)
 
 
@@ -249,13 +263,16 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
     while position < len(data):
         count += 1
         if count > _PAX_RECORDS:
-            raise FileProblem(f"has more than {_PAX_RECORDS} records in one extended tar header", _NO_ATTRIBUTES)
+            raise FileProblem(
+                tr("has more than {pax_records} records in one extended tar header", pax_records=_PAX_RECORDS),
+                _NO_ATTRIBUTES,
+            )
         space = data.find(b" ", position, position + 8)
         length = int(data[position:space]) if space >= 0 and _DECIMAL.fullmatch(data, position, space) else 0
         record = data[space + 1 : position + length]
         key, equals, value = record.partition(b"=")
         if not length or position + length > len(data) or not record.endswith(b"\n") or not equals:
-            raise FileProblem("has a damaged extended tar header", COPY_AGAIN)
+            raise FileProblem(tr("has a damaged extended tar header"), COPY_AGAIN)
         if key in _PAX_KEYS:
             records[key] = value[:-1]
         elif key.startswith(_PAX_SPARSE):

@@ -18,6 +18,7 @@ from grading.archives.names import folded, is_litter
 from grading.archives.source import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, refused, too_many
 from grading.archives.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
 from grading.archives.zip_reader import zip_entries
+from grading.contract.language import mark, reason_of, tr
 from grading.errors import FileProblem, quoted
 
 _CREATE_FLAGS = (
@@ -43,16 +44,20 @@ def unpack(path: Path, into: Path, limits: Limits = LIMITS) -> None:
     try:
         form = _format_of(path.name)
         if form is None:
-            raise FileProblem(f"is not one of {', '.join(_FORMATS)}", PACK_AGAIN)
+            raise FileProblem(tr("is not one of {formats}", formats=", ".join(_FORMATS)), PACK_AGAIN)
         with ArchiveFile(path, limits) as file:
             first = file.read_at(0, min(BLOCK, file.size))
             if not form.agrees(first):
-                raise FileProblem(f"expected {form.words}, found {_found(first)}", PACK_AGAIN)
+                raise FileProblem(
+                    tr("expected {words}, found {found}", words=form.words, found=_found(first)), PACK_AGAIN
+                )
             tree = _Tree(into, limits)
             for entry in form.entries(file, limits):
                 tree.add(entry)
     except FileProblem as problem:
-        raise FileProblem(f"{quoted(path.name)}: {problem.problem}", problem.next_step) from None
+        raise FileProblem(
+            tr("{name}: {problem}", name=quoted(path.name), problem=problem.problem), problem.next_step
+        ) from None
 
 
 class _Tree:
@@ -98,11 +103,13 @@ class _Tree:
             self._made[key] = path, is_folder
             return True
         if there != path:
-            problem = f"entries {quoted(there)} and {quoted(path)} differ only in case or Unicode form"
+            problem = tr(
+                "entries {there} and {path} differ only in case or Unicode form", there=quoted(there), path=quoted(path)
+            )
             raise FileProblem(problem, SHORTER)
         if is_folder and there_is_folder:
             return False
-        problem = "is a file and a folder at once" if is_folder or there_is_folder else "is there twice"
+        problem = tr("is a file and a folder at once") if is_folder or there_is_folder else tr("is there twice")
         raise refused(path, problem)
 
     def _make(self, path: str, is_folder: bool) -> int:
@@ -113,12 +120,16 @@ class _Tree:
                 return -1
             return os.open(full, _CREATE_FLAGS, 0o600)
         except UnicodeEncodeError:
-            problem = f"cannot be stored under its name: file names here are {sys.getfilesystemencoding()}"
+            problem = tr(
+                "cannot be stored under its name: file names here are {encoding}", encoding=sys.getfilesystemencoding()
+            )
             raise refused(path, problem, SHORTER) from None
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST):
                 raise  # a full disk is not the archive's fault
-            raise refused(path, f"cannot be stored under its name: {error.strerror}", SHORTER) from None
+            raise refused(
+                path, tr("cannot be stored under its name: {reason}", reason=reason_of(error)), SHORTER
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -142,27 +153,27 @@ def _starts_as_tar(first: bytes) -> bool:
     return is_tar_header(first) or first == bytes(BLOCK) or (len(first) == BLOCK and first[257:262] == b"ustar")
 
 
-_GZIPPED = _Format("a gzipped tar", _starts_as_gzip, gzipped_tar_entries)
+_GZIPPED = _Format(mark("a gzipped tar"), _starts_as_gzip, gzipped_tar_entries)
 
 _FORMATS = {
-    ".zip": _Format("a zip archive", _starts_as_zip, zip_entries),
-    ".tar": _Format("a tar archive", _starts_as_tar, tar_entries),
+    ".zip": _Format(mark("a zip archive"), _starts_as_zip, zip_entries),
+    ".tar": _Format(mark("a tar archive"), _starts_as_tar, tar_entries),
     ".tar.gz": _GZIPPED,
     ".tgz": _GZIPPED,
 }
 
 _OTHER_FORMATS = {
-    b"PK\x07\x08": "one part of a split zip archive",
-    b"PK": "a zip archive",
-    b"\x1f\x8b": "a gzip file",
-    b"Rar!": "a RAR archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"BZh": "a bzip2 file",
-    b"\xfd7zXZ\0": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a Zstandard file",
-    b"%PDF": "a PDF",
-    b"MZ": "a Windows program",
-    b"<": "a web page",
+    b"PK\x07\x08": mark("one part of a split zip archive"),
+    b"PK": mark("a zip archive"),
+    b"\x1f\x8b": mark("a gzip file"),
+    b"Rar!": mark("a RAR archive"),
+    b"7z\xbc\xaf\x27\x1c": mark("a 7z archive"),
+    b"BZh": mark("a bzip2 file"),
+    b"\xfd7zXZ\0": mark("an xz file"),
+    b"\x28\xb5\x2f\xfd": mark("a Zstandard file"),
+    b"%PDF": mark("a PDF"),
+    b"MZ": mark("a Windows program"),
+    b"<": mark("a web page"),
 }
 
 
@@ -173,8 +184,8 @@ def _format_of(name: str) -> Optional[_Format]:
 
 def _found(first: bytes) -> str:
     if not first:
-        return "an empty file"
+        return tr("an empty file")
     if _starts_as_tar(first):
-        return "a tar archive"
+        return tr("a tar archive")
     known = next((words for start, words in _OTHER_FORMATS.items() if first.startswith(start)), None)
-    return known or f"a file that starts with {ascii(first[:8])[1:]}"
+    return known or tr("a file that starts with {first}", first=ascii(first[:8])[1:])

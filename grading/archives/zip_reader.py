@@ -25,6 +25,7 @@ from grading.archives.source import (
     too_large_entry,
     too_many,
 )
+from grading.contract.language import mark, tr
 from grading.errors import FileProblem
 
 _END = struct.Struct("<4sHHHHLLH")
@@ -104,7 +105,7 @@ def zip_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
     # a small file can claim to be a huge one with entries that share bytes
     for member in members:
         if member.header < position:
-            raise refused(member.path, "overlaps the entry before it", COPY_AGAIN)
+            raise refused(member.path, tr("overlaps the entry before it"), COPY_AGAIN)
         position = member.end
     for member in members:
         yield Entry(member.path, member.is_folder, _zip_pieces(file, member))
@@ -115,11 +116,11 @@ def _directory(file: ArchiveFile) -> _Directory:
     tail = file.read_at(tail_begin, file.size - tail_begin)
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or len(tail) - found < _END.size:
-        raise FileProblem("has no zip directory at its end: it is truncated", COPY_AGAIN)
+        raise FileProblem(tr("has no zip directory at its end: it is truncated"), COPY_AGAIN)
     position = tail_begin + found
     _, disk, first_disk, here, count, size, begin, comment = _END.unpack_from(tail, found)
     if position + _END.size + comment != file.size:
-        raise FileProblem("has data after its zip directory", COPY_AGAIN)
+        raise FileProblem(tr("has data after its zip directory"), COPY_AGAIN)
     disks = (disk, first_disk)
     end = position
     if position >= _LOCATOR.size:
@@ -129,11 +130,11 @@ def _directory(file: ArchiveFile) -> _Directory:
             end, disks, (here, count, size, begin) = _directory64(file, locator, position - _LOCATOR.size)
             most = (0xFFFF, 0xFFFF, _IN_ZIP64, _IN_ZIP64)
             if any(value not in (big, top) for value, big, top in zip(small, (here, count, size, begin), most)):
-                raise FileProblem("has two zip directories that disagree", COPY_AGAIN)
+                raise FileProblem(tr("has two zip directories that disagree"), COPY_AGAIN)
     if any(disks) or here != count:
-        raise FileProblem("is one part of a split zip archive", PACK_AGAIN)
+        raise FileProblem(tr("is one part of a split zip archive"), PACK_AGAIN)
     if begin + size != end or count * _CENTRAL.size > size:
-        raise FileProblem("has a zip directory that is not where it says, or not as long", COPY_AGAIN)
+        raise FileProblem(tr("has a zip directory that is not where it says, or not as long"), COPY_AGAIN)
     return _Directory(begin, end, count)
 
 
@@ -143,10 +144,10 @@ def _directory64(
     """Where the zip64 end record starts; its disks; entries on this disk, all entries, bytes and start of the directory."""
     _, _, position, _ = _LOCATOR.unpack(locator)
     if position + _END64.size > after:
-        raise FileProblem("has a damaged zip64 directory", COPY_AGAIN)
+        raise FileProblem(tr("has a damaged zip64 directory"), COPY_AGAIN)
     sign, size, _, _, disk, first_disk, *where = _END64.unpack(file.read_at(position, _END64.size))
     if sign != b"PK\x06\x06" or position + 12 + size != after:
-        raise FileProblem("has a damaged zip64 directory", COPY_AGAIN)
+        raise FileProblem(tr("has a damaged zip64 directory"), COPY_AGAIN)
     return position, (disk, first_disk), (where[0], where[1], where[2], where[3])
 
 
@@ -155,18 +156,18 @@ def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterat
     headers: set[int] = set()
     for _ in range(directory.count):
         if position + _CENTRAL.size > directory.end:
-            raise FileProblem("has fewer entries than its zip directory says", COPY_AGAIN)
+            raise FileProblem(tr("has fewer entries than its zip directory says"), COPY_AGAIN)
         fields = _CENTRAL.unpack(file.read_at(position, _CENTRAL.size))
         name_size, extra_size, comment_size = fields[10:13]
         after = position + _CENTRAL.size + name_size + extra_size + comment_size
         if fields[0] != b"PK\x01\x02" or after > directory.end:
-            raise FileProblem(f"has a damaged zip directory at byte {position:,}", COPY_AGAIN)
+            raise FileProblem(tr("has a damaged zip directory at byte {position:,}", position=position), COPY_AGAIN)
         names = file.read_at(position + _CENTRAL.size, name_size + extra_size)
         record = _Record(fields, names[:name_size], names[name_size:])
         yield _member(file, directory, record, headers, limits)
         position = after
     if position != directory.end:
-        raise FileProblem("has more entries than its zip directory says", COPY_AGAIN)
+        raise FileProblem(tr("has more entries than its zip directory says"), COPY_AGAIN)
 
 
 def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: set[int], limits: Limits) -> _Member:
@@ -175,38 +176,38 @@ def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: 
     name = _zip_name(record.name, flags)
     path = clean_name(name, limits)
     if flags & _ENCRYPTED:
-        raise refused(name, "is encrypted", f"{PACK_AGAIN}, without a password")
+        raise refused(name, tr("is encrypted"), tr("{pack_again}, without a password", pack_again=PACK_AGAIN))
     if method not in (_STORED, _DEFLATED) or flags & _PATCHED:
-        words = _METHODS.get(method, f"method {method}")
-        raise refused(name, f"is compressed with {words}, expected stored or deflated", PACK_AGAIN)
+        words = _METHODS.get(method, tr("method {method}", method=method))
+        raise refused(name, tr("is compressed with {words}, expected stored or deflated", words=words), PACK_AGAIN)
     kind = stat.S_IFMT(attributes >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise refused(name, f"is {_UNIX_KINDS.get(kind, 'not an ordinary file')}", NO_LINKS)
+        raise refused(name, tr("is {kind}", kind=_UNIX_KINDS.get(kind, tr("not an ordinary file"))), NO_LINKS)
     _require_small(name, len(record.extra))
     size, packed, header = _with_zip64(name, record.extra, [size, packed, header])
     # checked before it is read: reading one header 5,000 times would take minutes
     if header in headers:
-        raise refused(name, "has its header where another entry has it", COPY_AGAIN)
+        raise refused(name, tr("has its header where another entry has it"), COPY_AGAIN)
     headers.add(header)
     is_folder = name.endswith("/")
     if is_folder and size:
-        raise refused(name, "is a folder with data of its own")
+        raise refused(name, tr("is a folder with data of its own"))
     if not path and not is_folder:
-        raise refused(name, "has no name")
+        raise refused(name, tr("has no name"))
     if size > limits.entry_bytes:
         raise too_large_entry(name, size, limits)
     begin = _packed_begin(file, directory, header, name, record.name, (flags, method, crc, packed, size))
     if begin + packed > directory.begin:
-        raise refused(name, "is outside the archive", COPY_AGAIN)
+        raise refused(name, tr("is outside the archive"), COPY_AGAIN)
     return _Member(header, begin, begin + packed, path, is_folder, method, crc, size)
 
 
 _UNIX_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: mark("a symbolic link"),
+    stat.S_IFIFO: mark("a named pipe"),
+    stat.S_IFCHR: mark("a device"),
+    stat.S_IFBLK: mark("a device"),
+    stat.S_IFSOCK: mark("a socket"),
 }
 
 
@@ -227,7 +228,9 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
     while position + 4 <= len(extra):
         count += 1
         if count > _EXTRA_RECORDS:
-            raise refused(name, f"has more than {_EXTRA_RECORDS} records in its extra field")
+            raise refused(
+                name, tr("has more than {extra_records} records in its extra field", extra_records=_EXTRA_RECORDS)
+            )
         kind, length = struct.unpack_from("<HH", extra, position)
         position += 4
         if kind == 1:
@@ -238,12 +241,16 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
             found = dict(zip(wanted, big))
             return [found.get(place, value) for place, value in enumerate(values)]
         position += length
-    raise refused(name, "has a damaged zip64 field", COPY_AGAIN)
+    raise refused(name, tr("has a damaged zip64 field"), COPY_AGAIN)
 
 
 def _require_small(name: str, extra_size: int) -> None:
     if extra_size > _EXTRA_BYTES:
-        problem = f"has an extra field of {extra_size:,} bytes, more than the limit of {_EXTRA_BYTES:,}"
+        problem = tr(
+            "has an extra field of {extra_size:,} bytes, more than the limit of {extra_bytes:,}",
+            extra_size=extra_size,
+            extra_bytes=_EXTRA_BYTES,
+        )
         raise refused(name, problem)
 
 
@@ -252,15 +259,15 @@ def _packed_begin(
 ) -> int:
     """Where the entry's bytes begin. Raises FileProblem if its own header differs from the values `listed` in the directory."""
     if header + _LOCAL.size > directory.begin:
-        raise refused(name, "is outside the archive", COPY_AGAIN)
+        raise refused(name, tr("is outside the archive"), COPY_AGAIN)
     sign, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
         file.read_at(header, _LOCAL.size)
     )
     if sign != b"PK\x03\x04":
-        raise refused(name, "is not where the zip directory says", COPY_AGAIN)
+        raise refused(name, tr("is not where the zip directory says"), COPY_AGAIN)
     begin = header + _LOCAL.size
     if begin + name_size + extra_size > directory.begin:
-        raise refused(name, "is outside the archive", COPY_AGAIN)
+        raise refused(name, tr("is outside the archive"), COPY_AGAIN)
     listed_flags, listed_method, *listed_values = listed
     same = method == listed_method and name_size == len(raw) and not (flags ^ listed_flags) & _ENCRYPTED
     same = same and file.read_at(begin, name_size) == raw
@@ -269,7 +276,7 @@ def _packed_begin(
         extra = file.read_at(begin + name_size, extra_size)
         same = same and listed_values == [crc, *reversed(_with_zip64(name, extra, [size, packed]))]
     if not same:
-        raise refused(name, "has a header that disagrees with the zip directory", COPY_AGAIN)
+        raise refused(name, tr("has a header that disagrees with the zip directory"), COPY_AGAIN)
     return begin + name_size + extra_size
 
 
@@ -279,24 +286,30 @@ def _zip_pieces(file: ArchiveFile, member: _Member) -> Iterator[bytes]:
     for piece in packed if member.method == _STORED else _inflated(packed, member.path):
         count += len(piece)
         if count > member.size:
-            raise refused(member.path, f"expands to more than the {member.size:,} bytes of its header", COPY_AGAIN)
+            raise refused(
+                member.path, tr("expands to more than the {size:,} bytes of its header", size=member.size), COPY_AGAIN
+            )
         crc = zlib.crc32(piece, crc)
         yield piece
     if count != member.size:
-        raise refused(member.path, f"expands to {count:,} bytes, its header says {member.size:,}", COPY_AGAIN)
+        raise refused(
+            member.path,
+            tr("expands to {count:,} bytes, its header says {size:,}", count=count, size=member.size),
+            COPY_AGAIN,
+        )
     if crc != member.crc:
-        raise refused(member.path, "is damaged: its checksum is wrong", COPY_AGAIN)
+        raise refused(member.path, tr("is damaged: its checksum is wrong"), COPY_AGAIN)
 
 
 def _inflated(packed: Iterator[bytes], path: str) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     for piece in packed:
         if inflater.eof:
-            raise refused(path, "has data after its end", COPY_AGAIN)
+            raise refused(path, tr("has data after its end"), COPY_AGAIN)
         try:
             yield from expanded(inflater, piece)
         except zlib.error:
-            raise refused(path, "is damaged: it cannot be expanded", COPY_AGAIN) from None
+            raise refused(path, tr("is damaged: it cannot be expanded"), COPY_AGAIN) from None
     if not inflater.eof or inflater.unused_data:
-        fault = "has data after its end" if inflater.eof else "is damaged: it cannot be expanded"
+        fault = tr("has data after its end") if inflater.eof else tr("is damaged: it cannot be expanded")
         raise refused(path, fault, COPY_AGAIN)

@@ -12,6 +12,7 @@ from typing import Any, Optional
 from grading import contract
 from grading.audit import source_tables as tables
 from grading.checks.records import Records
+from grading.contract.language import tr
 from grading.errors import CouldNotGrade, FileProblem
 from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey
 from grading.submission.folder import Submission
@@ -46,26 +47,34 @@ def read_run_record(submission: Submission, dataset: str) -> RunRecord:
     except FileProblem as error:
         return RunRecord(path, {}, error.problem)
     except contract.ContractError as error:
-        return RunRecord(path, {}, f"{path} is not strict JSON: {error}")
+        return RunRecord(path, {}, tr("{path} is not strict JSON: {error}", path=path, error=error))
     except (KeyError, TypeError, AttributeError):
-        return RunRecord(path, {}, f"{path} was not written by labeltune")
+        return RunRecord(path, {}, tr("{path} was not written by labeltune", path=path))
     weights = f"{folder}/{contract.ADAPTER_WEIGHTS}"
     names = (contract.train_path(dataset), contract.dev_path(dataset), weights, contract.result_path(dataset))
     digests = {name: outputs[name] for name in names if name in outputs}
-    return RunRecord(path, digests, "" if digests else f"{path} names none of the graded files")
+    return RunRecord(path, digests, "" if digests else tr("{path} names none of the graded files", path=path))
 
 
 def about_run(submission: Submission, dataset: str, record: RunRecord) -> Advice:
     """Whether the files are those of the run record. Call it after they have been read with their digests."""
-    check = "files and the run record"
+    check = tr("files and the run record")
     if record.problem:
         return Advice(dataset, check, UNKNOWN, record.problem)
     found = {name: submission.digest(name) for name in record.digests}
     changed = [name for name, digest in record.digests.items() if found[name] is None or found[name] != digest]
     if changed:
-        words = f"missing, unreadable, too large or different from {record.path}: {', '.join(changed)}"
+        words = tr(
+            "missing, unreadable, too large or different from {path}: {changed}",
+            path=record.path,
+            changed=", ".join(changed),
+        )
         return Advice(dataset, check, LOOK, words)
-    words = f"{len(record.digests)} files are as in {record.path}, which anybody can write"
+    words = tr(
+        "{digests_count} files are as in {path}, which anybody can write",
+        digests_count=len(record.digests),
+        path=record.path,
+    )
     return Advice(dataset, check, AGREES, words)
 
 
@@ -80,31 +89,33 @@ def about_records(key: AnswerKey, records: Records, data: Optional[Path]) -> Ite
 
 
 def _trained_on_dev(dataset: str, train: Sequence[Any], dev: Sequence[Any]) -> Advice:
-    check = "dev inputs in training"
+    check = tr("dev inputs in training")
     if not train or not dev:
-        return Advice(dataset, check, UNKNOWN, "records cannot be read")
+        return Advice(dataset, check, UNKNOWN, tr("records cannot be read"))
     asked = {_input(record) for record in dev} - {""}
     both = sum(1 for record in train if _input(record) in asked)
-    words = f"{both:,} of {len(train):,} training inputs are dev inputs too"
+    words = tr("{both:,} of {train_count:,} training inputs are dev inputs too", both=both, train_count=len(train))
     return Advice(dataset, check, LOOK if both else AGREES, words)
 
 
 def _of_the_tables(key: AnswerKey, train: Sequence[Any], dev: Sequence[Any], data: Path) -> Iterator[Advice]:
-    names = ("dev inputs and the exam's table", "training records and the exam's table")
+    names = (tr("dev inputs and the exam's table"), tr("training records and the exam's table"))
     asked = [_input(record) for record in dev]
     learnt = _learn(_table(data, key.dataset, "dev"), asked)
     if learnt is None:
-        words = (
-            f"no single template makes the first {tables.LEARNT_FROM} dev inputs from the rows of {key.dataset}_dev.tsv"
+        words = tr(
+            "no single template makes the first {learnt_from} dev inputs from the rows of {dataset}_dev.tsv",
+            learnt_from=tables.LEARNT_FROM,
+            dataset=key.dataset,
         )
         yield Advice(key.dataset, names[0], LOOK if asked else UNKNOWN, words)
-        yield Advice(key.dataset, names[1], UNKNOWN, "how inputs are made from rows is not known")
+        yield Advice(key.dataset, names[1], UNKNOWN, tr("how inputs are made from rows is not known"))
         return
     source, template = learnt
     same = [template.fill(row) == text.strip() for row, text in zip(source.rows(), asked)]
-    words = f"{sum(same):,} of {len(asked):,} dev inputs are made from their row"
+    words = tr("{same:,} of {asked_count:,} dev inputs are made from their row", same=sum(same), asked_count=len(asked))
     if not all(same):
-        words += f", the first that is not is record {same.index(False) + 1:,}"
+        words += tr(", the first that is not is record {record:,}", record=same.index(False) + 1)
     yield Advice(key.dataset, names[0], AGREES if sum(same) == len(asked) else LOOK, words)
     yield _of_the_training_table(key, train, data, source, template, names[1])
 
@@ -119,14 +130,19 @@ def _of_the_training_table(
         for candidate in tables.moved(template, source, target)
     ]
     if not ways or not wanted:
-        return Advice(key.dataset, check, UNKNOWN, "there is nothing to compare")
+        return Advice(key.dataset, check, UNKNOWN, tr("there is nothing to compare"))
     # the first rows decide which way it is; then all rows are read in that way only
     target, candidate = max(ways, key=lambda way: len(tables.made(way[0], way[1], wanted, key.labels, FIRST_ROWS)))
     known = tables.made(target, candidate, wanted, key.labels)
     rows = [known.get(_input(record).strip()) for record in train]
     met = sum(1 for labels in rows if labels is not None)
     right = sum(1 for labels, record in zip(rows, train) if labels and _text(record, "output") in labels)
-    words = f"{met:,} of {len(train):,} training inputs are made from a row, {right:,} with that row's label"
+    words = tr(
+        "{met:,} of {train_count:,} training inputs are made from a row, {right:,} with that row's label",
+        met=met,
+        train_count=len(train),
+        right=right,
+    )
     return Advice(key.dataset, check, AGREES if met == right == len(train) > 0 else LOOK, words)
 
 
@@ -154,5 +170,7 @@ def _text(record: Any, key: str) -> str:
 def _table(data: Path, dataset: str, part: str) -> Path:
     path = data / dataset / f"{dataset}_{part}.tsv"
     if not path.is_file():
-        raise CouldNotGrade(f"{path}: no such table", "correct --data, the folder of the exam's TSV files")
+        raise CouldNotGrade(
+            tr("{path}: no such table", path=path), tr("correct --data, the folder of the exam's TSV files")
+        )
     return path

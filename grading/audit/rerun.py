@@ -16,11 +16,12 @@ from typing import Any, Optional
 from grading import contract
 from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
 from grading.checks.records import read_array
+from grading.contract.language import mark, tr
 from grading.errors import FileProblem
 from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey, DatasetGrade
 from grading.submission.folder import Submission
 
-CHECK = "predictions and a rerun"
+CHECK = mark("predictions and a rerun")
 
 SECONDS = 3600
 """Most seconds that the runner may take for all rows."""
@@ -45,7 +46,7 @@ def rerun(
         for grade in grades:
             dataset = grade.key.dataset
             if not grade.has_sound_adapter:
-                yield Advice(dataset, CHECK, UNKNOWN, "the adapter has not passed every check, so it is not loaded")
+                yield Advice(dataset, CHECK, UNKNOWN, tr("the adapter has not passed every check, so it is not loaded"))
                 continue
             try:
                 drawn[dataset] = _copy_rows(submission, grade.key, count, folder)
@@ -64,7 +65,9 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
     """Copies the adapter and the drawn dev records into `folder`; returns the rows' numbers, from 0."""
     records = read_array(submission, contract.dev_path(key.dataset))
     if any(contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]):
-        raise FileProblem(f"{contract.dev_path(key.dataset)} does not hold dev records", "prepare them again")
+        raise FileProblem(
+            tr("{path} does not hold dev records", path=contract.dev_path(key.dataset)), tr("prepare them again")
+        )
     known = range(min(len(records), len(key.answers)))
     rows = sorted(random.Random("".join(key.answers)).sample(known, min(count, len(known))))
     adapter = contract.adapter_folder(key.dataset)
@@ -86,7 +89,10 @@ def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with submission.open(name, most) as file, target.open("wb") as copy:
         if file.size > most:
-            raise FileProblem(f"{name} has {file.size:,} bytes, more than {most:,}", "submit a smaller file")
+            raise FileProblem(
+                tr("{name} has {size:,} bytes, more than {most:,}", name=name, size=file.size, most=most),
+                tr("submit a smaller file"),
+            )
         for piece in file.pieces(file.size):
             copy.write(piece)
         file.require_unchanged()
@@ -98,7 +104,7 @@ def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
     try:
         ran = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return {}, f"the runner took more than {SECONDS:,} s"
+        return {}, tr("the runner took more than {seconds:,} s", seconds=SECONDS)
     found = {}
     for line in ran.stdout.decode("utf-8", "replace").splitlines():
         try:
@@ -107,22 +113,23 @@ def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
         except (ValueError, KeyError, TypeError):
             continue  # a line that a library printed
     last = [line for line in ran.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-1:]
-    return found, last[0].strip() if last else f"the runner ended with {ran.returncode}"
+    return found, last[0].strip() if last else tr("the runner ended with {returncode}", returncode=ran.returncode)
 
 
 def _compare(grade: DatasetGrade, rows: Sequence[int], found: Optional[Mapping[str, Any]], problem: str) -> Advice:
     dataset = grade.key.dataset
     if found is None or "problem" in found:
-        words = str(found["problem"]) if found else f"no recipe of this dataset answered: {problem}"
+        words = str(found["problem"]) if found else tr("no recipe of this dataset answered: {problem}", problem=problem)
         return Advice(dataset, CHECK, UNKNOWN, words[:400])
     if grade.predictions is None:
-        return Advice(dataset, CHECK, UNKNOWN, "the result file cannot be read")
+        return Advice(dataset, CHECK, UNKNOWN, tr("the result file cannot be read"))
     same = sum(1 for row, label in zip(rows, found["labels"]) if grade.predictions[row] == label)
-    words = f"{same:,} of {len(rows):,} drawn rows come out as submitted"
+    words = tr("{same:,} of {rows_count:,} drawn rows come out as submitted", same=same, rows_count=len(rows))
     members = found.get("members")
     if members and same < len(rows):
-        words += (
-            f"; the submission says that its labels are the mean of {members:,} adapters (ensemble.json), and it holds one of "
-            "them, so this one alone may differ"
+        words += tr(
+            "; the submission says that its labels are the mean of {members:,} adapters "
+            "(ensemble.json), and it holds one of them, so this one alone may differ",
+            members=members,
         )
     return Advice(dataset, CHECK, AGREES if same == len(rows) else LOOK, words)

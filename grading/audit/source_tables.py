@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import reason_of, tr
 from grading.errors import CouldNotGrade
 
 LEARNT_FROM = 20
@@ -72,7 +73,8 @@ def read_tables(path: Path) -> list[Table]:
             first = next(headless.rows(), None)
         except OSError as error:
             raise CouldNotGrade(
-                f"{path}: the exam's table cannot be read: {error.strerror}", "correct --data"
+                tr("{path}: the exam's table cannot be read: {reason}", path=path, reason=reason_of(error)),
+                tr("correct --data"),
             ) from None
         except csv.Error:
             continue

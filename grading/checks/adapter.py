@@ -9,6 +9,7 @@ from grading.checks.base_shapes import BaseShapes
 from grading.checks.lora_pairs import PairsError, find_pairs, require_base, require_config, side_names
 from grading.checks.misplaced import with_misplaced
 from grading.checks.safetensors_file import Header, WeightsError
+from grading.contract.language import joined, mark, tr
 from grading.errors import FileMissing, FileProblem, quoted
 from grading.rubric import Verdict, blocked, earned, lost
 from grading.submission.folder import Submission, SubmittedFile
@@ -22,8 +23,8 @@ CONFIG_LIMIT = 1 << 20
 _ZERO_START = (True, "gaussian", "eva")
 """Values of `init_lora_weights` with which every lora_B starts as zero, so that a non-zero one has been trained."""
 
-_TRAIN_AGAIN = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
-_SAVE_AGAIN = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
+_TRAIN_AGAIN = mark("run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh")
+_SAVE_AGAIN = mark("save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)")
 
 
 def check_adapter(
@@ -46,12 +47,15 @@ def _check_config(submission: Submission, dataset: str) -> tuple[list[Verdict], 
         if isinstance(problem, FileMissing):
             reason, step = with_misplaced(submission, path, dataset, reason, _SAVE_AGAIN)
         return [lost("config file", reason, step), blocked("config format", "config file")], None
-    present = earned("config file", f"{path} exists")
+    present = earned("config file", tr("{path} exists", path=path))
     try:
         config = parse_config(data)
     except ConfigError as error:
-        return [present, lost("config format", f"{path} {error}", _SAVE_AGAIN)], None
-    return [present, earned("config format", f"{path} describes a LoRA of rank {config.ranks_text()}")], config
+        return [present, lost("config format", tr("{path} {error}", path=path, error=error), _SAVE_AGAIN)], None
+    return [
+        present,
+        earned("config format", tr("{path} describes a LoRA of rank {rank}", path=path, rank=config.ranks_text())),
+    ], config
 
 
 def _check_weights(
@@ -67,10 +71,10 @@ def _check_weights(
         if isinstance(problem, FileMissing):
             reason, step = with_misplaced(submission, path, dataset, reason, _SAVE_AGAIN)
             if submission.has(f"{folder}/adapter_model.bin"):
-                reason += "; adapter_model.bin is a pickle, which may run code, and is not opened"
+                reason += tr("; adapter_model.bin is a pickle, which may run code, and is not opened")
         return [lost("weights file", reason, step)] + [blocked(check, "weights file") for check in dependent], None
     with file:
-        present = earned("weights file", f"{path} exists")
+        present = earned("weights file", tr("{path} exists", path=path))
         try:
             verdicts, digest = _check_open_weights(file, config, base)
             file.require_unchanged()
@@ -84,24 +88,34 @@ def _check_open_weights(
     file: SubmittedFile, config: Optional[Config], base: Optional[BaseShapes]
 ) -> tuple[list[Verdict], Optional[str]]:
     if file.size == 0:
-        size = lost("weights size", f"{file.path} is empty", _SAVE_AGAIN)
+        size = lost("weights size", tr("{path} is empty", path=file.path), _SAVE_AGAIN)
         return [size, blocked("weights format", "weights size"), blocked("weights trained", "weights size")], None
-    size = earned("weights size", f"{file.size:,} bytes")
+    size = earned("weights size", tr("{size:,} bytes", size=file.size))
     if file.size > WEIGHTS_LIMIT:
-        reason = f"{file.path} has {file.size:,} bytes, more than the limit of {WEIGHTS_LIMIT:,}"
-        size = lost("weights size", reason, "save the adapter alone, without the base model")
+        reason = tr(
+            "{path} has {size:,} bytes, more than the limit of {weights_limit:,}",
+            path=file.path,
+            size=file.size,
+            weights_limit=WEIGHTS_LIMIT,
+        )
+        size = lost("weights size", reason, tr("save the adapter alone, without the base model"))
     try:
         header = weights.read_header(file)
     except WeightsError as error:
-        form = lost("weights format", f"{file.path}: {error}", _SAVE_AGAIN)
+        form = lost("weights format", tr("{path}: {error}", path=file.path, error=error), _SAVE_AGAIN)
         return [size, form, blocked("weights trained", "weights format")], None
     hasher = file.hasher() if header.file_size <= file.size <= WEIGHTS_LIMIT else None
     if hasher is not None:
         # only tensors and values: other metadata does not make another adapter
         hasher.update(repr([(tensor.name, tensor.dtype, tensor.shape) for tensor in header.tensors]).encode())
     if file.size != header.file_size and size.share:
-        reason = f"{file.path} has {file.size:,} bytes, its header says {header.file_size:,}"
-        size = lost("weights size", reason, f"copy it again, or {_SAVE_AGAIN}")
+        reason = tr(
+            "{path} has {size:,} bytes, its header says {file_size:,}",
+            path=file.path,
+            size=file.size,
+            file_size=header.file_size,
+        )
+        size = lost("weights size", reason, tr("copy it again, or {save_again}", save_again=_SAVE_AGAIN))
     form = _check_pairs(file.path, header, config, base)
     trained = _check_values(file, header, config) if size.share else blocked("weights trained", "weights size")
     if hasher is None:
@@ -112,18 +126,31 @@ def _check_open_weights(
 
 
 def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:
-    details = ["whose ranks agree (the config states none)"]
+    details = [tr("whose ranks agree (the config states none)")]
     try:
         pairs = find_pairs(header.tensors)
         if config is not None:
             require_config(pairs, header.tensors, config)
-            details = ["of the config's rank and target modules" if config.targets else "of the config's rank"]
+            details = [tr("of the config's rank and target modules") if config.targets else tr("of the config's rank")]
         if base is not None:
             known = require_base(pairs, base)
-            details.append(f"and the base model's shapes ({known:,} of {len(pairs):,} are known)")
+            details.append(
+                tr(
+                    "and the base model's shapes ({known:,} of {pairs_count:,} are known)",
+                    known=known,
+                    pairs_count=len(pairs),
+                )
+            )
     except PairsError as error:
-        return lost("weights format", f"{path}: {error}", _SAVE_AGAIN)
-    return earned("weights format", f"safetensors with {len(pairs):,} complete lora pairs {' '.join(details)}")
+        return lost("weights format", tr("{path}: {error}", path=path, error=error), _SAVE_AGAIN)
+    return earned(
+        "weights format",
+        tr(
+            "safetensors with {pairs_count:,} complete lora pairs {joined}",
+            pairs_count=len(pairs),
+            joined=joined(" ", details),
+        ),
+    )
 
 
 def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:
@@ -133,15 +160,19 @@ def _check_values(file: SubmittedFile, header: Header, config: Optional[Config])
     moved = dict.fromkeys(sides, 0)
     for tensor, finite, nonzero in weights.read_values(file, header):
         if not finite:
-            reason = f"{file.path}: tensor {quoted(tensor.name)} contains inf or NaN"
-            return lost("weights trained", reason, f"lower the learning rate, then {_TRAIN_AGAIN}")
+            reason = tr("{path}: tensor {name} contains inf or NaN", path=file.path, name=quoted(tensor.name))
+            return lost(
+                "weights trained", reason, tr("lower the learning rate, then {train_again}", train_again=_TRAIN_AGAIN)
+            )
         for side, names in sides.items():
             moved[side] += nonzero and tensor.name in names
     for side in "BA":
         if sides[side] and not moved[side]:
-            reason = f"{file.path}: every lora_{side} is zero, so the adapter changes nothing"
+            reason = tr("{path}: every lora_{side} is zero, so the adapter changes nothing", path=file.path, side=side)
             return lost("weights trained", reason, _TRAIN_AGAIN)
-    reason = f"all values are finite, {moved['B']:,} of {len(sides['B']):,} lora_B are not zero"
+    reason = tr(
+        "all values are finite, {nonzero:,} of {total:,} lora_B are not zero", nonzero=moved["B"], total=len(sides["B"])
+    )
     if config is not None and config.init not in _ZERO_START:
-        reason += f" (which does not prove training with init_lora_weights {quoted(config.init)})"
+        reason += tr(" (which does not prove training with init_lora_weights {init})", init=quoted(config.init))
     return earned("weights trained", reason)

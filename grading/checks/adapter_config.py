@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from grading import contract
+from grading.contract.language import tr
 from grading.errors import quoted
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.]{1,256}")
@@ -40,7 +41,11 @@ class Config:
     def ranks_text(self) -> str:
         """The rank for messages, shortened if there are many."""
         others = len({rank for _, rank in self.patterns} - {self.rank})
-        return f"{self.rank}" if not others else f"{self.rank} ({others:,} others in rank_pattern)"
+        return (
+            f"{self.rank}"
+            if not others
+            else tr("{rank} ({others:,} others in rank_pattern)", rank=self.rank, others=others)
+        )
 
 
 class ConfigError(ValueError):
@@ -52,24 +57,34 @@ def parse_config(data: bytes) -> Config:
     try:
         value = contract.parse_json(data)
     except contract.ContractError as error:
-        raise ConfigError(f"is not strict JSON: {error}") from None
+        raise ConfigError(tr("is not strict JSON: {error}", error=error)) from None
     if not isinstance(value, dict):
-        raise ConfigError("is not a JSON object")
+        raise ConfigError(tr("is not a JSON object"))
     if value.get("peft_type") != "LORA":
-        raise ConfigError(f"has peft_type {quoted(value.get('peft_type'))}, expected 'LORA'")
+        raise ConfigError(tr("has peft_type {peft_type}, expected 'LORA'", peft_type=quoted(value.get("peft_type"))))
     if not _is_rank(value.get("r")):
-        raise ConfigError(f"has r {quoted(value.get('r'))}, expected a whole number > 0")
+        raise ConfigError(tr("has r {r}, expected a whole number > 0", r=quoted(value.get("r"))))
     targets = value.get("target_modules")
     if not _is_targets(targets):
-        raise ConfigError(f"has target_modules {quoted(targets)}, expected a list of names or a string")
+        raise ConfigError(
+            tr("has target_modules {targets}, expected a list of names or a string", targets=quoted(targets))
+        )
     pattern = value.get("rank_pattern") or {}
     if not isinstance(pattern, dict) or not all(_is_rank(rank) for rank in pattern.values()):
-        raise ConfigError(f"has rank_pattern {quoted(pattern)}, expected an object of whole numbers > 0")
+        raise ConfigError(
+            tr("has rank_pattern {pattern}, expected an object of whole numbers > 0", pattern=quoted(pattern))
+        )
     if len(pattern) > _MOST_PATTERNS:
-        raise ConfigError(f"has {len(pattern):,} entries in rank_pattern, more than {_MOST_PATTERNS:,}")
+        raise ConfigError(
+            tr(
+                "has {pattern_count:,} entries in rank_pattern, more than {most_patterns:,}",
+                pattern_count=len(pattern),
+                most_patterns=_MOST_PATTERNS,
+            )
+        )
     dora = value.get("use_dora") or False
     if not isinstance(dora, bool):
-        raise ConfigError(f"has use_dora {quoted(dora)}, expected true or false")
+        raise ConfigError(tr("has use_dora {dora}, expected true or false", dora=quoted(dora)))
     return Config(
         rank=value["r"],
         patterns=tuple(pattern.items()),

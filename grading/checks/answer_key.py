@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from grading import contract
+from grading.contract.language import reason_of, tr
 from grading.errors import CouldNotGrade
 from grading.grades import AnswerKey
 
@@ -20,18 +21,33 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
     found = _find_keys(folder)
     if not found:
         raise CouldNotGrade(
-            f"{folder}: no answer key, expected {_KEY_NAMES}", "pass the keys' folder with --answers DIR"
+            tr("{folder}: no answer key, expected {key_names}", folder=folder, key_names=_KEY_NAMES),
+            tr("pass the keys' folder with --answers DIR"),
         )
     wanted = sorted(found) if datasets is None else datasets
     for dataset in wanted:
         if dataset not in found:
             raise CouldNotGrade(
-                f"{folder}: no answer key for {dataset!r}, only for {', '.join(sorted(found))}",
-                "correct --datasets, or add the key",
+                tr(
+                    "{folder}: no answer key for {dataset!r}, only for {found}",
+                    folder=folder,
+                    dataset=dataset,
+                    found=", ".join(sorted(found)),
+                ),
+                tr("correct --datasets, or add the key"),
             )
         if len(found[dataset]) > 1:
             names = ", ".join(path.name for path in found[dataset])
-            raise CouldNotGrade(f"{folder}: {len(found[dataset])} answer keys for {dataset!r}: {names}", "keep one")
+            raise CouldNotGrade(
+                tr(
+                    "{folder}: {found_count} answer keys for {dataset!r}: {names}",
+                    folder=folder,
+                    found_count=len(found[dataset]),
+                    dataset=dataset,
+                    names=names,
+                ),
+                tr("keep one"),
+            )
     return [_read_key(dataset, found[dataset][0]) for dataset in wanted]
 
 
@@ -40,7 +56,8 @@ def _find_keys(folder: Path) -> dict[str, list[Path]]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise CouldNotGrade(
-            f"{folder}: expected the folder of the answer keys: {error.strerror}", "pass it with --answers DIR"
+            tr("{folder}: expected the folder of the answer keys: {reason}", folder=folder, reason=reason_of(error)),
+            tr("pass it with --answers DIR"),
         ) from None
     found: dict[str, list[Path]] = {}
     for path in paths:
@@ -55,17 +72,25 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
         answers = contract.parse_result(path.read_bytes())
     except OSError as error:
         raise CouldNotGrade(
-            f"{path}: the answer key cannot be read: {error.strerror}", "make it a readable file"
+            tr("{path}: the answer key cannot be read: {reason}", path=path, reason=reason_of(error)),
+            tr("make it a readable file"),
         ) from None
     except contract.ContractError as error:
-        raise CouldNotGrade(f"{path}: bad answer key: {error}", "save it as UTF-8 text") from None
+        raise CouldNotGrade(
+            tr("{path}: bad answer key: {error}", path=path, error=error), tr("save it as UTF-8 text")
+        ) from None
     if not answers:
-        raise CouldNotGrade(f"{path}: the answer key is empty", "write one label a line into it")
+        raise CouldNotGrade(tr("{path}: the answer key is empty", path=path), tr("write one label a line into it"))
     for number, answer in enumerate(answers, start=1):
         if not contract.is_label(answer):
             raise CouldNotGrade(
-                f"{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, "
-                f"found {len(answer):,} characters",
-                "fix the line",
+                tr(
+                    "{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII "
+                    "characters or letters, found {answer_count:,} characters",
+                    path=path,
+                    number=number,
+                    answer_count=len(answer),
+                ),
+                tr("fix the line"),
             )
     return AnswerKey(dataset, path.name, tuple(answers), contract.label_set(answers))

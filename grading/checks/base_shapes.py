@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from grading import contract
+from grading.contract.language import reason_of, tr
 from grading.errors import CouldNotGrade
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3")
@@ -28,19 +29,25 @@ def read_base_shapes(path: Path) -> BaseShapes:
     try:
         value = contract.parse_json(file.read_bytes())
         if not isinstance(value, dict):
-            raise contract.ContractError("expected a JSON object")
+            raise contract.ContractError(tr("expected a JSON object"))
         if value.get("model_type") not in FAMILIES:
             raise contract.ContractError(
-                f"model_type is {value.get('model_type')!r}, expected one of {', '.join(FAMILIES)}"
+                tr(
+                    "model_type is {model_type!r}, expected one of {families}",
+                    model_type=value.get("model_type"),
+                    families=", ".join(FAMILIES),
+                )
             )
         return BaseShapes(_size(value, "num_hidden_layers"), _modules(value))
     except OSError as error:
         raise CouldNotGrade(
-            f"{file}: the base model's configuration cannot be read: {error.strerror}", "correct --base"
+            tr("{file}: the base model's configuration cannot be read: {reason}", file=file, reason=reason_of(error)),
+            tr("correct --base"),
         ) from None
     except contract.ContractError as error:
         raise CouldNotGrade(
-            f"{file}: bad configuration of a base model: {error}", "correct --base, or leave it out"
+            tr("{file}: bad configuration of a base model: {error}", file=file, error=error),
+            tr("correct --base, or leave it out"),
         ) from None
 
 
@@ -65,5 +72,5 @@ def _modules(value: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 def _size(value: Mapping[str, Any], key: str) -> int:
     size = value.get(key)
     if type(size) is not int or size < 1:
-        raise contract.ContractError(f"{key} is {size!r}, expected a whole number > 0")
+        raise contract.ContractError(tr("{key} is {size!r}, expected a whole number > 0", key=key, size=size))
     return size

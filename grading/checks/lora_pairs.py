@@ -15,6 +15,7 @@ from grading.checks import safetensors_file as weights
 from grading.checks.adapter_config import Config
 from grading.checks.base_shapes import BaseShapes
 from grading.checks.safetensors_file import Tensor
+from grading.contract.language import tr
 from grading.errors import quoted
 
 _SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?:\.weight)?", re.DOTALL)
@@ -59,29 +60,60 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
         if not match:
             continue
         if not tensor.name.startswith(_PREFIX):
-            raise PairsError(f"tensor {quoted(tensor.name)} does not start with {_PREFIX}, as PEFT's names do")
+            raise PairsError(
+                tr(
+                    "tensor {name} does not start with {prefix}, as PEFT's names do",
+                    name=quoted(tensor.name),
+                    prefix=_PREFIX,
+                )
+            )
         _require_float(tensor)
         if len(tensor.shape) < 2 or 0 in tensor.shape:
             shape = list(tensor.shape)
-            raise PairsError(f"tensor {quoted(tensor.name)} has shape {shape}, expected two dimensions, each > 0")
+            raise PairsError(
+                tr(
+                    "tensor {name} has shape {shape}, expected two dimensions, each > 0",
+                    name=quoted(tensor.name),
+                    shape=shape,
+                )
+            )
         place = (match["module"], match["side"])
         if place in sides:
             raise PairsError(
-                f"tensors {quoted(sides[place].name)} and {quoted(tensor.name)} are the same side of a pair"
+                tr(
+                    "tensors {name} and {tensor_name} are the same side of a pair",
+                    name=quoted(sides[place].name),
+                    tensor_name=quoted(tensor.name),
+                )
             )
         sides[place] = tensor
         if embeddings.setdefault(match["module"], match["embedding"]) != match["embedding"]:
-            raise PairsError(f"{quoted(match['module'])} has one side of a linear layer and one of an embedding")
+            raise PairsError(
+                tr("{module} has one side of a linear layer and one of an embedding", module=quoted(match["module"]))
+            )
     if not sides:
-        raise PairsError("has no lora_A or lora_B with PEFT's names (...q_proj.lora_A.weight)")
+        raise PairsError(tr("has no lora_A or lora_B with PEFT's names (...q_proj.lora_A.weight)"))
     pairs = []
     for (module, side), tensor in sides.items():
         other = sides.get((module, "B" if side == "A" else "A"))
         if other is None:
-            raise PairsError(f"tensor {quoted(tensor.name)} has no matching lora_{'B' if side == 'A' else 'A'}")
+            raise PairsError(
+                tr(
+                    "tensor {name} has no matching lora_{other}",
+                    name=quoted(tensor.name),
+                    other="B" if side == "A" else "A",
+                )
+            )
         if side == "A":
             if tensor.shape[0] != other.shape[1]:
-                raise PairsError(f"{quoted(module)}: lora_A has rank {tensor.shape[0]}, lora_B {other.shape[1]}")
+                raise PairsError(
+                    tr(
+                        "{module}: lora_A has rank {rank_a}, lora_B {rank_b}",
+                        module=quoted(module),
+                        rank_a=tensor.shape[0],
+                        rank_b=other.shape[1],
+                    )
+                )
             pairs.append(Pair(module, tensor, other))
     return pairs
 
@@ -89,7 +121,14 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
 def _require_float(tensor: Tensor) -> None:
     if tensor.dtype not in weights.FRACTION_BITS:
         kinds = ", ".join(weights.FRACTION_BITS)
-        raise PairsError(f"tensor {quoted(tensor.name)} is {tensor.dtype}, expected one of {kinds}")
+        raise PairsError(
+            tr(
+                "tensor {name} is {dtype}, expected one of {kinds}",
+                name=quoted(tensor.name),
+                dtype=tensor.dtype,
+                kinds=kinds,
+            )
+        )
 
 
 def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> None:
@@ -98,25 +137,39 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
         ranks = config.ranks_of(pair.name)
         if pair.rank not in ranks:
             stated = str(ranks[0]) if len(ranks) == 1 else config.ranks_text()
-            raise PairsError(f"{quoted(pair.module)} has rank {pair.rank}, {contract.ADAPTER_CONFIG} states {stated}")
+            raise PairsError(
+                tr(
+                    "{module} has rank {rank}, {adapter_config} states {stated}",
+                    module=quoted(pair.module),
+                    rank=pair.rank,
+                    adapter_config=contract.ADAPTER_CONFIG,
+                    stated=stated,
+                )
+            )
     if config.targets is not None:
         _require_targets(pairs, config.targets)
     magnitudes = _magnitudes(tensors)
     for pair in pairs:
         vector = magnitudes.pop(pair.module, None)
         if config.dora and vector is None:
-            raise PairsError(f"{quoted(pair.module)} has no lora_magnitude_vector, which use_dora needs")
+            raise PairsError(
+                tr("{module} has no lora_magnitude_vector, which use_dora needs", module=quoted(pair.module))
+            )
         if vector is not None:
             _require_float(vector)
         if config.dora and vector is not None and math.prod(vector.shape) != pair.b.shape[0]:
-            found = f"has shape {list(vector.shape)}, expected {pair.b.shape[0]} values"
-            raise PairsError(f"tensor {quoted(vector.name)} {found}")
+            found = tr("has shape {shape}, expected {size} values", shape=list(vector.shape), size=pair.b.shape[0])
+            raise PairsError(tr("tensor {name} {found}", name=quoted(vector.name), found=found))
         if not config.dora and vector is not None:
             raise PairsError(
-                f"tensor {quoted(vector.name)} belongs to DoRA, but {contract.ADAPTER_CONFIG} does not set use_dora"
+                tr(
+                    "tensor {name} belongs to DoRA, but {adapter_config} does not set use_dora",
+                    name=quoted(vector.name),
+                    adapter_config=contract.ADAPTER_CONFIG,
+                )
             )
     for vector in magnitudes.values():
-        raise PairsError(f"tensor {quoted(vector.name)} belongs to no pair")
+        raise PairsError(tr("tensor {name} belongs to no pair", name=quoted(vector.name)))
 
 
 def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
@@ -127,16 +180,31 @@ def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
     for pair in pairs:
         layer = re.search(r"\.layers\.(\d{1,9})\.", f".{pair.name}")
         if layer and int(layer[1]) >= base.layers:
-            raise PairsError(f"{quoted(pair.module)}: the base model has {base.layers} layers, counted from 0")
+            raise PairsError(
+                tr(
+                    "{module}: the base model has {layers} layers, counted from 0",
+                    module=quoted(pair.module),
+                    layers=base.layers,
+                )
+            )
         expected = base.modules.get(pair.name.rpartition(".")[2])
         found = (pair.a.shape[1], pair.b.shape[0])
         if expected is not None and found != expected:
             raise PairsError(
-                f"{quoted(pair.module)} maps {found[0]} values to {found[1]}, in the base model {expected[0]} to {expected[1]}"
+                tr(
+                    "{module} maps {rows} values to {columns}, in the base model {expected_rows} to {expected_columns}",
+                    module=quoted(pair.module),
+                    rows=found[0],
+                    columns=found[1],
+                    expected_rows=expected[0],
+                    expected_columns=expected[1],
+                )
             )
         known += expected is not None
     if not known:
-        raise PairsError(f"{quoted(pairs[0].module)} is not a module of the base model, and neither is any other")
+        raise PairsError(
+            tr("{module} is not a module of the base model, and neither is any other", module=quoted(pairs[0].module))
+        )
     return known
 
 
@@ -146,11 +214,17 @@ def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
     for pair in pairs:
         matching = known.intersection(_endings(pair.name))
         if not matching:
-            raise PairsError(f"{quoted(pair.module)} is not in target_modules {quoted(list(targets))}")
+            raise PairsError(
+                tr(
+                    "{module} is not in target_modules {targets}",
+                    module=quoted(pair.module),
+                    targets=quoted(list(targets)),
+                )
+            )
         used |= matching
     for target in targets:
         if target not in used:
-            raise PairsError(f"no pair for {quoted(target)} of target_modules")
+            raise PairsError(tr("no pair for {target} of target_modules", target=quoted(target)))
 
 
 def _endings(name: str) -> list[str]:

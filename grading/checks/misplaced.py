@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Optional
 
+from grading.contract.language import tr
 from grading.contract.near_names import is_near, squashed
 from grading.errors import quoted
 from grading.submission.folder import Submission
@@ -32,7 +33,9 @@ def with_misplaced(submission: Submission, path: str, dataset: str, reason: str,
     if found is None:
         return reason, step
     shown = quoted(found)
-    return f"{reason}; there is {shown}", f"if {shown} is meant, move it to {path}; else {step}"
+    return tr("{reason}; there is {shown}", reason=reason, shown=shown), tr(
+        "if {shown} is meant, move it to {path}; else {step}", shown=shown, path=path, step=step
+    )
 
 
 def find_misplaced(submission: Submission, path: str, dataset: str) -> Optional[str]:

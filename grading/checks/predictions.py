@@ -12,6 +12,7 @@ from typing import Optional
 
 from grading import contract
 from grading.checks.misplaced import with_misplaced
+from grading.contract.language import joined, mark, tr, trn
 from grading.contract.metrics import Metrics, measure
 from grading.errors import FileMissing, FileProblem
 from grading.grades import AnswerKey
@@ -22,17 +23,20 @@ LINE_BYTES = 64
 """Most bytes of a result file for each line of the key, but never less than 1 MiB in all; the exam's file has 2 a line."""
 
 _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
-    (lambda line, labels: not line.strip(), "a blank line"),
-    (lambda line, labels: line.strip() in labels, "with spaces around the label"),
-    (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, "the label in other characters"),
-    (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, "a decimal number"),
-    (lambda line, labels: "\t" in line, "with a tab: rows are numbered from 0 below the header index, tab, prediction"),
-    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), "with other words around the label"),
+    (lambda line, labels: not line.strip(), mark("a blank line")),
+    (lambda line, labels: line.strip() in labels, mark("with spaces around the label")),
+    (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, mark("the label in other characters")),
+    (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, mark("a decimal number")),
+    (
+        lambda line, labels: "\t" in line,
+        mark("with a tab: rows are numbered from 0 below the header index, tab, prediction"),
+    ),
+    (lambda line, labels: bool(set(re.findall(r"\w+", line)) & set(labels)), mark("with other words around the label")),
 )
 """Likely meanings of a bad line; the first match is reported. None of them counts: a grader that guesses can be
 led to guess right."""
 
-_PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
+_PREDICT = mark("run the predict stage: accelerate launch runner/main.py RECIPE --stages predict")
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,21 @@ def check_predictions(
             reason, step = with_misplaced(submission, contract.result_path(key.dataset), key.dataset, reason, step)
         return [lost("accuracy", reason, step)], None, None
     metrics = measure(key.answers, predictions.labels, key.labels)
-    reason = f"{predictions.path}: {metrics.correct:,} of {metrics.rows:,} rows are right"
+    reason = tr(
+        "{path}: {correct:,} of {rows:,} rows are right",
+        path=predictions.path,
+        correct=metrics.correct,
+        rows=metrics.rows,
+    )
     if None in predictions.labels:
-        step = f"write one of {', '.join(key.labels)} and nothing else on each of the {metrics.rows:,} lines"
+        step = tr(
+            "write one of {labels} and nothing else on each of the {rows:,} lines",
+            labels=", ".join(key.labels),
+            rows=metrics.rows,
+        )
     else:
-        step = "try other settings and compare them on a hold-out of the training records"
-    reason = "; ".join((reason, *predictions.remarks))
+        step = tr("try other settings and compare them on a hold-out of the training records")
+    reason = joined("; ", (reason, *predictions.remarks))
     return [shared("accuracy", metrics.correct, metrics.rows, reason, step)], metrics, predictions.labels
 
 
@@ -76,36 +89,40 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
     try:
         lines = contract.parse_result(data)
     except contract.ContractError as error:
-        raise FileProblem(f"{path}: {error}", _PREDICT) from None
+        raise FileProblem(tr("{path}: {error}", path=path, error=error), _PREDICT) from None
     rows = len(key.answers)
     labels = tuple(line if line in key.labels else None for line in lines[:rows])
     remarks = []
     others = [other for other in contract.result_paths(key.dataset) if other != path and submission.has(other)]
     if others:
-        remarks.append(f"{', '.join(others)} also exists and is not read")
+        remarks.append(tr("{others} also exists and is not read", others=", ".join(others)))
     if None in labels:
         first = labels.index(None)
         line = lines[first][:40]
-        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), "which is not a label")
-        bad, named = labels.count(None), ", ".join(key.labels)
-        problem = f"1 line is not one of {named} and counts as wrong, it is row"
-        if bad > 1:
-            problem = f"{bad:,} lines are not one of {named} and count as wrong, the first is row"
-        remarks.append(f"{problem} {first + 1:,}: {line!a}, {kind}")
+        kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), tr("which is not a label"))
+        remarks.append(
+            trn(
+                "1 line is not one of {labels} and counts as wrong, it is row {row:,}: {line!a}, {kind}",
+                "{count:,} lines are not one of {labels} and count as wrong, the first is row {row:,}: {line!a}, {kind}",
+                labels.count(None),
+                labels=", ".join(key.labels),
+                row=first + 1,
+                line=line,
+                kind=kind,
+            )
+        )
     if len(lines) != rows:
-        rest = "rows without a line count as wrong" if len(lines) < rows else "the extra lines are not read"
-        remarks.append(f"it has {_counted(len(lines), 'line')} for {_counted(rows, 'row')}, {rest}")
+        rest = tr("rows without a line count as wrong") if len(lines) < rows else tr("the extra lines are not read")
+        found = trn("{count:,} line", "{count:,} lines", len(lines))
+        expected = trn("{count:,} row", "{count:,} rows", rows)
+        remarks.append(tr("it has {lines} for {rows}, {rest}", lines=found, rows=expected, rest=rest))
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tuple[str, bytes]:
     for path in paths:
         try:
-            return path, submission.read(path, most, shorten="write one label a line")
+            return path, submission.read(path, most, shorten=tr("write one label a line"))
         except FileMissing:
             continue  # a broken file at the first place still counts
-    raise FileMissing(f"{paths[0]} is missing, and so is {paths[1]}", _PREDICT)
+    raise FileMissing(tr("{path} is missing, and so is {other_path}", path=paths[0], other_path=paths[1]), _PREDICT)

@@ -5,6 +5,7 @@ from typing import Any
 
 from grading import contract
 from grading.checks.misplaced import with_misplaced
+from grading.contract.language import joined, mark, tr
 from grading.errors import FileMissing, FileProblem
 from grading.grades import AnswerKey
 from grading.rubric import Verdict, blocked, earned, lost, shared
@@ -15,7 +16,7 @@ RECORDS_LIMIT = 128 << 20
 
 _KEYS = {"train": contract.TRAIN_KEYS, "dev": contract.DEV_KEYS}
 
-_PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare"
+_PREPARE = mark("run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def _check_file(
         if isinstance(problem, FileMissing):
             reason, step = with_misplaced(submission, path, key.dataset, reason, _PREPARE)
         return [], [lost(file_check, reason, step), blocked(records_check, file_check)]
-    present = earned(file_check, f"{path} is a JSON array")
+    present = earned(file_check, tr("{path} is a JSON array", path=path))
     # only the first problem is kept: a file may have half a million bad records
     good, first = 0, ""
     for number, record in enumerate(records, start=1):
@@ -56,15 +57,24 @@ def _check_file(
         if fault is None:
             good += 1
         elif not first:
-            first = f"the first that is not is record {number:,}: {fault}"
+            first = tr("the first that is not is record {number:,}: {fault}", number=number, fault=fault)
     bad = good < len(records)
-    found = [f"{path}: {good:,} of {len(records):,} records are well-formed"]
+    found = [
+        tr(
+            "{path}: {good:,} of {records_count:,} records are well-formed",
+            path=path,
+            good=good,
+            records_count=len(records),
+        )
+    ]
     if bad:
         found.append(first)
     if len(records) < needed:
-        found.append(f"at least {needed:,} are needed")
-    step = "fix or leave out the named records, or " if bad and needed == 1 else ""
-    share = shared(records_check, good, max(len(records), needed), "; ".join(found), step + _PREPARE)
+        found.append(tr("at least {needed:,} are needed", needed=needed))
+    step = _PREPARE
+    if bad and needed == 1:
+        step = tr("fix or leave out the named records, or {prepare}", prepare=_PREPARE)
+    share = shared(records_check, good, max(len(records), needed), joined("; ", found), step)
     return records, [present, share]
 
 
@@ -73,7 +83,7 @@ def read_array(submission: Submission, path: str) -> list[Any]:
     try:
         records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
     except contract.ContractError as error:
-        raise FileProblem(f"{path} is not strict JSON: {error}", _PREPARE) from None
+        raise FileProblem(tr("{path} is not strict JSON: {error}", path=path, error=error), _PREPARE) from None
     if not isinstance(records, list):
-        raise FileProblem(f"{path} is not a JSON array", _PREPARE)
+        raise FileProblem(tr("{path} is not a JSON array", path=path), _PREPARE)
     return records

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Optional
 
 from grading import contract
+from grading.contract.language import mark, tr
 from grading.errors import quoted
 from grading.submission.folder import SubmittedFile
 
@@ -68,31 +69,35 @@ def read_header(file: SubmittedFile) -> Header:
 
     The caller compares the file's size with `Header.file_size`."""
     if file.size < 8:
-        raise WeightsError(f"expected a safetensors file, found {file.size} bytes")
+        raise WeightsError(tr("expected a safetensors file, found {size} bytes", size=file.size))
     first = file.read(8)
     (length,) = struct.unpack("<Q", first)
     if length > min(file.size - 8, HEADER_LIMIT):
         most = min(file.size - 8, HEADER_LIMIT)
-        raise WeightsError(f"expected a header of at most {most:,} bytes, {_found(first, length)}")
+        raise WeightsError(
+            tr("expected a header of at most {most:,} bytes, {found}", most=most, found=_found(first, length))
+        )
     text = file.read(length)
     if not text.startswith(b"{"):
-        raise WeightsError("the header does not start with '{'")
+        raise WeightsError(tr("the header does not start with '{'"))
     try:
         entries = contract.parse_json(text)
     except contract.ContractError as error:
-        raise WeightsError(f"the header is not strict JSON: {error}") from None
+        raise WeightsError(tr("the header is not strict JSON: {error}", error=error)) from None
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise WeightsError("'__metadata__' is not an object of strings")
+        raise WeightsError(tr("'__metadata__' is not an object of strings"))
     tensors = sorted(
         (_tensor(name, entry) for name, entry in entries.items()), key=lambda tensor: (tensor.begin, tensor.end)
     )
     position = 0
     for tensor in tensors:
         if tensor.begin != position:
-            fault = "overlaps the values before it" if tensor.begin < position else "leaves a gap before its values"
-            where = f"starts at byte {tensor.begin}, expected {position}"
-            raise WeightsError(f"tensor {quoted(tensor.name)} {fault}: {where}")
+            fault = (
+                tr("overlaps the values before it") if tensor.begin < position else tr("leaves a gap before its values")
+            )
+            where = tr("starts at byte {begin}, expected {position}", begin=tensor.begin, position=position)
+            raise WeightsError(tr("tensor {name} {fault}: {where}", name=quoted(tensor.name), fault=fault, where=where))
         position = tensor.end
     return Header(tuple(tensors), 8 + length + position)
 
@@ -130,24 +135,53 @@ def _masks(dtype: str, size: int) -> tuple[int, int, int]:
 
 
 def _tensor(name: str, entry: Any) -> Tensor:
-    where = f"tensor {quoted(name)}"
+    where = tr("tensor {name}", name=quoted(name))
     if len(name) > NAME_LIMIT:
-        raise WeightsError(f"{where}: a name of {len(name):,} characters, more than the limit of {NAME_LIMIT}")
+        raise WeightsError(
+            tr(
+                "{where}: a name of {name_count:,} characters, more than the limit of {name_limit}",
+                where=where,
+                name_count=len(name),
+                name_limit=NAME_LIMIT,
+            )
+        )
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise WeightsError(f"{where}: expected an object of dtype, shape and data_offsets")
+        raise WeightsError(tr("{where}: expected an object of dtype, shape and data_offsets", where=where))
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise WeightsError(f"{where}: dtype {quoted(dtype)} is not one of {', '.join(DTYPE_BYTES)}")
+        raise WeightsError(
+            tr(
+                "{where}: dtype {dtype} is not one of {dtype_bytes}",
+                where=where,
+                dtype=quoted(dtype),
+                dtype_bytes=", ".join(DTYPE_BYTES),
+            )
+        )
     if not _is_counts(shape) or len(shape) > DIMENSION_LIMIT:
-        raise WeightsError(f"{where}: shape is not a list of at most {DIMENSION_LIMIT} whole numbers >= 0")
+        raise WeightsError(
+            tr(
+                "{where}: shape is not a list of at most {dimension_limit} whole numbers >= 0",
+                where=where,
+                dimension_limit=DIMENSION_LIMIT,
+            )
+        )
     if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise WeightsError(f"{where}: data_offsets is not a pair of whole numbers, 0 <= begin <= end")
+        raise WeightsError(tr("{where}: data_offsets is not a pair of whole numbers, 0 <= begin <= end", where=where))
     needed = DTYPE_BYTES[dtype]
     for dimension in shape:
         needed *= dimension
     if offsets[1] - offsets[0] != needed:
         spanned = offsets[1] - offsets[0]
-        raise WeightsError(f"{where}: {dtype} of shape {shape} needs {needed} bytes, its offsets span {spanned}")
+        raise WeightsError(
+            tr(
+                "{where}: {dtype} of shape {shape} needs {needed} bytes, its offsets span {spanned}",
+                where=where,
+                dtype=dtype,
+                shape=shape,
+                needed=needed,
+                spanned=spanned,
+            )
+        )
     return Tensor(name, dtype, tuple(shape), offsets[0], offsets[1])
 
 
@@ -156,17 +190,17 @@ def _is_counts(value: Any) -> bool:
 
 
 _OTHER_FORMATS: dict[bytes, str] = {
-    b"PK\x03\x04": "a zip archive, as torch.save writes it",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"version ": "a Git LFS pointer instead of the file",
-    b"\x89HDF": "an HDF5 file",
-    b"GGUF": "a GGUF file",
+    b"PK\x03\x04": mark("a zip archive, as torch.save writes it"),
+    b"\x80\x02": mark("a pickle"),
+    b"\x80\x03": mark("a pickle"),
+    b"\x80\x05": mark("a pickle"),
+    b"\x80\x04": mark("a pickle"),
+    b"version ": mark("a Git LFS pointer instead of the file"),
+    b"\x89HDF": mark("an HDF5 file"),
+    b"GGUF": mark("a GGUF file"),
 }
 
 
 def _found(first: bytes, length: int) -> str:
     other: Optional[str] = next((words for start, words in _OTHER_FORMATS.items() if first.startswith(start)), None)
-    return f"found {other}" if other else f"found one of {length:,}"
+    return tr("found {other}", other=other) if other else tr("found one of {length:,}", length=length)

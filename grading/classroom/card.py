@@ -5,8 +5,9 @@ It has the report, and the wrong rows, which are needed to compare submissions a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
+from grading.contract.language import Translated, english, mark, translated
 from grading.report.json_report import failure
 from grading.report.text import failure_text
 
@@ -52,7 +53,8 @@ def to_json(card: Card) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": card.name,
-        "report": dict(card.report),
+        "report": english(dict(card.report)),
+        "shown": _shown(card.report["problem"]),
         "text": card.text,
         "wrong": {
             dataset: {label: f"{bits:x}" for label, bits in rows.items()} for dataset, rows in card.wrong.items()
@@ -69,7 +71,7 @@ def from_json(value: Mapping[str, Any]) -> Card:
         raise ValueError(f"schema {value['schema']!r}, expected {SCHEMA!r}")
     return Card(
         name=value["name"],
-        report=value["report"],
+        report=_with_shown(value["report"], value.get("shown")),
         text=value["text"],
         wrong={
             dataset: {label: int(bits, 16) for label, bits in rows.items()} for dataset, rows in value["wrong"].items()
@@ -80,11 +82,23 @@ def from_json(value: Mapping[str, Any]) -> Card:
     )
 
 
-GONE = ("submission", "it has been removed", "submit it again")
+def _shown(problem: Optional[Mapping[str, Any]]) -> Optional[dict[str, str]]:
+    """Reason and next step in the language of the class; the report has them in English. None if there is no problem."""
+    return None if problem is None else {key: str(problem[key]) for key in ("reason", "next_step")}
+
+
+def _with_shown(report: dict[str, Any], shown: Optional[Mapping[str, str]]) -> dict[str, Any]:
+    problem = report["problem"]
+    if problem and shown and any(shown[key] != problem[key] for key in shown):
+        report["problem"] = {**problem, **{key: Translated(shown[key], problem[key]) for key in shown}}
+    return report
+
+
+GONE = ("submission", mark("it has been removed"), mark("submit it again"))
 """Fault, reason and next step of a submission that was removed while its class was graded."""
 
 
 def refused(name: str, fault: str, reason: str, next_step: str, seconds: float = 0.0) -> Card:
     """The card of a submission that could not be graded. `fault`: a key of `grading.errors.FAULTS`."""
-    report = failure(fault, reason, next_step)
+    report = failure(fault, translated(reason), translated(next_step))
     return Card(name, report, failure_text(report), wrong={}, adapters={}, results={}, seconds=seconds)

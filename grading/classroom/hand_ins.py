@@ -12,6 +12,7 @@ from typing import Callable, Optional
 
 from grading.archives.unpack import is_archive
 from grading.classroom.card import GONE
+from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade
 from grading.submission.opening import NOT_PACKED, PACK
 
@@ -55,20 +56,20 @@ def refusal_of(path: Path) -> Optional[tuple[str, str, str]]:
     except FileNotFoundError:
         return GONE
     except OSError as error:
-        words = f"it cannot be examined: {error.strerror or type(error).__name__}"
-        return "examiner", words, "the examiner makes it readable and grades again with --resume"
+        words = tr("it cannot be examined: {reason}", reason=reason_of(error))
+        return "examiner", words, tr("the examiner makes it readable and grades again with --resume")
     if stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and is_archive(path.name)):
         return None
     words = next((words for is_kind, words in _KINDS if is_kind(mode)), NOT_PACKED)
-    return "submission", f"it is {words}", PACK
+    return "submission", tr("it is {words}", words=words), PACK
 
 
 _KINDS: Sequence[tuple[Callable[[int], bool], str]] = (
-    (stat.S_ISLNK, "a link, which is not followed"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISLNK, mark("a link, which is not followed")),
+    (stat.S_ISFIFO, mark("a named pipe")),
+    (stat.S_ISSOCK, mark("a socket")),
+    (stat.S_ISCHR, mark("a device")),
+    (stat.S_ISBLK, mark("a device")),
 )
 
 
@@ -112,11 +113,17 @@ def hand_ins(submissions: Path) -> Iterator[HandIn]:
         taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:
         raise CouldNotGrade(
-            f"{submissions}: expected the folder of the submissions: {error.strerror}", "pass it with --submissions DIR"
+            tr(
+                "{submissions}: expected the folder of the submissions: {reason}",
+                submissions=submissions,
+                reason=reason_of(error),
+            ),
+            tr("pass it with --submissions DIR"),
         ) from None
     if not taken:
         raise CouldNotGrade(
-            f"{submissions}: no submission found, expected a folder or an archive for each", "pass --submissions DIR"
+            tr("{submissions}: no submission found, expected a folder or an archive for each", submissions=submissions),
+            tr("pass --submissions DIR"),
         )
     named = stems(taken)
     for name in taken:

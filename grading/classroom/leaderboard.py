@@ -21,10 +21,11 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any, Optional, Union
 
 from grading.classroom.card import Card
+from grading.contract.language import english, mark
 
 Cell = Union[str, int, float, Decimal, None]
 
-FAULTS = {"submission": "the submission", "examiner": "the examiner", "grader": "the grader itself"}
+FAULTS = {"submission": mark("the submission"), "examiner": mark("the examiner"), "grader": mark("the grader itself")}
 """Whose fault it is that there is no grade, for the page."""
 
 _FORMULA = tuple("=+-@\t\r＝＋－＠")
@@ -86,7 +87,7 @@ def as_csv(cards: Sequence[Card]) -> str:
         for dataset in datasets:
             cells += [part_points(row.card, dataset, part) for part in parts]
             cells += _metrics(row.card, dataset)
-        cells += [_csv_text(str(problem.get(key, ""))) for key in ("fault", "reason", "next_step")]
+        cells += [_csv_text(english(problem.get(key, ""))) for key in ("fault", "reason", "next_step")]
         writer.writerow(cells)
     return file.getvalue()
 

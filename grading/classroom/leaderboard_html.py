@@ -24,9 +24,13 @@ from grading.classroom.leaderboard import (
     visible,
 )
 from grading.classroom.similarity import CAVEAT, KINDS, Finding
+from grading.contract.language import language, tr, translated, trn
 
 LONGEST_NAME = 60
 """Characters of a name that the page shows; the whole name is in the CSV and in the tooltip."""
+
+_TAGS = {"en": "en", "zh": "zh-CN"}
+"""Languages as a page names its own."""
 
 _BINS = 20
 """Bars of the distribution, of 5 points each."""
@@ -35,16 +39,17 @@ _BINS = 20
 def as_html(
     cards: Sequence[Card],
     findings: Sequence[Finding],
-    title: str = "Leaderboard",
+    title: Optional[str] = None,
     reports: Optional[Mapping[str, str]] = None,
 ) -> str:
-    """The page. `reports` maps a submission's name to its file in `reports/` without `.txt`; None: no links."""
+    """The page. `title`: None for "Leaderboard". `reports` maps a submission's name to its file in `reports/` without `.txt`;
+    None: no links."""
     page = _Page(ranked(cards), reports or {})
     policy = f"default-src 'none'; style-src '{_digest(_STYLE)}'; script-src '{_digest(_SCRIPT)}'"
     sections = [page.summary(), page.distribution(), page.leaderboard(), page.problems(), page.similarity(findings)]
-    name = escape(visible(title))
+    name = escape(visible(tr("Leaderboard") if title is None else title))
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{_TAGS[language()]}">\n<head>\n<meta charset="utf-8">\n'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"{escape(policy)}; base-uri 'none'; form-action 'none'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
@@ -69,11 +74,18 @@ class _Page:
     def summary(self) -> str:
         """Number of submissions, and the range and median of points."""
         points = [row.card.points for row in self._graded]
-        words = f"{len(self._rows):,} submissions, {len(points):,} graded"
-        if points:
-            median = hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2)
-            words += f"; points from {hundredths(points[-1])} to {hundredths(points[0])}, median {median} of 100"
-        return f"<p>{words}.</p>\n"
+        if not points:
+            words = tr("{count:,} submissions, 0 graded.", count=len(self._rows))
+            return f"<p>{escape(words)}</p>\n"
+        words = tr(
+            "{count:,} submissions, {graded:,} graded; points from {lowest} to {highest}, median {median} of 100.",
+            count=len(self._rows),
+            graded=len(points),
+            lowest=hundredths(points[-1]),
+            highest=hundredths(points[0]),
+            median=hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2),
+        )
+        return f"<p>{escape(words)}</p>\n"
 
     def distribution(self) -> str:
         """The histogram of points, as a drawing and as text."""
@@ -81,49 +93,58 @@ class _Page:
         for row in self._graded:
             counts[min(_BINS - 1, int(row.card.points * _BINS / 100))] += 1
         highest, step = max(counts) or 1, 100 // _BINS
-        names = [f"{low} to {'below ' if low + step < 100 else ''}{low + step}" for low in range(0, 100, step)]
-        words = "; ".join(f"{name}: {count}" for name, count in zip(names, counts) if count) or "none"
+        names = [_range(low, low + step) for low in range(0, 100, step)]
+        words = "; ".join(f"{name}: {count}" for name, count in zip(names, counts) if count) or tr("none")
         drawn = ['<line x1="40" y1="150" x2="400" y2="150"/><line x1="40" y1="14" x2="40" y2="150"/>']
         for place, (name, count) in enumerate(zip(names, counts)):
             height = 136 * count / highest
             drawn.append(
                 f'<rect x="{41 + 18 * place}" y="{150 - height:.1f}" width="16" height="{height:.1f}">'
-                f"<title>{name} points: {count}</title></rect>"
+                f"<title>{escape(tr('{range} points: {count}', range=name, count=count))}</title></rect>"
             )
         drawn += [f'<text x="{40 + 3.6 * at:g}" y="164" text-anchor="middle">{at}</text>' for at in range(0, 101, 20)]
-        drawn.append('<text x="220" y="182" text-anchor="middle">points</text>')
+        drawn.append(f'<text x="220" y="182" text-anchor="middle">{escape(tr("points"))}</text>')
         drawn.append(
             f'<text x="34" y="18" text-anchor="end">{highest}</text><text x="34" y="153" text-anchor="end">0</text>'
         )
-        drawn.append('<text x="14" y="82" text-anchor="middle" transform="rotate(-90 14 82)">submissions</text>')
+        turned = 'transform="rotate(-90 14 82)"'
+        drawn.append(f'<text x="14" y="82" text-anchor="middle" {turned}>{escape(tr("submissions"))}</text>')
         return (
-            '<section>\n<h2>Distribution</h2>\n<svg viewBox="0 0 420 190" role="img" aria-labelledby="bars words">\n'
-            '<title id="bars">How many submissions have how many points</title>\n'
-            f'<desc id="words">Submissions by points: {words}.</desc>\n' + "\n".join(drawn) + "\n</svg>\n</section>\n"
+            f"<section>\n<h2>{escape(tr('Distribution'))}</h2>\n"
+            '<svg viewBox="0 0 420 190" role="img" aria-labelledby="bars words">\n'
+            f'<title id="bars">{escape(tr("How many submissions have how many points"))}</title>\n'
+            f'<desc id="words">{escape(tr("Submissions by points: {counts}.", counts=words))}</desc>\n'
+            + "\n".join(drawn)
+            + "\n</svg>\n</section>\n"
         )
 
     def leaderboard(self) -> str:
         """The table of submissions with a grade."""
         cards = [row.card for row in self._graded]
         datasets, parts = datasets_of(cards), parts_of(cards)
-        columns = (*parts, "accuracy", "MCC", "F1")
+        columns = (*parts, tr("accuracy"), "MCC", "F1")
         groups = "".join(f'<th colspan="{len(columns)}" scope="colgroup">{_text(each)}</th>' for each in datasets)
-        heads = [("number", "rank"), ("text", "submission"), ("number", "points")]
+        heads = [("text", tr("submission")), ("number", tr("points"))]
         heads += [("number", column) for _ in datasets for column in columns]
-        head = "".join(f'<th scope="col" data-sort="{sort}">{name}</th>' for sort, name in heads)
-        head = head.replace(">rank<", ' aria-sort="ascending">rank<', 1)
+        head = f'<th scope="col" data-sort="number" aria-sort="ascending">{escape(tr("rank"))}</th>'
+        head += "".join(f'<th scope="col" data-sort="{sort}">{escape(name)}</th>' for sort, name in heads)
         body = "".join(self._row(row, datasets, parts) for row in self._graded)
         return (
-            "<section>\n<h2>Leaderboard</h2>\n<p>Accuracy with its 95 % interval. ≈ marks whose accuracy is <b>not "
-            "distinguishable from the first</b>: the intervals overlap on every dataset, another sample of rows could "
-            "reverse the order.</p>\n"
-            f'<div class="wide" tabindex="0" role="region" aria-label="Leaderboard">\n<table class="sortable">\n<thead>\n'
+            f"<section>\n<h2>{escape(tr('Leaderboard'))}</h2>\n<p>"
+            + tr(
+                "Accuracy with its 95 % interval. ≈ marks whose accuracy is <b>not distinguishable from the first</b>: the "
+                "intervals overlap on every dataset, another sample of rows could reverse the order."
+            )
+            + f'</p>\n<div class="wide" tabindex="0" role="region" aria-label="{escape(tr("Leaderboard"))}">\n'
+            '<table class="sortable">\n<thead>\n'
             f'<tr><td colspan="3"></td>{groups}</tr>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n'
             "</table>\n</div>\n</section>\n"
         )
 
     def _row(self, row: Row, datasets: Sequence[str], parts: Sequence[str]) -> str:
-        mark = '<abbr title="not distinguishable from the first">≈</abbr> ' if row.like_first and row.rank != 1 else ""
+        mark = ""
+        if row.like_first and row.rank != 1:
+            mark = f'<abbr title="{escape(tr("not distinguishable from the first"))}">≈</abbr> '
         cells = [_number(row.rank), f'<th scope="row">{mark}{self._link(row.card.name)}</th>']
         cells.append(_number(hundredths(row.card.points)))
         for dataset in datasets:
@@ -146,26 +167,29 @@ class _Page:
                 words = [FAULTS.get(problem["fault"], problem["fault"]), problem["reason"], problem["next_step"]]
                 cells = "".join(f"<td>{_text(each)}</td>" for each in words)
                 rows.append(f'<tr><th scope="row">{self._link(row.card.name)}</th>{cells}</tr>\n')
-        table = _table(("submission", "fault of", "what happened", "next step"), rows)
-        inner = table if rows else "<p>None: every submission has a grade.</p>\n"
-        return f"<section>\n<h2>Not graded</h2>\n{inner}</section>\n"
+        table = _table((tr("submission"), tr("fault of"), tr("what happened"), tr("next step")), rows)
+        inner = table if rows else f"<p>{escape(tr('None: every submission has a grade.'))}</p>\n"
+        return f"<section>\n<h2>{escape(tr('Not graded'))}</h2>\n{inner}</section>\n"
 
     def similarity(self, findings: Sequence[Finding]) -> str:
         """The findings by kind."""
-        blocks = [f'<section>\n<h2>Similar submissions</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
+        blocks = [f'<section>\n<h2>{escape(tr("Similar submissions"))}</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
         for kind in KINDS:
             rows = [self._finding(finding) for finding in findings if finding.kind == kind.name]
             if rows:
-                table = _table(("submissions", "dataset", "shared errors", "expected", "finding"), rows)
+                heads = (tr("submissions"), tr("dataset"), tr("shared errors"), tr("expected"), tr("finding"))
+                table = _table(heads, rows)
                 blocks.append(f"<h3>{_text(kind.title)}</h3>\n<p>{_text(kind.meaning)}</p>\n{table}")
         if not findings:
-            blocks.append("<p>No pair is remarkable. That does not prove that everybody worked alone.</p>\n")
+            words = tr("No pair is remarkable. That does not prove that everybody worked alone.")
+            blocks.append(f"<p>{escape(words)}</p>\n")
         return "".join(blocks) + "</section>\n"
 
     def _finding(self, finding: Finding) -> str:
         names = "".join(f"<li>{self._link(name)}</li>" for name in finding.names)
         if len(finding.names) > 8:
-            names = f"<details><summary>{len(finding.names)} submissions</summary><ul>{names}</ul></details>"
+            count = trn("{count} submission", "{count} submissions", len(finding.names))
+            names = f"<details><summary>{escape(count)}</summary><ul>{names}</ul></details>"
         elif names:
             names = f"<ul>{names}</ul>"
         expected = None if finding.expected is None else f"{finding.expected:.1f}"
@@ -181,7 +205,13 @@ class _Page:
 
 
 def _text(text: str) -> str:
-    return escape(visible(text))
+    return escape(visible(translated(text)))
+
+
+def _range(low: int, high: int) -> str:
+    if high < 100:
+        return tr("{low} to below {high}", low=low, high=high)
+    return tr("{low} to {high}", low=low, high=high)
 
 
 def _name(name: str) -> str:
@@ -189,7 +219,8 @@ def _name(name: str) -> str:
     whole = visible(name)
     if len(whole) <= LONGEST_NAME:
         return f"<bdi>{escape(whole)}</bdi>"
-    return f'<bdi title="{escape(whole)}">{escape(whole[:LONGEST_NAME])}… ({len(name):,} characters)</bdi>'
+    length = tr("({count:,} characters)", count=len(name))
+    return f'<bdi title="{escape(whole)}">{escape(whole[:LONGEST_NAME])}… {escape(length)}</bdi>'
 
 
 def _number(value: Cell, more: str = "") -> str:
@@ -197,7 +228,7 @@ def _number(value: Cell, more: str = "") -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
-    head = "".join(f'<th scope="col">{each}</th>' for each in heads)
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
     return (
         f'<div class="wide" tabindex="0">\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{"".join(rows)}</tbody>\n'
         "</table>\n</div>\n"

@@ -13,6 +13,7 @@ from grading.classroom import card as cards_on_disk
 from grading.classroom.card import Card
 from grading.classroom.hand_ins import HandIn, fingerprint
 from grading.classroom.sandbox import Limits
+from grading.contract.language import language, mark, reason_of, tr
 from grading.errors import CouldNotGrade
 from grading.files import digest_files, is_partial, make_folder, unwritable, write_text
 from grading.grader import Exam
@@ -56,16 +57,24 @@ def about_class(exam: Exam, limits: Limits) -> dict[str, Any]:
         tables = [exam.data / each / f"{each}_{part}.tsv" for each in datasets for part in ("train", "dev")]
         named["data"] = digest_files(tables)
     grader = sorted(Path(__file__).resolve().parent.parent.rglob("*.py"))
-    return {"schema": SCHEMA, "exam": named, "grader": digest_files(grader), "limits": asdict(limits)}
+    grader_digest = digest_files(grader)
+    return {
+        "schema": SCHEMA,
+        "exam": named,
+        "grader": grader_digest,
+        "language": language(),
+        "limits": asdict(limits),
+    }
 
 
 _WORDS: Mapping[str, str] = {
-    "schema": "another version of class.json",
-    "answers": "other answer keys",
-    "datasets": "other datasets",
-    "base": "another --base",
-    "data": "another --data",
-    "grader": "another version of the grader",
+    "schema": mark("another version of class.json"),
+    "answers": mark("other answer keys"),
+    "datasets": mark("other datasets"),
+    "base": mark("another --base"),
+    "data": mark("another --data"),
+    "grader": mark("another version of the grader"),
+    "language": mark("messages in another language (LABELTUNE_LANG)"),
 }
 """Names of the differences between two runs. Other limits are not one: a submission that exceeded them is graded again."""
 
@@ -75,20 +84,22 @@ def require_same(out: Path, about: Mapping[str, Any]) -> None:
     path = out / CLASS
     if path.exists():
         try:
-            before = json.loads(path.read_bytes())
+            # versions without languages wrote English
+            before = {"language": "en", **json.loads(path.read_bytes())}
             was, now = (
-                {**each["exam"], "schema": each["schema"], "grader": each["grader"]} for each in (before, about)
+                {**each["exam"], **{name: each[name] for name in ("schema", "grader", "language")}}
+                for each in (before, about)
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CouldNotGrade(
-                f"{path}: is damaged: {type(error).__name__}",
-                "grade into another folder with --out",
+                tr("{path}: is damaged: {error_type}", path=path, error_type=type(error).__name__),
+                tr("grade into another folder with --out"),
             ) from None
         differing = [words for name, words in _WORDS.items() if was.get(name) != now.get(name)]
         if differing:
             raise CouldNotGrade(
-                f"{out}: the class was graded with {', '.join(differing)}",
-                "use what it was graded with, or grade all of it into another folder with --out",
+                tr("{out}: the class was graded with {differing}", out=out, differing=", ".join(differing)),
+                tr("use what it was graded with, or grade all of it into another folder with --out"),
             )
     write_text(path, json.dumps(about, indent=2) + "\n")
 
@@ -102,8 +113,12 @@ def require_apart(submissions: Path, out: Path) -> None:
         return
     if common in (inside, outside):
         raise CouldNotGrade(
-            f"{out}: this folder and the submissions' folder {submissions} must not be inside each other",
-            "name another folder with --out",
+            tr(
+                "{out}: this folder and the submissions' folder {submissions} must not be inside each other",
+                out=out,
+                submissions=submissions,
+            ),
+            tr("name another folder with --out"),
         )
 
 
@@ -117,12 +132,13 @@ def locked(out: Path, resume: bool) -> Iterator[None]:
         found = {path.name for path in out.iterdir() if path.name != _OLD_LOCK and not is_partial(path.name)}
         if found and not resume:
             raise CouldNotGrade(
-                f"{out}: is not empty",
-                "resume the class that is in it with --resume, or name another folder with --out",
+                tr("{out}: is not empty", out=out),
+                tr("resume the class that is in it with --resume, or name another folder with --out"),
             )
         if found and CLASS not in found:
             raise CouldNotGrade(
-                f"{out}: holds no {CLASS}, so there is no class to resume", "name its folder with --out"
+                tr("{out}: holds no {file}, so there is no class to resume", out=out, file=CLASS),
+                tr("name its folder with --out"),
             )
         yield
 
@@ -140,10 +156,17 @@ def _flocked(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        step = "wait for it, end it, or name another folder with --out"
-        raise CouldNotGrade(f"{folder}: another run grades into this folder", step) from None
+        step = tr("wait for it, end it, or name another folder with --out")
+        raise CouldNotGrade(tr("{folder}: another run grades into this folder", folder=folder), step) from None
     except OSError as error:  # a network disk without locks, say
-        print(f"WARNING: {folder}: {error.strerror}: nothing keeps another run out of this folder", file=sys.stderr)
+        print(
+            tr(
+                "WARNING: {folder}: {reason}: nothing keeps another run out of this folder",
+                folder=folder,
+                reason=reason_of(error),
+            ),
+            file=sys.stderr,
+        )
     try:
         yield
     finally:

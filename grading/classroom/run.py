@@ -35,6 +35,7 @@ from grading.classroom.hand_ins import HandIn, fingerprint, hand_ins, refusal_of
 from grading.classroom.leaderboard_html import as_html
 from grading.classroom.output_folder import WORK, about_class, kept_card, locked, require_apart, require_same
 from grading.classroom.sandbox import Child, Limits, start
+from grading.contract.language import english, mark, reason_of, tr
 from grading.files import make_folder, remove_folder, shown, write_text
 from grading.grader import Exam
 from grading.report.json_report import failure
@@ -92,10 +93,17 @@ def grade_class(
         named = {each.name: each.stem for each in found}
         write_text(out / "index.html", as_html(cards, similarity.find(cards), reports=named))
         if stopped.is_set():
-            say(f"interrupted: {len(cards)} of {len(found)} submissions are graded and kept in {shown(out)}")
-            say("next: run the same command with --resume")
+            say(
+                tr(
+                    "interrupted: {cards_count} of {found_count} submissions are graded and kept in {out}",
+                    cards_count=len(cards),
+                    found_count=len(found),
+                    out=shown(out),
+                )
+            )
+            say(tr("next: run the same command with --resume"))
             raise KeyboardInterrupt
-    say(f"{len(cards)} submissions: {shown(out / 'index.html')}")
+    say(tr("{cards_count} submissions: {out}", cards_count=len(cards), out=shown(out / "index.html")))
     return cards
 
 
@@ -137,7 +145,13 @@ class _Run:
             else:
                 self.done[hand_in.name] = kept
         if self.done:
-            self._say(f"{len(self.done)} of {len(self._hand_ins)} submissions were graded before and have not changed")
+            self._say(
+                tr(
+                    "{done_count} of {hand_ins_count} submissions were graded before and have not changed",
+                    done_count=len(self.done),
+                    hand_ins_count=len(self._hand_ins),
+                )
+            )
 
     def _start(self, hand_in: HandIn) -> None:
         refusal = refusal_of(hand_in.path)
@@ -150,8 +164,8 @@ class _Run:
         try:
             child = start(hand_in.path, hand_in.name, self._exam, self._limits, work)
         except OSError as error:
-            step = "the examiner lowers --jobs or ends other programs, and grades again with --resume"
-            reason = f"no process could be started: {error.strerror or type(error).__name__}"
+            step = tr("the examiner lowers --jobs or ends other programs, and grades again with --resume")
+            reason = tr("no process could be started: {reason}", reason=reason_of(error))
             self._finish(hand_in, refused(hand_in.name, "examiner", reason, step), mark)
             return
         self._running[child] = (hand_in, mark)
@@ -173,7 +187,7 @@ class _Run:
     def _finish(self, hand_in: HandIn, made: Card, mark: Optional[str]) -> None:
         reports = self._out / "reports"
         report, text = _for_candidates(made)
-        write_text(reports / f"{hand_in.stem}.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_text(reports / f"{hand_in.stem}.json", json.dumps(english(report), indent=2, allow_nan=False) + "\n")
         write_text(reports / f"{hand_in.stem}.txt", text)
         kept = {**cards_on_disk.to_json(made), "fingerprint": mark}
         write_text(self._out / "cards" / f"{hand_in.stem}.json", json.dumps(kept, allow_nan=False) + "\n")
@@ -189,8 +203,8 @@ def _for_candidates(made: Card) -> tuple[Mapping[str, Any], str]:
         return made.report, made.text
     report = failure(
         "examiner",
-        "it could not be graded, for a reason that is not in the submission",
-        "the examiner fixes that and grades again; nothing needs to be submitted again",
+        tr("it could not be graded, for a reason that is not in the submission"),
+        tr("the examiner fixes that and grades again; nothing needs to be submitted again"),
     )
     return report, failure_text(report)
 
@@ -217,8 +231,12 @@ def _stoppable() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+_FAULTS = {"submission": mark("submission"), "examiner": mark("examiner"), "grader": mark("grader")}
+"""Whose fault it is that there is no grade, in one word."""
+
+
 def _verdict(made: Card) -> str:
     problem = made.report["problem"]
     if problem:
-        return f"not graded ({problem['fault']}): {problem['reason']}"
-    return f"{math.floor(made.points * 100 + 1e-6) / 100:g} points"
+        return tr("not graded ({fault}): {reason}", fault=_FAULTS[problem["fault"]], reason=problem["reason"])
+    return tr("{points:g} points", points=math.floor(made.points * 100 + 1e-06) / 100)

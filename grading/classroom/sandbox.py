@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 from grading.classroom import card
 from grading.classroom.card import Card, refused
+from grading.contract.language import tr
 from grading.errors import TELL_US
 from grading.grader import Exam
 
@@ -101,17 +102,23 @@ class Child:
             self.end()
             return self._refused(
                 "submission",
-                f"grading it takes longer than {self._limits.seconds:g} seconds",
-                "submit only the files that the exam asks for, in their usual size",
+                tr("grading it takes longer than {seconds:g} seconds", seconds=self._limits.seconds),
+                tr("submit only the files that the exam asks for, in their usual size"),
             )
         if status < 0:
             return self._refused(*_of_signal(-status, self._limits))
         if status > 0:
-            return self._refused("grader", f"the grading process failed with exit code {status}", TELL_US)
+            return self._refused(
+                "grader", tr("the grading process failed with exit code {status}", status=status), TELL_US
+            )
         try:
             return self._written()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return self._refused("grader", f"the grading process wrote no valid card: {type(error).__name__}", TELL_US)
+            return self._refused(
+                "grader",
+                tr("the grading process wrote no valid card: {error_type}", error_type=type(error).__name__),
+                TELL_US,
+            )
 
     def end(self) -> None:
         """Ends the child and waits for it."""
@@ -172,13 +179,13 @@ def _of_signal(number: int, limits: Limits) -> tuple[str, str, str]:
     if number == getattr(signal, "SIGXCPU", None):
         return (
             "submission",
-            f"grading it takes more than {limits.cpu_seconds:,} seconds of CPU",
-            "submit only the files that the exam asks for, in their usual size",
+            tr("grading it takes more than {cpu_seconds:,} seconds of CPU", cpu_seconds=limits.cpu_seconds),
+            tr("submit only the files that the exam asks for, in their usual size"),
         )
     if number == getattr(signal, "SIGKILL", None):
         return (
             "examiner",
-            "the grading process was killed, probably because the system ran out of memory",
-            "the examiner lowers --jobs or ends other programs, and grades again with --resume",
+            tr("the grading process was killed, probably because the system ran out of memory"),
+            tr("the examiner lowers --jobs or ends other programs, and grades again with --resume"),
         )
-    return "grader", f"the grading process ended with signal {number}", TELL_US
+    return "grader", tr("the grading process ended with signal {number}", number=number), TELL_US

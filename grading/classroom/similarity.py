@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import Callable, Optional
 
 from grading.classroom.card import Card
+from grading.contract.language import mark, tr
 
 LEVEL = 0.01
 """Largest accepted chance that any pair is named in a class in which everybody worked alone."""
@@ -27,7 +28,7 @@ LEAST_RESULTS = 5
 NEAR = 0.75
 """Pairs are computed exactly from this share of the standard deviations that the level needs for normal counts."""
 
-CAVEAT = (
+CAVEAT = mark(
     "A reason to look and not a proof: the same recipe with the same seed, a file that the course handed out or two "
     "computations on one adapter look the same. It does not show who copied from whom. Ask before you conclude."
 )
@@ -51,23 +52,32 @@ SAME_ADAPTER, SAME_RESULTS, SHARED_ERRORS, TOO_FEW = "same adapter", "same resul
 KINDS: tuple[Kind, ...] = (
     Kind(
         SAME_ADAPTER,
-        "Identical adapters",
-        "The same tensors, value for value. Training again gives the same bytes only with the same recipe, seed and machine.",
+        mark("Identical adapters"),
+        mark(
+            "The same tensors, value for value. Training again gives the same bytes only with "
+            "the same recipe, seed and machine."
+        ),
     ),
     Kind(
         SAME_RESULTS,
-        "Identical predictions",
-        "The same label on every row, wrong ones included. A result that gives one label throughout needs no copying.",
+        mark("Identical predictions"),
+        mark(
+            "The same label on every row, wrong ones included. A result that gives one label "
+            "throughout needs no copying."
+        ),
     ),
     Kind(
         SHARED_ERRORS,
-        "More shared errors than the class explains",
-        "The same wrong label on more rows than the difficulty of the rows and the number of errors of both account for.",
+        mark("More shared errors than the class explains"),
+        mark(
+            "The same wrong label on more rows than the difficulty of the rows and the number of "
+            "errors of both account for."
+        ),
     ),
     Kind(
         TOO_FEW,
-        "Not compared",
-        "The difficulty of a row is known from how many get it wrong; too small a class cannot tell it.",
+        mark("Not compared"),
+        mark("The difficulty of a row is known from how many get it wrong; too small a class cannot tell it."),
     ),
 )
 
@@ -130,9 +140,12 @@ def find(cards: Sequence[Card]) -> tuple[Finding, ...]:
         if dataset in enough:
             found += _shared_errors(enough[dataset], dataset, pairs)
         elif len(results[dataset]) > 1:
-            words = (
-                f"{len(results[dataset])} different results of {dataset}, expected at least {LEAST_RESULTS} to estimate "
-                "how hard its rows are: only identical files were looked for"
+            words = tr(
+                "{results_count} different results of {dataset}, expected at least {least_results} "
+                "to estimate how hard its rows are: only identical files were looked for",
+                results_count=len(results[dataset]),
+                dataset=dataset,
+                least_results=LEAST_RESULTS,
             )
             found.append(Finding((), dataset, TOO_FEW, None, None, None, words))
     order = {kind.name: place for place, kind in enumerate(KINDS)}
@@ -153,7 +166,12 @@ def _same_adapters(cards: Sequence[Card], dataset: str) -> Iterator[Finding]:
     digests = {card.name: card.adapters[dataset] for card in cards if dataset in card.adapters}
     for names in _groups(digests):
         if len(names) > 1:
-            words = f"{len(names)} submissions hold the same adapter of {dataset} (SHA-256 {digests[names[0]][:12]})"
+            words = tr(
+                "{names_count} submissions hold the same adapter of {dataset} (SHA-256 {digests})",
+                names_count=len(names),
+                dataset=dataset,
+                digests=digests[names[0]][:12],
+            )
             yield Finding(names, dataset, SAME_ADAPTER, None, None, None, words)
 
 
@@ -161,7 +179,12 @@ def _same_results(results: Sequence[_Result], dataset: str) -> Iterator[Finding]
     for result in results:
         errors = sum(result.counts)
         if len(result.names) > 1 and errors:  # without errors, equal results are normal
-            words = f"{len(result.names)} submissions give the same predictions for {dataset}, {errors} of them wrong"
+            words = tr(
+                "{names_count} submissions give the same predictions for {dataset}, {errors} of them wrong",
+                names_count=len(result.names),
+                dataset=dataset,
+                errors=errors,
+            )
             yield Finding(result.names, dataset, SAME_RESULTS, errors, None, None, words)
 
 
@@ -210,11 +233,20 @@ def _shared_errors(results: Sequence[_Result], dataset: str, pairs: int) -> Iter
 def _pair_finding(pair: _Pair, dataset: str, expected: float, chance: float, pairs: int) -> Finding:
     names = tuple(sorted((pair.first.names[0], pair.second.names[0])))
     copies = len(pair.first.names) + len(pair.second.names) - 2
-    also = f"; {copies} more submissions have the file of one of them" if copies else ""
-    words = (
-        f"the same wrong answer on {pair.shared} rows of {dataset}, of {sum(pair.first.counts)} and "
-        f"{sum(pair.second.counts)} wrong ones; the class explains {expected:.1f}. Of pairs that work alone fewer than "
-        f"1 in 10^{math.floor(-math.log10(max(chance, 1e-99)))} share so many, and {pairs:,} pairs were compared{also}"
+    also = tr("; {copies} more submissions have the file of one of them", copies=copies) if copies else ""
+    words = tr(
+        "the same wrong answer on {shared} rows of {dataset}, of {first_wrong} and "
+        "{second_wrong} wrong ones; the class explains {expected:.1f}. Of pairs that work "
+        "alone fewer than 1 in 10^{exponent} share so many, and {pairs:,} pairs were "
+        "compared{also}",
+        shared=pair.shared,
+        dataset=dataset,
+        first_wrong=sum(pair.first.counts),
+        second_wrong=sum(pair.second.counts),
+        expected=expected,
+        exponent=math.floor(-math.log10(max(chance, 1e-99))),
+        pairs=pairs,
+        also=also,
     )
     return Finding(names, dataset, SHARED_ERRORS, pair.shared, expected, chance, words)
 

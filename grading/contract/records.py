@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional
 
+from grading.contract.language import tr
 from grading.contract.strict_json import kind_of
 
 TRAIN_KEYS = ("instruction", "input", "output")
@@ -37,20 +38,22 @@ def label_set(answers: Iterable[str]) -> tuple[str, ...]:
 def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> Optional[str]:
     """The problem of one record as a phrase, or None. `keys` is `TRAIN_KEYS` or `DEV_KEYS`."""
     if not isinstance(record, dict):
-        return f"expected an object, found {kind_of(record)}"
+        return tr("expected an object, found {record}", record=kind_of(record))
     missing = [key for key in keys if key not in record]
     if missing:
-        return f"key {missing[0]!r} is missing"
+        return tr("key {missing!r} is missing", missing=missing[0])
     extra = [key for key in record if key not in keys]
     if extra:
-        return f"key {extra[0][:40]!a} is not part of the record"
+        return tr("key {extra!a} is not part of the record", extra=extra[0][:40])
     for key in keys:
         if not isinstance(record[key], str):
-            return f"{key!r} is {kind_of(record[key])}, expected a string"
+            return tr("{key!r} is {record}, expected a string", key=key, record=kind_of(record[key]))
     if not record["instruction"].strip():
-        return "'instruction' is empty"
+        return tr("'instruction' is empty")
     if "output" in keys and record["output"] not in labels:
-        return f"'output' is {record['output'][:40]!a}, expected one of {', '.join(labels)}"
+        return tr(
+            "'output' is {output!a}, expected one of {labels}", output=record["output"][:40], labels=", ".join(labels)
+        )
     return None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from grading.contract.language import tr
 from grading.contract.strict_json import ContractError
 
 INDEXED = "index\tprediction"
@@ -26,7 +27,11 @@ def parse_result(data: bytes) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ContractError(
-            f"expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
+            tr(
+                "expected UTF-8 text, found byte 0x{byte:02x} at offset {offset}",
+                byte=data[error.start],
+                offset=error.start,
+            )
         ) from None
     lines = text.split("\n")  # splitlines() also splits at U+2028
     if lines[-1] == "":

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from grading.contract.language import tr
+
 JSON_DEPTH = 32
 """Deepest nesting accepted in any JSON file of a submission; PEFT's own configuration needs 3."""
 
@@ -20,10 +22,14 @@ def parse_json(data: bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ContractError(
-            f"expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
+            tr(
+                "expected UTF-8 text, found byte 0x{byte:02x} at offset {offset}",
+                byte=data[error.start],
+                offset=error.start,
+            )
         ) from None
     if text.startswith("\ufeff"):
-        raise ContractError("starts with a byte order mark; save it as UTF-8 without one")
+        raise ContractError(tr("starts with a byte order mark; save it as UTF-8 without one"))
     _require_shallow(text)
     try:
         value = json.loads(
@@ -31,7 +37,7 @@ def parse_json(data: bytes) -> Any:
         )
     except json.JSONDecodeError as error:
         # its message and its column differ between versions of Python
-        raise ContractError(f"line {error.lineno} cannot be read as JSON") from None
+        raise ContractError(tr("line {lineno} cannot be read as JSON", lineno=error.lineno)) from None
     _check_value(value)
     return value
 
@@ -47,7 +53,7 @@ def _require_shallow(text: str) -> None:
         if match[0] in "[{":
             depth += 1
             if depth > JSON_DEPTH:
-                raise ContractError(f"nested deeper than {JSON_DEPTH} levels")
+                raise ContractError(tr("nested deeper than {json_depth} levels", json_depth=JSON_DEPTH))
         elif match[0] in "]}":
             depth -= 1
 
@@ -56,25 +62,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ContractError(f"key {key[:40]!a} is repeated in one object")
+            raise ContractError(tr("key {key!a} is repeated in one object", key=key[:40]))
         found[key] = value
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise ContractError(f"{name} is not a JSON value")
+    raise ContractError(tr("{name} is not a JSON value", name=name))
 
 
 def _integer(digits: str) -> int:
     # int() is quadratic in the digits, and newer Pythons refuse 4,300 of them with another error
     if len(digits) > 40:
-        raise ContractError(f"a number of {len(digits)} digits")
+        raise ContractError(tr("a number of {digits_count} digits", digits_count=len(digits)))
     return int(digits)
 
 
 def _real(digits: str) -> float:
     if len(digits) > 400 or float(digits) in (float("inf"), float("-inf")):
-        raise ContractError(f"a number out of range: {digits[:40]}")
+        raise ContractError(tr("a number out of range: {digits}", digits=digits[:40]))
     return float(digits)
 
 
@@ -84,7 +90,7 @@ def _check_value(value: Any) -> None:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise ContractError(f"a string holds a bare surrogate: {value[:40]!a}") from None
+            raise ContractError(tr("a string holds a bare surrogate: {value!a}", value=value[:40])) from None
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_value(key)
@@ -99,6 +105,6 @@ def kind_of(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return "true or false"
-    kinds = ((dict, "an object"), (list, "an array"), (str, "a string"))
-    return next((words for kind, words in kinds if isinstance(value, kind)), "a number")
+        return tr("true or false")
+    kinds = ((dict, tr("an object")), (list, tr("an array")), (str, tr("a string")))
+    return next((words for kind, words in kinds if isinstance(value, kind)), tr("a number"))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from grading.contract.language import english
 from grading.grades import DatasetGrade, PartGrade, Report, points_text
 from grading.rubric import MAX_POINTS, Check, Verdict
 
@@ -19,14 +20,14 @@ def as_json(report: Report) -> dict[str, Any]:
         "parts": [_part_json(part) for dataset in report.datasets for part in dataset.parts],
         "datasets": [_dataset_json(dataset) for dataset in report.datasets],
         "advice": [
-            {"dataset": found.dataset, "check": found.check, "state": found.state, "reason": found.reason}
+            english({"dataset": found.dataset, "check": found.check, "state": found.state, "reason": found.reason})
             for found in report.advice
         ],
     }
 
 
 def failure(fault: str, reason: str, next_step: str) -> dict[str, Any]:
-    """The JSON object if nothing could be graded. `fault`: a key of `errors.FAULTS`."""
+    """The JSON object if nothing could be graded. `fault`: a key of `errors.FAULTS`. Its words are those of the arguments."""
     problem = {"fault": fault, "reason": reason, "next_step": next_step}
     return {
         "schema": SCHEMA,
@@ -43,7 +44,7 @@ def _part_json(part: PartGrade) -> dict[str, Any]:
     checks = []
     for check, verdict in part.rows():
         most = check.points * part.weight
-        checks.append({"check": check.name, "points": float(most * verdict.share), "max_points": float(most)})
+        checks.append({"check": english(check.name), "points": float(most * verdict.share), "max_points": float(most)})
     return {
         "dataset": part.dataset,
         "part": part.part,
@@ -56,8 +57,8 @@ def _part_json(part: PartGrade) -> dict[str, Any]:
 
 def _reason(part: PartGrade, check: Check, verdict: Verdict) -> str:
     most = check.points * part.weight
-    step = f". Next: {verdict.next_step}" if verdict.next_step else ""
-    return f"{check.name} {points_text(most * verdict.share)}/{points_text(most)}: {verdict.reason}{step}"
+    step = f". Next: {english(verdict.next_step)}" if verdict.next_step else ""
+    return f"{check.name} {points_text(most * verdict.share)}/{points_text(most)}: {english(verdict.reason)}{step}"
 
 
 def _dataset_json(grade: DatasetGrade) -> dict[str, Any]:

@@ -7,9 +7,10 @@ shows more than was earned. Nothing in a report depends on the machine or the ti
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grading.contract.language import padded, tr
 from grading.contract.metrics import Metrics
 from grading.errors import FAULTS
-from grading.grades import Report, points_text
+from grading.grades import DatasetGrade, Report, points_text
 from grading.rubric import MAX_POINTS
 
 _MOST_LABELS = 8
@@ -22,7 +23,12 @@ _PLAIN = "\x1b[0m"
 def failure_text(report: Mapping[str, Any]) -> str:
     """The text of a report whose `problem` is not null."""
     problem = report["problem"]
-    return f"not graded, {FAULTS[problem['fault']]}: {problem['reason']}\n  next: {problem['next_step']}\n"
+    return tr(
+        "not graded, {fault}: {reason}\n  next: {next_step}\n",
+        fault=FAULTS[problem["fault"]],
+        reason=problem["reason"],
+        next_step=problem["next_step"],
+    )
 
 
 def as_text(report: Report, colour: bool = False) -> str:
@@ -30,8 +36,7 @@ def as_text(report: Report, colour: bool = False) -> str:
     paint = _paint if colour else _no_paint
     lines: list[str] = []
     for dataset in report.datasets:
-        share = f" (counts 1/{len(report.datasets)})" if len(report.datasets) > 1 else ""
-        lines.append(paint("title", f"{dataset.key.dataset}{share}, answer key {dataset.key.file_name}"))
+        lines.append(paint("title", _heading(report, dataset)))
         for part in dataset.parts:
             lines.append(
                 paint("title", f"  {part.part:<24}{points_text(part.points):>7} / {points_text(part.max_points)}")
@@ -40,27 +45,44 @@ def as_text(report: Report, colour: bool = False) -> str:
                 most = check.points * part.weight
                 tone = "good" if verdict.share == 1 else "bad"
                 amount = paint(tone, f"{points_text(most * verdict.share):>7} / {points_text(most):<6}")
-                lines.append(f"    {check.name:<22}{amount} {verdict.reason}")
+                lines.append(f"    {padded(tr(check.name), 22)}{amount} {verdict.reason}")
                 if verdict.next_step:
-                    lines.append(f"{'':<43}next: {verdict.next_step}")
+                    lines.append(" " * 43 + tr("next: {step}", step=verdict.next_step))
         if dataset.metrics:
             lines.append(f"  {_metrics_text(dataset.metrics)}")
             lines += _confusion_lines(dataset.key.labels, dataset.metrics)
         lines.append("")
     if report.advice:
-        lines.append(paint("title", "for the examiner to look at, no points"))
-        lines += [f"  {found.dataset} {found.check}: {found.state}: {found.reason}" for found in report.advice]
+        lines.append(paint("title", tr("for the examiner to look at, no points")))
+        lines += [
+            f"  {found.dataset} {tr(found.check)}: {tr(found.state)}: {tr(found.reason)}" for found in report.advice
+        ]
         lines.append("")
-    lines.append(paint("title", f"points: {points_text(report.points)} / {MAX_POINTS}"))
+    total = tr("points: {points} / {most}", points=points_text(report.points), most=MAX_POINTS)
+    lines.append(paint("title", total))
     return "\n".join(lines) + "\n"
+
+
+def _heading(report: Report, dataset: DatasetGrade) -> str:
+    name, file, count = dataset.key.dataset, dataset.key.file_name, len(report.datasets)
+    if count == 1:
+        return tr("{dataset}, answer key {file}", dataset=name, file=file)
+    return tr("{dataset} (counts 1/{count}), answer key {file}", dataset=name, count=count, file=file)
 
 
 def _metrics_text(metrics: Metrics) -> str:
     low, high = metrics.interval
-    return (
-        f"accuracy {metrics.correct}/{metrics.rows} = {100 * metrics.accuracy:.1f} % "
-        f"(95 % interval {100 * low:.1f}-{100 * high:.1f} %), MCC {metrics.mcc:.2f}, F1 {metrics.f1:.2f}; "
-        f"majority class would give {100 * metrics.majority:.1f} %"
+    return tr(
+        "accuracy {correct}/{rows} = {accuracy:.1f} % (95 % interval {low:.1f}-{high:.1f} %), MCC {mcc:.2f}, F1 {f1:.2f}; "
+        "majority class would give {majority:.1f} %",
+        correct=metrics.correct,
+        rows=metrics.rows,
+        accuracy=100 * metrics.accuracy,
+        low=100 * low,
+        high=100 * high,
+        mcc=metrics.mcc,
+        f1=metrics.f1,
+        majority=100 * metrics.majority,
     )
 
 
@@ -69,7 +91,8 @@ def _confusion_lines(labels: Sequence[str], metrics: Metrics) -> list[str]:
         return []
     wide = max(8, *(len(label) + 2 for label in labels))
     heads = "".join(f"{label:>{wide}}" for label in labels)
-    lines = [f"    {'answer, predicted as':<20}{heads}{'no label':>{max(wide, 10)}}"]
+    no_label = padded(tr("no label"), max(wide, 10), right=True)
+    lines = [f"    {padded(tr('answer, predicted as'), 20)}{heads}{no_label}"]
     for label, row in zip(labels, metrics.confusion):
         counts = "".join(f"{count:>{wide},}" for count in row[:-1])
         lines.append(f"    {label:>18}  {counts}{row[-1]:>{max(wide, 10)},}")

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Optional, Union
 
 from grading.archives.source import OPEN_FLAGS
+from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
 
 MOST_LINKS = 40
@@ -40,12 +41,12 @@ _FOLDER_FLAGS = (
 _LIST_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISLNK, "a link"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, mark("a folder")),
+    (stat.S_ISLNK, mark("a link")),
+    (stat.S_ISFIFO, mark("a named pipe")),
+    (stat.S_ISSOCK, mark("a socket")),
+    (stat.S_ISCHR, mark("a device")),
+    (stat.S_ISBLK, mark("a device")),
 )
 
 
@@ -91,7 +92,10 @@ class SubmittedFile:
     def require_unchanged(self) -> None:
         """Raises FileProblem if the file was written to since it was opened: old and new bytes may be mixed."""
         if self._now() != self._state:
-            raise FileProblem(f"{self.path} changed while it was read", "submit a copy that no program is writing to")
+            raise FileProblem(
+                tr("{path} changed while it was read", path=self.path),
+                tr("submit a copy that no program is writing to"),
+            )
 
     def _now(self) -> tuple[int, int, int]:
         status = os.fstat(self._file.fileno())
@@ -108,7 +112,8 @@ class SubmittedFile:
                 raise _unreadable(self.path, error) from None
             if not piece:
                 raise FileProblem(
-                    f"{self.path} became shorter while it was read", "submit a copy that no program is writing to"
+                    tr("{path} became shorter while it was read", path=self.path),
+                    tr("submit a copy that no program is writing to"),
                 )
             for hasher in self._hashers:
                 hasher.update(piece)
@@ -129,8 +134,11 @@ class Submission:
     def __init__(self, folder: Path) -> None:
         """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must cost nobody points."""
         if not folder.is_dir():
-            found = "a file" if folder.exists() else "nothing"
-            raise CouldNotGrade(f"{folder}: expected the submission's folder, found {found}", "pass --submission DIR")
+            found = tr("a file") if folder.exists() else tr("nothing")
+            raise CouldNotGrade(
+                tr("{folder}: expected the submission's folder, found {found}", folder=folder, found=found),
+                tr("pass --submission DIR"),
+            )
         self._root = os.path.realpath(folder)
         self._digested: dict[str, Optional[SubmittedFile]] = {}
 
@@ -143,7 +151,7 @@ class Submission:
             _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
             descriptor = self._open_resolved(parts)
         except (FileNotFoundError, NotADirectoryError):
-            raise FileMissing(f"{path} is missing", "put the file there") from None
+            raise FileMissing(tr("{path} is missing", path=path), tr("put the file there")) from None
         except OSError as error:
             raise _unreadable(path, error) from None
         try:
@@ -194,8 +202,12 @@ class Submission:
             waiting += target.replace(os.sep, "/").split("/")[::-1]
             if links > MOST_LINKS or len(waiting) + len(done) > MOST_PARTS:
                 raise FileProblem(
-                    f"{path} is a link that leads to itself, or through more than {MOST_LINKS} other links",
-                    "put the file itself there",
+                    tr(
+                        "{path} is a link that leads to itself, or through more than {most_links} other links",
+                        path=path,
+                        most_links=MOST_LINKS,
+                    ),
+                    tr("put the file itself there"),
                 )
         return done
 
@@ -214,13 +226,21 @@ class Submission:
         finally:
             os.close(inside)
 
-    def read(self, path: str, most: int, shorten: str = "submit a smaller file") -> bytes:
+    def read(self, path: str, most: int, shorten: str = mark("submit a smaller file")) -> bytes:
         """All bytes of the file at `path`.
 
         Raises the errors of `open`, and FileProblem with the next step `shorten` if there are more than `most`."""
         with self.open(path, most) as file:
             if file.size > most:
-                raise FileProblem(f"{path} has {file.size:,} bytes, more than the limit of {most:,}", shorten)
+                raise FileProblem(
+                    tr(
+                        "{path} has {size:,} bytes, more than the limit of {most:,}",
+                        path=path,
+                        size=file.size,
+                        most=most,
+                    ),
+                    shorten,
+                )
             data = file.read(file.size)
             file.require_unchanged()
             return data
@@ -259,21 +279,23 @@ class Submission:
 
 
 def _link_out(path: str) -> FileProblem:
-    return FileProblem(f"{path} is a link out of the submission", "put the file itself there")
+    return FileProblem(tr("{path} is a link out of the submission", path=path), tr("put the file itself there"))
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         return
-    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), "not an ordinary file")
-    raise FileProblem(f"{path} is {kind}", "put a regular file there")
+    kind = next((words for is_kind, words in _KINDS if is_kind(status.st_mode)), tr("not an ordinary file"))
+    raise FileProblem(tr("{path} is {kind}", path=path, kind=kind), tr("put a regular file there"))
 
 
 def _unreadable(path: str, error: OSError) -> FileProblem:
     if error.errno == errno.ELOOP:  # the path had no link a moment ago
         return FileProblem(
-            f"{path} changed into a link while it was opened", "submit a copy that no program is writing to"
+            tr("{path} changed into a link while it was opened", path=path),
+            tr("submit a copy that no program is writing to"),
         )
     return FileProblem(
-        f"{path} cannot be read: {error.strerror or type(error).__name__}", "make it readable, or save it again"
+        tr("{path} cannot be read: {reason}", path=path, reason=reason_of(error)),
+        tr("make it readable, or save it again"),
     )

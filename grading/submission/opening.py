@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Optional
 
 from grading.archives.unpack import is_archive, unpack
+from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade, FileProblem
 from grading.submission.folder import Submission
 
 _PARTS = ("pre_data", "saved_model", "result")
 
-NOT_PACKED = "neither a folder nor a .zip, .tar, .tar.gz or .tgz archive"
-PACK = "submit the folder itself, or a .zip or .tar.gz of it"
+NOT_PACKED = mark("neither a folder nor a .zip, .tar, .tar.gz or .tgz archive")
+PACK = mark("submit the folder itself, or a .zip or .tar.gz of it")
 
 _LITTER = ("__MACOSX", ".DS_Store")
 """Names that macOS adds to archives."""
@@ -32,12 +33,12 @@ def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     try:
         packed = path.is_file()
     except OSError as error:  # a name of 300 characters, say
-        raise CouldNotGrade(f"{path}: {error.strerror}", "correct --submission") from None
+        raise CouldNotGrade(f"{path}: {error.strerror}", tr("correct --submission")) from None
     if not packed:
         yield Submission(_root(path))
         return
     if not is_archive(path.name):
-        raise FileProblem(f"it is {NOT_PACKED}", PACK)
+        raise FileProblem(tr("it is {not_packed}", not_packed=NOT_PACKED), PACK)
     with tempfile.TemporaryDirectory(prefix="submission-", dir=scratch) as folder:
         unpack(path, Path(folder))
         yield Submission(_root(Path(folder)))
@@ -50,7 +51,8 @@ def _root(folder: Path) -> Path:
         names = [entry.name for entry in folder.iterdir() if entry.name not in _LITTER]
     except OSError as error:
         raise FileProblem(
-            f"the folder cannot be listed: {error.strerror}", "make its files and folders readable"
+            tr("the folder cannot be listed: {reason}", reason=reason_of(error)),
+            tr("make its files and folders readable"),
         ) from None
     if len(names) != 1 or any(name in _PARTS or name.startswith("result_") for name in names):
         return folder

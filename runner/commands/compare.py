@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from grading.contract.language import english, speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
 from runner.evaluation.comparison import Comparison, compare_runs
 from runner.evaluation.holdout import read_holdout_predictions
+from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 from runner.workspace.runs import Run, find_run, read_object, run_at, run_in_place
@@ -24,30 +26,40 @@ SCHEMA = "labeltune.comparison/1"
 MOST_RUNS = 26
 """Each run is named by a letter."""
 
-DESCRIPTION = """\
+DESCRIPTION = mark(
+    """\
 Compare two runs or more on the hold-out rows that all of them have.
 
 Each RUN is an id of `labeltune runs`, an adapter's folder (saved_model/QQP), or a workspace with one dataset.
 """
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune compare", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune compare", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help="where the ids are looked up")
-    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=tr("where the ids are looked up"))
+    parser.add_argument("--json", action="store_true", help=tr("print the comparison as JSON"))
     options = parser.parse_intermixed_args(arguments)
     try:
         if not 2 <= len(options.runs) <= MOST_RUNS:
-            raise UserError(f"expected 2 to {MOST_RUNS} runs, found {len(options.runs)}", "`labeltune runs` lists them")
+            raise UserError(
+                tr(
+                    "expected 2 to {most_runs} runs, found {runs_count}",
+                    most_runs=MOST_RUNS,
+                    runs_count=len(options.runs),
+                ),
+                tr("`labeltune runs` lists them"),
+            )
         found = compared([_run(text, options.workspace) for text in options.runs])
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else shown(found))
+    print(json.dumps(english(found), indent=1, ensure_ascii=False) if options.json else shown(found))
     return 0
 
 
@@ -75,19 +87,38 @@ def shown(found: Mapping[str, Any]) -> str:
     """The comparison as text of at most 100 columns."""
     runs = found["runs"]
     parts = [
-        [wrapped(f"{run['dataset']}, run {run['id']}, {run['folder']}", "   ", f"{run['name']}  ") for run in runs]
+        [
+            wrapped(
+                tr("{dataset}, run {id}, {folder}", dataset=run["dataset"], id=run["id"], folder=run["folder"]),
+                "   ",
+                f"{run['name']}  ",
+            )
+            for run in runs
+        ]
     ]
     parts.append(_recipe_lines(found))
-    head = ("", f"on {found['rows']:,} rows, 95 %", "MCC", "F1", "log loss", "Brier", "training", "GPU", "host")
+    head = (
+        "",
+        tr("on {rows:,} rows, 95 %", rows=found["rows"]),
+        "MCC",
+        "F1",
+        tr("log loss"),
+        "Brier",
+        tr("training"),
+        "GPU",
+        tr("host"),
+    )
     parts.append(table([head, *(_cells(run) for run in runs)]))
     if len(runs) > 1:
-        parts[-1].append("* is the best, = is not distinguishable from the best")
+        parts[-1].append(tr("* is the best, = is not distinguishable from the best"))
     parts.append(_left_out(found))
     pairs = [(f"{pair['first']}, {pair['second']}", pair["sentence"]) for pair in found["pairs"]]
     width = max(len(name) for name, _ in pairs)
     parts.append([wrapped(text, " " * (width + 2), f"{name.ljust(width)}  ") for name, text in pairs])
     if len(pairs) > 1:
-        parts[-1].append(f"p: McNemar's exact test, corrected for {len(pairs)} pairs (Holm)")
+        parts[-1].append(
+            tr("p: McNemar's exact test, corrected for {pairs_count} pairs (Holm)", pairs_count=len(pairs))
+        )
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -104,8 +135,8 @@ def _run(text: str, workspace: Path) -> Run:
         present = run_in_place(Workspace(folder, names[0])) if len(names) == 1 else None
         if present is not None:
             return present
-        problem = f"has the adapters of {', '.join(names)}" if names else "has no adapter"
-        raise UserError(f"{folder}: {problem}", "name one adapter's folder, such as saved_model/QQP")
+        problem = tr("has the adapters of {names}", names=", ".join(names)) if names else tr("has no adapter")
+        raise UserError(f"{folder}: {problem}", tr("name one adapter's folder, such as saved_model/QQP"))
     return find_run(workspace, text)
 
 
@@ -154,7 +185,7 @@ def _pair(first: str, second: str, found: Comparison, numbers: tuple[int, int]) 
 def _recipe_lines(found: Mapping[str, Any]) -> list[str]:
     """A line for each key that differs: every value, with the runs that have it."""
     if not found["recipes_known"]:
-        return ["recipes: not all are known; runs of earlier versions have none"]
+        return [tr("recipes: not all are known; runs of earlier versions have none")]
     lines = []
     for key, values in found["differences"].items():
         by_value: dict[str, list[str]] = {}
@@ -162,7 +193,7 @@ def _recipe_lines(found: Mapping[str, Any]) -> list[str]:
             by_value.setdefault(json.dumps(value, ensure_ascii=False), []).append(run["name"])
         text = "; ".join(f"{' '.join(names)}: {value}" for value, names in by_value.items())
         lines.append(wrapped(text, " " * 6, f"{key}  "))
-    return lines or ["the recipes are the same"]
+    return lines or [tr("the recipes are the same")]
 
 
 def _cells(run: Mapping[str, Any]) -> Sequence[str]:
@@ -187,7 +218,10 @@ def _left_out(found: Mapping[str, Any]) -> list[str]:
         return []
     return [
         wrapped(
-            f"the hold-outs differ; left out, because another run may have been trained on them: {', '.join(others)}",
+            tr(
+                "the hold-outs differ; left out, because another run may have been trained on them: {others}",
+                others=", ".join(others),
+            ),
             "",
         )
     ]

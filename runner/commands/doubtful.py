@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.commands.run import load_named, require_workspace, start
 from runner.commands.tables import table
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError
+from runner.language import mark, tr
 from runner.system.console import console_logging
 from runner.system.signals import handle_signals
 
@@ -22,13 +24,13 @@ PRINTED = 10
 
 MOST_FOLDS = 20
 
-DESCRIPTION = """\
+DESCRIPTION = mark("""\
 List the labelled rows whose label may be wrong.
 
 All rows that the recipe draws are split into folds. For each fold an adapter is trained on the others, exactly as the recipe
 says, and scores the fold. Listed are the rows whose label these adapters contradict most confidently, and all inputs that
 the training file has with several labels. Nothing is changed: you decide, row by row.
-"""
+""")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -39,7 +41,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     recipes = load_named(options.arguments)
     if len(recipes) > 1:
-        raise UserError(f"expected one recipe, found {len(recipes)}", "run the command once for each")
+        raise UserError(
+            tr("expected one recipe, found {recipes_count}", recipes_count=len(recipes)),
+            tr("run the command once for each"),
+        )
     require_workspace(options.workspace)
     from runner.doubtful.find import find_doubtful
 
@@ -56,53 +61,65 @@ def _lines(found: Found) -> Iterator[str]:
     first = [doubt for doubt in found.doubts if doubt.reason == CONTRADICTED]
     groups = [doubt for doubt in found.doubts if doubt.reason != CONTRADICTED]
     yield ""
-    yield f"{found.contradicted:,} labels are contradicted; {len(first):,} of them are listed, the most confident ones first"
+    yield tr(
+        "{contradicted:,} labels are contradicted; {first_count:,} of them are listed, the most confident ones first",
+        contradicted=found.contradicted,
+        first_count=len(first),
+    )
     yield from table(table_rows(first[:PRINTED])) if first else ()
     yield ""
-    yield f"{found.groups:,} inputs have several labels, in {len(groups):,} rows"
+    yield tr(
+        "{groups:,} inputs have several labels, in {groups_count:,} rows", groups=found.groups, groups_count=len(groups)
+    )
     yield from table(table_rows(groups[:PRINTED])) if groups else ()
     if not found.doubts:
         return
     yield ""
-    yield f"all listed rows: {found.file}"
+    yield tr("all listed rows: {file}", file=found.file)
     yield (
-        "next: read them; write no into the column keep where the label is wrong or cannot be decided, and run\n"
-        f"  labeltune run RECIPE samples.exclude={found.file}\n"
-        "or correct the labels in the training file. A row is not wrong because it is hard: a hold-out without its hard rows\n"
-        "gives a higher number, not a better adapter"
+        tr(
+            "next: read them; write no into the column keep where the label is wrong or cannot "
+            "be decided, and run\n  labeltune run RECIPE samples.exclude={file}\nor correct the "
+            "labels in the training file. A row is not wrong because it is hard: a hold-out "
+            "without its hard rows\ngives a higher number, not a better adapter",
+            file=found.file,
+        )
     )
 
 
 def _parser() -> argparse.ArgumentParser:
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune doubtful", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune doubtful", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help="one recipe, and changes to its keys"
+        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help=tr("one recipe, and changes to its keys")
     )
     parser.add_argument(
-        "--folds", type=_folds, default=3, metavar="N", help="number of parts, and of trainings (default: 3)"
+        "--folds", type=_folds, default=3, metavar="N", help=tr("number of parts, and of trainings (default: 3)")
     )
     parser.add_argument(
-        "--top", type=_count, default=50, metavar="N", help="most contradicted rows to list (default: 50)"
+        "--top", type=_count, default=50, metavar="N", help=tr("most contradicted rows to list (default: 50)")
     )
     parser.add_argument(
         "--workspace",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="folder with data/, for all that is written (default: the current one)",
+        help=tr("folder with data/, for all that is written (default: the current one)"),
     )
     return parser
 
 
 def _folds(text: str) -> int:
     if not text.isdigit() or not 2 <= int(text) <= MOST_FOLDS:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 2 to {MOST_FOLDS}")
+        raise argparse.ArgumentTypeError(
+            tr("{text!r}: expected a whole number from 2 to {most_folds}", text=text, most_folds=MOST_FOLDS)
+        )
     return int(text)
 
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+        raise argparse.ArgumentTypeError(tr("{text!r}: expected a whole number above 0", text=text))
     return int(text)

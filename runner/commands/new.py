@@ -9,30 +9,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.data.guess import guess
 from runner.data.recipe_draft import first_prompts, recipe_draft, task_name
 from runner.errors import UserError
+from runner.language import mark, tr
 from runner.recipe.loader import load_recipes
 
-DESCRIPTION = """\
+DESCRIPTION = mark("""\
 Look at a labelled file (TSV, CSV, JSONL, parquet) and write a recipe for it.
 
 Columns, label and labels are guessed by their look. Each guess has its reason as a comment in the recipe.
-"""
+""")
 
 MOST_OTHERS = 3
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune new", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune new", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the labelled file")
+    parser.add_argument("file", type=Path, metavar="FILE", help=tr("the labelled file"))
     parser.add_argument(
-        "--out", type=Path, metavar="YAML", help="the recipe to write (default: recipes/NAME.yaml, or NAME.yaml)"
+        "--out", type=Path, metavar="YAML", help=tr("the recipe to write (default: recipes/NAME.yaml, or NAME.yaml)")
     )
-    parser.add_argument("--base", default="google/gemma-2b", help="the base model: a folder or a hub id")
+    parser.add_argument("--base", default="google/gemma-2b", help=tr("the base model: a folder or a hub id"))
     options = parser.parse_args(arguments)
     try:
         print(_new(options.file, options.out, options.base))
@@ -47,7 +50,7 @@ def _new(file: Path, out: Optional[Path], base: str) -> str:
     name = task_name(file)
     path = out or Path("recipes" if Path("recipes").is_dir() else "", f"{name}.yaml")
     if path.exists():
-        raise UserError(f"{path}: is there already", "choose another name: --out FILE.yaml")
+        raise UserError(tr("{path}: is there already", path=path), tr("choose another name: --out FILE.yaml"))
     found = guess(file, str(file))
     text = recipe_draft(found, _named(file), name, base, [_named(other) for other in _others(file)])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +60,11 @@ def _new(file: Path, out: Optional[Path], base: str) -> str:
     lines = [text]
     for line, prompt in first_prompts(found, instruction):
         lines += [
-            f"the prompt of row {line} of the file, and its label:",
+            tr("the prompt of row {line} of the file, and its label:", line=line),
             *(f"  | {each}" for each in prompt.split("\n")),
             "",
         ]
-    lines += [f"written: {path}", f"next: read it, then: labeltune run {path}"]
+    lines += [tr("written: {path}", path=path), tr("next: read it, then: labeltune run {path}", path=path)]
     return "\n".join(lines)
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from grading import contract
+from grading.contract.language import speak_to_argparse
 from runner.data.decoding_needs import needs_swapped
 from runner.data.input_template import InputTemplate
 from runner.data.records import Record
 from runner.errors import UserError, redact_secrets
+from runner.language import tr
 from runner.recipe.loader import is_override, load_recipes
 from runner.recipe.schema import Recipe
 from runner.system import offline
@@ -30,6 +32,7 @@ from runner.workspace.runs import read_object
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command; the exit code, 2 where a recipe is wrong."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog="python -m runner.commands.rerun", description=(__doc__ or "").partition("\n")[0]
     )
@@ -89,7 +92,10 @@ def _swapped(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
     texts = [inputs.swapped_text(record["input"]) for record in records]
     if None in texts:
         raise UserError(
-            f"decoding.average: record {texts.index(None) + 1} does not show where its columns begin and end"
+            tr(
+                "decoding.average: record {index} does not show where its columns begin and end",
+                index=texts.index(None) + 1,
+            )
         )
     return [{**record, "input": text} for record, text in zip(records, texts) if text is not None]
 

@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from grading.contract.language import reason_of, speak_to_argparse
 from runner import __version__
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
+from runner.language import mark, tr
 from runner.recipe.loader import LoadedRecipe, is_override, load_recipes
 from runner.reporting.summary import summary
 from runner.system.console import console_logging, patient_streams
@@ -28,7 +30,8 @@ from runner.workspace.paths import STAGE_NAMES
 if TYPE_CHECKING:
     from runner.reporting.run_result import RunResult
 
-EPILOG = """\
+EPILOG = mark(
+    """\
 examples:
   accelerate launch -q runner/main.py recipes/qqp.yaml
   accelerate launch -q runner/main.py recipes/cola.yaml base=/models/gemma-2b train.epochs=2
@@ -36,6 +39,7 @@ examples:
 then:
   python -m grading.score
 """
+)
 
 EXIT_CODE_FILE = "LABELTUNE_EXIT_CODE_FILE"
 """Environment variable: a file that takes the exit code, for whoever started the launcher, which loses it."""
@@ -91,14 +95,17 @@ def execute(
 def require_workspace(folder: Path) -> None:
     """Raise UserError where the workspace is not there."""
     if not folder.is_dir():
-        raise UserError(f"--workspace {folder}: no such folder", "make it, or name the one that holds your data/")
+        raise UserError(
+            tr("--workspace {folder}: no such folder", folder=folder),
+            tr("make it, or name the one that holds your data/"),
+        )
 
 
 def load_named(arguments: Sequence[str]) -> list[LoadedRecipe]:
     """The recipes among the arguments, with the changes among them. Raises UserError where none is named, and RecipeError."""
     recipes = [Path(argument) for argument in arguments if not is_override(argument)]
     if not recipes:
-        raise UserError("no recipe named", "name one, for instance recipes/qqp.yaml; recipes are YAML files")
+        raise UserError(tr("no recipe named"), tr("name one, for instance recipes/qqp.yaml; recipes are YAML files"))
     return load_recipes(recipes, [argument for argument in arguments if is_override(argument)])
 
 
@@ -134,7 +141,7 @@ def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], Optio
             time.sleep(MAIN_FIRST)
         return stopped.code
     except KeyboardInterrupt:
-        print("interrupted before anything was begun", file=sys.stderr)
+        print(tr("interrupted before anything was begun"), file=sys.stderr)
         return 130
 
 
@@ -161,8 +168,8 @@ def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
         if error.errno is None:
             return None
         # the second name is the one that a temporary file should get
-        where = error.filename2 or error.filename or f"the disk of {workspace.resolve()}"
-        return UserError(f"{where}: {error.strerror}", "fix the cause and run again; finished stages are kept")
+        where = error.filename2 or error.filename or tr("the disk of {workspace}", workspace=workspace.resolve())
+        return UserError(f"{where}: {reason_of(error)}", tr("fix the cause and run again; finished stages are kept"))
     if is_out_of_memory(error):
         return OutOfMemory(error)
     if os.environ.get("WORLD_SIZE", "1") == "1":
@@ -177,31 +184,35 @@ def _report(error: UserError) -> None:
     a process that still runs after `MAIN_FIRST` seconds has an error of its own."""
     if not is_main_process():
         time.sleep(MAIN_FIRST)
-        print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}:", file=sys.stderr)
+        print(
+            tr("process {rank} of {world_size}:", rank=os.environ["RANK"], world_size=os.environ["WORLD_SIZE"]),
+            file=sys.stderr,
+        )
     print(redact_secrets(str(error)), file=sys.stderr)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows.",
-        epilog=EPILOG,
+        description=tr("Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows."),
+        epilog=tr(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help="recipes to run, and changes to their keys"
+        "arguments", nargs="+", metavar="RECIPE|key.sub=value", help=tr("recipes to run, and changes to their keys")
     )
     parser.add_argument(
         "--workspace",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="folder with data/, for all that is written (default: the current one)",
+        help=tr("folder with data/, for all that is written (default: the current one)"),
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="look at recipes, data, base and machine, say what a run would do, and stop",
+        help=tr("look at recipes, data, base and machine, say what a run would do, and stop"),
     )
     # a name with its value: `--check` alone must not take the recipe after it for a value
     parser.add_argument(
@@ -209,18 +220,23 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--timed",
         dest="timed",
         action="store_true",
-        help="the same, and measure a few steps of training",
+        help=tr("the same, and measure a few steps of training"),
     )
     parser.add_argument(
         "--stages",
         type=_stages,
         default=STAGE_NAMES,
         metavar="LIST",
-        help=f"stages to run (default: {','.join(STAGE_NAMES)})",
+        help=tr("stages to run (default: {stages})", stages=",".join(STAGE_NAMES)),
     )
-    parser.add_argument("--fresh", action="store_true", help="also run stages whose inputs have not changed")
-    parser.add_argument("--verbose", action="store_true", help="also print what needs no decision")
-    parser.add_argument("--version", action="version", version=f"labeltune {__version__}")
+    parser.add_argument("--fresh", action="store_true", help=tr("also run stages whose inputs have not changed"))
+    parser.add_argument("--verbose", action="store_true", help=tr("also print what needs no decision"))
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"labeltune {__version__}",
+        help=tr("show program's version number and exit"),
+    )
     return parser
 
 
@@ -228,5 +244,7 @@ def _stages(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in STAGE_NAMES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(STAGE_NAMES)}, separated by commas")
+        raise argparse.ArgumentTypeError(
+            tr("{text!r}: expected some of {stages}, separated by commas", text=text, stages=", ".join(STAGE_NAMES))
+        )
     return names

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from grading.contract.language import speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
 from runner.evaluation.intervals import accuracy_interval
+from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.system.console import console_logging
 from runner.system.lock import locked
@@ -23,7 +25,8 @@ SCHEMA = "labeltune.runs/1"
 
 ACTIONS = ("restore", "remove")
 
-DESCRIPTION = """\
+DESCRIPTION = mark(
+    """\
 List the runs of a workspace, restore one, or remove one.
 
   labeltune runs [WORKSPACE]        the adapter in place of each dataset (marked *), and the kept ones
@@ -32,25 +35,29 @@ List the runs of a workspace, restore one, or remove one.
 
 An ID may be shortened to its beginning, or to its last eight characters.
 """
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
+    speak_to_argparse()
     parser = argparse.ArgumentParser(
-        prog="labeltune runs", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="labeltune runs", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="WORKSPACE | restore ID | remove ID")
-    parser.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace (default: the current folder)")
-    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    parser.add_argument("--workspace", type=Path, metavar="DIR", help=tr("the workspace (default: the current folder)"))
+    parser.add_argument("--json", action="store_true", help=tr("print the list as JSON"))
     options = parser.parse_intermixed_args(arguments)
     words: list[str] = options.words
     acts = bool(words) and words[0] in ACTIONS
     if len(words) != 2 if acts else len(words) > 1 or (words and options.workspace):
-        parser.error("expected one WORKSPACE, or restore ID, or remove ID")
+        parser.error(tr("expected one WORKSPACE, or restore ID, or remove ID"))
     root = options.workspace or Path("." if acts or not words else words[0])
     try:
         if not root.is_dir():
-            raise UserError(f"{root}: no such folder", "name the workspace: the folder with saved_model/")
+            raise UserError(
+                tr("{root}: no such folder", root=root), tr("name the workspace: the folder with saved_model/")
+            )
         if acts:
             with console_logging():
                 _act(words[0], find_run(root, words[1]))
@@ -74,7 +81,7 @@ def shown(found: Mapping[str, Any]) -> str:
     """The listing as text."""
     parts = []
     for dataset, rows in found["datasets"].items():
-        head = ("", "run", "finished (UTC)", "hold-out accuracy, 95 %", "training", "size")
+        head = ("", tr("run"), tr("finished (UTC)"), tr("hold-out accuracy, 95 %"), tr("training"), tr("size"))
         cells = [head, *(_cells(row) for row in rows)]
         below = [wrapped(_differences(row), " " * 6) if row["differences"] else "" for row in rows]
         lines = table(cells)
@@ -82,8 +89,8 @@ def shown(found: Mapping[str, Any]) -> str:
         for line, text in zip(lines[1:], below):
             parts[-1] += "\n" + "\n".join(filter(None, [line, text]))
     if not parts:
-        return f"no run in {found['workspace']}"
-    return "\n\n".join(parts) + "\n\n* is in place. To put another one there: labeltune runs restore ID"
+        return tr("no run in {workspace}", workspace=found["workspace"])
+    return "\n\n".join(parts) + tr("\n\n* is in place. To put another one there: labeltune runs restore ID")
 
 
 def _act(action: str, run: Run) -> None:
@@ -92,15 +99,28 @@ def _act(action: str, run: Run) -> None:
         recover(workspace)
         if action == "remove":
             remove(run)
-            print(f"removed {run.folder}")
+            print(tr("removed {folder}", folder=run.folder))
         elif run.in_place:
-            print(f"{run.id} is in place already")
+            print(tr("{id} is in place already", id=run.id))
         else:
             recipe = run.recipe
             kept = restore(run)
-            print(f"{workspace.dataset}: run {run.id} is in place, in {workspace.adapter}")
+            print(
+                tr(
+                    "{dataset}: run {id} is in place, in {adapter}",
+                    dataset=workspace.dataset,
+                    id=run.id,
+                    adapter=workspace.adapter,
+                )
+            )
             if kept:
-                print(f"kept instead: run {kept}; to get it back: {restore_command(workspace, kept)}")
+                print(
+                    tr(
+                        "kept instead: run {kept}; to get it back: {restore_command}",
+                        kept=kept,
+                        restore_command=restore_command(workspace, kept),
+                    )
+                )
             _print_next_step(workspace, recipe)
 
 
@@ -145,7 +165,10 @@ def _cells(row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _differences(row: Mapping[str, Any]) -> str:
-    values = (f"{key} {json.dumps(one)} (now {json.dumps(now)})" for key, (one, now) in row["differences"].items())
+    values = (
+        tr("{key} {dumps} (now {json_dumps})", key=key, dumps=json.dumps(one), json_dumps=json.dumps(now))
+        for key, (one, now) in row["differences"].items()
+    )
     return ", ".join(values)
 
 
@@ -154,4 +177,10 @@ def _print_next_step(workspace: Workspace, recipe: Mapping[str, Any]) -> None:
     if recipe and not (workspace.manifest("predict").exists() and workspace.run_record.exists()):
         recipe_file = workspace.at(workspace.adapter) / RECIPE
         elsewhere = "" if workspace.root.resolve() == Path.cwd() else f" --workspace {workspace.root}"
-        print(f"next: labeltune run {recipe_file}{elsewhere}  (its rows and predictions; nothing is trained again)")
+        print(
+            tr(
+                "next: labeltune run {recipe_file}{elsewhere}  (its rows and predictions; nothing is trained again)",
+                recipe_file=recipe_file,
+                elsewhere=elsewhere,
+            )
+        )

@@ -12,6 +12,7 @@ from typing import Callable, Optional
 from runner.data.profile import Profile, profile
 from runner.data.table import Table
 from runner.errors import DataError
+from runner.language import tr
 from runner.recipe.schema import Task
 
 ENOUGH_VALUES = 5
@@ -21,33 +22,62 @@ ENOUGH_VALUES = 5
 def _empty(train: Profile, dev: Profile) -> Optional[str]:
     if train.empty > 0.1 * train.rows or dev.empty < max(0.5 * dev.rows, ENOUGH_VALUES):
         return None
-    return f"{dev.empty:,} of {dev.rows:,} values are empty, in the training file {train.empty:,} of {train.rows:,}"
+    return tr(
+        "{empty:,} of {rows:,} values are empty, in the training file {train_empty:,} of {train_rows:,}",
+        empty=dev.empty,
+        rows=dev.rows,
+        train_empty=train.empty,
+        train_rows=train.rows,
+    )
 
 
 def _numbers(train: Profile, dev: Profile) -> Optional[str]:
     if dev.numeric >= 0.8 and train.numeric <= 0.05:
-        return f"{dev.numeric:.0%} are numbers such as {dev.example}, in the training file {train.numeric:.0%}"
+        return tr(
+            "{numeric:.0%} are numbers such as {example}, in the training file {train_numeric:.0%}",
+            numeric=dev.numeric,
+            example=dev.example,
+            train_numeric=train.numeric,
+        )
     if dev.numeric <= 0.2 and train.numeric >= 0.95:
-        return f"{dev.numeric:.0%} are numbers, in the training file {train.numeric:.0%} such as {train.example}"
+        return tr(
+            "{numeric:.0%} are numbers, in the training file {train_numeric:.0%} such as {example}",
+            numeric=dev.numeric,
+            train_numeric=train.numeric,
+            example=train.example,
+        )
     return None
 
 
 def _labels(train: Profile, dev: Profile) -> Optional[str]:
     if dev.labels >= 0.9 and train.labels <= 0.1:
-        return f"{dev.labels:.0%} are labels such as {dev.example}, in the training file {train.labels:.0%}"
+        return tr(
+            "{labels:.0%} are labels such as {example}, in the training file {train_labels:.0%}",
+            labels=dev.labels,
+            example=dev.example,
+            train_labels=train.labels,
+        )
     return None
 
 
 def _words(train: Profile, dev: Profile) -> Optional[str]:
     if dev.spaced <= 0.1 and train.spaced >= 0.8 and 2 * dev.lengths[1] <= train.lengths[1]:
-        return (
-            f"{1 - dev.spaced:.0%} are single words such as {dev.example!r}, in the training file {train.spaced:.0%} have "
-            f"several words, such as {train.example!r}"
+        return tr(
+            "{spaced:.0%} are single words such as {example!r}, in the training file "
+            "{train_spaced:.0%} have several words, such as {train_example!r}",
+            spaced=1 - dev.spaced,
+            example=dev.example,
+            train_spaced=train.spaced,
+            train_example=train.example,
         )
     if dev.spaced >= 0.8 and train.spaced <= 0.1 and dev.lengths[1] >= 2 * train.lengths[1]:
-        return (
-            f"{dev.spaced:.0%} have several words, such as {dev.example!r}, in the training file {1 - train.spaced:.0%} are "
-            f"single words such as {train.example!r}"
+        return tr(
+            "{spaced:.0%} have several words, such as {example!r}, in the training file "
+            "{train_spaced:.0%} are single words such as {train_example!r}",
+            spaced=dev.spaced,
+            example=dev.example,
+            train_spaced=1 - train.spaced,
+            train_example=train.example,
         )
     return None
 
@@ -58,16 +88,25 @@ def _lengths(train: Profile, dev: Profile) -> Optional[str]:
     are_ids = shorter.digits >= 0.8 and shorter.spaced <= 0.1 and longer.spaced <= 0.5
     if not are_ids or longer.lengths[1] < 5 * shorter.lengths[1] or shorter.lengths[2] >= longer.lengths[0]:
         return None
-    return (
-        f"half are shorter than {dev.lengths[1] + 1} characters, such as {dev.example!r}; in the training file half are shorter "
-        f"than {train.lengths[1] + 1}, such as {train.example!r}"
+    return tr(
+        "half are shorter than {length} characters, such as {example!r}; in the training "
+        "file half are shorter than {train_length}, such as {train_example!r}",
+        length=dev.lengths[1] + 1,
+        example=dev.example,
+        train_length=train.lengths[1] + 1,
+        train_example=train.example,
     )
 
 
 def _repeated(train: Profile, dev: Profile) -> Optional[str]:
     few = dev.filled >= 20 and dev.different <= 5 and dev.spaced <= 0.1 and dev.lengths[1] * 3 <= train.lengths[1]
     if few and train.different >= 0.9 * train.filled:
-        return f"the {dev.filled:,} values are only {dev.different} different ones, such as {dev.example!r}"
+        return tr(
+            "the {filled:,} values are only {different} different ones, such as {example!r}",
+            filled=dev.filled,
+            different=dev.different,
+            example=dev.example,
+        )
     return None
 
 
@@ -109,9 +148,18 @@ def check_dev(task: Task, names: Sequence[str], train: tuple[Table, Rows], dev: 
         )
         for found in differences(first, second):
             raise DataError(
-                f"{dev_table.shown}: its column {name} cannot be the column {name} of {train_table.shown}: {found}",
-                f"correct task.header or task.dev_columns: the file's columns were read as {', '.join(dev_table.columns)}; or "
-                "set task.dev_differs: true if the file is right",
+                tr(
+                    "{shown}: its column {name} cannot be the column {name} of {train_table_shown}: {found}",
+                    shown=dev_table.shown,
+                    name=name,
+                    train_table_shown=train_table.shown,
+                    found=found,
+                ),
+                tr(
+                    "correct task.header or task.dev_columns: the file's columns were read as {columns}; "
+                    "or set task.dev_differs: true if the file is right",
+                    columns=", ".join(dev_table.columns),
+                ),
             )
 
 
@@ -126,6 +174,12 @@ def leaks(task: Task, names: Sequence[str], table: Table, rows: Rows) -> Iterato
         equal = sum(row[place].strip() == label.strip() for row, label in labelled)
         if len(labels) > 1 and (equal >= 0.99 * len(labelled) or len(pairs) == len(values) == len(labels)):
             yield (
-                f"the column {name} of task.input tells the label in every row ({min(pairs)[0][:40]!r} is {min(pairs)[1]!r}): "
-                "the model will read the answer; take the column out of task.input unless the rows to predict have it too"
+                tr(
+                    "the column {name} of task.input tells the label in every row ({value!r} is "
+                    "{label!r}): the model will read the answer; take the column out of task.input "
+                    "unless the rows to predict have it too",
+                    name=name,
+                    value=min(pairs)[0][:40],
+                    label=min(pairs)[1],
+                )
             )

@@ -19,6 +19,7 @@ from runner.data.sources import Sources, good_rows, input_columns, input_templat
 from runner.data.table import Table
 from runner.data.tsv import Row
 from runner.errors import DataError
+from runner.language import tr
 from runner.recipe.schema import Recipe
 
 log = logging.getLogger("labeltune.data")
@@ -70,11 +71,18 @@ def read_dev_rows(recipe: Recipe, table: Table) -> DevRows:
             if number < 0:
                 label_values.counted(found.unknown, row.fields[label_at])
     if not records:
-        raise DataError(f"{table.shown}: expected rows to predict, found none", "check task.dev and task.header")
+        raise DataError(
+            tr("{shown}: expected rows to predict, found none", shown=table.shown), tr("check task.dev and task.header")
+        )
     if limit is not None and len(records) < limit:
         raise DataError(
-            f"{table.shown}: expected {limit} rows (samples.dev), found {len(records)}",
-            "set samples.dev: all to predict all rows",
+            tr(
+                "{shown}: expected {limit} rows (samples.dev), found {records_count}",
+                shown=table.shown,
+                limit=limit,
+                records_count=len(records),
+            ),
+            tr("set samples.dev: all to predict all rows"),
         )
     return found
 
@@ -95,11 +103,30 @@ def report_dev(recipe: Recipe, sources: Sources, scan: Scan, rows: DevRows) -> N
     for warning in leaks(task, names, train, scan.sample):
         log.warning(f"{train.shown}: {warning}")
     if dev is None:
-        log.info(f"{len(rows.records):,} labelled rows are set aside, to be predicted and scored: there is no task.dev")
+        log.info(
+            tr(
+                "{records_count:,} labelled rows are set aside, to be predicted and scored: there is no task.dev",
+                records_count=len(rows.records),
+            )
+        )
         return
-    log.info(f"{dev.shown}: {dev.described()}; {len(rows.records):,} rows to predict")
+    log.info(
+        tr(
+            "{shown}: {described}; {records_count:,} rows to predict",
+            shown=dev.shown,
+            described=dev.described(),
+            records_count=len(rows.records),
+        )
+    )
     for row in rows.problems[:SHOWN_PROBLEMS]:
-        log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
+        log.info(
+            tr(
+                "{shown}:{line}: {problem}; not skipped: every dev row has its line in the result",
+                shown=dev.shown,
+                line=row.line,
+                problem=row.problem,
+            )
+        )
     if not task.dev_differs:
         check_dev(task, names, (train, scan.sample), (dev, rows.sample))
     if not rows.answers:
@@ -109,16 +136,27 @@ def report_dev(recipe: Recipe, sources: Sources, scan: Scan, rows: DevRows) -> N
     if labelled == 0 and len(rows.unknown) > 1:
         cure = label_values.cure(rows.unknown, task, all_rows=True)
         raise DataError(
-            f"{dev.shown}: its column {task.label} holds no label, but {held}",
-            f"{cure or 'correct task.label'}; or list the columns of this file in task.dev_columns",
+            tr("{shown}: its column {label} holds no label, but {held}", shown=dev.shown, label=task.label, held=held),
+            tr("{cure}; or list the columns of this file in task.dev_columns", cure=cure or tr("correct task.label")),
         )
     if labelled:
         log.info(
-            f"{dev.shown}: {labelled:,} rows have a label; no model reads the column {task.label}, it scores the result"
+            tr(
+                "{shown}: {labelled:,} rows have a label; no model reads the column {label}, it scores the result",
+                shown=dev.shown,
+                labelled=labelled,
+                label=task.label,
+            )
         )
     if labelled < len(rows.answers):
         log.info(
-            f"{dev.shown}: {len(rows.answers) - labelled:,} rows are not scored: their {task.label} is {held}, not a label"
+            tr(
+                "{shown}: {answers_count:,} rows are not scored: their {label} is {held}, not a label",
+                shown=dev.shown,
+                answers_count=len(rows.answers) - labelled,
+                label=task.label,
+                held=held,
+            )
         )
 
 

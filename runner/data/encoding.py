@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from runner.errors import DataError
+from runner.language import tr
 
 CODECS: Mapping[str, str] = {
     "auto": "utf-8",
@@ -32,7 +33,10 @@ class EncodingError(DataError):
 
     def __init__(self, what: str, encoding: str) -> None:
         """`encoding`: what `task.encoding` has to be."""
-        super().__init__(what, f"add to the recipe, below task: encoding: {encoding}; or save the file as UTF-8")
+        super().__init__(
+            what,
+            tr("add to the recipe, below task: encoding: {encoding}; or save the file as UTF-8", encoding=encoding),
+        )
         self.encoding = encoding
 
 
@@ -81,7 +85,7 @@ def find_codec(path: Path, shown: str, wanted: str) -> str:
             return "utf-8"
         return "utf-16-le" if wanted == "utf-16" else CODECS[wanted]
     if is_marked or (bare and wanted == "auto"):
-        raise EncodingError(f"{shown}:1: expected UTF-8, found UTF-16", "utf-16")
+        raise EncodingError(tr("{shown}:1: expected UTF-8, found UTF-16", shown=shown), "utf-16")
     if wanted == "auto" and not _is_utf8(path):
         _require_mostly_utf8(path, shown)
     return "utf-8"
@@ -124,14 +128,25 @@ def _require_mostly_utf8(path: Path, shown: str) -> None:
             first = first or number
             if len(lines) < _SHOWN_LINES:
                 lines.append(line)
-    found = f"in {bad:,} lines, the first is line {first}"
+    found = tr("in {bad:,} lines, the first is line {first}", bad=bad, first=first)
     if bad >= valid and all(map(_is_chinese, lines)):
-        raise EncodingError(f"{shown}:{first}: expected UTF-8, found GBK (GB18030) {found}", "gb18030")
+        raise EncodingError(
+            tr("{shown}:{first}: expected UTF-8, found GBK (GB18030) {found}", shown=shown, first=first, found=found),
+            "gb18030",
+        )
     if bad >= 3 and bad > valid:
         raise DataError(
-            f"{shown}:{first}: expected UTF-8, found another encoding {found}: {ascii(lines[0][:40])[1:]}",
-            "save the file as UTF-8, or name its encoding in the recipe, below task: "
-            "encoding: gb18030, big5 or cp1252; with encoding: utf-8 these lines are bad rows",
+            tr(
+                "{shown}:{first}: expected UTF-8, found another encoding {found}: {line}",
+                shown=shown,
+                first=first,
+                found=found,
+                line=ascii(lines[0][:40])[1:],
+            ),
+            tr(
+                "save the file as UTF-8, or name its encoding in the recipe, below task: "
+                "encoding: gb18030, big5 or cp1252; with encoding: utf-8 these lines are bad rows"
+            ),
         )
 
 

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grading.contract.language import reason_of
 from runner.errors import DataError
+from runner.language import tr
 
 LINE, INPUT, KEEP = "line", "input", "keep"
 """The columns that are read; others may be there."""
@@ -57,19 +59,31 @@ class Exclusion:
         problems = []
         for line, text in self.texts.items():
             if line not in found:
-                problems.append(f"{self.shown}: line {line}: no row of {train} begins there")
+                problems.append(
+                    tr("{shown}: line {line}: no row of {train} begins there", shown=self.shown, line=line, train=train)
+                )
             elif not is_same(text, found[line]):
                 problems.append(
-                    f"{self.shown}: line {line}: expected the input of {train}:{line}, {short(found[line])}, "
-                    f"found {short(text)}"
+                    tr(
+                        "{shown}: line {line}: expected the input of {train}:{line}, {expected}, found {found}",
+                        shown=self.shown,
+                        line=line,
+                        train=train,
+                        expected=short(found[line]),
+                        found=short(text),
+                    )
                 )
         if problems:
             more = len(problems) - SHOWN_PROBLEMS
-            lines = problems[:SHOWN_PROBLEMS] + ([f"{self.shown}: and {more} more such rows"] if more > 0 else [])
+            lines = problems[:SHOWN_PROBLEMS] + (
+                [tr("{shown}: and {more} more such rows", shown=self.shown, more=more)] if more > 0 else []
+            )
             raise DataError(
                 "\n".join(lines),
-                "if the training file or task.input has changed, list the doubtful rows again (labeltune doubtful); else "
-                "correct these rows",
+                tr(
+                    "if the training file or task.input has changed, list the doubtful rows again (labeltune doubtful); else "
+                    "correct these rows"
+                ),
             )
 
 
@@ -83,22 +97,32 @@ def read_decisions(path: Path, shown: str) -> list[Decision]:
     try:
         # opening a pipe would wait for a writer
         if path.exists() and not path.is_file():
-            raise DataError(f"{shown}: expected a CSV file, found a folder, a pipe or a device", "name the file")
+            raise DataError(
+                tr("{shown}: expected a CSV file, found a folder, a pipe or a device", shown=shown), tr("name the file")
+            )
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"{shown}: cannot read it: {error.strerror}",
-            "make it with labeltune doubtful, or leave samples.exclude out",
+            tr("{shown}: cannot read it: {reason}", shown=shown, reason=reason_of(error)),
+            tr("make it with labeltune doubtful, or leave samples.exclude out"),
         ) from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{shown}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at offset {error.start}",
-            "save it as 'CSV UTF-8'",
+            tr(
+                "{shown}: expected UTF-8, found byte 0x{byte:02x} at offset {offset}",
+                shown=shown,
+                byte=error.object[error.start],
+                offset=error.start,
+            ),
+            tr("save it as 'CSV UTF-8'"),
         ) from None
     found: dict[int, Decision] = {}
     for place, decision in _decisions(text, shown):
         if decision.line in found:
-            raise DataError(f"{place}: line {decision.line} is there twice", "leave one of the two rows")
+            raise DataError(
+                tr("{place}: line {line} is there twice", place=place, line=decision.line),
+                tr("leave one of the two rows"),
+            )
         found[decision.line] = decision
     return list(found.values())
 
@@ -113,22 +137,40 @@ def _decisions(text: str, shown: str) -> Iterator[tuple[str, Decision]]:
         missing = [name for name in (LINE, INPUT) if name not in columns]
         if missing:
             raise DataError(
-                f"{shown}:1: expected a header with the columns {LINE} and {INPUT}, found {head.strip()[:100]!r}",
-                "name a file such as labeltune doubtful writes",
+                tr(
+                    "{shown}:1: expected a header with the columns {line} and {input}, found {head!r}",
+                    shown=shown,
+                    line=LINE,
+                    input=INPUT,
+                    head=head.strip()[:100],
+                ),
+                tr("name a file such as labeltune doubtful writes"),
             )
         for row in reader:
             place = f"{shown}:{reader.line_num}"
             yield place, Decision(_line(row[LINE], place), row[INPUT] or "", _keeps(row, place))
     except csv.Error as error:
         raise DataError(
-            f"{shown}:{reader.line_num + 1}: cannot be read as CSV ({error})", "save it as CSV again"
+            tr(
+                "{shown}:{line_num}: cannot be read as CSV ({error})",
+                shown=shown,
+                line_num=reader.line_num + 1,
+                error=error,
+            ),
+            tr("save it as CSV again"),
         ) from None
 
 
 def _line(text: object, place: str) -> int:
     if not isinstance(text, str) or not (text.strip().isascii() and text.strip().isdigit()):
         raise DataError(
-            f"{place}: {LINE}: expected a line number of the training file, found {text!r:.40}", "correct it"
+            tr(
+                "{place}: {line}: expected a line number of the training file, found {text!r:.40}",
+                place=place,
+                line=LINE,
+                text=text,
+            ),
+            tr("correct it"),
         )
     return int(text)
 
@@ -139,8 +181,8 @@ def _keeps(row: Mapping[str, object], place: str) -> bool:
     answer = str(row[KEEP] or "").strip().lower()
     if answer not in ("yes", "no"):
         raise DataError(
-            f"{place}: {KEEP}: expected yes or no, found {answer[:40]!r}",
-            "write no where the row is to be excluded, yes elsewhere",
+            tr("{place}: {keep}: expected yes or no, found {answer!r}", place=place, keep=KEEP, answer=answer[:40]),
+            tr("write no where the row is to be excluded, yes elsewhere"),
         )
     return answer == "yes"
 

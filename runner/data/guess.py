@@ -21,6 +21,7 @@ from runner.data.profile import Profile, profile
 from runner.data.table import NAMED_FORMATS, Table
 from runner.data.tsv import DELIMITER_NAMES, Delimited
 from runner.errors import DataError
+from runner.language import tr
 
 SAMPLE_ROWS = 2000
 """Rows whose columns are profiled; labels are counted in all rows."""
@@ -69,15 +70,23 @@ def guess(path: Path, shown: str) -> Guess:
     label_at = _label_column(table, counts, rows)
     if label_at is None:
         raise DataError(
-            f"{shown}: found no column of labels: 2 to {MOST_LABELS} different values, each in several rows",
-            "write the recipe by hand: docs/how-to/own-tsv.md",
+            tr(
+                "{shown}: found no column of labels: 2 to {most_labels} different values, each in several rows",
+                shown=shown,
+                most_labels=MOST_LABELS,
+            ),
+            tr("write the recipe by hand: docs/how-to/own-tsv.md"),
         )
     profiles = [profile([fields[place] for fields in sample], ()) for place in range(len(table.columns))]
     places, reason = _inputs(table, profiles, label_at)
     if not places:
         raise DataError(
-            f"{shown}: found no column of text beside the label {table.columns[label_at]}",
-            "write the recipe by hand: docs/how-to/own-tsv.md",
+            tr(
+                "{shown}: found no column of text beside the label {columns}",
+                shown=shown,
+                columns=table.columns[label_at],
+            ),
+            tr("write the recipe by hand: docs/how-to/own-tsv.md"),
         )
     named = table.has_header or table.format in NAMED_FORMATS
     if not named:
@@ -87,13 +96,18 @@ def guess(path: Path, shown: str) -> Guess:
     for value, count in counts[label_at].items():
         by_label[names.get(value, value)] += count
     label = table.columns[label_at]
-    usual = "a usual name of a label column; " if named and label.lower() in LABEL_NAMES else ""
+    usual = tr("a usual name of a label column; ") if named and label.lower() in LABEL_NAMES else ""
     return Guess(
         table=table,
         encoding=encoding,
         rows=rows,
         label=label,
-        label_reason=f"{usual}{len(counts[label_at])} different values in {rows:,} rows",
+        label_reason=tr(
+            "{usual}{counts_count} different values in {rows:,} rows",
+            usual=usual,
+            counts_count=len(counts[label_at]),
+            rows=rows,
+        ),
         labels=labels,
         label_names=names,
         counts={each: by_label[each] for each in labels},
@@ -160,8 +174,8 @@ def _delimiter(text: Delimited) -> str:
             best, share = delimiter, count
     if not best:
         raise DataError(
-            f"{text.shown}: expected columns separated by tabs, commas or semicolons, found one column",
-            "a labelled file has a column with the text and one with the label",
+            tr("{shown}: expected columns separated by tabs, commas or semicolons, found one column", shown=text.shown),
+            tr("a labelled file has a column with the text and one with the label"),
         )
     return best
 
@@ -198,8 +212,12 @@ def _inputs(table: Table, profiles: Sequence[Profile], label_at: int) -> tuple[l
             texts.append(place)
     longest = sorted(texts, key=lambda place: -profiles[place].lengths[1])[:MOST_INPUTS]
     chosen = [place for place in texts if place in longest]
-    lengths = ", ".join(f"about {profiles[place].lengths[1]} characters" for place in chosen)
-    kind = "the column of text" if len(chosen) == 1 else f"the {len(chosen)} columns of text, in the file's order"
+    lengths = ", ".join(tr("about {length} characters", length=profiles[place].lengths[1]) for place in chosen)
+    kind = (
+        tr("the column of text")
+        if len(chosen) == 1
+        else tr("the {chosen_count} columns of text, in the file's order", chosen_count=len(chosen))
+    )
     return chosen, f"{kind}: {lengths}"
 
 

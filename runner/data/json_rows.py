@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple, Optional
 
 from runner.errors import DataError
+from runner.language import mark, tr
 
 Values = dict[str, Optional[str]]
 """The values of a row by the names of their columns; None for a list or an object."""
@@ -35,7 +36,7 @@ def json_lines(lines: Iterable[bytes], only: Optional[Container[int]] = None) ->
             yield _parsed(number, line) if line.strip() else NamedRow(number, {}, BLANK)
 
 
-BLANK = "expected a row, found a blank line"
+BLANK = mark("expected a row, found a blank line")
 """The problem of a line without text."""
 
 
@@ -56,8 +57,13 @@ def json_array(text: str, shown: str, only: Optional[Container[int]] = None) -> 
             value, end = decoder.raw_decode(text, place)
         except (ValueError, RecursionError):
             raise DataError(
-                f"{shown}:{line}: cannot be read as JSON from here: {text[place : place + 40]!r}",
-                "correct the file, or save it again",
+                tr(
+                    "{shown}:{line}: cannot be read as JSON from here: {text!r}",
+                    shown=shown,
+                    line=line,
+                    text=text[place : place + 40],
+                ),
+                tr("correct the file, or save it again"),
             ) from None
         if only is None or line in only:
             yield _row(line, value)
@@ -74,18 +80,28 @@ def _parsed(number: int, line: bytes) -> NamedRow:
         text = line.decode("utf-8")
         return _row(number, json.loads(text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str))
     except UnicodeDecodeError as error:
-        return NamedRow(number, {}, f"expected text, found byte 0x{line[error.start]:02x} at byte {error.start + 1}")
+        return NamedRow(
+            number,
+            {},
+            tr(
+                "expected text, found byte 0x{byte:02x} at byte {offset}",
+                byte=line[error.start],
+                offset=error.start + 1,
+            ),
+        )
     except (ValueError, RecursionError):
-        return NamedRow(number, {}, f"expected a JSON object, found {line.decode('utf-8', 'replace').strip()[:80]!r}")
+        return NamedRow(
+            number, {}, tr("expected a JSON object, found {text!r}", text=line.decode("utf-8", "replace").strip()[:80])
+        )
 
 
 def _row(number: int, value: Any) -> NamedRow:
     if not isinstance(value, _Pairs):
-        return NamedRow(number, {}, f"expected a JSON object, found {str(value)[:80]!r}")
+        return NamedRow(number, {}, tr("expected a JSON object, found {value!r}", value=str(value)[:80]))
     values: Values = {}
     for name, each in value:
         if name in values:
-            return NamedRow(number, {}, f"the key {name!r} is there twice")
+            return NamedRow(number, {}, tr("the key {name!r} is there twice", name=name))
         values[name] = as_text(each)
     return NamedRow(number, values, "")
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
+from runner.language import tr
 from runner.recipe.schema import Task
 
 MOST_VALUES = 1000
@@ -46,14 +47,18 @@ def cure(unknown: Mapping[str, int], task: Task, all_rows: bool) -> str:
     `unknown`: how often each was found. `all_rows`: whether no row holds a known label."""
     meant = {value: near_label(value, task.labels) for value in unknown}
     if unknown and all(meant.values()):
-        return f"add to the recipe, below task: label_names: {_mapping(meant)}"
+        return tr("add to the recipe, below task: label_names: {mapping}", mapping=_mapping(meant))
     values = sorted(unknown, key=lambda value: -unknown[value])
     if all_rows and 2 <= len(values) <= 20:
-        listed = ", ".join(f"{value!r} ({unknown[value]:,} rows)" for value in values[:SHOWN_VALUES])
+        listed = ", ".join(
+            tr("{value!r} ({count:,} rows)", value=value, count=unknown[value]) for value in values[:SHOWN_VALUES]
+        )
         example = _mapping(dict(zip(values, task.labels)))
-        return (
-            f"the file holds {listed}: write these below task as labels, or say which label each means, for instance "
-            f"label_names: {example}"
+        return tr(
+            "the file holds {listed}: write these below task as labels, or say which label each "
+            "means, for instance label_names: {example}",
+            listed=listed,
+            example=example,
         )
     return ""
 

@@ -11,26 +11,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, Optional, Union
 
+from grading.contract.language import reason_of
 from runner.data.encoding import find_codec, utf8_lines
 from runner.data.header import looks_like_names
 from runner.data.json_rows import is_object
 from runner.data.table import NAMED_FORMATS, Table, named_rows
 from runner.data.tsv import DELIMITER_NAMES, PROBE_ROWS, Delimited, form_of, split, tsv_quoting
 from runner.errors import DataError
+from runner.language import mark, tr
 
 Columns = tuple[str, ...]
 
 REFUSED = (
-    (b"PK\x03\x04", "an Excel file (.xlsx) or another zip archive"),
-    (b"\xd0\xcf\x11\xe0", "an Excel file (.xls)"),
-    (b"\x1f\x8b", "a file that gzip has compressed"),
-    (b"BZh", "a file that bzip2 has compressed"),
+    (b"PK\x03\x04", mark("an Excel file (.xlsx) or another zip archive")),
+    (b"\xd0\xcf\x11\xe0", mark("an Excel file (.xls)")),
+    (b"\x1f\x8b", mark("a file that gzip has compressed")),
+    (b"BZh", mark("a file that bzip2 has compressed")),
 )
 """First bytes of files that are not read, and what they are."""
 
 CURES = {
-    "an Excel": "save it in Excel as “CSV UTF-8 (comma delimited)” and name that file in the recipe",
-    "a file": "unpack it and name the unpacked file in the recipe",
+    "an Excel": mark("save it in Excel as “CSV UTF-8 (comma delimited)” and name that file in the recipe"),
+    "a file": mark("unpack it and name the unpacked file in the recipe"),
 }
 
 GUESS_ROWS = 200
@@ -69,8 +71,12 @@ def open_table(path: Path, shown: str, wanted: Wanted, like: Optional[Table] = N
         return _named(Table(path, shown, (), False, False, (), named, codec, needed=wanted.needed), wanted)
     if wanted.format == "jsonl":
         raise DataError(
-            f"{shown}:1: expected a JSON object, found {next(utf8_lines(path, codec))[:80].decode('utf-8', 'replace')!r}",
-            "correct the file, or set task.format: auto",
+            tr(
+                "{shown}:1: expected a JSON object, found {text!r}",
+                shown=shown,
+                text=next(utf8_lines(path, codec))[:80].decode("utf-8", "replace"),
+            ),
+            tr("correct the file, or set task.format: auto"),
         )
     text, notes = _dialect(Delimited(path, shown, codec), wanted, like)
     return _with_columns(text, notes, wanted)
@@ -88,20 +94,26 @@ def _first_bytes(path: Path, shown: str) -> bytes:
     """The first bytes of a file that can be read."""
     # opening a pipe would wait for a writer, and a device may have no end
     if path.exists() and not path.is_file():
-        raise DataError(f"{shown}: expected a file, found a folder, a pipe or a device", "name the table in the recipe")
+        raise DataError(
+            tr("{shown}: expected a file, found a folder, a pipe or a device", shown=shown),
+            tr("name the table in the recipe"),
+        )
     try:
         with path.open("rb") as file:
             first = file.read(64)
     except OSError as error:
         raise DataError(
-            f"{shown}: cannot read it: {error.strerror}", "put the file there, or name another in the recipe"
+            tr("{shown}: cannot read it: {reason}", shown=shown, reason=reason_of(error)),
+            tr("put the file there, or name another in the recipe"),
         ) from None
     if not first:
-        raise DataError(f"{shown}: expected rows, found an empty file", "copy it again")
+        raise DataError(tr("{shown}: expected rows, found an empty file", shown=shown), tr("copy it again"))
     for begin, kind in REFUSED:
         if first.startswith(begin):
             cure = next(cure for words, cure in CURES.items() if kind.startswith(words))
-            raise DataError(f"{shown}: expected a TSV, CSV, JSONL or parquet file, found {kind}", cure)
+            raise DataError(
+                tr("{shown}: expected a TSV, CSV, JSONL or parquet file, found {kind}", shown=shown, kind=kind), cure
+            )
     return first
 
 
@@ -123,12 +135,19 @@ def _named(table: Table, wanted: Wanted) -> Table:
     for row in islice(named_rows(table), PROBE_ROWS):
         names.update(dict.fromkeys(row.values))
     if not names:
-        raise DataError(f"{table.shown}: expected rows with names, found none", "copy the file again")
+        raise DataError(
+            tr("{shown}: expected rows with names, found none", shown=table.shown), tr("copy the file again")
+        )
     missing = [name for name in wanted.needed if name not in names]
     if missing:
         raise DataError(
-            f"{table.shown}: expected the columns {', '.join(wanted.needed)}, found {', '.join(names)[:300]}",
-            f"correct task.input or task.label: the file has no {', '.join(missing)}",
+            tr(
+                "{shown}: expected the columns {needed}, found {names}",
+                shown=table.shown,
+                needed=", ".join(wanted.needed),
+                names=", ".join(names)[:300],
+            ),
+            tr("correct task.input or task.label: the file has no {missing}", missing=", ".join(missing)),
         )
     return replace(table, columns=tuple(names))
 
@@ -147,7 +166,7 @@ def _dialect(text: Delimited, wanted: Wanted, like: Optional[Table]) -> tuple[De
         sizes.add(len(names))
     csv_quoted, notes = tsv_quoting(text, sizes)
     if like is not None and as_like and like.csv_quoted and not notes:
-        csv_quoted, notes = True, ["is read as CSV-quoted, like the training file"]
+        csv_quoted, notes = True, [tr("is read as CSV-quoted, like the training file")]
     return replace(text, csv_quoted=csv_quoted), notes
 
 
@@ -190,12 +209,14 @@ def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
 
     if names in wanted.forms:
         if wanted.header is False:
-            notes.append("line 1 names the columns and is taken as the header")
+            notes.append(tr("line 1 names the columns and is taken as the header"))
         return table(names, True)
     stripped = tuple(name.strip() for name in names)
     if wanted.needed and set(wanted.needed) <= set(stripped) and len(set(stripped)) == len(stripped):
         if wanted.forms:
-            notes.append(f"line 1 names the columns {', '.join(stripped)}; they are read by these names")
+            notes.append(
+                tr("line 1 names the columns {stripped}; they are read by these names", stripped=", ".join(stripped))
+            )
         return table(stripped, True)
     alike = [form for form in wanted.forms if len(form) == len(names)]
     is_header = _is_header(rows, wanted)
@@ -203,21 +224,29 @@ def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
         raise _other_header(text, names, wanted)
     if is_header and wanted.header is False and wanted.suspicious and alike:
         raise DataError(
-            f"{text.shown}:1: expected a row, found what looks like column names: {' | '.join(names)[:200]!r}",
-            "set task.header: auto; or set task.dev_differs: true if line 1 is a row",
+            tr(
+                "{shown}:1: expected a row, found what looks like column names: {names!r}",
+                shown=text.shown,
+                names=" | ".join(names)[:200],
+            ),
+            tr("set task.header: auto; or set task.dev_differs: true if line 1 is a row"),
         )
     if is_header and wanted.header is not False:
         if not alike:
             raise _other_header(text, names, wanted)
         notes.append(
-            f"line 1 has other names, {', '.join(names)}; the columns are read in order as {', '.join(alike[0])}"
+            tr(
+                "line 1 has other names, {names}; the columns are read in order as {alike}",
+                names=", ".join(names),
+                alike=", ".join(alike[0]),
+            )
         )
         return table(alike[0], True)
     if not wanted.forms:
         raise _other_header(text, names, wanted)
     form = form_of(text, wanted.forms, rows)
     if form != wanted.forms[0]:
-        notes.append(f"has the columns {', '.join(form)}")
+        notes.append(tr("has the columns {form}", form=", ".join(form)))
     return table(form, False)
 
 
@@ -227,15 +256,20 @@ def _is_header(rows: Sequence[Sequence[str]], wanted: Wanted) -> bool:
 
 
 def _other_header(text: Delimited, names: Columns, wanted: Wanted) -> DataError:
-    found = f"found {' | '.join(names)[:200]!r}"
+    found = tr("found {names!r}", names=" | ".join(names)[:200])
     if not wanted.forms:
-        needed = " and ".join(wanted.needed)
+        needed = tr(" and ").join(wanted.needed)
         return DataError(
-            f"{text.shown}:1: expected a header with the columns {needed}, {found}",
-            "correct task.input or task.label, or list the file's columns in task.columns",
+            tr(
+                "{shown}:1: expected a header with the columns {needed}, {found}",
+                shown=text.shown,
+                needed=needed,
+                found=found,
+            ),
+            tr("correct task.input or task.label, or list the file's columns in task.columns"),
         )
-    listed = " or ".join(" | ".join(form) for form in wanted.forms)
+    listed = tr(" or ").join(" | ".join(form) for form in wanted.forms)
     return DataError(
-        f"{text.shown}:1: expected the header {listed}, {found}",
-        "correct task.columns or task.dev_columns, or set task.header: auto if not every file has a header",
+        tr("{shown}:1: expected the header {listed}, {found}", shown=text.shown, listed=listed, found=found),
+        tr("correct task.columns or task.dev_columns, or set task.header: auto if not every file has a header"),
     )

@@ -8,6 +8,7 @@ from typing import Optional
 
 from runner.data.json_rows import NamedRow, as_text
 from runner.errors import DataError
+from runner.language import tr
 
 ROWS_AT_ONCE = 1000
 
@@ -33,4 +34,6 @@ def parquet_rows(path: Path, shown: str, only: Optional[Container[int]] = None) 
                 first += len(batch)
     except pa.ArrowException as error:
         text = " ".join(str(error).split())[:200]
-        raise DataError(f"{shown}: cannot be read as parquet: {text}", "copy the file again") from None
+        raise DataError(
+            tr("{shown}: cannot be read as parquet: {text}", shown=shown, text=text), tr("copy the file again")
+        ) from None

@@ -22,6 +22,7 @@ from runner.data.sampling import Draw, draw
 from runner.data.scan import Scan, report_bad_rows, scan_rows
 from runner.data.sources import Sources, good_rows, input_template
 from runner.data.table import Table
+from runner.language import tr
 from runner.recipe.schema import Recipe
 from runner.system.files import write_atomic
 from runner.workspace.paths import Workspace
@@ -40,7 +41,7 @@ def prepare(
     train, rows, repeated = sources.train, scan.rows, scan.repeated
     _report_sources(recipe, sources)
     report_bad_rows(recipe, train, scan)
-    log.info(f"{train.shown}: {train.described()}; {rows:,} rows")
+    log.info(tr("{shown}: {described}; {rows:,} rows", shown=train.shown, described=train.described(), rows=rows))
     everything = scan
     scan, dev_rows = with_dev_rows(recipe, sources, everything)
     report_dev(recipe, sources, everything, dev_rows)
@@ -86,7 +87,7 @@ def _report_sources(recipe: Recipe, sources: Sources) -> None:
         for note in table.notes:
             log.info(f"{table.shown}: {note}")
     if recipe.samples.exclude and not sources.exclusion.texts:
-        log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
+        log.info(tr("{shown}: excludes no row: no row has `no` in the column keep", shown=sources.exclusion.shown))
 
 
 class RowCounts(NamedTuple):
@@ -235,30 +236,44 @@ def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
 def _summary(counts: Mapping[str, Any]) -> Iterator[str]:
     def shares(of: Mapping[str, int]) -> str:
         total = sum(of.values())
-        return f"{total:,} rows ({', '.join(f'{label}: {count / total:.1%}' for label, count in of.items())})"
+        return tr(
+            "{total:,} rows ({of})",
+            total=total,
+            of=", ".join((f"{label}: {count / total:.1%}" for label, count in of.items())),
+        )
 
-    yield f"labelled {shares(counts['labels'])}; training {shares(counts['train'])}; hold-out {shares(counts['holdout'])}"
+    yield tr(
+        "labelled {shares}; training {shares_2}; hold-out {shares_3}",
+        shares=shares(counts["labels"]),
+        shares_2=shares(counts["train"]),
+        shares_3=shares(counts["holdout"]),
+    )
     if counts["drawn"] != counts["train"]:
         yield (
-            f"of the training rows {sum(counts['drawn'].values()):,} are distinct, {counts['repeated_rows']:,} repeat one of "
-            f"them, and {counts['swapped_rows']:,} have the columns of task.swap exchanged"
+            tr(
+                "of the training rows {drawn:,} are distinct, {repeated_rows:,} repeat one of them, "
+                "and {swapped_rows:,} have the columns of task.swap exchanged",
+                drawn=sum(counts["drawn"].values()),
+                repeated_rows=counts["repeated_rows"],
+                swapped_rows=counts["swapped_rows"],
+            )
         )
     skipped = sum(counts["bad_rows"].values())
     for count, words in (
-        (skipped, "bad training rows skipped"),
-        (counts["excluded_rows"], "labelled rows excluded by samples.exclude, from training and hold-out"),
-        (counts["bad_dev_rows"], "bad dev rows, not skipped"),
-        (counts["empty_inputs"], "labelled rows with an empty input column"),
-        (counts["repeated_inputs"], "inputs are in several labelled rows (none of them in the hold-out)"),
-        (counts["inputs_with_two_labels"], "of those have two labels"),
+        (skipped, tr("bad training rows skipped")),
+        (counts["excluded_rows"], tr("labelled rows excluded by samples.exclude, from training and hold-out")),
+        (counts["bad_dev_rows"], tr("bad dev rows, not skipped")),
+        (counts["empty_inputs"], tr("labelled rows with an empty input column")),
+        (counts["repeated_inputs"], tr("inputs are in several labelled rows (none of them in the hold-out)")),
+        (counts["inputs_with_two_labels"], tr("of those have two labels")),
         (
             counts["dev_inputs_among_labelled"],
-            "dev inputs are also in labelled rows (none of them in the hold-out)",
+            tr("dev inputs are also in labelled rows (none of them in the hold-out)"),
         ),
-        (counts["dev_inputs_in_training"], "of those were drawn for training"),
+        (counts["dev_inputs_in_training"], tr("of those were drawn for training")),
         (
             counts["rows_in_one_order"],
-            "drawn rows are in one order only: both texts are equal, or the pair is in the dev file",
+            tr("drawn rows are in one order only: both texts are equal, or the pair is in the dev file"),
         ),
     ):
         if count:

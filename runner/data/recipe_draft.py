@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grading import contract
+from grading.contract.language import padded
 from runner.data.guess import Guess
 from runner.data.input_template import InputTemplate
 from runner.data.table import NAMED_FORMATS
+from runner.language import tr
 from runner.recipe.schema import PromptShape
 from runner.recipe.writer import yaml_value
 
@@ -35,20 +37,22 @@ def recipe_draft(found: Guess, train: str, name: str, base: str, others: Sequenc
     shares = ", ".join(f"{label}: {count / found.rows:.0%}" for label, count in found.counts.items())
     lines: list[tuple[str, str]] = [
         ("task:", ""),
-        (f"  name: {yaml_value(name)}", f"names the folders and result_{name}.txt"),
-        (f"  train: {yaml_value(train)}", f"{table.described().partition(';')[0]}; {found.rows:,} rows"),
+        (f"  name: {yaml_value(name)}", tr("names the folders and result_{name}.txt", name=name)),
+        (f"  train: {yaml_value(train)}", tr("{form}; {rows:,} rows", form=table.form(), rows=found.rows)),
     ]
-    lines += [(f"  # dev: {yaml_value(other)}", "beside it; without # its rows are predicted") for other in others]
+    lines += [(f"  # dev: {yaml_value(other)}", tr("beside it; without # its rows are predicted")) for other in others]
     if not others:
-        lines.append(("  # dev: FILE", "rows to predict; without it a tenth of the rows is set aside and scored"))
+        lines.append(("  # dev: FILE", tr("rows to predict; without it a tenth of the rows is set aside and scored")))
     if found.encoding != "auto":
-        lines.append((f"  encoding: {found.encoding}", "found in the file's bytes"))
+        lines.append((f"  encoding: {found.encoding}", tr("found in the file's bytes")))
     if table.format not in NAMED_FORMATS:
-        reason = "the first line looks like names" if table.has_header else "the first line looks like the others"
+        reason = (
+            tr("the first line looks like names") if table.has_header else tr("the first line looks like the others")
+        )
         lines.append((f"  header: {str(table.has_header).lower()}", reason))
     if not table.has_header and table.format not in NAMED_FORMATS:
         lines.append(
-            (f"  columns: {yaml_value(list(table.columns))}", "names made up by their content; in the file's order")
+            (f"  columns: {yaml_value(list(table.columns))}", tr("names made up by their content; in the file's order"))
         )
     template = "\n".join(f"{{{column}}}" for column in found.inputs)
     lines += [
@@ -56,29 +60,35 @@ def recipe_draft(found: Guess, train: str, name: str, base: str, others: Sequenc
         (f"  label: {yaml_value(found.label)}", found.label_reason),
         (
             f"  labels: {yaml_value(list(found.labels))}",
-            shares if len(found.labels) <= 6 else "the values of that column",
+            shares if len(found.labels) <= 6 else tr("the values of that column"),
         ),
     ]
     if found.label_names:
-        lines.append((f"  label_names: {yaml_value(found.label_names)}", "what the file writes for them"))
-    lines += [("", ""), (f"instruction: {yaml_value(_instruction(found))}", "say here what each label means"), ("", "")]
+        lines.append((f"  label_names: {yaml_value(found.label_names)}", tr("what the file writes for them")))
+    lines += [
+        ("", ""),
+        (f"instruction: {yaml_value(_instruction(found))}", tr("say here what each label means")),
+        ("", ""),
+    ]
     lines += [
         ("prompt:", ""),
-        ("  too_long: truncate", "an input of more than max_length (512) tokens is cut and counted"),
+        ("  too_long: truncate", tr("an input of more than max_length (512) tokens is cut and counted")),
         ("", ""),
-        (f"samples: {_samples(found)}", f"of {found.rows:,} rows; the hold-out chooses the best epoch"),
+        (f"samples: {_samples(found)}", tr("of {rows:,} rows; the hold-out chooses the best epoch", rows=found.rows)),
         ("", ""),
-        (f"base: {yaml_value(base)}", "a folder or a hub id"),
+        (f"base: {yaml_value(base)}", tr("a folder or a hub id")),
     ]
-    head = (
-        f"# {name}: made by labeltune new from {train}. Every guess has its reason; correct what is wrong.\n"
-        "# All keys: docs/reference/recipe.md\n\n"
+    made = tr(
+        "{name}: made by labeltune new from {train}. Every guess has its reason; correct what is wrong.",
+        name=name,
+        train=train,
     )
+    head = f"# {made}\n# {tr('All keys: docs/reference/recipe.md')}\n\n"
     return head + "".join(_line(*line) for line in lines)
 
 
 def _line(text: str, reason: str) -> str:
-    return f"{text:<{COLUMN_OF_REASONS}}  # {reason}\n" if reason else f"{text}\n"
+    return f"{padded(text, COLUMN_OF_REASONS)}  # {reason}\n" if reason else f"{text}\n"
 
 
 def _instruction(found: Guess) -> str:

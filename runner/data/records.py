@@ -12,13 +12,14 @@ from pathlib import Path
 
 from grading import contract
 from runner.errors import DataError
+from runner.language import mark, tr
 from runner.system.files import digest, open_atomic
 from runner.workspace.paths import Workspace
 
 Record = dict[str, str]
 """`instruction`, `input` and, where the row has a label, `output`."""
 
-_NEXT_STEP = "run the prepare stage again: --stages prepare --fresh"
+_NEXT_STEP = mark("run the prepare stage again: --stages prepare --fresh")
 
 
 class RecordFile(Iterable[Record]):
@@ -52,7 +53,9 @@ class RecordFile(Iterable[Record]):
         except contract.ContractError as error:
             problem = str(error)
         if problem:
-            raise DataError(f"{self.shown}: record {number}: {problem}", _NEXT_STEP)
+            raise DataError(
+                tr("{shown}: record {number}: {problem}", shown=self.shown, number=number, problem=problem), _NEXT_STEP
+            )
         return dict(record)
 
 

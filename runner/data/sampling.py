@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, cycle, islice
 
 from runner.errors import DataError
+from runner.language import tr
 from runner.recipe.schema import Samples
 
 
@@ -35,8 +36,13 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
     wanted = samples.holdout + (len(names) if samples.train_rows == "all" else samples.train_rows)
     if wanted > len(labels):
         raise DataError(
-            f"samples asks for {samples.train} training and {samples.holdout} held-out rows, found {len(labels)} usable rows",
-            "lower samples.train or samples.holdout, or set samples.train: all",
+            tr(
+                "samples asks for {train} training and {holdout} held-out rows, found {labels_count} usable rows",
+                train=samples.train,
+                holdout=samples.holdout,
+                labels_count=len(labels),
+            ),
+            tr("lower samples.train or samples.holdout, or set samples.train: all"),
         )
     holdout: list[int] = []
     drawn = [_drawn(rows, shuffle) for rows in by_label]
@@ -52,9 +58,14 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
             (chosen if unique[candidate] else passed[-1]).append(candidate)
         if len(chosen) < quota or quota == len(rows):
             raise DataError(
-                f"samples.holdout needs {quota} rows of label {name!r} whose input is in no other row, found {len(chosen)}, and "
-                "training needs some too",
-                "lower samples.holdout",
+                tr(
+                    "samples.holdout needs {quota} rows of label {name!r} whose input is in no other "
+                    "row, found {chosen_count}, and training needs some too",
+                    quota=quota,
+                    name=name,
+                    chosen_count=len(chosen),
+                ),
+                tr("lower samples.holdout"),
             )
         holdout.extend(chosen)
     counts = [count - share for count, share in zip(counts, _shares(counts, samples.holdout))]
@@ -63,8 +74,13 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
     for first, of_label, count, quota, name in zip(passed, drawn, counts, quotas, names):
         if quota > count:
             raise DataError(
-                f"samples asks for {quota} training rows of label {name!r}, found {count}",
-                "lower samples.train, or set samples.balance: none",
+                tr(
+                    "samples asks for {quota} training rows of label {name!r}, found {count}",
+                    quota=quota,
+                    name=name,
+                    count=count,
+                ),
+                tr("lower samples.train, or set samples.balance: none"),
             )
         chosen = list(islice(chain(first, of_label), quota))
         train.extend(_repeated(chosen, max(quotas), name) if samples.balance == "oversample" else chosen)
@@ -87,9 +103,14 @@ def set_aside(labels: Sequence[int], unique: Sequence[bool], samples: Samples, n
         found = list(islice((row for row in _drawn(rows, shuffle) if unique[row]), quota))
         if len(found) < quota or quota == len(rows):
             raise DataError(
-                f"samples.test needs {quota} rows of label {name!r} whose input is in no other row, found {len(found)}, and "
-                "training needs some too",
-                "lower samples.test, or name a file to predict: task.dev",
+                tr(
+                    "samples.test needs {quota} rows of label {name!r} whose input is in no other row, "
+                    "found {found_count}, and training needs some too",
+                    quota=quota,
+                    name=name,
+                    found_count=len(found),
+                ),
+                tr("lower samples.test, or name a file to predict: task.dev"),
             )
         chosen.extend(found)
     return sorted(chosen)
@@ -102,7 +123,9 @@ def _rows_by_label(labels: Sequence[int], names: Sequence[str]) -> list[array[in
         by_label[label].append(row)
     for name, rows in zip(names, by_label):
         if not rows:
-            raise DataError(f"no training row has the label {name!r}", "correct task.labels or the file")
+            raise DataError(
+                tr("no training row has the label {name!r}", name=name), tr("correct task.labels or the file")
+            )
     return by_label
 
 
@@ -110,8 +133,8 @@ def _repeated(rows: Sequence[int], total: int, name: str) -> list[int]:
     """`total` rows, each as often as any other or once more."""
     if not rows:
         raise DataError(
-            f"samples.balance: oversample: no row of label {name!r} was drawn, so none can be repeated",
-            "raise samples.train, or set samples.balance: equal",
+            tr("samples.balance: oversample: no row of label {name!r} was drawn, so none can be repeated", name=name),
+            tr("raise samples.train, or set samples.balance: equal"),
         )
     return list(islice(cycle(rows), total))
 

@@ -14,6 +14,7 @@ from runner.data.sources import Sources, input_template
 from runner.data.table import Table
 from runner.data.tsv import Row
 from runner.errors import DataError
+from runner.language import tr
 from runner.recipe.schema import Recipe
 
 log = logging.getLogger("labeltune.data")
@@ -87,7 +88,11 @@ def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
             continue
         label = number_of.get(fields[label_at], -1)
         if problem or label < 0:
-            wanted = f"expected the label {' or '.join(recipe.task.labels)}, found {fields[label_at][:40]!r}"
+            wanted = tr(
+                "expected the label {labels}, found {fields!r}",
+                labels=tr(" or ").join(recipe.task.labels),
+                fields=fields[label_at][:40],
+            )
             bad["row" if problem else "label"] += 1
             if not problem:
                 label_values.counted(unknown, fields[label_at])
@@ -131,8 +136,8 @@ def bad_rows_error(recipe: Recipe, table: Table, scan: Scan) -> Optional[DataErr
     if not scan.bad or (recipe.task.bad_rows == "skip" and scan.labels):
         return None
     cure = label_values.cure(scan.unknown, recipe.task, not scan.labels)
-    rows = "fix the rows, or set task.bad_rows: skip to leave them out" if scan.labels else ""
-    next_step = "; or ".join(filter(None, (cure, rows))) or "correct task.label and task.labels"
+    rows = tr("fix the rows, or set task.bad_rows: skip to leave them out") if scan.labels else ""
+    next_step = tr("; or ").join(filter(None, (cure, rows))) or tr("correct task.label and task.labels")
     return DataError("\n".join(_bad_lines(table, scan)), next_step)
 
 
@@ -143,13 +148,13 @@ def report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
         raise error
     cure = label_values.cure(scan.unknown, recipe.task, not scan.labels) if scan.bad else ""
     if cure:
-        log.warning(f"skipped rows: {cure}")
+        log.warning(tr("skipped rows: {cure}", cure=cure))
     for line in _bad_lines(table, scan):
-        log.info(f"{line}; skipped")
+        log.info(tr("{line}; skipped", line=line))
 
 
 def _bad_lines(table: Table, scan: Scan) -> list[str]:
     """The first bad rows, one a line, and how many more there are."""
     lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
     more = sum(scan.bad.values()) - len(lines)
-    return [*lines, f"{table.shown}: and {more} more bad rows"] if more else lines
+    return [*lines, tr("{shown}: and {more} more bad rows", shown=table.shown, more=more)] if more else lines

@@ -11,6 +11,7 @@ from runner.data.input_template import InputTemplate
 from runner.data.open_table import Wanted
 from runner.data.table import Table
 from runner.errors import DataError
+from runner.language import tr
 from runner.recipe.rules import placeholders
 from runner.recipe.schema import Recipe, Task, dev_forms
 
@@ -57,7 +58,7 @@ def input_template(recipe: Recipe, table: Table) -> InputTemplate:
 
 def table_changed(shown: str) -> DataError:
     """The error of a file that was written while it was read."""
-    return DataError(f"{shown}: changed while it was read", "run again when it is finished")
+    return DataError(tr("{shown}: changed while it was read", shown=shown), tr("run again when it is finished"))
 
 
 def good_rows(table: Table, lines: Set[int]) -> Iterator[tuple[int, Sequence[str]]]:

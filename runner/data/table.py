@@ -12,6 +12,7 @@ from runner.data.json_rows import NamedRow, json_array, json_lines
 from runner.data.parquet_rows import parquet_rows
 from runner.data.tsv import BLANK, DELIMITER_NAMES, Delimited, Row, delimited_rows
 from runner.errors import DataError
+from runner.language import tr
 
 NAMED_FORMATS = ("jsonl", "json", "parquet")
 """Formats whose values have names of their own; the others are delimited text."""
@@ -72,23 +73,40 @@ class Table:
 
     def described(self) -> str:
         """What the file was taken for, in words."""
-        names = f"columns {', '.join(self.columns)}"
+        return tr("{form}; columns {columns}", form=self.form(), columns=", ".join(self.columns))
+
+    def form(self) -> str:
+        """Its format, encoding and header, in words."""
         if self.format == "parquet":
-            return f"parquet; {names}"
+            return "parquet"
         encoding = self.codec.upper()
         if self.format in NAMED_FORMATS:
-            return f"{'JSONL' if self.format == 'jsonl' else 'a JSON array'}, {encoding}; {names}"
-        kind = "TSV" if self.format == "tsv" else f"CSV with a {DELIMITER_NAMES[self.delimiter]}"
-        return f"{kind}, {encoding}, {'a header' if self.has_header else 'no header'}; {names}"
+            return (
+                tr("JSONL, {encoding}", encoding=encoding)
+                if self.format == "jsonl"
+                else tr("a JSON array, {encoding}", encoding=encoding)
+            )
+        kind = (
+            "TSV" if self.format == "tsv" else tr("CSV with a {delimiter}", delimiter=DELIMITER_NAMES[self.delimiter])
+        )
+        return (
+            tr("{kind}, {encoding}, a header", kind=kind, encoding=encoding)
+            if self.has_header
+            else tr("{kind}, {encoding}, no header", kind=kind, encoding=encoding)
+        )
 
     def _row(self, named: NamedRow) -> Row:
         fields = [named.values.get(name) or "" for name in self.columns]
         problem = named.problem
         for name in self.needed if not problem else ():
             if name not in named.values:
-                problem = f"expected the key {name!r}, found {', '.join(named.values)[:80] or 'none'}"
+                problem = tr(
+                    "expected the key {name!r}, found {values}",
+                    name=name,
+                    values=", ".join(named.values)[:80] or tr("none"),
+                )
             elif named.values[name] is None:
-                problem = f"expected a text or a number for {name!r}, found a list or an object"
+                problem = tr("expected a text or a number for {name!r}, found a list or an object", name=name)
         return Row(named.line, fields, problem)
 
 
@@ -103,7 +121,12 @@ def named_rows(table: Table, only: Optional[Container[int]] = None) -> Iterator[
         return json_array(b"".join(lines).decode("utf-8"), table.shown, only)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{table.shown}: expected {table.codec.upper()}, found byte 0x{error.object[error.start]:02x} at byte "
-            f"{error.start + 1}",
-            "save the file again",
+            tr(
+                "{shown}: expected {codec}, found byte 0x{byte:02x} at byte {offset}",
+                shown=table.shown,
+                codec=table.codec.upper(),
+                byte=error.object[error.start],
+                offset=error.start + 1,
+            ),
+            tr("save the file again"),
         ) from None

@@ -17,11 +17,12 @@ from typing import NamedTuple, Optional
 
 from runner.data.encoding import utf8_lines
 from runner.errors import DataError
+from runner.language import mark, tr
 
 PROBE_ROWS = 1000
 """Rows that are read to find the form of a file."""
 
-DELIMITER_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon"}
+DELIMITER_NAMES = {"\t": mark("tab"), ",": mark("comma"), ";": mark("semicolon")}
 """The delimiters that are known, in the order in which they are tried."""
 
 
@@ -66,7 +67,7 @@ class Delimited:
             raise _csv_error(self.shown, reader.line_num, error) from None
 
 
-BLANK = "expected a row, found a blank line"
+BLANK = mark("expected a row, found a blank line")
 """The problem of a line without text."""
 
 
@@ -76,11 +77,16 @@ def form_of(text: Delimited, forms: Sequence[tuple[str, ...]], rows: Sequence[Se
     fitting = [form for form in forms if sizes[len(form)]]
     if not fitting:
         size, _ = sizes.most_common(1)[0]
-        wanted = " or ".join(f"{len(form)} ({', '.join(form)})" for form in forms)
+        wanted = tr(" or ").join(f"{len(form)} ({', '.join(form)})" for form in forms)
         raise DataError(
-            f"{text.shown}: expected rows of {wanted} {DELIMITER_NAMES[text.delimiter]}-separated fields, found none; most rows "
-            f"have {size}",
-            "correct task.columns, or task.dev_columns for the dev file",
+            tr(
+                "{shown}: expected rows of {wanted} {delimiter}-separated fields, found none; most rows have {size}",
+                shown=text.shown,
+                wanted=wanted,
+                delimiter=DELIMITER_NAMES[text.delimiter],
+                size=size,
+            ),
+            tr("correct task.columns, or task.dev_columns for the dev file"),
         )
     return max(fitting, key=lambda form: sizes[len(form)])
 
@@ -158,8 +164,13 @@ def _quoted_rows(text: Delimited, columns: Sequence[str], only: Optional[Contain
 
 def _csv_error(shown: str, line: int, error: csv.Error) -> DataError:
     return DataError(
-        f"{shown}:{line}: expected a CSV-quoted row, but it cannot be read as one ({error})",
-        "fix the row, or set task.quoting: none if quotes are ordinary characters in this file",
+        tr(
+            "{shown}:{line}: expected a CSV-quoted row, but it cannot be read as one ({error})",
+            shown=shown,
+            line=line,
+            error=error,
+        ),
+        tr("fix the row, or set task.quoting: none if quotes are ordinary characters in this file"),
     )
 
 
@@ -171,15 +182,26 @@ def _fitted(fields: list[str], wanted: int, delimiter: str) -> list[str]:
 
 def _bad_bytes(text: Delimited, line: bytes, error: UnicodeDecodeError) -> str:
     if text.codec != "utf-8":
-        return f"expected {text.codec.upper()}, found bytes that are none"
-    return f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
+        return tr("expected {codec}, found bytes that are none", codec=text.codec.upper())
+    return tr(
+        "expected UTF-8, found byte 0x{byte:02x} at byte {offset} of the line",
+        byte=line[error.start],
+        offset=error.start + 1,
+    )
 
 
 def _count_problem(text: Delimited, columns: Sequence[str], fields: Sequence[str]) -> str:
     begin = text.delimiter.join(fields)
     shown = repr(begin if len(begin) <= 80 else begin[:80] + "…")
     kind = DELIMITER_NAMES[text.delimiter]
-    return f"expected {len(columns)} {kind}-separated fields ({', '.join(columns)}), found {len(fields)}: {shown}"
+    return tr(
+        "expected {columns_count} {kind}-separated fields ({columns}), found {fields_count}: {shown}",
+        columns_count=len(columns),
+        kind=kind,
+        columns=", ".join(columns),
+        fields_count=len(fields),
+        shown=shown,
+    )
 
 
 def tsv_quoting(text: Delimited, sizes: Container[int]) -> tuple[bool, list[str]]:
@@ -217,9 +239,14 @@ def tsv_quoting(text: Delimited, sizes: Container[int]) -> tuple[bool, list[str]
     # the file ends in an open field
     literal += bool(open_fields)
     if literal:
-        return False, [f"quotes are ordinary characters here ({literal} places could not be CSV-quoted)"]
+        return False, [
+            tr("quotes are ordinary characters here ({literal} places could not be CSV-quoted)", literal=literal)
+        ]
     if evidence:
         return True, [
-            f"is CSV-quoted, as Quora's own file is ({evidence} places show it); one row may span several lines"
+            tr(
+                "is CSV-quoted, as Quora's own file is ({evidence} places show it); one row may span several lines",
+                evidence=evidence,
+            )
         ]
     return False, []

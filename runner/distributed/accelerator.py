@@ -12,6 +12,7 @@ from accelerate.tracking import get_available_trackers
 
 from runner.distributed.sharding import require_fully_shard
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.schema import Recipe
 
 
@@ -27,12 +28,19 @@ def connect(**settings: Any) -> Accelerator:
         accelerator = Accelerator(mixed_precision="no", **settings)
     except ImportError as error:
         text = " ".join(str(error).split())[:200]
-        raise UserError(f"the launcher's configuration: {text}", "install it, or launch without it") from error
+        raise UserError(
+            tr("the launcher's configuration: {text}", text=text), tr("install it, or launch without it")
+        ) from error
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise UserError(
-            f"{started} processes were started, Accelerate joins {accelerator.num_processes} on {accelerator.device}",
-            "without a GPU for each, set ACCELERATE_USE_CPU=true, or start one process",
+            tr(
+                "{started} processes were started, Accelerate joins {num_processes} on {device}",
+                started=started,
+                num_processes=accelerator.num_processes,
+                device=accelerator.device,
+            ),
+            tr("without a GPU for each, set ACCELERATE_USE_CPU=true, or start one process"),
         )
     return accelerator
 
@@ -44,8 +52,11 @@ def accelerator_for(recipe: Recipe, folder: Path) -> Accelerator:
     available = sorted(str(tracker) for tracker in get_available_trackers())
     for name in recipe.train.trackers:
         if name not in available:
-            installed = ", ".join(available) or "none"
-            raise UserError(f"train.trackers: {name} is not installed; installed: {installed}", f"pip install {name}")
+            installed = ", ".join(available) or tr("none")
+            raise UserError(
+                tr("train.trackers: {name} is not installed; installed: {installed}", name=name, installed=installed),
+                f"pip install {name}",
+            )
     accelerator = connect(log_with=list(recipe.train.trackers) or None, project_dir=str(folder))
     if recipe.train.trackers:
         numbers = {

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.system.memory import is_out_of_memory
 
 log = logging.getLogger("labeltune.distributed")
@@ -103,8 +104,8 @@ def unreachable(error: BaseException) -> Optional[UserError]:
     if is_out_of_memory(error) or not any(words in text for words in _LOST):
         return None
     return UserError(
-        f"the other processes of this launch cannot be reached any more: {text[:160]}",
-        "one of them has ended: look for its message; run the same command again to resume",
+        tr("the other processes of this launch cannot be reached any more: {text}", text=text[:160]),
+        tr("one of them has ended: look for its message; run the same command again to resume"),
     )
 
 
@@ -121,8 +122,13 @@ def _waiting(accelerator: Accelerator) -> Iterator[None]:
 
     def warn() -> None:
         log.warning(
-            f"process {accelerator.process_index} of {accelerator.num_processes} has waited {PATIENCE:g} s for the others: "
-            "is one of them stopped?",
+            tr(
+                "process {process_index} of {num_processes} has waited {patience:g} s for the "
+                "others: is one of them stopped?",
+                process_index=accelerator.process_index,
+                num_processes=accelerator.num_processes,
+                patience=PATIENCE,
+            ),
             extra={"every_process": True},
         )
 

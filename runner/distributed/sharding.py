@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.compat import body, decoder_layers
 
 log = logging.getLogger("labeltune.distributed")
@@ -33,7 +34,7 @@ def requested_sharding(accelerator: Accelerator) -> Optional[str]:
         if accelerator.num_processes > 1 and os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
             kind = name
     if kind in ("DEEPSPEED", "MEGATRON_LM"):
-        raise UserError(f"the launcher asks for {kind}", "use FSDP: recipes/accelerate/fsdp.yaml")
+        raise UserError(tr("the launcher asks for {kind}", kind=kind), tr("use FSDP: recipes/accelerate/fsdp.yaml"))
     return FSDP if kind == FSDP else None
 
 
@@ -63,7 +64,7 @@ def shard(scorer: Any, accelerator: Accelerator) -> None:
     fully_shard(body(scorer.model), **settings)
     for tensor in [*replicated, *scorer.buffers()]:
         tensor.data = tensor.data.to(accelerator.device)
-    log.info(f"the base is sharded over {accelerator.num_processes} processes (FSDP)")
+    log.info(tr("the base is sharded over {num_processes} processes (FSDP)", num_processes=accelerator.num_processes))
 
 
 def _fsdp_plugin(accelerator: Accelerator) -> FullyShardedDataParallelPlugin:
@@ -78,9 +79,14 @@ def require_fully_shard() -> None:
         return
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 7):
         raise UserError(
-            f"the launcher asks for FSDP, which needs torch 2.7 or newer here; this is {torch.__version__}",
-            "let each process hold the whole base: recipes/accelerate/ddp.yaml",
+            tr(
+                "the launcher asks for FSDP, which needs torch 2.7 or newer here; this is {version}",
+                version=torch.__version__,
+            ),
+            tr("let each process hold the whole base: recipes/accelerate/ddp.yaml"),
         )
     # as Accelerate reads it
     if os.environ.get("FSDP_VERSION", "1") != "2":
-        raise UserError("the launcher asks for FSDP 1", "set fsdp_version: 2, as in recipes/accelerate/fsdp.yaml")
+        raise UserError(
+            tr("the launcher asks for FSDP 1"), tr("set fsdp_version: 2, as in recipes/accelerate/fsdp.yaml")
+        )

@@ -20,6 +20,7 @@ from runner.data.sources import table_changed
 from runner.distributed.processes import is_main_process
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.evaluation.intervals import with_interval
+from runner.language import tr
 from runner.stages import EVALUATE, FINETUNE, Prepare, StageContext, prepare_around, run_stage
 from runner.system.console import log_context, quiet
 from runner.system.fingerprint import Fingerprint
@@ -78,7 +79,7 @@ class CrossFit:
             context = dataclasses.replace(self.context, workspace=workspace, fresh=False)
             with log_context(f"{workspace.dataset} doubtful: fold {number} of {self.folds}"):
                 if not workspace.manifest(EVALUATE.name).exists():
-                    log.info("an adapter is trained on the other folds")
+                    log.info(tr("an adapter is trained on the other folds"))
                 with quiet():
                     for stage in (prepare_around(fold), FINETUNE, EVALUATE):
                         run_stage(stage, context)
@@ -104,7 +105,11 @@ class CrossFit:
         predictions = read_holdout_predictions(workspace.at(workspace.adapter) / HOLDOUT_PREDICTIONS)
         right = sum(each.label == each.target for each in predictions)
         log.info(
-            f"accuracy on its {len(predictions):,} rows {with_interval(right / len(predictions), len(predictions))}"
+            tr(
+                "accuracy on its {predictions_count:,} rows {accuracy}",
+                predictions_count=len(predictions),
+                accuracy=with_interval(right / len(predictions), len(predictions)),
+            )
         )
         # tokens, which no later step needs
         shutil.rmtree(workspace.at(workspace.store), ignore_errors=True)

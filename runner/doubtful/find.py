@@ -16,6 +16,7 @@ from runner.doubtful.listing import CONTRADICTED, SEVERAL_LABELS, Doubt, write_l
 from runner.doubtful.ranking import contradicted, several_labels
 from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
+from runner.language import tr
 from runner.model.base import Bases
 from runner.pipeline import alone
 from runner.recipe.duration import Duration
@@ -89,7 +90,12 @@ def _listed(runs: CrossFit, top: int) -> Found:
     doubts += [doubt(row.line, number) for number, group in enumerate(groups, 1) for row in group]
     aside = write_listing(workspace.at(workspace.doubtful_rows), doubts)
     if aside:
-        log.info(f"the list that was there, with your decisions: {aside.relative_to(workspace.root)}")
+        log.info(
+            tr(
+                "the list that was there, with your decisions: {relative_to}",
+                relative_to=aside.relative_to(workspace.root),
+            )
+        )
     return Found(doubts, workspace.doubtful_rows, len(found), len(groups))
 
 
@@ -121,19 +127,28 @@ def _require_own_settings(runs: CrossFit) -> None:
     recipe, workspace = runs.context.recipe, runs.context.workspace
     if isinstance(recipe.samples.train, Duration):
         raise UserError(
-            f"samples.train: {recipe.samples.train}: every fold trains on a number of rows, not for a time",
-            "add samples.train=4000, or another number",
+            tr(
+                "samples.train: {train}: every fold trains on a number of rows, not for a time",
+                train=recipe.samples.train,
+            ),
+            tr("add samples.train=4000, or another number"),
         )
     if recipe.search.minutes is not None:
         raise UserError(
-            "search.minutes: every fold is trained with one setting, and a search has many",
-            f"name the recipe that the search has found ({workspace.search_recipe}), or add search.minutes=null",
+            tr("search.minutes: every fold is trained with one setting, and a search has many"),
+            tr(
+                "name the recipe that the search has found ({search_recipe}), or add search.minutes=null",
+                search_recipe=workspace.search_recipe,
+            ),
         )
     excluded, _ = runs.files.files.get("exclude", (None, ""))
     if excluded is not None and excluded.resolve() == workspace.at(workspace.doubtful_rows).resolve():
         raise UserError(
-            f"samples.exclude: {recipe.samples.exclude} holds your decisions, and this command would write a new list there",
-            "rename that file, and name it in the recipe by its new name",
+            tr(
+                "samples.exclude: {exclude} holds your decisions, and this command would write a new list there",
+                exclude=recipe.samples.exclude,
+            ),
+            tr("rename that file, and name it in the recipe by its new name"),
         )
 
 
@@ -143,8 +158,13 @@ def _require_enough(runs: CrossFit, rows: Sequence[LabelledRow]) -> None:
         inputs = {row.key for row in rows if row.label == number and row.fold}
         if len(inputs) < runs.folds:
             raise UserError(
-                f"--folds {runs.folds}: expected at least {runs.folds} inputs of label {label!r}, found {len(inputs)}",
-                "ask for fewer folds, or raise samples.train",
+                tr(
+                    "--folds {folds}: expected at least {folds} inputs of label {label!r}, found {inputs_count}",
+                    folds=runs.folds,
+                    label=label,
+                    inputs_count=len(inputs),
+                ),
+                tr("ask for fewer folds, or raise samples.train"),
             )
 
 
@@ -153,9 +173,19 @@ def _report(rows: Sequence[ScoredRow]) -> None:
     right = sum(row.predicted == row.label for row in rows) / len(rows)
     labels = [row.label for row in rows]
     majority = max(map(labels.count, set(labels))) / len(rows)
-    log.info(f"accuracy on {len(rows):,} rows that were not trained on: {with_interval(right, len(rows))}")
+    log.info(
+        tr(
+            "accuracy on {rows_count:,} rows that were not trained on: {accuracy}",
+            rows_count=len(rows),
+            accuracy=with_interval(right, len(rows)),
+        )
+    )
     if right <= majority:
         log.warning(
-            f"the adapters are no better than always giving the most frequent label ({majority:.1%}), so what they contradict "
-            "says nothing about the labels; first find settings that learn this task"
+            tr(
+                "the adapters are no better than always giving the most frequent label "
+                "({majority:.1%}), so what they contradict says nothing about the labels; first find "
+                "settings that learn this task",
+                majority=majority,
+            )
         )

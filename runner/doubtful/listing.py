@@ -12,6 +12,7 @@ from typing import Optional
 
 from runner.data.exclusion import INPUT, KEEP, LINE, as_cell, is_same, read_decisions, short
 from runner.errors import DataError
+from runner.language import tr
 from runner.system.files import digest, write_atomic
 
 CONTRADICTED, SEVERAL_LABELS = "contradicted", "several labels"
@@ -84,5 +85,5 @@ def _lists(path: Path, doubts: Sequence[Doubt]) -> bool:
 
 def table_rows(doubts: Sequence[Doubt]) -> list[tuple[str, ...]]:
     """A head and a row of cells for each doubtful row, with texts cut and made harmless to a terminal."""
-    head = ("line", "label", "predicted", "probability of the label", "input")
+    head = (tr("line"), tr("label"), tr("predicted"), tr("probability of the label"), tr("input"))
     return [head, *((str(d.line), d.label, d.predicted, d.probabilities()[0], short(d.text)) for d in doubts)]

@@ -14,6 +14,7 @@ from grading import contract
 from runner.ensemble.mean import best, log_softmax, logarithms, mean_log_probabilities
 from runner.ensemble.members import members_of
 from runner.errors import DataError
+from runner.language import mark, tr
 from runner.stages import PREDICT, Stage, StageContext, require
 from runner.system.files import write_atomic
 from runner.system.fingerprint import Fingerprint
@@ -22,7 +23,7 @@ from runner.workspace.runs import DEV_INPUTS
 
 log = logging.getLogger("labeltune.ensemble")
 
-AGAIN = "predict again: --stages predict --fresh"
+AGAIN = mark("predict again: --stages predict --fresh")
 
 
 class Answers:
@@ -50,7 +51,9 @@ class Answers:
         """Write the result and the predictions."""
         workspace, labels = self.context.workspace, self.context.recipe.task.labels
         if len({manifest.figures.get(DEV_INPUTS) for manifest in self.predicted}) > 1:
-            raise DataError(f"{workspace.at(workspace.ensemble)}: the members have answered other dev rows", AGAIN)
+            raise DataError(
+                tr("{at}: the members have answered other dev rows", at=workspace.at(workspace.ensemble)), AGAIN
+            )
         members = [_read(path) for path in self.files]
         answers = [combined(row, labels) for row in zip(*members)]
         lines = (json.dumps({"row": row, **answer}, ensure_ascii=False) + "\n" for row, answer in enumerate(answers, 1))
@@ -59,7 +62,15 @@ class Answers:
         write_atomic(workspace.at(workspace.result), contract.format_result(answer["label"] for answer in answers))
         counts = dict(sorted(Counter(answer["label"] for answer in answers).items()))
         shown = ", ".join(f"{count} × {label}" for label, count in counts.items())
-        log.info(f"{len(answers)} rows → {workspace.result} ({shown}): the mean of {len(members)} members")
+        log.info(
+            tr(
+                "{answers_count} rows → {result} ({shown}): the mean of {members_count} members",
+                answers_count=len(answers),
+                result=workspace.result,
+                shown=shown,
+                members_count=len(members),
+            )
+        )
         # at least the last digit: a resumed prediction may have had nothing left to do
         seconds = max(0.001, math.fsum(manifest.figures["predict_seconds"] for manifest in self.predicted))
         return {
@@ -93,7 +104,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})", AGAIN) from None
+        raise DataError(tr("{path}: cannot be read ({error})", path=path, error=error), AGAIN) from None
 
 
 ANSWERS = Stage(

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from itertools import product
 
+from runner.language import tr
 from runner.recipe.schema import Ensemble, Recipe
 from runner.stages import StageContext
 from runner.workspace.paths import Workspace
@@ -42,7 +43,7 @@ class Member:
         """What the ensemble changes in it, in words."""
         recipe, words = self.context.recipe, []
         if ensemble.seeds:
-            words.append(f"seed {recipe.train.seed}")
+            words.append(tr("seed {seed}", seed=recipe.train.seed))
         if ensemble.instructions:
             text = recipe.instruction
             words.append(f"“{text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'}”")

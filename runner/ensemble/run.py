@@ -11,6 +11,7 @@ from runner.distributed.processes import is_main_process
 from runner.ensemble.answers import ANSWERS
 from runner.ensemble.members import Member, members_of
 from runner.ensemble.spread import SPREAD
+from runner.language import tr
 from runner.recipe.schema import Recipe
 from runner.stages import EVALUATE, FINETUNE, PREDICT, PREPARE, STAGES, Stage, StageContext, run_stage
 from runner.system.console import log_context, quiet
@@ -44,7 +45,7 @@ def run_members(context: StageContext, wanted: Collection[str]) -> None:
         run_stage(SPREAD, context)
     if PREDICT.name in asked and context.recipe.ensemble.answers_by_mean:
         for member in members:
-            _log(context, member, len(members), ": the dev rows")
+            _log(context, member, len(members), tr(": the dev rows"))
             # its result is not the run's result
             with quiet():
                 run_stage(PREDICT, member.prediction_context)
@@ -66,7 +67,15 @@ def _run(member: Member, wanted: Collection[str]) -> None:
 
 def _log(context: StageContext, member: Member, count: int, what: str) -> None:
     with log_context(f"{context.workspace.dataset} ensemble"):
-        log.info(f"member {member.number} of {count} ({member.describe(context.recipe.ensemble)}){what}")
+        log.info(
+            tr(
+                "member {number} of {count} ({settings}){what}",
+                number=member.number,
+                count=count,
+                settings=member.describe(context.recipe.ensemble),
+                what=what,
+            )
+        )
 
 
 def _forget(workspace: Workspace) -> None:

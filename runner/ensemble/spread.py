@@ -16,6 +16,7 @@ from runner.errors import DataError
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.significance import PairedComparison, compare
+from runner.language import tr
 from runner.stages import EVALUATE, Stage, StageContext, require
 from runner.system.files import write_atomic
 from runner.system.fingerprint import Fingerprint
@@ -102,12 +103,29 @@ class Spread:
         ensemble, rows = self.context.recipe.ensemble, paired.rows
         for member, accuracy in zip(self.members, accuracies):
             shown = with_interval(accuracy, rows)
-            log.info(f"member {member.number} ({member.describe(ensemble)}): hold-out accuracy {shown}")
+            log.info(
+                tr(
+                    "member {number} ({settings}): hold-out accuracy {shown}",
+                    number=member.number,
+                    settings=member.describe(ensemble),
+                    shown=shown,
+                )
+            )
         mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
-        log.info(f"{len(accuracies)} members: mean {mean:.1%}, standard deviation {100 * deviation:.1f} points")
         log.info(
-            f"all members together: {with_interval(together, rows)}; against the first member (exact McNemar test): "
-            f"{paired.sentence('the first member', 'the ensemble')}"
+            tr(
+                "{accuracies_count} members: mean {mean:.1%}, standard deviation {deviation:.1f} points",
+                accuracies_count=len(accuracies),
+                mean=mean,
+                deviation=100 * deviation,
+            )
+        )
+        log.info(
+            tr(
+                "all members together: {together}; against the first member (exact McNemar test): {sentence}",
+                together=with_interval(together, rows),
+                sentence=paired.sentence(tr("the first member"), tr("the ensemble")),
+            )
         )
 
 
@@ -122,8 +140,8 @@ def _require_same_rows(members: Sequence[Member], predictions: Sequence[Rows]) -
     for member, own in zip(members, rows):
         if own != rows[0] or not own:
             raise DataError(
-                f"{_path(member)}: not the hold-out rows of the first member",
-                "run the ensemble again: leave --stages out",
+                tr("{path}: not the hold-out rows of the first member", path=_path(member)),
+                tr("run the ensemble again: leave --stages out"),
             )
 
 

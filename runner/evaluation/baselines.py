@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from runner.language import tr
+
 log = logging.getLogger("labeltune.evaluation")
 
 MOST_ROWS = 10_000
@@ -39,13 +41,15 @@ def bag_of_words(
     used = [pair for number, pair in enumerate(train) if _is_taken(number, rows)]
     texts, labels = [text for text, _ in used], [label for _, label in used]
     if len(set(labels)) < 2:
-        log.info(f"no bag of words: all {len(labels):,} training rows have the same label")
+        log.info(
+            tr("no bag of words: all {labels_count:,} training rows have the same label", labels_count=len(labels))
+        )
         return None
     model, started = _model(), time.perf_counter()
     try:
         model.fit(texts, labels)
     except ValueError as error:
-        log.info(f"no bag of words: {error}")
+        log.info(tr("no bag of words: {error}", error=error))
         return None
     predicted = model.predict([text for text, _ in holdout])
     right = sum(str(found) == label for found, (_, label) in zip(predicted, holdout))

@@ -12,6 +12,7 @@ from grading.contract.metrics import Metrics, measure
 from runner.errors import UserError
 from runner.evaluation.holdout import HoldoutPrediction
 from runner.evaluation.significance import PairedComparison, compare, holm
+from runner.language import tr
 
 Predictions = Sequence[HoldoutPrediction]
 
@@ -46,8 +47,12 @@ def compare_runs(runs: Sequence[Predictions], names: Sequence[str]) -> Compariso
     if len(common) < 2:
         sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in zip(names, answers))
         raise UserError(
-            f"these runs have {len(common)} hold-out rows in common ({sizes}), and a comparison needs 2 or more",
-            "train them on the same data with the same samples.seed and samples.holdout",
+            tr(
+                "these runs have {common_count} hold-out rows in common ({sizes}), and a comparison needs 2 or more",
+                common_count=len(common),
+                sizes=sizes,
+            ),
+            tr("train them on the same data with the same samples.seed and samples.holdout"),
         )
     targets = [target for _, target in common]
     labels = sorted({*targets, *(each.target for predictions in runs for each in predictions)})

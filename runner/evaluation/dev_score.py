@@ -9,6 +9,7 @@ from typing import Any
 
 from grading.contract.metrics import Metrics, measure
 from runner.errors import DataError
+from runner.language import tr
 from runner.system.files import write_atomic
 from runner.workspace.paths import Workspace
 
@@ -33,8 +34,13 @@ def score_predictions(workspace: Workspace, labels: Sequence[str], predicted: Se
         return {}
     if len(answers) != len(predicted):
         raise DataError(
-            f"{workspace.dev_answers}: expected {len(predicted)} labels, found {len(answers)}",
-            "run the prepare stage again: --stages prepare --fresh",
+            tr(
+                "{dev_answers}: expected {predicted_count} labels, found {answers_count}",
+                dev_answers=workspace.dev_answers,
+                predicted_count=len(predicted),
+                answers_count=len(answers),
+            ),
+            tr("run the prepare stage again: --stages prepare --fresh"),
         )
     known = [(answer, label) for answer, label in zip(answers, predicted) if answer is not None]
     ordered = sorted(labels)
@@ -45,7 +51,7 @@ def score_predictions(workspace: Workspace, labels: Sequence[str], predicted: Se
     )
     for line in _lines(metrics, ordered):
         log.info(line)
-    log.info(f"written: {workspace.score}")
+    log.info(tr("written: {score}", score=workspace.score))
     return {"score": {"rows": metrics.rows, "accuracy": metrics.accuracy, "mcc": metrics.mcc, "f1": metrics.f1}}
 
 
@@ -72,15 +78,35 @@ def _f1_of(labels: Sequence[str]) -> str:
 
 def _lines(metrics: Metrics, labels: Sequence[str]) -> Iterator[str]:
     low, high = metrics.interval
-    mean = f"F1 of {labels[-1]}" if len(labels) == 2 else "F1, mean over labels,"
+    mean = tr("F1 of {labels}", labels=labels[-1]) if len(labels) == 2 else tr("F1, mean over labels,")
     yield (
-        f"score on {metrics.rows:,} labelled rows: accuracy {metrics.accuracy:.2%} (95%: {low:.1%} to {high:.1%}); MCC "
-        f"{metrics.mcc:.3f}; {mean} {metrics.f1:.3f}; always the most frequent label: {metrics.majority:.2%}"
+        tr(
+            "score on {rows:,} labelled rows: accuracy {accuracy:.2%} (95%: {low:.1%} to "
+            "{high:.1%}); MCC {mcc:.3f}; {mean} {f1:.3f}; always the most frequent label: "
+            "{majority:.2%}",
+            rows=metrics.rows,
+            accuracy=metrics.accuracy,
+            low=low,
+            high=high,
+            mcc=metrics.mcc,
+            mean=mean,
+            f1=metrics.f1,
+            majority=metrics.majority,
+        )
     )
     if len({row for row, counts in enumerate(metrics.confusion) if sum(counts)}) == 1:
-        yield "all these rows have the same label: if it only fills the column, the score means nothing"
+        yield tr("all these rows have the same label: if it only fills the column, the score means nothing")
     if len(labels) > SHOWN_LABELS:
         return
     for label, counts in zip(labels, metrics.confusion):
-        found = [f"{count:,} as {name}" for name, count in zip([*labels, "no label"], counts) if count]
-        yield f"of {sum(counts):,} rows with label {label}: {', '.join(found) or 'none'}"
+        found = [
+            tr("{count:,} as {name}", count=count, name=name)
+            for name, count in zip([*labels, tr("no label")], counts)
+            if count
+        ]
+        yield tr(
+            "of {counts:,} rows with label {label}: {found}",
+            counts=sum(counts),
+            label=label,
+            found=", ".join(found) or tr("none"),
+        )

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from runner.language import mark, tr, trn
+
 LEARNED = 0.9
 """Below this share of the label shares' entropy, a loss says that more than the shares was learned."""
 
@@ -18,9 +20,9 @@ FACTOR = 5
 Gemma-3-270m, 1e-3 for SmolLM2-135M."""
 
 BASELINES: Mapping[str, str] = {
-    "majority": "the majority",
-    "untuned": "the untuned base",
-    "bag_of_words": "a bag of words",
+    "majority": mark("the majority"),
+    "untuned": mark("the untuned base"),
+    "bag_of_words": mark("a bag of words"),
 }
 """The baselines' names in messages, by their names in evaluation.json."""
 
@@ -53,42 +55,69 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
         baselines: The accuracies of some of `BASELINES`.
         facts: The training of the adapter.
     """
-    better = [f"{BASELINES[name]} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
+    better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
     if not better:
         return None
-    names = " and ".join(filter(None, (", ".join(better[:-1]), better[-1])))
-    return f"the adapter ({accuracy:.1%}) is not better than {names} on the hold-out; likeliest cause: {cause(facts)}"
+    names = tr(" and ").join(filter(None, (", ".join(better[:-1]), better[-1])))
+    return tr(
+        "the adapter ({accuracy:.1%}) is not better than {names} on the hold-out; likeliest cause: {cause}",
+        accuracy=accuracy,
+        names=names,
+        cause=cause(facts),
+    )
 
 
 def cause(facts: TrainingFacts) -> str:
     """The likeliest cause, and what to change."""
-    rate, size = facts.learning_rate, f"{facts.rows:,} rows × {facts.epochs} epoch{'s' * (facts.epochs > 1)}"
+    rate = facts.learning_rate
+    size = trn("{rows:,} rows × {count} epoch", "{rows:,} rows × {count} epochs", facts.epochs, rows=facts.rows)
     if facts.skipped_steps:
         return _too_high(
-            rate, f"{facts.skipped_steps} steps were skipped because their loss or gradient was not finite"
+            rate,
+            tr(
+                "{skipped_steps} steps were skipped because their loss or gradient was not finite",
+                skipped_steps=facts.skipped_steps,
+            ),
         )
     if not facts.losses:
-        return f"{size} are too few; raise samples.train or train.epochs"
+        return tr("{size} are too few; raise samples.train or train.epochs", size=size)
     levels = _levels(facts.losses)
     shares, end = _entropy(facts.label_counts), levels[-1]
     if end > DIVERGED * min(levels):
-        return _too_high(rate, f"the training loss rose from {min(levels):.2f} to {end:.2f}")
+        return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=min(levels), end=end))
     if end > LEARNED * shares:
-        return (
-            f"train.learning_rate {rate:g} is too low for this base, or {size} are too few: the training loss ended at "
-            f"{end:.2f}, and the label shares alone give {shares:.2f}; raise it, for instance to {rate * FACTOR:g}, or "
-            "raise train.epochs"
+        return tr(
+            "train.learning_rate {rate:g} is too low for this base, or {size} are too few: the "
+            "training loss ended at {end:.2f}, and the label shares alone give {shares:.2f}; "
+            "raise it, for instance to {rate_2:g}, or raise train.epochs",
+            rate=rate,
+            size=size,
+            end=end,
+            shares=shares,
+            rate_2=rate * FACTOR,
         )
     if facts.holdout_loss > LEARNED * shares:
-        return (
-            f"too few rows ({facts.rows:,}), or damaged labels: the training loss fell to {end:.2f}, and the hold-out loss "
-            f"is {facts.holdout_loss:.2f}; raise samples.train, and read some training records"
+        return tr(
+            "too few rows ({rows:,}), or damaged labels: the training loss fell to {end:.2f}, "
+            "and the hold-out loss is {holdout_loss:.2f}; raise samples.train, and read some "
+            "training records",
+            rows=facts.rows,
+            end=end,
+            holdout_loss=facts.holdout_loss,
         )
-    return f"{size} are too few, or the base is too small for this task; raise samples.train, or take a larger base"
+    return tr(
+        "{size} are too few, or the base is too small for this task; raise samples.train, or take a larger base",
+        size=size,
+    )
 
 
 def _too_high(rate: float, sign: str) -> str:
-    return f"train.learning_rate {rate:g} is too high: {sign}; lower it, for instance to {rate / FACTOR:g}"
+    return tr(
+        "train.learning_rate {rate:g} is too high: {sign}; lower it, for instance to {rate_2:g}",
+        rate=rate,
+        sign=sign,
+        rate_2=rate / FACTOR,
+    )
 
 
 def _levels(losses: Sequence[float]) -> list[float]:

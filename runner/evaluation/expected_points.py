@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runner.language import tr
+
 ACCURACY_POINTS = 70
 """Points of the grader's row `accuracy` where one dataset is graded. With N datasets each carries 1/N of them."""
 
@@ -29,9 +31,14 @@ class ExpectedPoints:
     def words(self) -> str:
         """The message for the user."""
         low, high = self.interval
-        return (
-            f"expected: {self.points:.0f} of {self.max_points} points for accuracy on {self.rows:,} rows "
-            f"(95 %: {low:.0f} to {high:.0f})"
+        return tr(
+            "expected: {points:.0f} of {max_points} points for accuracy on {rows:,} rows (95 %: "
+            "{low:.0f} to {high:.0f})",
+            points=self.points,
+            max_points=self.max_points,
+            rows=self.rows,
+            low=low,
+            high=high,
         )
 
 

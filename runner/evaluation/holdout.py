@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from runner.errors import DataError
+from runner.language import tr
 from runner.system.files import write_atomic
 
 
@@ -46,5 +47,6 @@ def read_holdout_predictions(path: Path) -> list[HoldoutPrediction]:
         return [HoldoutPrediction(**{**tree, "logits": tuple(tree["logits"])}) for tree in trees]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error})", "run the evaluate stage again: --stages evaluate --fresh"
+            tr("{path}: cannot be read ({error})", path=path, error=error),
+            tr("run the evaluate stage again: --stages evaluate --fresh"),
         ) from None

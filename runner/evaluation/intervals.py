@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grading.contract.metrics import wilson_interval
+from runner.language import tr
 
 
 def accuracy_interval(accuracy: float, rows: int) -> tuple[float, float]:
@@ -14,4 +15,4 @@ def accuracy_interval(accuracy: float, rows: int) -> tuple[float, float]:
 def with_interval(accuracy: float, rows: int) -> str:
     """An accuracy for the user: `96.2% (94.1 to 97.6)`."""
     low, high = accuracy_interval(accuracy, rows)
-    return f"{accuracy:.1%} ({low * 100:.1f} to {high * 100:.1f})"
+    return tr("{accuracy:.1%} ({low:.1f} to {high:.1f})", accuracy=accuracy, low=low * 100, high=high * 100)

@@ -11,13 +11,14 @@ from runner.data.records import inputs_digest, records_of
 from runner.errors import DataError
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
 from runner.evaluation.significance import compare, shown_p
+from runner.language import mark, tr
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 from runner.workspace.run_moves import compare_with, recover, restore, restore_command, settle
 from runner.workspace.runs import DEV_INPUTS, Run, kept_runs, read_object, run_in_place
 
 log = logging.getLogger("labeltune.evaluation")
 
-BASELINES = {"majority": "the majority", "untuned": "the untuned base"}
+BASELINES = {"majority": mark("the majority"), "untuned": mark("the untuned base")}
 """What any adapter has to beat, by the names in evaluation.json."""
 
 
@@ -50,7 +51,9 @@ def read_evaluated(run: Run) -> Evaluated:
     """Read what the evaluate stage wrote beside an adapter. Raises DataError where it is missing or damaged."""
     predictions = read_holdout_predictions(run.folder / HOLDOUT_PREDICTIONS)
     if not predictions:
-        raise DataError(f"{run.folder / HOLDOUT_PREDICTIONS}: has no row", "run the evaluate stage again")
+        raise DataError(
+            tr("{folder}: has no row", folder=run.folder / HOLDOUT_PREDICTIONS), tr("run the evaluate stage again")
+        )
     found = read_object(run.folder / EVALUATION).get("baselines")
     baselines = {name: _accuracy(found, name) or _accuracy(run.statistics, name) for name in BASELINES}
     return Evaluated(predictions, {name: value for name, value in baselines.items() if value})
@@ -67,14 +70,22 @@ def reason_to_keep(old: Evaluated, new: Evaluated) -> str:
         [rows[each.key, each.target] for each in new.predictions],
         [each.label == each.target for each in new.predictions],
     )
-    shares = (
-        f"it gets {new.accuracy:.1%} of the {found.rows:,} hold-out rows right, the one before it {old.accuracy:.1%}"
+    shares = tr(
+        "it gets {accuracy:.1%} of the {rows:,} hold-out rows right, the one before it {old_accuracy:.1%}",
+        accuracy=new.accuracy,
+        rows=found.rows,
+        old_accuracy=old.accuracy,
     )
     if found.distinguishable:
-        return f"{shares} (exact McNemar test, {shown_p(found.p)})"
+        return tr("{shares} (exact McNemar test, {shown_p})", shares=shares, shown_p=shown_p(found.p))
     if old.beats_baselines and not new.beats_baselines:
         name = new.strongest_baseline
-        return f"{shares}, and unlike that one it is not better than {BASELINES[name]} ({new.baselines[name]:.1%})"
+        return tr(
+            "{shares}, and unlike that one it is not better than {baselines} ({new_baselines:.1%})",
+            shares=shares,
+            baselines=BASELINES[name],
+            new_baselines=new.baselines[name],
+        )
     return ""
 
 
@@ -97,15 +108,27 @@ def older_stays(workspace: Workspace, labels: Sequence[str], predicts: bool) -> 
     if predicts and not _answers_the_dev_rows(old, labels):
         settle(workspace)
         log.warning(
-            f"the new adapter is worse: {reason}. It is in place anyway, because run {old.id} has no predictions for "
-            f"these dev rows; to get that adapter back: {restore_command(workspace, old.id)}"
+            tr(
+                "the new adapter is worse: {reason}. It is in place anyway, because run {id} has no "
+                "predictions for these dev rows; to get that adapter back: {restore_command}",
+                reason=reason,
+                id=old.id,
+                restore_command=restore_command(workspace, old.id),
+            )
         )
         return False
     restore(old)
     log.warning(
-        f"the new adapter is worse and does not replace the one before it: {reason}. {workspace.adapter} and "
-        f"{workspace.result} are those of run {old.id} again; nothing new is predicted. To take the new adapter "
-        f"anyway: {restore_command(workspace, new.id)}"
+        tr(
+            "the new adapter is worse and does not replace the one before it: {reason}. "
+            "{adapter} and {result} are those of run {id} again; nothing new is predicted. To "
+            "take the new adapter anyway: {restore_command}",
+            reason=reason,
+            adapter=workspace.adapter,
+            result=workspace.result,
+            id=old.id,
+            restore_command=restore_command(workspace, new.id),
+        )
     )
     return True
 

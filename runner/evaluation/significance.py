@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Optional
 
+from runner.language import mark, tr
+
 LEVEL = 0.05
 """Largest p-value of a difference that is called one."""
 
@@ -132,19 +134,30 @@ class PairedComparison:
         """How many rows would show the observed difference; None where there is none."""
         return rows_needed(self.only_first, self.only_second, self.rows)
 
-    def sentence(self, first: str = "the first", second: str = "the second") -> str:
+    def sentence(self, first: str = mark("the first"), second: str = mark("the second")) -> str:
         """The result in a sentence. `first`, `second`: the names of the two models."""
         if self.distinguishable:
             better, worse, sign = (second, first, 1) if self.difference > 0 else (first, second, -1)
             low, high = sorted(100 * sign * end for end in self.interval)
             points = 100 * abs(self.difference)
-            return (
-                f"{better} is {points:.1f} points better than {worse} on {self.rows:,} rows "
-                f"(95 % interval {low:.1f} to {high:.1f}, {shown_p(self.p)})"
+            return tr(
+                "{better} is {points:.1f} points better than {worse} on {rows:,} rows (95 % interval "
+                "{low:.1f} to {high:.1f}, {shown_p})",
+                better=better,
+                points=points,
+                worse=worse,
+                rows=self.rows,
+                low=low,
+                high=high,
+                shown_p=shown_p(self.p),
             )
         needed = self.rows_needed
-        more = "both get equally many right" if needed is None else f"about {_rounded(needed):,} would be needed"
-        return f"not distinguishable on {self.rows:,} rows; {more}"
+        more = (
+            tr("both get equally many right")
+            if needed is None
+            else tr("about {rounded:,} would be needed", rounded=_rounded(needed))
+        )
+        return tr("not distinguishable on {rows:,} rows; {more}", rows=self.rows, more=more)
 
 
 def compare(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Optional
 
+from runner.language import tr
 from runner.lookahead.findings import Findings, Section
 from runner.lookahead.layout import millions, size
 from runner.lookahead.light_tokenizer import FILE, read_json
@@ -79,12 +80,12 @@ def look_at_base(recipe: Recipe, root: Path, findings: Findings) -> Optional[Bas
         if folder is None:
             _not_here(recipe, findings)
     if folder is None:
-        findings.unknown.append("the base")
+        findings.unknown.append(tr("the base"))
         return None
     folder = folder.absolute()
     config = read_json(folder / "config.json")
     if not config:
-        findings.problem(f"base: {folder / 'config.json'} cannot be read as JSON", "copy it again")
+        findings.problem(tr("base: {file} cannot be read as JSON", file=folder / "config.json"), tr("copy it again"))
     tensors: dict[str, Tensor] = {}
     files = sorted(folder.glob("*.safetensors"))
     for path in files:
@@ -94,8 +95,14 @@ def look_at_base(recipe: Recipe, root: Path, findings: Findings) -> Optional[Bas
     missing = missing_tensors(folder, tensors) if whole else []
     if missing:
         findings.problem(
-            f"base: {folder}: {len(missing):,} weights of its index are in none of its files, the first is {missing[0]}",
-            "download or copy the whole folder again",
+            tr(
+                "base: {folder}: {missing_count:,} weights of its index are in none of its files, "
+                "the first is {missing}",
+                folder=folder,
+                missing_count=len(missing),
+                missing=missing[0],
+            ),
+            tr("download or copy the whole folder again"),
         )
     _check_tokenizer(folder, findings)
     _check_model_type(recipe, config, findings)
@@ -109,18 +116,24 @@ def look_at_base(recipe: Recipe, root: Path, findings: Findings) -> Optional[Bas
 def base_section(recipe: Recipe, report: Optional[BaseReport]) -> Section:
     """The report as text."""
     if report is None:
-        return Section("base", [("path", f"{recipe.base}: not on this machine")])
-    kind = report.config.get("model_type", "unknown type")
-    lines = [("path", str(report.folder))]
+        return Section(tr("base"), [(tr("path"), tr("{base}: not on this machine", base=recipe.base))])
+    kind = report.config.get("model_type", tr("unknown type"))
+    lines = [(tr("path"), str(report.folder))]
     if report.tensors:
         lines.append(
             (
-                "model",
-                f"{kind}, {millions(report.parameters)} weights, {types_of(report.tensors)}, "
-                f"{size(report.file_bytes)}, files whole; {'chat' if report.chat else 'plain'} model",
+                tr("model"),
+                tr(
+                    "{kind}, {millions} weights, {types_of}, {size}, files whole; {chat}",
+                    kind=kind,
+                    millions=millions(report.parameters),
+                    types_of=types_of(report.tensors),
+                    size=size(report.file_bytes),
+                    chat=tr("chat model") if report.chat else tr("plain model"),
+                ),
             )
         )
-    return Section("base", lines)
+    return Section(tr("base"), lines)
 
 
 def is_offline(recipe: Recipe) -> bool:
@@ -148,21 +161,34 @@ def hub_command() -> str:
 def _not_here(recipe: Recipe, findings: Findings) -> None:
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     client = hub_command()
-    command = f"name its folder (base=/models/{recipe.base.rpartition('/')[2]}), or download it first: "
-    command += f"{client} download {recipe.base}"
+    download, login = f"{client} download {recipe.base}", "hf auth login" if client == "hf" else f"{client} login"
+    command = tr(
+        "name its folder (base=/models/{base}), or download it first: {download}",
+        base=recipe.base.rpartition("/")[2],
+        download=download,
+    )
     if is_offline(recipe):
         findings.problem(
-            f"base: {recipe.base} is not on this machine, and offline: true or HF_HUB_OFFLINE forbids a download",
+            tr(
+                "base: {base} is not on this machine, and offline: true or HF_HUB_OFFLINE forbids a download",
+                base=recipe.base,
+            ),
             command,
         )
     elif recipe.base.startswith(GATED) and not hub_token():
         findings.problem(
-            f"base: {recipe.base} is not on this machine, and {hub} gives it only to accounts that have accepted its licence; "
-            "no token was found",
-            f"accept the licence on its page, then {'hf auth login' if client == 'hf' else f'{client} login'}; or {command}",
+            tr(
+                "base: {base} is not on this machine, and {hub} gives it only to accounts that have "
+                "accepted its licence; no token was found",
+                base=recipe.base,
+                hub=hub,
+            ),
+            tr("accept the licence on its page, then {login}; or {command}", login=login, command=command),
         )
     else:
-        findings.warn(f"base: {recipe.base} is not on this machine; a run downloads it from {hub}", command)
+        findings.warn(
+            tr("base: {base} is not on this machine; a run downloads it from {hub}", base=recipe.base, hub=hub), command
+        )
 
 
 def _check_tokenizer(folder: Path, findings: Findings) -> None:
@@ -170,10 +196,19 @@ def _check_tokenizer(folder: Path, findings: Findings) -> None:
         return
     other = next(name for name in TOKENIZERS if (folder / name).is_file())
     findings.warn(
-        f"base: {folder} has {other} and no {FILE}: tokens, prompts and labels could not be checked",
-        f"copy {FILE} too; without it a run has to convert {other}, which needs more packages",
+        tr(
+            "base: {folder} has {other} and no {file}: tokens, prompts and labels could not be checked",
+            folder=folder,
+            other=other,
+            file=FILE,
+        ),
+        tr(
+            "copy {file} too; without it a run has to convert {other}, which needs more packages",
+            file=FILE,
+            other=other,
+        ),
     )
-    findings.unknown.append("the tokenizer")
+    findings.unknown.append(tr("the tokenizer"))
 
 
 def _check_model_type(recipe: Recipe, config: Mapping[str, Any], findings: Findings) -> None:
@@ -184,6 +219,6 @@ def _check_model_type(recipe: Recipe, config: Mapping[str, Any], findings: Findi
     tables = list((Path(spec.origin).parent / "models" / "auto").glob("*.py"))
     if tables and not any(f'"{kind}"' in path.read_text(encoding="utf-8", errors="replace") for path in tables):
         findings.problem(
-            f"base: this version of transformers does not know models of type {kind}",
-            "install a newer transformers, or name another base",
+            tr("base: this version of transformers does not know models of type {kind}", kind=kind),
+            tr("install a newer transformers, or name another base"),
         )

@@ -14,6 +14,7 @@ from runner.data.records import Record
 from runner.data.survey import Survey, survey
 from runner.data.table import Table
 from runner.data.task_tables import dev_table, exclusion_of, train_table
+from runner.language import tr
 from runner.lookahead.findings import Findings, Section
 from runner.recipe.duration import Duration
 from runner.recipe.schema import Recipe
@@ -120,18 +121,40 @@ def data_section(report: DataReport) -> Section:
     if report.train is not None:
         counts = Counter(rows.labels)
         shares = _shares({label: counts[number] for number, label in enumerate(labels)})
-        lines.append(("train", f"{_absolute(report.train)}: {len(rows.labels):,} rows; {shares}"))
+        lines.append(
+            (
+                tr("train"),
+                tr(
+                    "{absolute}: {labels_count:,} rows; {shares}",
+                    absolute=_absolute(report.train),
+                    labels_count=len(rows.labels),
+                    shares=shares,
+                ),
+            )
+        )
         lines += [("", note) for note in (report.train.described(), *report.train.notes)]
     if report.dev is not None:
-        lines.append(("dev", f"{_absolute(report.dev)}: {len(rows.dev):,} rows to predict"))
+        lines.append(
+            (
+                tr("dev"),
+                tr(
+                    "{absolute}: {dev_count:,} rows to predict", absolute=_absolute(report.dev), dev_count=len(rows.dev)
+                ),
+            )
+        )
         lines += [("", note) for note in (report.dev.described(), *report.dev.notes)]
     elif rows.dev:
-        lines.append(("dev", f"{len(rows.dev):,} labelled rows are set aside, to be predicted and scored"))
+        lines.append(
+            (
+                tr("dev"),
+                tr("{dev_count:,} labelled rows are set aside, to be predicted and scored", dev_count=len(rows.dev)),
+            )
+        )
     if rows.drawn.train:
-        lines.append(("sample", _sample(report)))
+        lines.append((tr("sample"), _sample(report)))
     if len(rows.labels):
-        lines.append(("repeated", _repeated(report)))
-    return Section("data", lines)
+        lines.append((tr("repeated"), _repeated(report)))
+    return Section(tr("data"), lines)
 
 
 def _is_there(key: str, name: str, recipe: Recipe, root: Path, findings: Findings) -> bool:
@@ -139,10 +162,14 @@ def _is_there(key: str, name: str, recipe: Recipe, root: Path, findings: Finding
     if path.exists():
         return True
     near = sorted(other.name for other in path.parent.glob("*") if other.is_file()) if path.parent.is_dir() else []
-    there = f"; that folder has {', '.join(near[:6])}" if near else ""
+    there = tr("; that folder has {near}", near=", ".join(near[:6])) if near else ""
     findings.problem(
-        f"{key}: {path}: no such file{there}",
-        f"put the file there, name another with {key}=PATH, or name the folder that holds {name} with --workspace",
+        tr("{key}: {path}: no such file{there}", key=key, path=path, there=there),
+        tr(
+            "put the file there, name another with {key}=PATH, or name the folder that holds {name} with --workspace",
+            key=key,
+            name=name,
+        ),
     )
     return False
 
@@ -162,10 +189,15 @@ def _sample(report: DataReport) -> str:
     shares = _shares({label: drawn[number] for number, label in enumerate(labels)})
     held = len(rows.drawn.holdout)
     majority = max(Counter(rows.labels[row] for row in rows.drawn.holdout).values(), default=0) / max(held, 1)
-    most = "at most " if isinstance(report.recipe.samples.train, Duration) else ""
-    return (
-        f"{most}{report.training_rows:,} rows to train on ({shares}), {held:,} held out; one label for every row is right in "
-        f"{majority:.1%} of those"
+    most = tr("at most ") if isinstance(report.recipe.samples.train, Duration) else ""
+    return tr(
+        "{most}{training_rows:,} rows to train on ({shares}), {held:,} held out; one label "
+        "for every row is right in {majority:.1%} of those",
+        most=most,
+        training_rows=report.training_rows,
+        shares=shares,
+        held=held,
+        majority=majority,
     )
 
 
@@ -174,8 +206,14 @@ def _repeated(report: DataReport) -> str:
     leaks = rows.dev_keys.intersection(rows.keys)
     two = sum(len(labels) > 1 for labels in rows.repeated.values())
     if not (rows.repeated or leaks):
-        return "no input is in two labelled rows, and none is in the dev file too"
-    return f"{len(rows.repeated):,} inputs in several labelled rows, {two:,} of them with two labels; {len(leaks):,} also in dev"
+        return tr("no input is in two labelled rows, and none is in the dev file too")
+    return tr(
+        "{repeated_count:,} inputs in several labelled rows, {two:,} of them with two "
+        "labels; {leaks_count:,} also in dev",
+        repeated_count=len(rows.repeated),
+        two=two,
+        leaks_count=len(leaks),
+    )
 
 
 def _warn(report: DataReport, findings: Findings) -> None:
@@ -185,32 +223,63 @@ def _warn(report: DataReport, findings: Findings) -> None:
     if two:
         where = _lines_of(rows, two[0])
         findings.warn(
-            f"{name}: {len(two):,} inputs have two different labels, the first on lines {where}",
-            "correct the wrong label of each, or remove both rows: the model cannot learn from a contradiction",
+            tr(
+                "{name}: {two_count:,} inputs have two different labels, the first on lines {where}",
+                name=name,
+                two_count=len(two),
+                where=where,
+            ),
+            tr("correct the wrong label of each, or remove both rows: the model cannot learn from a contradiction"),
         )
     drawn = rows.dev_keys.intersection(rows.keys[row] for row in rows.drawn.train)
     if drawn:
         line = _lines_of(rows, next(key for key in rows.keys if key in drawn))
         findings.warn(
-            f"{name}: {len(drawn):,} of the rows to predict are among the drawn training rows, the first on line {line}",
-            "remove those rows from the training file if the score is to count unseen rows only; none of them is held out",
+            tr(
+                "{name}: {drawn_count:,} of the rows to predict are among the drawn training rows, "
+                "the first on line {line}",
+                name=name,
+                drawn_count=len(drawn),
+                line=line,
+            ),
+            tr(
+                "remove those rows from the training file if the score is to count unseen rows only; "
+                "none of them is held out"
+            ),
         )
     if rows.bad_rows and report.recipe.task.bad_rows == "skip":
-        findings.warn(f"{name}: {rows.bad_rows:,} bad rows are skipped", "task.bad_rows: error names them")
+        findings.warn(
+            tr("{name}: {bad_rows:,} bad rows are skipped", name=name, bad_rows=rows.bad_rows),
+            tr("task.bad_rows: error names them"),
+        )
     if rows.bad_dev and report.dev is not None:
         first = rows.bad_dev[0]
         findings.warn(
-            f"{report.dev.shown}:{first.line}: {first.problem} ({len(rows.bad_dev):,} bad rows to predict)",
-            "fix the file: such a row is predicted from what can be read of it",
+            tr(
+                "{shown}:{line}: {problem} ({bad_dev_count:,} bad rows to predict)",
+                shown=report.dev.shown,
+                line=first.line,
+                problem=first.problem,
+                bad_dev_count=len(rows.bad_dev),
+            ),
+            tr("fix the file: such a row is predicted from what can be read of it"),
         )
     if rows.empty:
-        findings.warn(f"{name}: {rows.empty:,} rows have an empty input column", "check task.columns and task.input")
+        findings.warn(
+            tr("{name}: {empty:,} rows have an empty input column", name=name, empty=rows.empty),
+            tr("check task.columns and task.input"),
+        )
     counts = Counter(rows.labels)
     top, count = counts.most_common(1)[0] if counts else (0, 0)
     if count > MAJORITY * len(rows.labels):
         findings.warn(
-            f"{name}: {count / len(rows.labels):.1%} of the rows have the label {report.recipe.task.labels[top]!r}",
-            "set samples.balance: oversample or train.class_weights: balanced, and look at MCC, not at accuracy",
+            tr(
+                "{name}: {share:.1%} of the rows have the label {label!r}",
+                name=name,
+                share=count / len(rows.labels),
+                label=report.recipe.task.labels[top],
+            ),
+            tr("set samples.balance: oversample or train.class_weights: balanced, and look at MCC, not at accuracy"),
         )
     _warn_of_steps(report, findings)
 
@@ -220,14 +289,20 @@ def _warn_of_steps(report: DataReport, findings: Findings) -> None:
     step, rows = train.batch_size * train.accumulation, report.training_rows
     if rows and step > rows / 4:
         findings.warn(
-            f"train.batch_size x train.accumulation = {step:,} rows a step, and {rows:,} rows: {-(-rows // step)} steps an epoch",
-            "lower them to 16 rows a step or so: few steps teach little",
+            tr(
+                "train.batch_size x train.accumulation = {step:,} rows a step, and {rows:,} rows: "
+                "{steps} steps an epoch",
+                step=step,
+                rows=rows,
+                steps=-(-rows // step),
+            ),
+            tr("lower them to 16 rows a step or so: few steps teach little"),
         )
 
 
 def _lines_of(rows: Survey, key: int) -> str:
     found = [line for line, each in zip(rows.lines, rows.keys) if each == key]
-    return " and ".join(str(line) for line in found[:2])
+    return tr(" and ").join(str(line) for line in found[:2])
 
 
 def _some(rows: Sequence[T]) -> Sequence[T]:

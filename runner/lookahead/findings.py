@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from grading.contract.language import reason_of
 from runner.errors import UserError
+from runner.language import tr
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Findings:
         except UserError as error:
             self.problem(error.what, error.next_step)
         except OSError as error:
-            self.problem(f"{error.filename or 'a file'}: {error.strerror or error}", "make it readable")
+            self.problem(f"{error.filename or tr('a file')}: {reason_of(error)}", tr("make it readable"))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from grading import contract
+from runner.language import tr
 from runner.lookahead.costs import Costs
 from runner.lookahead.data_report import DataReport
 from runner.lookahead.findings import Findings, Section
@@ -22,23 +23,37 @@ def look_at_grading(
 ) -> Section:
     """What the grader will say. Without keys only the format can be looked at."""
     keys = answer_keys(root)
-    lines = [("files", "pre_data (10 points) and saved_model (20 points): as the grader wants them")]
+    lines = [(tr("files"), tr("pre_data (10 points) and saved_model (20 points): as the grader wants them"))]
     if costs is not None and costs.adapter > MOST_WEIGHTS:
         findings.warn(
-            f"the adapter will have {costs.adapter / 1e9:.1f} GB, and the grader takes at most 1 GiB (4 of 100 points)",
-            "lower lora.r, or name fewer lora.target_modules",
+            tr(
+                "the adapter will have {adapter:.1f} GB, and the grader takes at most 1 GiB (4 of 100 points)",
+                adapter=costs.adapter / 1e9,
+            ),
+            tr("lower lora.r, or name fewer lora.target_modules"),
         )
-        lines = [("files", "pre_data (10 points) as the grader wants them; saved_model too large")]
+        lines = [(tr("files"), tr("pre_data (10 points) as the grader wants them; saved_model too large"))]
     if not keys:
-        lines.append(("key", f"none in {root / contract.ANSWER_FOLDER}: the name {recipe.task.name} is not compared"))
-        return Section("grader", lines)
+        lines.append(
+            (
+                tr("key"),
+                tr(
+                    "none in {root}: the name {name} is not compared",
+                    root=root / contract.ANSWER_FOLDER,
+                    name=recipe.task.name,
+                ),
+            )
+        )
+        return Section(tr("grader"), lines)
     key = keys.get(recipe.task.name)
     if key is None:
         _warn_of_name(recipe, keys, findings)
-        lines.append(("key", f"none for {recipe.task.name}; there are {', '.join(sorted(keys))}"))
-        return Section("grader", lines)
-    lines.append(("key", _compared(recipe, data, key, findings)))
-    return Section("grader", lines)
+        lines.append(
+            (tr("key"), tr("none for {name}; there are {keys}", name=recipe.task.name, keys=", ".join(sorted(keys))))
+        )
+        return Section(tr("grader"), lines)
+    lines.append((tr("key"), _compared(recipe, data, key, findings)))
+    return Section(tr("grader"), lines)
 
 
 def answer_keys(root: Path) -> dict[str, Path]:
@@ -57,9 +72,12 @@ def _warn_of_name(recipe: Recipe, keys: Mapping[str, Path], findings: Findings) 
     near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
     if near:
         findings.warn(
-            f"task.name: no answer key is named {name}; there is {keys[lower[near[0]]].name}, and the grader compares names "
-            "exactly",
-            f"set task.name: {lower[near[0]]}, or the result counts nothing",
+            tr(
+                "task.name: no answer key is named {name}; there is {file}, and the grader compares names exactly",
+                name=name,
+                file=keys[lower[near[0]]].name,
+            ),
+            tr("set task.name: {name}, or the result counts nothing", name=lower[near[0]]),
         )
 
 
@@ -67,20 +85,39 @@ def _compared(recipe: Recipe, data: DataReport, key: Path, findings: Findings) -
     try:
         answers = contract.parse_result(key.read_bytes())
     except (OSError, contract.ContractError) as error:
-        findings.warn(f"{key}: the answer key cannot be read: {error}", "the grader will refuse it too")
-        return f"{key.name} cannot be read"
+        findings.warn(
+            tr("{key}: the answer key cannot be read: {error}", key=key, error=error),
+            tr("the grader will refuse it too"),
+        )
+        return tr("{name} cannot be read", name=key.name)
     predicted = len(data.survey.dev)
     if data.survey.dev and predicted < len(answers):
         findings.warn(
-            f"{key.name} has {len(answers)} answers, and samples.dev predicts {predicted} rows",
-            f"set samples.dev: {len(answers)}; rows without a prediction count as wrong",
+            tr(
+                "{name} has {answers_count} answers, and samples.dev predicts {predicted} rows",
+                name=key.name,
+                answers_count=len(answers),
+                predicted=predicted,
+            ),
+            tr(
+                "set samples.dev: {answers_count}; rows without a prediction count as wrong", answers_count=len(answers)
+            ),
         )
     # only the set of labels is looked at, never which row has which
     foreign = sorted(set(answers) - set(recipe.task.labels))
     if foreign:
         findings.warn(
-            f"{key.name} has labels that task.labels does not have: {', '.join(foreign[:5])}",
-            "write task.labels as the key writes them; a label in another spelling counts as wrong",
+            tr(
+                "{name} has labels that task.labels does not have: {foreign}",
+                name=key.name,
+                foreign=", ".join(foreign[:5]),
+            ),
+            tr("write task.labels as the key writes them; a label in another spelling counts as wrong"),
         )
-        return f"{key.name}: other labels"
-    return f"{key.name}: {len(answers)} answers, the same labels; {predicted} rows are predicted (70 points x accuracy)"
+        return tr("{name}: other labels", name=key.name)
+    return tr(
+        "{name}: {answers_count} answers, the same labels; {predicted} rows are predicted (70 points x accuracy)",
+        name=key.name,
+        answers_count=len(answers),
+        predicted=predicted,
+    )

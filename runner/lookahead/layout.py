@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
+from grading.contract.language import padded, width
+from runner.language import tr, trn
 from runner.lookahead.findings import Finding, Findings, Section
 
 COLUMNS = 116
@@ -17,7 +20,7 @@ INDENT = 11
 def report_lines(sections: Sequence[Section], findings: Findings) -> list[str]:
     """The sections, then the problems and the warnings, each with its next step."""
     lines = [line for section in sections for line in _section_lines(section)]
-    for title, found in (("PROBLEM", findings.problems), ("WARNING", findings.warnings)):
+    for title, found in ((tr("PROBLEM"), findings.problems), (tr("WARNING"), findings.warnings)):
         lines += [line for finding in found for line in _finding_lines(title, finding)]
     return lines
 
@@ -27,12 +30,12 @@ def size(number: float) -> str:
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if number >= unit:
             return f"{number / unit:,.1f} {name}"
-    return f"{number / 1e3:,.1f} kB"
+    return tr("{number:,.1f} kB", number=number / 1000.0)
 
 
 def millions(number: int) -> str:
     """A number of weights."""
-    return f"{number / 1e6:,.0f} million" if number >= 10e6 else f"{number:,}"
+    return tr("{number:,.0f} million", number=number / 1e6) if number >= 10e6 else f"{number:,}"
 
 
 def duration(seconds: float) -> str:
@@ -42,16 +45,26 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:,.1f} h"
 
 
-def counted(number: int, noun: str) -> str:
+def problem_count(number: int) -> str:
+    """`1 problem`, `2 problems`."""
+    return trn("{count:,} problem", "{count:,} problems", number)
+
+
+def warning_count(number: int) -> str:
     """`1 warning`, `2 warnings`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return trn("{count:,} warning", "{count:,} warnings", number)
+
+
+def thread_count(number: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return trn("{count:,} thread", "{count:,} threads", number)
 
 
 def _section_lines(section: Section) -> list[str]:
     lines = []
     for place, (name, text) in enumerate(section.lines):
         title = section.title if place == 0 else ""
-        head = f"{title:<{INDENT}}{name:<{INDENT}}"
+        head = padded(title, INDENT) + padded(name, INDENT)
         lines += _wrapped(text, head, " " * (2 * INDENT))
     return lines
 
@@ -59,13 +72,32 @@ def _section_lines(section: Section) -> list[str]:
 def _finding_lines(title: str, finding: Finding) -> list[str]:
     lines = []
     for place, line in enumerate(finding.what.split("\n")):
-        lines += _wrapped(line, f"{title if place == 0 else '':<{INDENT}}", " " * INDENT)
-    return lines + (_wrapped(finding.next_step, f"{'  next':<{INDENT}}", " " * INDENT) if finding.next_step else [])
+        lines += _wrapped(line, padded(title if place == 0 else "", INDENT), " " * INDENT)
+    return lines + (
+        _wrapped(finding.next_step, padded("  " + tr("next"), INDENT), " " * INDENT) if finding.next_step else []
+    )
 
 
 def _wrapped(text: str, head: str, indent: str) -> list[str]:
-    if text.startswith("|") or len(head) + len(text) <= COLUMNS:
+    if text.startswith("|") or width(head) + width(text) <= COLUMNS:
         return [f"{head}{text}".rstrip()]
+    if not text.isascii():
+        return _wrapped_wide(text, head, indent)
     return textwrap.wrap(
         text, COLUMNS, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+# a line may end before any Chinese character, but none begins with a closing mark
+_CLOSING = "，。；：、！？）》"
+_PIECES = re.compile(rf"(?:[^\s\u2e80-\uffff]+|[（《]*[\u2e80-\uffff])[{_CLOSING}]*\s*")
+
+
+def _wrapped_wide(text: str, head: str, indent: str) -> list[str]:
+    """The same for a text with characters that take two columns, and no spaces between its words."""
+    lines = [head]
+    for piece in _PIECES.findall(text):
+        if width(lines[-1]) + width(piece.rstrip()) > COLUMNS and lines[-1] not in (head, indent):
+            lines.append(indent)
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from grading.contract.language import padded
+from runner.language import tr
+
 BINS = 6
 """Lines of a histogram."""
 
@@ -29,11 +32,18 @@ def histogram(sizes: Sequence[int]) -> list[str]:
         begin = low + number * width
         end = max(sizes) if number == BINS - 1 else begin + width - 1
         bar = "#" * max(1, round(BAR * bins[number] / max(bins.values())))
-        name = f"{begin} to {end}" if end > begin else f"{begin}"
-        lines.append(f"{name:>14}  {bins[number]:>6,} {bar}")
+        name = tr("{begin} to {end}", begin=begin, end=end) if end > begin else f"{begin}"
+        lines.append(f"{padded(name, 14, right=True)}  {bins[number]:>6,} {bar}")
     return lines
 
 
 def spread(sizes: Sequence[int], unit: str) -> str:
     """The shortest, the longest, and what is usual."""
-    return f"{min(sizes)} to {max(sizes)} {unit}, half of them up to {quantile(sizes, 0.5)}, 95 % up to {quantile(sizes, 0.95)}"
+    return tr(
+        "{shortest} to {longest} {unit}, half of them up to {half}, 95 % up to {most}",
+        shortest=min(sizes),
+        longest=max(sizes),
+        unit=unit,
+        half=quantile(sizes, 0.5),
+        most=quantile(sizes, 0.95),
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.language import tr
 
 FILE = "tokenizer.json"
 
@@ -35,7 +36,13 @@ class LightTokenizer:
         # the library raises a bare Exception
         except Exception as error:
             raise UserError(
-                f"base: {path} cannot be read: {' '.join(str(error).split())[:120]}{_pointer(path)}", "copy it again"
+                tr(
+                    "base: {path} cannot be read: {error}{pointer}",
+                    path=path,
+                    error=" ".join(str(error).split())[:120],
+                    pointer=_pointer(path),
+                ),
+                tr("copy it again"),
             ) from None
         self.bos_token_id, self.eos_token_id = (self._id(folder, name) for name in ("bos_token", "eos_token"))
 
@@ -75,4 +82,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _pointer(path: Path) -> str:
     with path.open("rb") as file:
-        return "; it is a Git LFS pointer, not the file" if file.read(8) == b"version " else ""
+        return tr("; it is a Git LFS pointer, not the file") if file.read(8) == b"version " else ""

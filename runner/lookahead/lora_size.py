@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runner.language import tr
 from runner.lookahead.base_report import EMBEDDINGS, part
 from runner.lookahead.findings import Findings
 from runner.lookahead.weight_files import Tensor
@@ -78,7 +79,9 @@ def size_of(lora: Lora, tensors: Mapping[str, Tensor], findings: Findings) -> Lo
     doubled = 2 if str(lora.init_lora_weights).startswith("pissa") else 1
     for key in _unmatched(lora, [layer.name for layer in chosen]):
         names = ", ".join(sorted({part(layer.name, -1) for layer in layers}))
-        findings.problem(f"{key}: meets no layer of this base", f"the base's linear layers are {names}")
+        findings.problem(
+            tr("{key}: meets no layer of this base", key=key), tr("the base's linear layers are {names}", names=names)
+        )
     return LoraSize(layers, ranks, trainable + magnitudes, doubled * trainable + magnitudes)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runner.language import mark, tr
 from runner.lookahead.findings import Findings
 from runner.system.provenance import package_version
 
@@ -51,9 +52,9 @@ def packages() -> list[Package]:
         version = package_version(name) or ""
         remark = "missing" if not version else ""
         if version and oldest and _parts(version) < _parts(oldest):
-            remark = f"older than {oldest}, the oldest that is tested"
+            remark = mark("older than {oldest}, the oldest that is tested", oldest=oldest)
         elif version and newest and _parts(version)[:2] > _parts(newest)[:2]:
-            remark = f"newer than {newest}, the newest that is tested"
+            remark = mark("newer than {newest}, the newest that is tested", newest=newest)
         found.append(Package(name, version, remark))
     return found
 
@@ -65,20 +66,30 @@ def check_packages(findings: Findings) -> list[Package]:
     old = [each for each in found if each.remark.startswith("older")]
     new = [each for each in found if each.remark.startswith("newer")]
     if missing:
-        findings.problem(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        findings.problem(tr("not installed: {missing}", missing=", ".join(missing)), f"pip install {' '.join(missing)}")
     if old:
         wanted = " ".join(f"'{each.name}>={TESTED[each.name][0]}'" for each in old)
         findings.problem(
-            "; ".join(f"{each.name} {each.version} is {each.remark}" for each in old), f"pip install {wanted}"
+            "; ".join(
+                tr("{name} {version} is {remark}", name=each.name, version=each.version, remark=each.remark)
+                for each in old
+            ),
+            f"pip install {wanted}",
         )
     if new:
         findings.warn(
-            "; ".join(f"{each.name} {each.version} is {each.remark}" for each in new),
-            "it may work; constraints.txt has the tested versions",
+            "; ".join(
+                tr("{name} {version} is {remark}", name=each.name, version=each.version, remark=each.remark)
+                for each in new
+            ),
+            tr("it may work; constraints.txt has the tested versions"),
         )
     python = platform.python_version()
     if sys.version_info < tuple(map(int, PYTHON[0].split("."))):
-        findings.problem(f"Python {python} is older than {PYTHON[0]}", f"use Python {PYTHON[0]} or newer")
+        findings.problem(
+            tr("Python {python} is older than {oldest}", python=python, oldest=PYTHON[0]),
+            tr("use Python {oldest} or newer", oldest=PYTHON[0]),
+        )
     return found
 
 
@@ -86,8 +97,8 @@ def package_line(found: list[Package]) -> str:
     """The versions of the libraries that decide a result, in one line."""
     main = [f"{each.name} {each.version}" for each in found[:4] if each.version]
     odd = sum(bool(each.remark) for each in found)
-    return f"Python {platform.python_version()}, {', '.join(main)}" + (
-        f"; {odd} not as tested" if odd else "; as tested"
+    return tr("Python {python_version}, {main}", python_version=platform.python_version(), main=", ".join(main)) + (
+        tr("; {odd} not as tested", odd=odd) if odd else tr("; as tested")
     )
 
 

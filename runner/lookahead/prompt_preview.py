@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from runner.language import tr, trn
 from runner.lookahead.base_report import BaseReport
 from runner.lookahead.data_report import DataReport
 from runner.lookahead.findings import Findings, Section
@@ -75,20 +76,37 @@ def prompt_section(recipe: Recipe, data: DataReport, tokens: Optional[Tokens]) -
     if tokens is None:
         sizes = [len(text.split()) for text in texts]
         if sizes:
-            lines += [("lengths", f"inputs of {spread(sizes, 'words')} (no tokenizer: tokens are not known)")]
+            lines += [
+                (
+                    tr("lengths"),
+                    tr("inputs of {spread} (no tokenizer: tokens are not known)", spread=spread(sizes, tr("words"))),
+                )
+            ]
             lines += [("", line) for line in histogram(sizes)]
-        return Section("prompts", lines)
+        return Section(tr("prompts"), lines)
     if tokens.lengths:
-        counted = f"{len(tokens.lengths):,} prompts" + (" (evenly spaced)" if data.is_sampled else "")
+        counted = tr("{lengths_count:,} prompts", lengths_count=len(tokens.lengths)) + (
+            tr(" (evenly spaced)") if data.is_sampled else ""
+        )
         most = tokens.prompt.max_length
-        lines.append(("lengths", f"{spread(tokens.lengths, 'tokens')}, at most {most} allowed; {counted}"))
+        lines.append(
+            (
+                tr("lengths"),
+                tr(
+                    "{spread}, at most {most} allowed; {counted}",
+                    spread=spread(tokens.lengths, tr("tokens")),
+                    most=most,
+                    counted=counted,
+                ),
+            )
+        )
         lines += [("", line) for line in histogram(tokens.lengths)]
-    lines.append(("answers", _answers(tokens.prompt)))
+    lines.append((tr("answers"), _answers(tokens.prompt)))
     for number, label in enumerate(recipe.task.labels[:2]):
         row = data.example(number)
         if row is not None:
             lines += _shown(tokens.prompt, row, label)
-    return Section("prompts", lines)
+    return Section(tr("prompts"), lines)
 
 
 def _check_lengths(tokens: Tokens, findings: Findings) -> None:
@@ -97,14 +115,26 @@ def _check_lengths(tokens: Tokens, findings: Findings) -> None:
     if not too_long:
         return
     longest, limit = max(too_long), prompt.max_length
-    what = f"{len(too_long):,} prompts are longer than prompt.max_length = {limit} tokens, the longest has {longest}"
+    what = tr(
+        "{too_long_count:,} prompts are longer than prompt.max_length = {limit} tokens, the longest has {longest}",
+        too_long_count=len(too_long),
+        limit=limit,
+        longest=longest,
+    )
     if prompt.too_long == "error":
-        more = f"raise prompt.max_length to {longest}" if longest <= prompt.positions else "shorten the texts"
-        findings.problem(what, f"{more}, or choose prompt.too_long: truncate or drop-from-train")
+        more = (
+            tr("raise prompt.max_length to {longest}", longest=longest)
+            if longest <= prompt.positions
+            else tr("shorten the texts")
+        )
+        findings.problem(what, tr("{more}, or choose prompt.too_long: truncate or drop-from-train", more=more))
     else:
         findings.warn(
             what,
-            f"prompt.too_long: {prompt.too_long} cuts them or leaves them out; raise prompt.max_length to keep all",
+            tr(
+                "prompt.too_long: {too_long} cuts them or leaves them out; raise prompt.max_length to keep all",
+                too_long=prompt.too_long,
+            ),
         )
 
 
@@ -112,10 +142,16 @@ def _answers(prompt: Prompt) -> str:
     steps = prompt.tree.steps
     count = [len(each) for each in steps] if steps else [1] * len(prompt.labels)
     parts = (
-        f"{label} -> {answer!r} ({number} token{'s' * (number != 1)})"
+        trn(
+            "{label} -> {answer!r} ({count} token)",
+            "{label} -> {answer!r} ({count} tokens)",
+            number,
+            label=label,
+            answer=answer,
+        )
         for label, answer, number in zip(prompt.labels, prompt.answers, count)
     )
-    return f"{', '.join(parts)}; the model can tell them apart"
+    return tr("{parts}; the model can tell them apart", parts=", ".join(parts))
 
 
 def _shown(prompt: Prompt, row: tuple[int, str], label: str) -> list[tuple[str, str]]:
@@ -129,5 +165,8 @@ def _shown(prompt: Prompt, row: tuple[int, str], label: str) -> list[tuple[str, 
     if len(lines) > SHOWN_LINES:
         lines = [*lines[: SHOWN_LINES - 2], "...", lines[-1]]
     lines = [each if len(each) <= SHOWN_COLUMNS else f"{each[: SHOWN_COLUMNS - 3]}..." for each in lines]
-    head = (f"line {line}", f"{len(whole)} tokens, then {answer!r}:")
+    head = (
+        tr("line {line}", line=line),
+        tr("{whole_count} tokens, then {answer!r}:", whole_count=len(whole), answer=answer),
+    )
     return [head, *(("", f"| {each}") for each in lines)]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from runner.language import tr
 from runner.lookahead.base_report import base_section, look_at_base
 from runner.lookahead.costs import ALLOWANCE, Costs, costs_of, members
 from runner.lookahead.data_report import DataReport, data_section, look_at_data
 from runner.lookahead.findings import Findings, Section
 from runner.lookahead.grader_report import look_at_grading
-from runner.lookahead.layout import counted, duration, report_lines, size
+from runner.lookahead.layout import duration, problem_count, report_lines, size, thread_count, warning_count
 from runner.lookahead.lora_size import LoraSize, size_of
 from runner.lookahead.machine import Machine, this_machine
 from runner.lookahead.packages import check_packages, package_line
@@ -41,12 +42,22 @@ class LookAhead:
     def verdict(self) -> str:
         """The last line: whether a run would work."""
         problems, warnings = len(self.findings.problems), len(self.findings.warnings)
-        more = f", {counted(warnings, 'warning')}" if warnings else ""
+        more = tr(", {warnings}", warnings=warning_count(warnings)) if warnings else ""
         if problems:
-            return f"{self.loaded.path}: a run would fail: {counted(problems, 'problem')}{more}"
+            return tr(
+                "{path}: a run would fail: {problem_count}{more}",
+                path=self.loaded.path,
+                problem_count=problem_count(problems),
+                more=more,
+            )
         if self.findings.unknown:
-            return f"{self.loaded.path}: not known: {', '.join(self.findings.unknown)} could not be looked at{more}"
-        return f"{self.loaded.path}: fine{more}"
+            return tr(
+                "{path}: not known: {unknown} could not be looked at{more}",
+                path=self.loaded.path,
+                unknown=", ".join(self.findings.unknown),
+                more=more,
+            )
+        return tr("{path}: fine{more}", path=self.loaded.path, more=more)
 
     def text(self) -> str:
         """The whole report."""
@@ -88,16 +99,23 @@ def _look(loaded: LoadedRecipe, root: Path, with_model: bool, tokenizers: Tokeni
     sections.append(look_at_workspace(recipe, workspace, costs.disk if costs else 0, findings))
     sections.append(look_at_grading(recipe, data, costs, root, findings))
     packages = check_packages(findings)
-    sections.append(Section("packages", [("", package_line(packages))]))
+    sections.append(Section(tr("packages"), [("", package_line(packages))]))
     return LookAhead(loaded, data, tokens, costs, sections, findings)
 
 
 def device_line(machine: Machine) -> str:
     """The device that a run computes on."""
     if machine.gpu is not None:
-        return f"{machine.gpu.name}, {size(machine.gpu.total)} of memory, {size(machine.gpu.free)} free"
-    memory = f", {size(machine.available or machine.memory or 0)} of memory free" if machine.memory else ""
-    return f"CPU, {counted(machine.threads, 'thread')}{memory}"
+        return tr(
+            "{name}, {total} of memory, {free} free",
+            name=machine.gpu.name,
+            total=size(machine.gpu.total),
+            free=size(machine.gpu.free),
+        )
+    memory = (
+        tr(", {size} of memory free", size=size(machine.available or machine.memory or 0)) if machine.memory else ""
+    )
+    return tr("CPU, {thread_count}{memory}", thread_count=thread_count(machine.threads), memory=memory)
 
 
 def _cost_section(
@@ -105,41 +123,74 @@ def _cost_section(
 ) -> Section:
     lines = [
         (
-            "adapter",
-            f"{adapter.trainable:,} parameters are trained, in {len(adapter.ranks)} of {len(adapter.layers)} linear layers; "
-            f"its file has {size(4 * adapter.saved)}",
+            tr("adapter"),
+            tr(
+                "{trainable:,} parameters are trained, in {ranks_count} of {layers_count} linear "
+                "layers; its file has {size}",
+                trainable=adapter.trainable,
+                ranks_count=len(adapter.ranks),
+                layers_count=len(adapter.layers),
+                size=size(4 * adapter.saved),
+            ),
         ),
-        ("device", device_line(machine)),
+        (tr("device"), device_line(machine)),
     ]
     if machine.gpus and machine.gpu is None:
         findings.warn(
-            f"{machine.gpus[0].name} is not used: the installed torch has no CUDA",
-            "install a torch that fits its driver",
+            tr("{name} is not used: the installed torch has no CUDA", name=machine.gpus[0].name),
+            tr("install a torch that fits its driver"),
         )
     if costs is None:
-        return Section("costs", lines)
-    lines.append(("memory", f"about {size(costs.memory)} at the largest batch, {costs.precision} (an estimate)"))
+        return Section(tr("costs"), lines)
+    lines.append(
+        (
+            tr("memory"),
+            tr(
+                "about {memory} at the largest batch, {precision} (an estimate)",
+                memory=size(costs.memory),
+                precision=costs.precision,
+            ),
+        )
+    )
     _check_memory(costs, machine, findings)
     if recipe.search.minutes is not None:
-        lines.append(("time", f"a search: {recipe.search.minutes:g} minutes, as search.minutes says"))
+        lines.append(
+            (tr("time"), tr("a search: {minutes:g} minutes, as search.minutes says", minutes=recipe.search.minutes))
+        )
     elif isinstance(recipe.samples.train, Duration):
         lines.append(
-            ("time", f"{recipe.samples.train} x {members(recipe)}, as samples.train says: the rows follow from it")
+            (
+                tr("time"),
+                tr(
+                    "{train} x {members}, as samples.train says: the rows follow from it",
+                    train=recipe.samples.train,
+                    members=members(recipe),
+                ),
+            )
         )
     elif costs.seconds is None:
-        lines.append(("time", "not known for this GPU; --check=timed measures it"))
+        lines.append((tr("time"), tr("not known for this GPU; --check=timed measures it")))
     else:
         low, high = (duration(costs.seconds * factor) for factor in ALLOWANCE)
-        lines.append(("time", f"{low} to {high} for all stages (an estimate; --check=timed measures it)"))
-    return Section("costs", lines)
+        lines.append(
+            (
+                tr("time"),
+                tr("{low} to {high} for all stages (an estimate; --check=timed measures it)", low=low, high=high),
+            )
+        )
+    return Section(tr("costs"), lines)
 
 
 def _check_memory(costs: Costs, machine: Machine, findings: Findings) -> None:
     room = machine.gpu.free if machine.gpu else machine.available
-    advice = "lower train.batch_size (and raise train.accumulation), or set train.gradient_checkpointing: true"
+    advice = tr("lower train.batch_size (and raise train.accumulation), or set train.gradient_checkpointing: true")
     if room and costs.memory > room:
         findings.warn(
-            f"memory: about {size(costs.memory)} are needed, and {size(room)} are free: training would halve its batches, "
-            "or end without memory",
-            f"{advice}; --check=timed measures what is needed",
+            tr(
+                "memory: about {memory} are needed, and {room} are free: training would halve its "
+                "batches, or end without memory",
+                memory=size(costs.memory),
+                room=size(room),
+            ),
+            tr("{advice}; --check=timed measures what is needed", advice=advice),
         )

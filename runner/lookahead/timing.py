@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.lookahead.costs import members
 from runner.lookahead.findings import Section
 from runner.lookahead.layout import duration, size
@@ -67,21 +68,30 @@ def add_times(found: LookAhead, root: Path) -> None:
         rows, held_out, dev = data.training_rows, len(data.survey.drawn.holdout), len(data.survey.dev)
         runs = members(found.loaded.recipe)
         seconds = runs * times.seconds(found.loaded.recipe, rows, held_out, dev)
-        memory = f"; at most {size(times.memory)} of memory" if times.memory else ""
+        memory = tr("; at most {size} of memory", size=size(times.memory)) if times.memory else ""
         lines = [
-            ("device", f"{times.device}{memory}"),
-            ("layout", times.layout),
+            (tr("device"), f"{times.device}{memory}"),
+            (tr("layout"), times.layout),
             (
-                "rows/s",
-                f"training {times.train:,.1f}, hold-out {times.evaluate:,.1f}, prediction {times.predict:,.1f}",
+                tr("rows/s"),
+                tr(
+                    "training {train:,.1f}, hold-out {evaluate:,.1f}, prediction {predict:,.1f}",
+                    train=times.train,
+                    evaluate=times.evaluate,
+                    predict=times.predict,
+                ),
             ),
             (
-                "whole run",
-                f"{duration(seconds)}: {rows:,} rows x {found.loaded.recipe.train.epochs} epochs, the hold-out "
-                f"after each, evaluation and prediction",
+                tr("whole run"),
+                tr(
+                    "{seconds}: {rows:,} rows x {epochs} epochs, the hold-out after each, evaluation and prediction",
+                    seconds=duration(seconds),
+                    rows=rows,
+                    epochs=found.loaded.recipe.train.epochs,
+                ),
             ),
         ]
-        found.sections.append(Section("measured", lines))
+        found.sections.append(Section(tr("measured"), lines))
         _warn_of_load(times, found)
 
 
@@ -91,8 +101,13 @@ def _warn_of_load(times: Times, found: LookAhead) -> None:
     processors = os.cpu_count() or 1
     if times.device == "cpu" and load > processors + 1:
         found.findings.warn(
-            f"other programs use the processor (load {load:.1f} on {processors} threads): the measured times are too long",
-            "measure again when they have ended",
+            tr(
+                "other programs use the processor (load {load:.1f} on {processors} threads): the "
+                "measured times are too long",
+                load=load,
+                processors=processors,
+            ),
+            tr("measure again when they have ended"),
         )
 
 
@@ -127,7 +142,9 @@ class _Timer:
             encode_records(prompt, each, name, may_drop=name == "training") for each, name in zip(records, names)
         )
         if not len(self.train):
-            raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
+            raise UserError(
+                tr("no training row is left: every one is above prompt.max_length"), tr("raise prompt.max_length")
+            )
         self.prompt = prompt
 
     def times(self) -> Times:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import UserError
+from runner.language import mark, tr
 
 HEADER_LIMIT = 100 << 20
 """Most bytes of a header; the library's own limit."""
 
-AGAIN = "download or copy it again"
+AGAIN = mark("download or copy it again")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         first = file.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else HEADER_LIMIT + 1
         if length > min(size, HEADER_LIMIT):
-            raise UserError(f"base: {path} ({size:,} bytes) is not a safetensors file", AGAIN)
+            raise UserError(tr("base: {path} ({size:,} bytes) is not a safetensors file", path=path, size=size), AGAIN)
         text = file.read(length)
     try:
         tree: dict[str, Any] = json.loads(text)
@@ -51,10 +52,16 @@ def read_header(path: Path) -> dict[str, Tensor]:
         tensors = {name: Tensor(tuple(entry["shape"]), str(entry["dtype"])) for name, entry in tree.items()}
         end = max((int(entry["data_offsets"][1]) for entry in tree.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise UserError(f"base: {path} has a header that cannot be read", AGAIN) from None
+        raise UserError(tr("base: {path} has a header that cannot be read", path=path), AGAIN) from None
     if 8 + length + end != size:
         raise UserError(
-            f"base: {path} is not whole: its header says {8 + length + end:,} bytes, and it has {size:,}", AGAIN
+            tr(
+                "base: {path} is not whole: its header says {length:,} bytes, and it has {size:,}",
+                path=path,
+                length=8 + length + end,
+                size=size,
+            ),
+            AGAIN,
         )
     return tensors
 

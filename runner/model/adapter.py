@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from grading import contract
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.base import Base
 from runner.model.compat import dora_magnitude
 from runner.model.pissa import as_plain_lora, plain_config, start_with_singular_values, starts
@@ -59,12 +60,16 @@ def new_adapter(base: Base, lora: Lora) -> Adapter:
     try:
         model = get_peft_model(base.model, LoraConfig(task_type="CAUSAL_LM", **_peft_keys(base.model, lora)))
     except (ValueError, re.error) as error:
-        raise UserError(f"lora: {' '.join(str(error).split())[:300]}", _linear_layers(base.model)) from error
+        raise UserError(
+            tr("lora: {error}", error=" ".join(str(error).split())[:300]), _linear_layers(base.model)
+        ) from error
     adapter = Adapter(model)
     try:
         unmatched = _unmatched_targets(model, lora)
         if unmatched:
-            raise UserError(f"{'; '.join(unmatched)}: meets no layer of this model", _linear_layers(model))
+            raise UserError(
+                tr("{unmatched}: meets no layer of this model", unmatched="; ".join(unmatched)), _linear_layers(model)
+            )
         if _is_pissa(lora):
             start_with_singular_values(model, str(lora.init_lora_weights))
         if lora.use_dora:
@@ -106,7 +111,7 @@ def _start_with_own_magnitudes(model: Any) -> None:
 def saved_adapter(base: Base, folder: Path) -> Adapter:
     """Put the adapter in `folder` into the base. Raises UserError where it does not fit."""
     _require_bare(base)
-    next_step = "name the base that it was trained on, or train it again: --fresh"
+    next_step = tr("name the base that it was trained on, or train it again: --fresh")
     try:
         with safe_open(str(folder / contract.ADAPTER_WEIGHTS), framework="pt") as file:
             saved = set(file.keys())
@@ -115,15 +120,27 @@ def saved_adapter(base: Base, folder: Path) -> Adapter:
     # damaged or foreign files raise errors of many libraries
     except Exception as error:
         raise UserError(
-            f"the adapter in {folder} does not load into {base.folder}: {' '.join(str(error).split())[:300]}", next_step
+            tr(
+                "the adapter in {folder} does not load into {base_folder}: {error}",
+                folder=folder,
+                base_folder=base.folder,
+                error=" ".join(str(error).split())[:300],
+            ),
+            next_step,
         ) from error
     adapter = Adapter(model)
     different = sorted(saved ^ set(get_peft_model_state_dict(model, save_embedding_layers=False)))
     if different:
         adapter.detach()
         raise UserError(
-            f"the adapter in {folder} does not fit {base.folder}: {len(different)} tensors are on one side only, "
-            f"such as {different[0]}",
+            tr(
+                "the adapter in {folder} does not fit {base_folder}: {different_count} tensors are "
+                "on one side only, such as {different}",
+                folder=folder,
+                base_folder=base.folder,
+                different_count=len(different),
+                different=different[0],
+            ),
             next_step,
         )
     return adapter
@@ -133,8 +150,8 @@ def _require_bare(base: Base) -> None:
     """Raise UserError where the base holds an adapter already: PEFT would replace its values without a word."""
     if any(hasattr(module, "lora_A") for module in base.model.modules()):
         raise UserError(
-            f"the base {base.folder} is in use: another adapter is in it",
-            "close that classifier, or load the base again",
+            tr("the base {folder} is in use: another adapter is in it", folder=base.folder),
+            tr("close that classifier, or load the base again"),
         )
 
 
@@ -187,7 +204,7 @@ def save_adapter(model: Any, state: Mapping[str, torch.Tensor], folder: Path) ->
 
 def _linear_layers(model: Any) -> str:
     """A sentence that names the linear layers of a model, with or without an adapter in it."""
-    return f"the model's linear layers are {', '.join(_linear_names(model))}"
+    return tr("the model's linear layers are {linear_names}", linear_names=", ".join(_linear_names(model)))
 
 
 def _linear_names(model: Any, layers: Sequence[int] = ()) -> list[str]:

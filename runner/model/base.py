@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.sources import content, find_base
 from runner.recipe.schema import Recipe
 from runner.system.files import digest_folder
@@ -85,12 +86,17 @@ def load_base(folder: Path, precision: str, device: Any, trusted: bool = False, 
     # a damaged or unknown folder raises errors of many libraries
     except Exception as error:
         raise UserError(
-            f"base: cannot load {folder}: {' '.join(str(error).split())[:300]}",
-            "check that the folder is complete and that this version of transformers knows the model; a model with its own "
-            "Python code needs trust_remote_code: true in the recipe, if you trust its author",
+            tr("base: cannot load {folder}: {error}", folder=folder, error=" ".join(str(error).split())[:300]),
+            tr(
+                "check that the folder is complete and that this version of transformers knows the model; a model with its own "
+                "Python code needs trust_remote_code: true in the recipe, if you trust its author"
+            ),
         ) from error
     if not tokenizer.is_fast:
-        raise UserError(f"base: {folder} has no tokenizer.json", "save its tokenizer with a fast tokenizer class")
+        raise UserError(
+            tr("base: {folder} has no tokenizer.json", folder=folder),
+            tr("save its tokenizer with a fast tokenizer class"),
+        )
     # with bf16 weights only the adapter computes in fp32: TF32 is finer than bf16 and much faster than fp32
     tf32 = precision == "bf16" and device.type == "cuda"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -136,7 +142,7 @@ class Bases:
 
     def _load(self, recipe: Recipe, device: Any, on_host: bool = False) -> Base:
         files = self.files(recipe)
-        log.info(f"loading the base {recipe.base}, {files.bytes / 1e9:.2f} GB")
+        log.info(tr("loading the base {base}, {bytes:.2f} GB", base=recipe.base, bytes=files.bytes / 1e9))
         self.loads += 1
         base = load_base(files.folder, recipe.train.precision, device, files.trusted, on_host)
         # with these files its digest is known, if it has been computed

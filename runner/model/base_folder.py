@@ -13,6 +13,7 @@ from typing import Optional
 
 from grading import contract
 from runner.errors import UserError
+from runner.language import mark, tr
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 """Files that hold a tokenizer's words; one of them is enough."""
@@ -24,7 +25,7 @@ MOST_HEADER = 100 << 20
 """Most bytes of a safetensors header that is read; the format's own limit."""
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
-_AGAIN = "download or copy it again; a download that was cut resumes"
+_AGAIN = mark("download or copy it again; a download that was cut resumes")
 
 
 def require_base_folder(folder: Path) -> None:
@@ -40,20 +41,36 @@ def require_base_folder(folder: Path) -> None:
         _require_whole(path, folder)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise UserError(
-            f"base: {folder} has no tokenizer ({' or '.join(TOKENIZERS[:2])})",
-            "copy the tokenizer's files from where the model comes from: tokenizer.json, tokenizer_config.json and the like",
+            tr(
+                "base: {folder} has no tokenizer ({tokenizers})",
+                folder=folder,
+                tokenizers=tr(" or ").join(TOKENIZERS[:2]),
+            ),
+            tr(
+                "copy the tokenizer's files from where the model comes from: tokenizer.json, "
+                "tokenizer_config.json and the like"
+            ),
         )
 
 
 def file_problem(path: Path) -> UserError:
     """The error for a base that names a file."""
     if path.suffix == ".gguf":
-        return UserError(f"base: {path} is a GGUF file, made for llama.cpp: it cannot be trained", _NOT_GGUF)
+        return UserError(
+            tr("base: {path} is a GGUF file, made for llama.cpp: it cannot be trained", path=path), _NOT_GGUF
+        )
     if path.suffix in (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z"):
-        return UserError(f"base: {path} is an archive", "unpack it, and name the folder that has config.json")
+        return UserError(
+            tr("base: {path} is an archive", path=path), tr("unpack it, and name the folder that has config.json")
+        )
     if (path.parent / "config.json").is_file():
-        return UserError(f"base: {path} is a file, and a base is a folder", f"name its folder: base={path.parent}")
-    return UserError(f"base: {path} is a file, and a base is a folder", "name the folder that has config.json")
+        return UserError(
+            tr("base: {path} is a file, and a base is a folder", path=path),
+            tr("name its folder: base={parent}", parent=path.parent),
+        )
+    return UserError(
+        tr("base: {path} is a file, and a base is a folder", path=path), tr("name the folder that has config.json")
+    )
 
 
 def near_folder(path: Path) -> str:
@@ -61,11 +78,11 @@ def near_folder(path: Path) -> str:
     with suppress(OSError):
         names = [each.name for each in islice(path.parent.iterdir(), 1000) if each.is_dir()]
         near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
-        return f"; did you mean {path.parent / near[0]}?" if near else ""
+        return tr("; did you mean {parent}?", parent=path.parent / near[0]) if near else ""
     return ""
 
 
-_NOT_GGUF = "name the original model, whose weights are *.safetensors"
+_NOT_GGUF = mark("name the original model, whose weights are *.safetensors")
 
 
 def _require_no_adapter(folder: Path) -> None:
@@ -77,9 +94,15 @@ def _require_no_adapter(folder: Path) -> None:
         config = json.loads(path.read_text(encoding="utf-8"))
         base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     raise UserError(
-        f"base: {folder} has an adapter in it ({contract.ADAPTER_CONFIG})",
-        f"name the base model of that adapter{f': base={base}' if isinstance(base, str) and base else ''}; "
-        "or merge the two and save the result as a new base",
+        tr(
+            "base: {folder} has an adapter in it ({adapter_config})",
+            folder=folder,
+            adapter_config=contract.ADAPTER_CONFIG,
+        ),
+        tr(
+            "name the base model of that adapter{more}; or merge the two and save the result as a new base",
+            more=tr(": base={base}", base=base) if isinstance(base, str) and base else "",
+        ),
     )
 
 
@@ -90,14 +113,23 @@ def _require_config(folder: Path) -> None:
     gguf = sorted(name for name in files if name.endswith(".gguf"))
     if gguf:
         raise UserError(
-            f"base: {folder} has GGUF files ({gguf[0]}), made for llama.cpp: they cannot be trained", _NOT_GGUF
+            tr(
+                "base: {folder} has GGUF files ({gguf}), made for llama.cpp: they cannot be trained",
+                folder=folder,
+                gguf=gguf[0],
+            ),
+            _NOT_GGUF,
         )
     inner = sorted([*folder.glob("*/config.json"), *folder.glob("snapshots/*/config.json")])
     if inner:
-        raise UserError(f"base: {folder} has no config.json", f"name the folder inside it: base={inner[-1].parent}")
-    found = f"; it has {', '.join(sorted(files)[:5])}" if files else "; it is empty"
+        raise UserError(
+            tr("base: {folder} has no config.json", folder=folder),
+            tr("name the folder inside it: base={parent}", parent=inner[-1].parent),
+        )
+    found = tr("; it has {files}", files=", ".join(sorted(files)[:5])) if files else tr("; it is empty")
     raise UserError(
-        f"base: {folder} has no config.json{found}", "name the folder that the model was saved or downloaded to"
+        tr("base: {folder} has no config.json{found}", folder=folder, found=found),
+        tr("name the folder that the model was saved or downloaded to"),
     )
 
 
@@ -109,17 +141,30 @@ def _require_safetensors(folder: Path) -> None:
         try:
             named += dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
         except (OSError, ValueError, TypeError, KeyError):
-            raise UserError(f"base: {index} is not an index of weights", "copy or save the model again") from None
+            raise UserError(
+                tr("base: {index} is not an index of weights", index=index), tr("copy or save the model again")
+            ) from None
     there = {path.name for path in folder.iterdir()}
     missing = sorted({str(name) for name in named} - there)
     if missing and missing[0].endswith(".safetensors"):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(f"base: {folder} has {missing[0]} in its index, but not the file{more}", _AGAIN)
+        more = tr(" and {missing_count} more", missing_count=len(missing) - 1) if len(missing) > 1 else ""
+        raise UserError(
+            tr(
+                "base: {folder} has {missing} in its index, but not the file{more}",
+                folder=folder,
+                missing=missing[0],
+                more=more,
+            ),
+            _AGAIN,
+        )
     other = sorted({str(name) for name in named if not str(name).endswith(".safetensors")})
     if other or not named:
         raise UserError(
-            f"base: {folder} {f'has {other[0]} in its index' if other else 'has no *.safetensors'}; pickled weights (*.bin) "
-            "are not loaded, because they can run code",
+            tr(
+                "base: {folder} {more}; pickled weights (*.bin) are not loaded, because they can run code",
+                folder=folder,
+                more=tr("has {other} in its index", other=other[0]) if other else tr("has no *.safetensors"),
+            ),
             _how_to_convert(folder, there),
         )
     _require_all_shards(folder, named)
@@ -127,11 +172,13 @@ def _require_safetensors(folder: Path) -> None:
 
 def _how_to_convert(folder: Path, there: set[str]) -> str:
     if not any(name.endswith((".bin", ".pt", ".pth")) for name in there):
-        return f"the weights are missing: {_AGAIN}"
-    return (
-        "if you trust the model, save it with save_pretrained(folder, safe_serialization=True): "
-        f'python -c "from transformers import AutoModelForCausalLM as M; '
-        f"M.from_pretrained('{folder}').save_pretrained('{folder}', safe_serialization=True)\""
+        return tr("the weights are missing: {again}", again=_AGAIN)
+    return tr(
+        "if you trust the model, save it with save_pretrained(folder, "
+        'safe_serialization=True): python -c "from transformers import AutoModelForCausalLM '
+        "as M; M.from_pretrained('{folder}').save_pretrained('{folder}', "
+        'safe_serialization=True)"',
+        folder=folder,
     )
 
 
@@ -143,9 +190,19 @@ def _require_all_shards(folder: Path, named: list[str]) -> None:
             assert found is not None
             shard = f"{found['stem']}-{number:05d}-of-{found['count']}.safetensors"
             if not (folder / shard).exists():
-                raise UserError(f"base: {folder} has {name}, but not {shard}", _AGAIN)
+                raise UserError(
+                    tr("base: {folder} has {name}, but not {shard}", folder=folder, name=name, shard=shard), _AGAIN
+                )
         if found and not list(folder.glob("*.safetensors.index.json")):
-            raise UserError(f"base: {folder} has {name}, but no {found['stem']}.safetensors.index.json", _AGAIN)
+            raise UserError(
+                tr(
+                    "base: {folder} has {name}, but no {stem}.safetensors.index.json",
+                    folder=folder,
+                    name=name,
+                    stem=found["stem"],
+                ),
+                _AGAIN,
+            )
 
 
 def _content(folder: Path) -> Iterator[Path]:
@@ -162,11 +219,14 @@ def _require_whole(path: Path, folder: Path) -> None:
     size = path.stat().st_size
     if path.suffix != ".safetensors":
         if size == 0:
-            raise UserError(f"base: {path} is empty", _AGAIN)
+            raise UserError(tr("base: {path} is empty", path=path), _AGAIN)
         return
     needed = _needed_bytes(path)
     if needed is not None and size < needed:
-        raise UserError(f"base: {path} is incomplete: it has {size:,} of {needed:,} bytes", _AGAIN)
+        raise UserError(
+            tr("base: {path} is incomplete: it has {size:,} of {needed:,} bytes", path=path, size=size, needed=needed),
+            _AGAIN,
+        )
 
 
 def _needed_bytes(path: Path) -> Optional[int]:
@@ -194,7 +254,11 @@ def _is_pointer(path: Path) -> bool:
 
 def _pointer_problem(path: Path, folder: Path) -> UserError:
     return UserError(
-        f"base: {path} is a Git LFS pointer of {path.stat().st_size} bytes, not the file itself: the folder was cloned "
-        "without git-lfs",
-        f"git lfs install && git -C {folder} lfs pull",
+        tr(
+            "base: {path} is a Git LFS pointer of {size} bytes, not the file itself: the folder "
+            "was cloned without git-lfs",
+            path=path,
+            size=path.stat().st_size,
+        ),
+        tr("git lfs install && git -C {folder} lfs pull", folder=folder),
     )

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Optional
 
+from runner.language import tr
+
 _NAME = re.compile(r"(?P<plain>.+?)[-_.](it|instruct|chat)(?=$|[-_.])", re.IGNORECASE)
 """Endings of the names of chat models: `gemma-2b-it`, `Qwen2.5-0.5B-Instruct`, `gemma-1.1-2b-it-hf`."""
 
@@ -21,14 +23,18 @@ def chat_base_warning(name: str, folder: Path, template: str) -> Optional[str]:
     found = _NAME.match(name.rstrip("/").rpartition("/")[2])
     if found:
         plain = name.rstrip("/").rpartition("/")
-        reason, other = "by its name", f" ({plain[0]}{plain[1]}{found['plain']})"
+        reason, other = tr("by its name"), f" ({plain[0]}{plain[1]}{found['plain']})"
     elif _has_chat_template(folder):
-        reason, other = "its tokenizer has a chat template", ""
+        reason, other = tr("its tokenizer has a chat template"), ""
     else:
         return None
-    return (
-        f"base: {name} is tuned for chats ({reason}), and prompt.template is plain text, which it was not tuned on; "
-        f"name the plain base{other}, or write the marks of its chat format into prompt.template"
+    return tr(
+        "base: {name} is tuned for chats ({reason}), and prompt.template is plain text, "
+        "which it was not tuned on; name the plain base{other}, or write the marks of its "
+        "chat format into prompt.template",
+        name=name,
+        reason=reason,
+        other=other,
     )
 
 

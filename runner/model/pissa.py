@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from runner.errors import UserError
+from runner.language import tr
 
 
 class BesideStart(torch.nn.Module):
@@ -55,8 +56,13 @@ def start_with_singular_values(model: Any, init: str) -> None:
         rank = layer.r["default"]
         if rank > min(weight.shape):
             raise UserError(
-                f"lora.r: {rank} is more than {name.rpartition('.')[2]} has singular values, {min(weight.shape)}",
-                "lower lora.r, or set lora.init_lora_weights: true",
+                tr(
+                    "lora.r: {rank} is more than {name} has singular values, {shape}",
+                    rank=rank,
+                    name=name.rpartition(".")[2],
+                    shape=min(weight.shape),
+                ),
+                tr("lower lora.r, or set lora.init_lora_weights: true"),
             )
         left, values, right = _largest(weight, rank, init)
         values = (values / layer.scaling["default"]).sqrt()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from runner.errors import UserError
+from runner.language import mark, tr
 from runner.model.base_folder import file_problem, near_folder, require_base_folder
 
 CONTENT = ("*.safetensors", "*.json", "*.model", "merges.txt", "vocab.txt", "*.jinja")
@@ -55,10 +56,10 @@ def find_base(name: str, root: Path, trusted: bool = False) -> Path:
     local = _local(name, root)
     if local.is_file():
         raise file_problem(local)
-    two = "" if "/" in name or "\\" in name else ", or a hub id of two parts: base=google/gemma-2b"
+    two = "" if "/" in name or "\\" in name else tr(", or a hub id of two parts: base=google/gemma-2b")
     raise UserError(
-        f"base: the folder {local} does not exist{near_folder(local)}",
-        f"name the model's folder: base=/models/gemma-2b{two}",
+        tr("base: the folder {local} does not exist{near_folder}", local=local, near_folder=near_folder(local)),
+        tr("name the model's folder: base=/models/gemma-2b{two}", two=two),
     )
 
 
@@ -112,7 +113,10 @@ def _hub_and_id(name: str) -> tuple[str, str]:
         return hub, rest
     usual = os.environ.get(HUB) or HUBS[0]
     if usual not in HUBS:
-        raise UserError(f"{HUB}={usual}: expected {' or '.join(HUBS)}", f"unset {HUB}, or set it to one of them")
+        raise UserError(
+            tr("{hub}={usual}: expected {hubs}", hub=HUB, usual=usual, hubs=tr(" or ").join(HUBS)),
+            tr("unset {hub}, or set it to one of them", hub=HUB),
+        )
     return usual, name
 
 
@@ -141,18 +145,29 @@ def _from_modelscope(name: str, root: Path, trusted: bool) -> Path:
         from modelscope import snapshot_download
     except ImportError:
         raise UserError(
-            f"base: {name} is on ModelScope, and the package modelscope is not installed",
-            "pip install modelscope (or pip install -e '.[modelscope]'); or name the model's folder: base=/models/gemma-2b",
+            tr("base: {name} is on ModelScope, and the package modelscope is not installed", name=name),
+            tr(
+                "pip install modelscope (or pip install -e '.[modelscope]'); or name the model's "
+                "folder: base=/models/gemma-2b"
+            ),
         ) from None
     offline = _is_offline()
     try:
         return Path(snapshot_download(model, allow_file_pattern=list(content(trusted)), local_files_only=offline))
     except Exception as error:
-        where = "ModelScope's cache does not have it, and this run is offline" if offline else _first_line(error)
+        where = tr("ModelScope's cache does not have it, and this run is offline") if offline else _first_line(error)
         raise UserError(
-            f"base: {name} is not a folder, and it cannot be downloaded from ModelScope: {where}",
-            f"check the name on the site (OWNER/NAME) and the connection; `modelscope download --model {model}` downloads it "
-            "alone; or name the model's folder: base=/models/gemma-2b",
+            tr(
+                "base: {name} is not a folder, and it cannot be downloaded from ModelScope: {where}",
+                name=name,
+                where=where,
+            ),
+            tr(
+                "check the name on the site (OWNER/NAME) and the connection; `modelscope download "
+                "--model {model}` downloads it alone; or name the model's folder: "
+                "base=/models/gemma-2b",
+                model=model,
+            ),
         ) from error
 
 
@@ -177,31 +192,38 @@ class _Failure(NamedTuple):
 _FAILURES = (
     _Failure(
         ("GatedRepoError",),
-        "it is gated: its owner wants its licence accepted first (HTTP {status})",
-        "accept the licence on {endpoint}/{model}, then `hf auth login` (older: `huggingface-cli login`) with a token of that "
-        "account, or set HF_TOKEN; {elsewhere}",
+        mark("it is gated: its owner wants its licence accepted first (HTTP {status})"),
+        mark(
+            "accept the licence on {endpoint}/{model}, then `hf auth login` (older: `huggingface-cli login`) with a token of "
+            "that account, or set HF_TOKEN; {elsewhere}"
+        ),
     ),
     _Failure(
         ("RepositoryNotFoundError",),
-        "{endpoint} has no such model, or it is private (HTTP {status})",
-        "check the spelling (OWNER/NAME); for a private model, `hf auth login` (older: `huggingface-cli login`); {elsewhere}",
+        mark("{endpoint} has no such model, or it is private (HTTP {status})"),
+        mark(
+            "check the spelling (OWNER/NAME); for a private model, `hf auth login` (older: "
+            "`huggingface-cli login`); {elsewhere}"
+        ),
     ),
     _Failure(
         ("OfflineModeIsEnabled",),
-        "this run is offline, and the hub's cache does not have it",
-        "download it where there is a network, `hf download {model}`, and copy the folder; or allow the network: offline: false, "
-        "and HF_HUB_OFFLINE not set; {elsewhere}",
+        mark("this run is offline, and the hub's cache does not have it"),
+        mark(
+            "download it where there is a network, `hf download {model}`, and copy the folder; or allow the network: offline: "
+            "false, and HF_HUB_OFFLINE not set; {elsewhere}"
+        ),
     ),
     _Failure(
         ("LocalEntryNotFoundError", "ConnectError", "ConnectionError", "TimeoutException", "Timeout", "ProxyError"),
-        "{endpoint} cannot be reached, and the hub's cache does not have it",
-        "check the network, or set HF_ENDPOINT to the address of a mirror that you can reach; {elsewhere}",
+        mark("{endpoint} cannot be reached, and the hub's cache does not have it"),
+        mark("check the network, or set HF_ENDPOINT to the address of a mirror that you can reach; {elsewhere}"),
     ),
 )
 """Why a download fails, most special first."""
 
 _OTHER = _Failure(
-    (), "{error}", "check the network and the free disk space, and run again: a download resumes; {elsewhere}"
+    (), "{error}", mark("check the network and the free disk space, and run again: a download resumes; {elsewhere}")
 )
 
 
@@ -220,11 +242,20 @@ def _not_downloaded(name: str, model: str, error: Exception, near: str) -> UserE
         "endpoint": (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"),
         "status": str(getattr(getattr(error, "response", None), "status_code", "?")),
         "error": _first_line(error),
-        "elsewhere": f"or take it from ModelScope: base=modelscope:{mirrored}; or name a folder: base=/models/gemma-2b",
+        "elsewhere": tr(
+            "or take it from ModelScope: base=modelscope:{mirrored}; or name a folder: base=/models/gemma-2b",
+            mirrored=mirrored,
+        ),
     }
+    reason = tr(str(row.reason), **words)
     return UserError(
-        f"base: {name} is not a folder, and it cannot be downloaded from the hub: {row.reason.format(**words)}{near}",
-        row.next_step.format(**words),
+        tr(
+            "base: {name} is not a folder, and it cannot be downloaded from the hub: {reason}{near}",
+            name=name,
+            reason=reason,
+            near=near,
+        ),
+        tr(str(row.next_step), **words),
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from runner.language import tr
 from runner.prediction.calibration_file import Calibration
 
 FOLDS = 5
@@ -90,7 +91,11 @@ def decide(logits: Sequence[Sequence[float]], targets: Sequence[int]) -> Decisio
     table, answers = np.asarray(logits, dtype=np.float64), np.asarray(targets)
     counts = [int((answers == label).sum()) for label in range(table.shape[1])]
     if min(counts) < 2 * FOLDS:
-        reason = f"a label has {min(counts)} hold-out rows; cross-validation needs {2 * FOLDS} of each"
+        reason = tr(
+            "a label has {counts} hold-out rows; cross-validation needs {folds} of each",
+            counts=min(counts),
+            folds=2 * FOLDS,
+        )
         return uncalibrated(logits, reason)
     found = _cross_validate(table, answers)
     form, reason, gains = _choose(found, answers)
@@ -184,15 +189,17 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
     if form == "none" and gains["bias"].helps:
         return (
             form,
-            "a temperature does not help by more than the noise of cross-validation, and a bias costs accuracy",
+            tr("a temperature does not help by more than the noise of cross-validation, and a bias costs accuracy"),
             gains,
         )
     if form == "none":
-        return form, "neither a temperature nor a bias helps by more than the noise of cross-validation", gains
+        return form, tr("neither a temperature nor a bias helps by more than the noise of cross-validation"), gains
     before, after = float(losses["none"].mean()), float(losses[form].mean())
-    reason = f"{form}: cross-validated log loss {before:.3f} → {after:.3f}"
+    reason = tr(
+        "{form}: cross-validated log loss {before:.3f} → {after:.3f}", form=tr(form), before=before, after=after
+    )
     if not gains["logits"].helps:
-        reason += "; the logits say no more about the labels than the label shares do"
+        reason += tr("; the logits say no more about the labels than the label shares do")
     return form, reason, gains
 
 

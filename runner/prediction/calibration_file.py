@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from grading import contract
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.schema import LabelDecoding, Recipe
 from runner.system.files import digest, write_atomic
 from runner.workspace.paths import CALIBRATION
@@ -70,15 +71,15 @@ def read_calibration(folder: Path, labels: Sequence[str]) -> Optional[Calibratio
     try:
         tree = contract.parse_json(path.read_bytes())
         found = Calibration(float(tree["temperature"]), tuple(float(value) for value in tree["bias"]))
-        problem = "" if _is_sound(found, tree, labels) else "is not a calibration for these labels"
+        problem = "" if _is_sound(found, tree, labels) else tr("is not a calibration for these labels")
     except FileNotFoundError:
         return None
     except (OSError, contract.ContractError, TypeError, KeyError, ValueError, OverflowError) as error:
-        problem = f"cannot be read ({error})"
+        problem = tr("cannot be read ({error})", error=error)
     if not problem and tree.get("adapter") != digest(folder / contract.ADAPTER_WEIGHTS):
-        problem = "was fitted to another adapter"
+        problem = tr("was fitted to another adapter")
     if problem:
-        raise UserError(f"{path}: {problem}", "run the evaluate stage again, or load with calibrate=False")
+        raise UserError(f"{path}: {problem}", tr("run the evaluate stage again, or load with calibrate=False"))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 import torch
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.adapter import saved_adapter
 from runner.model.base import Base, load_base
 from runner.model.sources import find_base
@@ -163,13 +164,17 @@ class Classifier:
 
     def _encode(self, texts: Sequence[str], batch_size: int) -> EncodedDataset:
         if self._adapter.model is None:
-            raise UserError("this classifier is closed", "call it inside the with block, or load it again")
+            raise UserError(tr("this classifier is closed"), tr("call it inside the with block, or load it again"))
         # a generator can be read only once
         rows = list(texts) if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
         if isinstance(texts, str) or not all(isinstance(row, str) for row in rows):
-            raise UserError(f"texts: expected a list of texts, found {texts!r:.80}", "write predict([text])")
+            raise UserError(
+                tr("texts: expected a list of texts, found {texts!r:.80}", texts=texts), tr("write predict([text])")
+            )
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise UserError(f"batch_size: expected a whole number, 1 or more, found {batch_size!r}")
+            raise UserError(
+                tr("batch_size: expected a whole number, 1 or more, found {batch_size!r}", batch_size=batch_size)
+            )
         records = [{"instruction": self.prompt.instruction, "input": row} for row in rows]
         return encode_records(self.prompt, records, "texts")
 
@@ -183,9 +188,13 @@ def _device(device: Any) -> torch.device:
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise UserError(f"device: {device!r} is not a device", 'name one such as "cpu" or "cuda:0"') from error
+        raise UserError(
+            tr("device: {device!r} is not a device", device=device), tr('name one such as "cpu" or "cuda:0"')
+        ) from error
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device: {device!r}: there is no CUDA device here", 'leave it out, or name "cpu"')
+        raise UserError(
+            tr("device: {device!r}: there is no CUDA device here", device=device), tr('leave it out, or name "cpu"')
+        )
     return found
 
 
@@ -197,8 +206,13 @@ def saved_shift(trained: Mapping[str, Any], labels: Sequence[str], path: Path) -
         return None
     if not isinstance(shift, dict) or set(shift) != set(labels) or not all(_is_finite(each) for each in shift.values()):
         raise UserError(
-            f"{path}: {PRIOR_SHIFT}: expected a finite number for each label, found {shift!r:.200}",
-            "train the adapter again: --stages finetune,predict --fresh",
+            tr(
+                "{path}: {prior_shift}: expected a finite number for each label, found {shift!r:.200}",
+                path=path,
+                prior_shift=PRIOR_SHIFT,
+                shift=shift,
+            ),
+            tr("train the adapter again: --stages finetune,predict --fresh"),
         )
     return shift
 
@@ -210,11 +224,15 @@ def _is_finite(value: Any) -> bool:
 def _require_same_prompt(prompt: Prompt, trained: Mapping[str, Any], folder: Path) -> None:
     """Raise UserError where the adapter in `folder` was trained with another prompt, and show the difference."""
     now, described = prompt.description(), (*DESCRIBED, *DESCRIBED_SOMETIMES)
-    difference = Fingerprint(now).diff({name: trained.get(name) for name in described}, ("trained with", "now"))
+    difference = Fingerprint(now).diff({name: trained.get(name) for name in described}, (tr("trained with"), "now"))
     if difference:
         raise UserError(
-            f"{folder}: the adapter was trained with another prompt\n{difference}",
-            "give the recipe the adapter's prompt again, or train again: --stages finetune,evaluate,predict",
+            tr(
+                "{folder}: the adapter was trained with another prompt\n{difference}",
+                folder=folder,
+                difference=difference,
+            ),
+            tr("give the recipe the adapter's prompt again, or train again: --stages finetune,evaluate,predict"),
         )
 
 
@@ -222,12 +240,16 @@ def _read(path: Path, *names: str) -> dict[str, Any]:
     """The values of a JSON file beside an adapter. Raises UserError where it cannot be read, or lacks one of these names."""
     try:
         values = dict(json.loads(path.read_text(encoding="utf-8")))
-        problem = ", ".join(f"{name} is missing" for name in names if name not in values)
+        problem = ", ".join(tr("{name} is missing", name=name) for name in names if name not in values)
     except (OSError, ValueError, TypeError) as error:
         problem = str(error)
     if problem:
         raise UserError(
-            f"{path}: cannot be read ({problem}); it describes how the adapter was trained",
-            "name the folder of a finished adapter, such as saved_model/QQP, or train it again",
+            tr(
+                "{path}: cannot be read ({problem}); it describes how the adapter was trained",
+                path=path,
+                problem=problem,
+            ),
+            tr("name the folder of a finished adapter, such as saved_model/QQP, or train it again"),
         )
     return values

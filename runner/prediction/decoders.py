@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 
 from grading.contract.results import UNPARSABLE
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
 from runner.scoring.label_logits import averaged_label_logits
@@ -38,7 +39,7 @@ def by_label(
 ) -> Iterator[Scored]:
     """Score the labels of each row, over both orders where the dataset has them; the most likely one is the answer."""
     for row, logits in enumerate(averaged_label_logits(subject, dataset, decoding.batch, start), start + 1):
-        yield Scored(finite(logits, f"{dataset.name} row {row}"))
+        yield Scored(finite(logits, tr("{name} row {row}", name=dataset.name, row=row)))
 
 
 def by_generation(
@@ -73,7 +74,7 @@ def by_generation(
             logits = written.scores[0][0, scorer.label_ids].float()
         answer = parse_answer(begun + text, list(label_of))
         label = UNPARSABLE if answer is None else label_of[answer]
-        yield Scored(finite(logits, f"{dataset.name} row {row}"), label, text)
+        yield Scored(finite(logits, tr("{name} row {row}", name=dataset.name, row=row)), label, text)
 
 
 def parse_answer(text: str, answers: Sequence[str]) -> Optional[str]:
@@ -88,8 +89,8 @@ def finite(logits: torch.Tensor, where: str) -> torch.Tensor:
     """The label logits of one row. Raises UserError where one is not finite: the label would be made up."""
     if not torch.isfinite(logits).all():
         raise UserError(
-            f"{where}: the model's logits are not finite (NaN or infinite)",
-            "check the base's files; with train.precision: bf16, try fp32",
+            tr("{where}: the model's logits are not finite (NaN or infinite)", where=where),
+            tr("check the base's files; with train.precision: bf16, try fp32"),
         )
     return logits
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grading.contract import label_set, measure
+from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Record, Records
 from runner.errors import DataError
@@ -21,6 +22,7 @@ from runner.evaluation.expected_points import expected_points
 from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.probability_metrics import measure_probabilities
+from runner.language import mark, tr
 from runner.model.base import Base
 from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, uncalibrated
 from runner.prediction.calibration_file import asks_for_calibration, write_calibration
@@ -86,7 +88,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     )
     write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
     write_calibration(decision.calibration, labels, folder)
-    write_atomic(folder / EVALUATION, (json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(folder / EVALUATION, (json.dumps(english(evaluation), indent=1, ensure_ascii=False) + "\n").encode())
     _report(job, evaluation)
     return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}
 
@@ -98,7 +100,7 @@ def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]
         decoding = dataclasses.replace(decoding, batch=max(decoding.batch, job.recipe.train.batch_size))
     # without targets: nothing is trained
     swapped = job.records.holdout_swapped if needs_swapped(decoding) else None
-    dataset = dataclasses.replace(encode_orders(classifier.prompt, records, swapped, "hold-out"), targets=())
+    dataset = dataclasses.replace(encode_orders(classifier.prompt, records, swapped, tr("hold-out")), targets=())
     found = []
     for each in progress(len(dataset), "evaluate", classifier.scores(decoding, dataset)):
         found.append(each._replace(logits=each.logits.cpu()))
@@ -110,7 +112,7 @@ def _decide(recipe: Recipe, scored: Sequence[Scored], targets: Sequence[int]) ->
     logits = [each.logits.tolist() for each in scored]
     if asks_for_calibration(recipe):
         return decide(logits, targets)
-    return uncalibrated(logits, "decoding.calibration: none")
+    return uncalibrated(logits, tr("decoding.calibration: none"))
 
 
 def _evaluation(
@@ -175,28 +177,43 @@ def _baselines(job: EvaluationJob, records: Sequence[Record]) -> dict[str, Any]:
     if words:
         found["bag_of_words"] = dataclasses.asdict(words)
         if total > MOST_ROWS:
-            log.info(f"the bag of words uses {words.rows:,} of {total:,} training rows")
+            log.info(tr("the bag of words uses {rows:,} of {total:,} training rows", rows=words.rows, total=total))
     return found
+
+
+NAMES = {"majority": mark("majority"), "untuned": mark("untuned"), "bag_of_words": mark("bag of words")}
+"""The baselines in a list of accuracies, by their names in evaluation.json."""
 
 
 def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     """Log the evaluation for the user."""
     rows, baselines = evaluation["rows"], {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    shown = [f"{name.replace('_', ' ')} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
+    shown = [f"{tr(NAMES[name])} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
     log.info(
-        f"hold-out accuracy, 95 % intervals: {', '.join(shown)}, adapter {with_interval(evaluation['accuracy'], rows)}"
+        tr(
+            "hold-out accuracy, 95 % intervals: {shown}, adapter {accuracy}",
+            shown=", ".join(shown),
+            accuracy=with_interval(evaluation["accuracy"], rows),
+        )
     )
     log.info(
-        f"hold-out probabilities: log loss {evaluation['log_loss']:.3f}, Brier score {evaluation['brier']:.3f}, "
-        f"calibration error {evaluation['ece']:.3f}"
+        tr(
+            "hold-out probabilities: log loss {log_loss:.3f}, Brier score {brier:.3f}, calibration error {ece:.3f}",
+            log_loss=evaluation["log_loss"],
+            brier=evaluation["brier"],
+            ece=evaluation["ece"],
+        )
     )
     if asks_for_calibration(job.recipe):
-        used = "used" if evaluation["calibration"]["used"] else "not used"
-        log.info(f"calibration {used}: {evaluation['calibration']['reason']}")
+        used = tr("used") if evaluation["calibration"]["used"] else tr("not used")
+        log.info(tr("calibration {used}: {reason}", used=used, reason=evaluation["calibration"]["reason"]))
     if evaluation["excluded_rows"]:
         log.info(
-            f"{evaluation['excluded_rows']:,} labelled rows are excluded (samples.exclude), so this hold-out may be easier than "
-            "the dev rows"
+            tr(
+                "{excluded_rows:,} labelled rows are excluded (samples.exclude), so this hold-out "
+                "may be easier than the dev rows",
+                excluded_rows=evaluation["excluded_rows"],
+            )
         )
     warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))
     if warning:
@@ -209,7 +226,10 @@ def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
     try:
         steps = [step for step in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if "loss" in step]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})", "train again: --stages finetune,evaluate") from None
+        raise DataError(
+            tr("{path}: cannot be read ({error})", path=path, error=error),
+            tr("train again: --stages finetune,evaluate"),
+        ) from None
     return diagnosis.TrainingFacts(
         rows=job.trained["rows"],
         epochs=len(job.trained["epochs"]),

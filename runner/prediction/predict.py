@@ -13,6 +13,7 @@ from grading.contract.results import UNPARSABLE
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Records
 from runner.evaluation.dev_score import score_predictions
+from runner.language import tr
 from runner.model.base import Base
 from runner.prediction.calibration_file import calibration_for
 from runner.prediction.classifier import Classifier
@@ -41,7 +42,7 @@ def predict(recipe: Recipe, base: Base, records: Records, workspace: Workspace, 
     swapped = records.dev_swapped if needs_swapped(recipe.decoding) else None
     rows = encode_orders(prompt, records.dev, swapped, "dev")
     if rows.truncated:
-        log.info(f"{rows.truncated} dev inputs cut to prompt.max_length")
+        log.info(tr("{truncated} dev inputs cut to prompt.max_length", truncated=rows.truncated))
     # never mix rows computed on different devices or in different precisions in one result
     computed = f"{identity} {base.model.device.type} {base.precision}"
     unfinished = PartialPredictions(workspace.at(workspace.unfinished_predictions), computed)
@@ -49,7 +50,7 @@ def predict(recipe: Recipe, base: Base, records: Records, workspace: Workspace, 
     folder = workspace.at(workspace.adapter)
     calibration = calibration_for(recipe, folder)
     if calibration:
-        log.info(f"calibrated with {CALIBRATION} of the evaluate stage")
+        log.info(tr("calibrated with {calibration} of the evaluate stage", calibration=CALIBRATION))
     with deferred_signals(), Classifier(base, prompt, folder, calibration) as classifier:
         predictions, resumed = _answer(classifier, recipe, rows, unfinished)
     seconds = time.perf_counter() - started
@@ -79,7 +80,7 @@ def _answer(
     predictions = unfinished.read(batch_size(recipe.decoding))
     done, total = len(predictions), len(rows)
     if done:
-        log.info(f"resuming after row {done} of {total}")
+        log.info(tr("resuming after row {done} of {total}", done=done, total=total))
     answers = classifier.answers(recipe.decoding, rows, done)
     with unfinished.resume(predictions) as keep:
         for row, answer in enumerate(progress(total, "predict", answers, done=done), done + 1):
@@ -92,10 +93,24 @@ def _answer(
 def _log_summary(predictions: Sequence[Prediction], counts: Mapping[str, int], workspace: Workspace) -> None:
     unparsable = [(row, each.text) for row, each in enumerate(predictions, 1) if each.label == UNPARSABLE]
     for row, text in unparsable[:SHOWN_ANSWERS]:
-        log.info(f"row {row}: {text!r} is not a label; written as {UNPARSABLE}")
+        log.info(
+            tr("row {row}: {text!r} is not a label; written as {unparsable}", row=row, text=text, unparsable=UNPARSABLE)
+        )
     if unparsable:
         log.info(
-            f"{len(unparsable)} of {len(predictions)} answers are not labels; decoding.kind: label always gives one"
+            tr(
+                "{unparsable_count} of {predictions_count} answers are not labels; decoding.kind: "
+                "label always gives one",
+                unparsable_count=len(unparsable),
+                predictions_count=len(predictions),
+            )
         )
     shown = ", ".join(f"{count} × {label}" for label, count in counts.items())
-    log.info(f"{len(predictions)} rows → {workspace.result} ({shown})")
+    log.info(
+        tr(
+            "{predictions_count} rows → {result} ({shown})",
+            predictions_count=len(predictions),
+            result=workspace.result,
+            shown=shown,
+        )
+    )

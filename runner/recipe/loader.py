@@ -15,13 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Optional
 
+from grading.contract.language import reason_of
 from runner.errors import RecipeError
+from runner.language import mark, tr
 from runner.recipe.parser import MISSING, RecipeReader
 from runner.recipe.rules import contradictions
 from runner.recipe.schema import ALIASES, Recipe
 from runner.recipe.yaml_nodes import Entry, Node, Place, Problem, kind, parse
 
-COMMAND_LINE = "command line"
+COMMAND_LINE = mark("command line")
 
 RECIPE_LIMIT = 1 << 16
 """Most bytes of a recipe file; ours have about three thousand."""
@@ -67,7 +69,11 @@ def load_recipes(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[L
     for index, one in enumerate(loaded):
         for other in loaded[:index]:
             if one.recipe.task.name.lower() == other.recipe.task.name.lower():
-                text = f"{other.path} writes {one.recipe.task.name} too; give each recipe of a launch its own name"
+                text = tr(
+                    "{path} writes {name} too; give each recipe of a launch its own name",
+                    path=other.path,
+                    name=one.recipe.task.name,
+                )
                 problems.append(Problem(Place(str(one.path)), "task.name", text))
     if problems:
         raise RecipeError(problems)
@@ -148,35 +154,49 @@ def _read_file(path: Path, asked: Place, notes: _Notes, above: tuple[Path, ...])
     try:
         here = path.resolve()
         if here in above:
-            problems.append(Problem(asked, "extends", f"{path} extends itself"))
+            problems.append(Problem(asked, "extends", tr("{path} extends itself", path=path)))
             return None
         text = _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problems.append(
             Problem(
-                Place(str(path)), "", f"not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset {error.start}"
+                Place(str(path)),
+                "",
+                tr(
+                    "not UTF-8 text: byte 0x{byte:02x} at offset {offset}",
+                    byte=error.object[error.start],
+                    offset=error.start,
+                ),
             )
         )
         return None
     # ValueError: a name that no file can have. RuntimeError: links in a circle
     except (OSError, ValueError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason_of(error) if isinstance(error, OSError) and error.strerror else str(error)
         shown = ascii(str(path)[:200])[1:-1]
-        problems.append(Problem(asked, "extends" if asked.line else "", f"cannot read {shown}: {reason}{_near(path)}"))
+        problems.append(
+            Problem(
+                asked,
+                "extends" if asked.line else "",
+                tr("cannot read {shown}: {reason}{near}", shown=shown, reason=reason, near=_near(path)),
+            )
+        )
         return None
     tree = notes.tree(text, str(path))
     if tree is None:
         return None
     tree = _renamed(tree, problems)
     if not isinstance(tree.value, dict):
-        problems.append(Problem(tree.place, "", f"expected a mapping of keys, found {kind(tree.value)}"))
+        problems.append(
+            Problem(tree.place, "", tr("expected a mapping of keys, found {value}", value=kind(tree.value)))
+        )
         return None
     own = dict(tree.value)
     extends = own.pop("extends", None)
     if extends is None:
         return tree
     if not isinstance(extends.node.value, str) or not extends.node.value or "\0" in extends.node.value:
-        text = f"expected the path of a recipe, found {kind(extends.node.value)}"
+        text = tr("expected the path of a recipe, found {value}", value=kind(extends.node.value))
         problems.append(Problem(extends.node.place, "extends", text))
         return Node(own, tree.place)
     parent = path.parent / extends.node.value
@@ -187,11 +207,13 @@ def _read_file(path: Path, asked: Place, notes: _Notes, above: tuple[Path, ...])
 def _bytes(path: Path) -> bytes:
     """The file's bytes. Raises OSError for a pipe, which would wait for a writer, and for a device, which may have no end."""
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a file")
+        raise OSError(errno.EINVAL, tr("it is not a file"))
     with path.open("rb") as file:
         data = file.read(RECIPE_LIMIT + 1)
     if len(data) > RECIPE_LIMIT:
-        raise OSError(errno.EFBIG, f"it is larger than {RECIPE_LIMIT >> 10} KiB, which no recipe is")
+        raise OSError(
+            errno.EFBIG, tr("it is larger than {kilobytes} KiB, which no recipe is", kilobytes=RECIPE_LIMIT >> 10)
+        )
     return data
 
 
@@ -199,10 +221,10 @@ def _near(path: Path) -> str:
     """What could be meant by a file that is missing: a change to a key, or a recipe in its folder."""
     wide = re.fullmatch(r"([\w.-]+)[＝：=:](.*)", str(path))
     if wide:
-        return f"; a change to a key is written with a plain equals sign: {wide[1]}={wide[2]}"
+        return tr("; a change to a key is written with a plain equals sign: {key}={value}", key=wide[1], value=wide[2])
     with suppress(OSError, ValueError):
         near = sorted(str(found) for found in path.parent.glob("*.yaml"))
-        return f"; there are {', '.join(near[:12])}" if near else ""
+        return tr("; there are {near}", near=", ".join(near[:12])) if near else ""
     return ""
 
 
@@ -239,7 +261,7 @@ def _override(tree: Node, override: str, notes: _Notes) -> Node:
         return tree
     node = _moved(parsed.root, place)
     if path == "extends":
-        problems.append(Problem(place, path, "a recipe extends another in its file, not on the command line"))
+        problems.append(Problem(place, path, tr("a recipe extends another in its file, not on the command line")))
         return tree
     return _merge(tree, _renamed(_nested(path, node), problems))
 
@@ -262,7 +284,9 @@ def _renamed(tree: Node, problems: list[Problem]) -> Node:
         values = dict(outer.node.value)
         entry = values.pop(old_name)
         if new_name in values:
-            problems.append(Problem(entry.key_place, old, f"repeated key; it is the older name of {new_name}"))
+            problems.append(
+                Problem(entry.key_place, old, tr("repeated key; it is the older name of {new_name}", new_name=new_name))
+            )
         values.setdefault(new_name, entry)
         blocks[block] = Entry(outer.key_place, Node(values, outer.node.place))
     return Node(blocks, tree.place) if blocks else tree

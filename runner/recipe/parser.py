@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from runner.language import mark, tr
 from runner.recipe.duration import Duration
 from runner.recipe.typing_slips import wide_character
 from runner.recipe.yaml_nodes import Node, Place, Problem, kind, plain
 
-MISSING = "required key is missing"
+MISSING = mark("required key is missing")
 """The text of that problem."""
 
 
@@ -41,7 +42,13 @@ class RecipeReader:
         """An instance of the dataclass `shape`; None after reporting its problems."""
         if not isinstance(node.value, dict):
             self._report(
-                node.place, path, f"expected a mapping with {_listing(_names(shape))}, found {kind(node.value)}"
+                node.place,
+                path,
+                tr(
+                    "expected a mapping with {listing}, found {value}",
+                    listing=_listing(_names(shape)),
+                    value=kind(node.value),
+                ),
             )
             return None
         entries, before = node.value, len(self.problems)
@@ -88,7 +95,11 @@ class RecipeReader:
         if not isinstance(named, str) or named not in rows:
             found = kind(named) if entry else kind(node.value)
             place = entry.node.place if entry else node.place
-            self._report(place, _join(path, "kind"), f"expected {' or '.join(rows)}, found {found}")
+            self._report(
+                place,
+                _join(path, "kind"),
+                tr("expected {kinds}, found {found}", kinds=tr(" or ").join(rows), found=found),
+            )
             return None
         return self.build(rows[named], node, path)
 
@@ -103,15 +114,20 @@ class RecipeReader:
         self.problems.append(Problem(place, path, text))
 
 
-LIMITS = {"low": "at least", "above": "more than", "high": "at most", "below": "less than"}
+LIMITS = {
+    "low": mark("at least {bound}"),
+    "above": mark("more than {bound}"),
+    "high": mark("at most {bound}"),
+    "below": mark("less than {bound}"),
+}
 """The range rules of `recipe.key`, in words."""
 
 _WORDS = {
     str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    Duration: "a time such as 40m",
+    bool: mark("true or false"),
+    int: mark("a whole number"),
+    float: mark("a number"),
+    Duration: mark("a time such as 40m"),
 }
 
 
@@ -153,7 +169,9 @@ def _readable(text: str, place: Place) -> str:
     """The text, if a file and a file name can contain it."""
     odd = [mark for mark in text if mark == "\0" or "\ud800" <= mark <= "\udfff"]
     if odd:
-        raise _Mismatch(place, f"has the character U+{ord(odd[0]):04X} in it, which no text file can contain")
+        raise _Mismatch(
+            place, tr("has the character U+{ord:04X} in it, which no text file can contain", ord=ord(odd[0]))
+        )
     return text
 
 
@@ -166,7 +184,7 @@ def _item(hint: Any, rule: Mapping[str, float], node: Node, suffix: str) -> Any:
 
 def _ranged(value: Any, rule: Mapping[str, float], place: Place) -> Any:
     if not isinstance(value, int) and not math.isfinite(value):
-        raise _Mismatch(place, f"expected a finite number, found {value}")
+        raise _Mismatch(place, tr("expected a finite number, found {value}", value=value))
     held = {
         "low": value >= rule.get("low", -math.inf),
         "above": value > rule.get("above", -math.inf),
@@ -174,8 +192,8 @@ def _ranged(value: Any, rule: Mapping[str, float], place: Place) -> Any:
         "below": value < rule.get("below", math.inf),
     }
     if not all(held.values()):
-        wanted = " and ".join(f"{words} {rule[name]}" for name, words in LIMITS.items() if name in rule)
-        raise _Mismatch(place, f"out of range: expected {wanted}, found {value}")
+        wanted = tr(" and ").join(tr(words).format(bound=rule[name]) for name, words in LIMITS.items() if name in rule)
+        raise _Mismatch(place, tr("out of range: expected {wanted}, found {value}", wanted=wanted, value=value))
     return value
 
 
@@ -186,17 +204,20 @@ def _expected(members: Sequence[Any], value: Any) -> str:
         if origin is Literal:
             words.extend(arguments)
         elif origin is tuple:
-            words.append(f"a list of {_plural(arguments[0])}")
+            words.append(tr("a list of {plural}", plural=_plural(arguments[0])))
         elif origin is dict:
-            words.append(f"a mapping of names to {_plural(arguments[1])}")
+            words.append(tr("a mapping of names to {plural}", plural=_plural(arguments[1])))
         elif member is not type(None):
-            words.append(_WORDS[member])
+            words.append(tr(_WORDS[member]))
     choices = [word for member in members if typing.get_origin(member) is Literal for word in typing.get_args(member)]
-    text = f"expected {_listing(words, 'or')}, found {kind(value)}"
+    text = tr("expected {choice}, found {value}", choice=_choice(words), value=kind(value))
     if str in members and isinstance(value, (bool, int, float)):
-        text += f'; for the text, put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
+        text += tr(
+            '; for the text, put it in quotes: "{value}"',
+            value=str(value).lower() if isinstance(value, bool) else value,
+        )
     elif bool in members and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
-        text += f"; write {'true' if value.lower() in ('yes', 'on') else 'false'}"
+        text += tr("; write {value}", value="true" if value.lower() in ("yes", "on") else "false")
     elif isinstance(value, str):
         wide = wide_character(value)
         text += f"; {wide}" if wide else suggestion(value, choices)
@@ -224,21 +245,31 @@ def _unknown(name: str, shape: Any, more: Sequence[str]) -> str:
         for inner in _members(hints[block])
         if dataclasses.is_dataclass(inner) and name in _names(inner)
     ]
-    known = f"; did you mean {below[0]}?" if below else suggestion(name, names)
-    return f"unknown key{known or '; known are ' + ', '.join(names)}"
+    known = tr("; did you mean {suggestion}?", suggestion=below[0]) if below else suggestion(name, names)
+    if known:
+        return tr("unknown key{suggestion}", suggestion=known)
+    return tr("unknown key; known are {names}", names=", ".join(names))
 
 
 def suggestion(word: str, words: Sequence[str]) -> str:
     """`; did you mean …?` where one of `words` is similar, else nothing."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
-    return f"; did you mean {near[0]}?" if near else ""
+    return tr("; did you mean {nearest}?", nearest=near[0]) if near else ""
 
 
-def _listing(words: Sequence[str], last: str = "and") -> str:
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else words[0]
+def _listing(words: Sequence[str]) -> str:
+    if len(words) == 1:
+        return words[0]
+    return tr("{first} and {last}", first=", ".join(words[:-1]), last=words[-1])
+
+
+def _choice(words: Sequence[str]) -> str:
+    if len(words) == 1:
+        return words[0]
+    return tr("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
 
 
 def _plural(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
-        return f"lists of {_plural(typing.get_args(hint)[0])}"
-    return {str: "texts", int: "whole numbers", float: "numbers", Any: "values"}[hint]
+        return tr("lists of {plural}", plural=_plural(typing.get_args(hint)[0]))
+    return {str: tr("texts"), int: tr("whole numbers"), float: tr("numbers"), Any: tr("values")}[hint]

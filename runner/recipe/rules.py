@@ -14,6 +14,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 from grading import contract
 from grading.contract.results import UNPARSABLE
+from runner.language import mark, tr
 from runner.recipe.duration import Duration
 from runner.recipe.parser import suggestion
 
@@ -50,60 +51,75 @@ def placeholders(template: str) -> Optional[list[str]]:
 
 def _dataset_name(name: str) -> Findings:
     if not contract.is_dataset_name(name):
-        text = (
-            f"{name!r} cannot name a dataset: letters, digits, `.`, `-` and `_`, a letter or digit first, and no `_` "
-            "followed by digits alone"
+        text = tr(
+            "{name!r} cannot name a dataset: letters, digits, `.`, `-` and `_`, a letter or "
+            "digit first, and no `_` followed by digits alone",
+            name=name,
         )
         yield "task.name", text
 
 
 def _not_empty(key: str, text: Optional[str]) -> Findings:
     if text is not None and not text.strip():
-        yield key, "is empty"
+        yield key, tr("is empty")
 
 
 def _no_parent_folder(key: str, path: Optional[str]) -> Findings:
     if path is not None and not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
-        text = f"{path!r} has `..` in it; write an absolute path, or begin with ./ or ../ (from the recipe's folder)"
+        text = tr(
+            "{path!r} has `..` in it; write an absolute path, or begin with ./ or ../ (from the recipe's folder)",
+            path=path,
+        )
         yield key, text
 
 
 def _repeated_columns(columns: Columns, dev_columns: Sequence[Columns]) -> Findings:
     for key, names in [("task.columns", columns), *(("task.dev_columns", form) for form in dev_columns)]:
         for name in sorted({name for name in names if names.count(name) > 1}):
-            yield key, f"the column {name!r} is there twice"
+            yield key, tr("the column {name!r} is there twice", name=name)
 
 
 def _labels(labels: tuple[str, ...]) -> Findings:
     if len(labels) < 2:
-        yield "task.labels", f"expected two labels or more, found {len(labels)}"
+        yield "task.labels", tr("expected two labels or more, found {labels_count}", labels_count=len(labels))
     if UNPARSABLE in labels:
-        yield "task.labels", f"{UNPARSABLE!r} marks an answer that is not a label; choose another"
+        yield (
+            "task.labels",
+            tr("{unparsable!r} marks an answer that is not a label; choose another", unparsable=UNPARSABLE),
+        )
     if len(set(labels)) < len(labels):
-        yield "task.labels", "a label is there twice"
+        yield "task.labels", tr("a label is there twice")
     for label in labels:
         if not contract.is_label(label):
             yield (
                 "task.labels",
-                f"{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
+                tr(
+                    "{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
+                    label=label,
+                ),
             )
 
 
 def _label_names(names: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
     for name, label in (names or {}).items():
         if label not in labels:
-            known = f"labels are {', '.join(labels)}{suggestion(label, labels)}"
-            yield "task.label_names", f"{name!r} stands for {label!r}, which is not a label; {known}"
+            known = tr(
+                "labels are {labels}{suggestion}", labels=", ".join(labels), suggestion=suggestion(label, labels)
+            )
+            yield (
+                "task.label_names",
+                tr("{name!r} stands for {label!r}, which is not a label; {known}", name=name, label=label, known=known),
+            )
 
 
 def _unnamed_columns(columns: Columns, header: Union[bool, str]) -> Findings:
     if not columns and header is False:
-        yield "task.columns", "list the columns in order: with header: false nothing names them"
+        yield "task.columns", tr("list the columns in order: with header: false nothing names them")
 
 
 def _set_aside(test: Optional[int], dev: Optional[str]) -> Findings:
     if test is not None and dev is not None:
-        yield "samples.test", "sets rows aside where there is no task.dev; leave one of the two out"
+        yield "samples.test", tr("sets rows aside where there is no task.dev; leave one of the two out")
 
 
 def _label_column(label: str, columns: Columns) -> Findings:
@@ -114,38 +130,50 @@ def _label_column(label: str, columns: Columns) -> Findings:
 def _dev_columns(dev_columns: Sequence[Columns]) -> Findings:
     sizes = [len(form) for form in dev_columns]
     if len(set(sizes)) < len(sizes):
-        yield "task.dev_columns", "two forms have the same number of columns, so they cannot be told apart"
+        yield "task.dev_columns", tr("two forms have the same number of columns, so they cannot be told apart")
 
 
 def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Columns]) -> Findings:
     names = placeholders(template)
     if names is None:
-        text = f"expected columns in braces and no other braces (a brace itself is written twice), found {template!r}"
+        text = tr(
+            "expected columns in braces and no other braces (a brace itself is written twice), found {template!r}",
+            template=template,
+        )
         yield "task.input", text
     elif not names:
-        yield "task.input", "names no column: every record would be the same; write {column}"
+        yield "task.input", tr("names no column: every record would be the same; write {column}")
     for name in sorted(set(names or ())):
         if name == label:
-            yield "task.input", f"has the label column {{{name}}} in it: the model would read the answer"
+            yield "task.input", tr("has the label column {{{name}}} in it: the model would read the answer", name=name)
         elif columns and name not in columns:
             yield "task.input", _not_a_column(f"{{{name}}}", name, columns)
         elif any(name not in form for form in dev_columns):
-            yield "task.input", f"{{{name}}} is missing in a form of task.dev_columns"
+            yield "task.input", tr("{{{name}}} is missing in a form of task.dev_columns", name=name)
 
 
 def _not_a_column(shown: str, name: str, columns: Columns) -> str:
-    return f"{shown} is not a column; columns are {', '.join(columns)}{suggestion(name, columns)}"
+    return tr(
+        "{shown} is not a column; columns are {columns}{suggestion}",
+        shown=shown,
+        columns=", ".join(columns),
+        suggestion=suggestion(name, columns),
+    )
 
 
 def _template(template: str) -> Findings:
     if sorted(placeholders(template) or ()) != ["input", "instruction"]:
-        text = (
-            "expected {instruction} and {input} once each and no other braces (a brace itself is written twice), "
-            f"found {template!r}"
+        text = tr(
+            "expected {{instruction}} and {{input}} once each and no other braces (a brace "
+            "itself is written twice), found {template!r}",
+            template=template,
         )
         yield "prompt.template", text
     elif template.endswith("{input}"):
-        yield "prompt.template", "ends with {input}: put a word or a newline after it, so that the model answers there"
+        yield (
+            "prompt.template",
+            tr("ends with {input}: put a word or a newline after it, so that the model answers there"),
+        )
 
 
 def _answers(answers: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
@@ -153,52 +181,69 @@ def _answers(answers: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> F
         return
     for name in answers:
         if name not in labels:
-            known = f"labels are {', '.join(labels)}{suggestion(name, labels)}"
-            yield "prompt.answers", f"{name!r} is not a label; {known}"
+            known = tr("labels are {labels}{suggestion}", labels=", ".join(labels), suggestion=suggestion(name, labels))
+            yield "prompt.answers", tr("{name!r} is not a label; {known}", name=name, known=known)
     for label in dict.fromkeys(labels):
         if label not in answers:
-            yield "prompt.answers", f"the label {label!r} has no answer; write one for each label, or leave the key out"
+            yield (
+                "prompt.answers",
+                tr("the label {label!r} has no answer; write one for each label, or leave the key out", label=label),
+            )
     owners: dict[str, str] = {}
     for label, answer in answers.items():
         if not answer.strip():
-            yield "prompt.answers", f"the answer for {label!r} is empty"
+            yield "prompt.answers", tr("the answer for {label!r} is empty", label=label)
         elif owners.setdefault(answer.strip(), label) != label:
-            yield "prompt.answers", f"{owners[answer.strip()]!r} and {label!r} have the same answer {answer.strip()!r}"
+            yield (
+                "prompt.answers",
+                tr(
+                    "{first!r} and {label!r} have the same answer {answer!r}",
+                    first=owners[answer.strip()],
+                    label=label,
+                    answer=answer.strip(),
+                ),
+            )
 
 
 def _frozen_layers(cache: bool, layers: Optional[tuple[int, ...]]) -> Findings:
     if cache and not (layers and min(layers) > 0):
-        text = "needs lora.layers_to_transform without layer 0: there is no frozen layer to cache"
+        text = tr("needs lora.layers_to_transform without layer 0: there is no frozen layer to cache")
         yield "train.cache_frozen_layers", text
 
 
 def _generation(loss: str, kind: str) -> Findings:
     if kind == "generate" and loss != "vocabulary":
-        text = (
-            f"generate needs train.loss: vocabulary, found {loss}: it compares the labels only with each other, so the "
-            "model may write any other word; set train.loss: vocabulary, or decoding.kind: label"
+        text = tr(
+            "generate needs train.loss: vocabulary, found {loss}: it compares the labels only "
+            "with each other, so the model may write any other word; set train.loss: vocabulary, "
+            "or decoding.kind: label",
+            loss=loss,
         )
         yield "decoding.kind", text
 
 
 def _swap(swap: Columns, columns: Columns, template: str) -> Findings:
     if swap and (len(swap) != 2 or swap[0] == swap[1]):
-        yield "task.swap", f"expected two different columns, found {', '.join(swap)}"
+        yield "task.swap", tr("expected two different columns, found {swap}", swap=", ".join(swap))
     for name in dict.fromkeys(swap):
         if columns and name not in columns:
             yield "task.swap", _not_a_column(repr(name), name, columns)
         elif name not in (placeholders(template) or [name]):
-            yield "task.swap", f"{name!r} is not in task.input: exchanging it would change nothing"
+            yield "task.swap", tr("{name!r} is not in task.input: exchanging it would change nothing", name=name)
 
 
 def _needs_swap(key: str, value: str, swap: Columns) -> Findings:
     if value == "swap" and not swap:
-        yield key, "swap needs task.swap: the two columns to exchange, for instance [question1, question2]"
+        yield key, tr("swap needs task.swap: the two columns to exchange, for instance [question1, question2]")
 
 
 def _class_weights(weights: Union[str, Mapping[str, float]], labels: tuple[str, ...]) -> Findings:
     if isinstance(weights, Mapping) and set(weights) != set(labels):
-        text = f"expected a weight for each label ({', '.join(labels)}), found {', '.join(weights) or 'none'}"
+        text = tr(
+            "expected a weight for each label ({labels}), found {weights}",
+            labels=", ".join(labels),
+            weights=", ".join(weights) or tr("none"),
+        )
         yield "train.class_weights", text
 
 
@@ -206,37 +251,46 @@ def _generation_with_other_shares(kind: str, balance: str, weights: Union[str, M
     if kind == "generate":
         for key, value in (("samples.balance", balance), ("train.class_weights", weights)):
             if value != "none":
-                text = (
-                    f"generate needs {key}: none: training with other label shares than the file's is undone in the label "
-                    "logits, and generated text has none; set decoding.kind: label"
+                text = tr(
+                    "generate needs {key}: none: training with other label shares than the file's is "
+                    "undone in the label logits, and generated text has none; set decoding.kind: label",
+                    key=key,
                 )
                 yield "decoding.kind", text
 
 
 def _initial_weights(init: Union[bool, str]) -> Findings:
     if init is False:
-        text = "false starts B at random: the untuned model would not be the base; use true, gaussian or pissa"
+        text = tr("false starts B at random: the untuned model would not be the base; use true, gaussian or pissa")
         yield "lora.init_lora_weights", text
 
 
 def _pissa(init: Union[bool, str], dora: bool) -> Findings:
     if dora and str(init).startswith("pissa"):
-        yield "lora.use_dora", f"not together with lora.init_lora_weights: {init}: its file could not be a plain LoRA"
+        yield (
+            "lora.use_dora",
+            tr("not together with lora.init_lora_weights: {init}: its file could not be a plain LoRA", init=init),
+        )
 
 
 def _average(average: int, epochs: int) -> Findings:
     if average > epochs:
-        yield "train.average_epochs", f"{average} epochs are more than train.epochs, {epochs}"
+        yield (
+            "train.average_epochs",
+            tr("{average} epochs are more than train.epochs, {epochs}", average=average, epochs=epochs),
+        )
 
 
 def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ...]]) -> Findings:
     for name in targets if isinstance(targets, tuple) else ():
         if name.rpartition(".")[2] in ("lm_head", "embed_tokens"):
-            text = f"{name} is tied to the vocabulary: the adapter would hold the whole table; leave it out"
+            text = tr(
+                "{name} is tied to the vocabulary: the adapter would hold the whole table; leave it out", name=name
+            )
             yield "lora.target_modules", text
     for key, value in (("lora.target_modules", targets), ("lora.layers_to_transform", layers)):
         if value == ():
-            yield key, "an empty list adapts no layer"
+            yield key, tr("an empty list adapts no layer")
 
 
 SEARCHED = ("instruction", "prompt.", "lora.", "train.")
@@ -245,25 +299,31 @@ SEARCHED = ("instruction", "prompt.", "lora.", "train.")
 
 def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
     if space == {}:
-        yield "search.space", "names no key; leave it out for the default space"
+        yield "search.space", tr("names no key; leave it out for the default space")
     for key, values in (space or {}).items():
         if not key.startswith(SEARCHED):
-            yield "search.space", f"{key!r} cannot be searched: expected instruction, or a key of prompt, lora or train"
+            yield (
+                "search.space",
+                tr("{key!r} cannot be searched: expected instruction, or a key of prompt, lora or train", key=key),
+            )
         elif not values:
-            yield "search.space", f"{key}: an empty list has no value to try"
+            yield "search.space", tr("{key}: an empty list has no value to try", key=key)
 
 
 def _ensemble(seeds: Sequence[int], instructions: Sequence[str], answer: str, seed: int, instruction: str) -> Findings:
     for name, values in (("seeds", seeds), ("instructions", instructions)):
         for value in dict.fromkeys(value for value in values if values.count(value) > 1):
-            yield f"ensemble.{name}", f"{value!r} is there twice: the same member would count twice"
+            yield f"ensemble.{name}", tr("{value!r} is there twice: the same member would count twice", value=value)
     if any(not text.strip() for text in instructions):
-        yield "ensemble.instructions", "an instruction is empty"
+        yield "ensemble.instructions", tr("an instruction is empty")
     if not (seeds or instructions):
         if answer != "mean":
-            yield "ensemble.answer", f"{answer} needs ensemble.seeds or ensemble.instructions: there is only one member"
+            yield (
+                "ensemble.answer",
+                tr("{answer} needs ensemble.seeds or ensemble.instructions: there is only one member", answer=answer),
+            )
     elif {*seeds, seed} == {seed} and {*instructions, instruction} == {instruction}:
-        yield "ensemble", "names only the recipe's own train.seed and instruction; an ensemble needs another one"
+        yield "ensemble", tr("names only the recipe's own train.seed and instruction; an ensemble needs another one")
 
 
 def _ensemble_without(
@@ -271,24 +331,24 @@ def _ensemble_without(
 ) -> Findings:
     """No ensemble where a key has another value than `None` or, if `unwanted` is named, that one."""
     if (seeds or instructions) and (value == unwanted if unwanted else value is not None):
-        yield "ensemble", f"not together with {reason}"
+        yield "ensemble", tr("not together with {reason}", reason=reason)
 
 
 WITHOUT_ENSEMBLE = (
     (
         "search.minutes",
         None,
-        "search.minutes: search first, then run the ensemble with the recipe that was found, in result/",
+        mark("search.minutes: search first, then run the ensemble with the recipe that was found, in result/"),
     ),
     (
         "decoding.kind",
         "generate",
-        "decoding.kind: generate: generated texts have no log-probabilities to average; use kind: label",
+        mark("decoding.kind: generate: generated texts have no log-probabilities to average; use kind: label"),
     ),
     (
         "decoding.calibration",
         "auto",
-        "decoding.calibration: auto: it is fitted to a single adapter; the mean of several is not calibrated",
+        mark("decoding.calibration: auto: it is fitted to a single adapter; the mean of several is not calibrated"),
     ),
 )
 """Keys and the values (None: any) that do not go with an ensemble, and why."""
@@ -296,8 +356,11 @@ WITHOUT_ENSEMBLE = (
 
 def _two_times(train: Union[int, str], minutes: Optional[float]) -> Findings:
     if isinstance(train, Duration) and minutes is not None:
-        text = f"{train} and search.minutes are two times for one run: a search takes as many rows as fit into its own"
-        yield "samples.train", f"{text}; set search.minutes: null, or samples.train: all"
+        text = tr(
+            "{train} and search.minutes are two times for one run: a search takes as many rows as fit into its own",
+            train=train,
+        )
+        yield "samples.train", tr("{text}; set search.minutes: null, or samples.train: all", text=text)
 
 
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")

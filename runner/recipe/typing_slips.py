@@ -12,6 +12,9 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Optional
 
+from runner import language
+from runner.language import tr
+
 FREE_TEXT = ("instruction", "input", "template")
 """Keys whose text may begin and end with any bracket."""
 
@@ -22,6 +25,30 @@ _QUOTES = {"“": "”", "”": "”", "‘": "’", "＂": "＂", "＇": "＇",
 _BRACKETS = {"【": ("】", "[", "]"), "［": ("］", "[", "]"), "（": ("）", "[", "]"), "｛": ("｝", "{", "}")}
 _CLOSING = {"】": "]", "］": "]", "｝": "}"}
 _COMMAS = "，、"
+
+NAMES = (
+    language.mark("fullwidth comma"),
+    language.mark("ideographic comma"),
+    language.mark("fullwidth colon"),
+    language.mark("ideographic space"),
+    language.mark("no-break space"),
+    language.mark("fullwidth number sign"),
+    language.mark("left double quotation mark"),
+    language.mark("right double quotation mark"),
+    language.mark("left single quotation mark"),
+    language.mark("right single quotation mark"),
+    language.mark("fullwidth left parenthesis"),
+    language.mark("fullwidth right parenthesis"),
+    language.mark("left black lenticular bracket"),
+    language.mark("right black lenticular bracket"),
+    language.mark("fullwidth quotation mark"),
+    language.mark("fullwidth apostrophe"),
+    language.mark("fullwidth semicolon"),
+    language.mark("fullwidth equals sign"),
+    language.mark("fullwidth hyphen-minus"),
+    language.mark("fullwidth full stop"),
+)
+"""Unicode's names of the characters that slip in most often."""
 
 _KEY = re.compile(r"""(-[ ]+)?("[^"]*"|'[^']*'|[^\W\d][\w.-]*)([ \t\u3000]*)(：|:(?=[^\s/])|:)""")
 _BLOCK = re.compile(r"[|>][-+0-9]*\s*(#.*)?$")
@@ -45,9 +72,13 @@ class Slip:
 def character(mark: str) -> str:
     """A character by its name: "`：` is the fullwidth colon (U+FF1A)"."""
     if mark == "\t":
-        return "there is a tab"
-    shown = f"`{mark}` is" if mark.strip() else "there is"
-    return f"{shown} the {unicodedata.name(mark, 'character').lower()} (U+{ord(mark):04X})"
+        return tr("there is a tab")
+    name, code = tr(unicodedata.name(mark, "character").lower()), f"U+{ord(mark):04X}"
+    return (
+        tr("`{mark}` is the {name} ({code})", mark=mark, name=name, code=code)
+        if mark.strip()
+        else tr("there is the {name} ({code})", name=name, code=code)
+    )
 
 
 def wide_character(text: str) -> Optional[str]:
@@ -107,7 +138,9 @@ class _Scan:
     def _key_line(self, indent: str, body: str) -> str:
         odd = [(column, mark) for column, mark in enumerate(indent, start=1) if mark in SPACES]
         if odd:
-            self._report(odd[0][0], f"{character(odd[0][1])}: indent with spaces, two for each level")
+            self._report(
+                odd[0][0], tr("{character}: indent with spaces, two for each level", character=character(odd[0][1]))
+            )
             indent = "".join("  " if mark in SPACES else mark for mark in indent)
         found = _KEY.match(body)
         if found is None:
@@ -120,14 +153,22 @@ class _Scan:
         wide = next((mark for mark in lead if mark in SPACES), None)
         if colon == "：":
             cure = f"{self.key}: {value.strip(' ' + SPACES)}".strip()
-            self._report(column, f"{character(colon)}: write a plain colon and a space: `{cure}`")
+            self._report(
+                column,
+                tr("{character}: write a plain colon and a space: `{cure}`", character=character(colon), cure=cure),
+            )
         elif wide:
-            self._report(column + 1 + lead.index(wide), f"{character(wide)}: write a space after the colon")
+            self._report(
+                column + 1 + lead.index(wide),
+                tr("{character}: write a space after the colon", character=character(wide)),
+            )
         elif value and not value[0].isspace():
             # a list of texts may hold `a:b`; in a mapping there is nothing else that it can be
             if dash:
                 return self._walk(indent + body, len(indent) + len(dash), True)
-            self._report(column, f"no space after the colon: write `{self.key}: {value.strip()}`")
+            self._report(
+                column, tr("no space after the colon: write `{key}: {value}`", key=self.key, value=value.strip())
+            )
         else:
             return self._value(indent + dash + name + gap + colon, value)
         return self._value(f"{indent}{dash}{name}:", f" {value.lstrip(' ' + SPACES)}")
@@ -143,7 +184,15 @@ class _Scan:
         line, start = head + value, len(head) + len(value) - len(value.lstrip())
         close = _BRACKETS.get(bare[:1])
         if close and bare.endswith(close[0]) and self.key not in FREE_TEXT:
-            self._report(start + 1, f"{character(bare[0])}: write `{close[1]}`, and `{close[2]}` at the end")
+            self._report(
+                start + 1,
+                tr(
+                    "{character}: write `{opening}`, and `{closing}` at the end",
+                    character=character(bare[0]),
+                    opening=close[1],
+                    closing=close[2],
+                ),
+            )
             line = (
                 line[:start] + close[1] + line[start + 1 : start + len(bare) - 1] + close[2] + line[start + len(bare) :]
             )
@@ -154,9 +203,18 @@ class _Scan:
     def _quoted(self, line: str, start: int, bare: str) -> str:
         """A value between quotes that are none for YAML. Only an instruction could be meant so."""
         harmless = self.key == "instruction" and ": " not in bare and " #" not in bare
-        what = "the model reads it as a part of the text" if harmless else "for YAML it is a part of the text"
-        meant = "; if it is meant, put the whole text in straight quotes" if harmless else ""
-        self._report(start + 1, f'{character(bare[0])}, and {what}: write straight quotes `"`{meant}', harmless)
+        what = tr("the model reads it as a part of the text") if harmless else tr("for YAML it is a part of the text")
+        meant = tr("; if it is meant, put the whole text in straight quotes") if harmless else ""
+        self._report(
+            start + 1,
+            tr(
+                '{character}, and {what}: write straight quotes `"`{meant}',
+                character=character(bare[0]),
+                what=what,
+                meant=meant,
+            ),
+            harmless,
+        )
         if harmless:
             return line
         self.value_at = None
@@ -202,29 +260,38 @@ class _Scan:
             self.brackets.pop()
             return at, False
         if mark in _CLOSING and _CLOSING[mark] == {"[": "]", "{": "}"}[self.brackets[-1]]:
-            self._report(at + 1, f"{character(mark)}: write `{_CLOSING[mark]}`")
+            self._report(
+                at + 1, tr("{character}: write `{closing}`", character=character(mark), closing=_CLOSING[mark])
+            )
             made[at] = _CLOSING[mark]
             self.brackets.pop()
             return at, False
         if mark in _COMMAS:
-            text = f"{character(mark)}: write `, `; where it is a part of a text, put the text in straight quotes"
+            text = tr(
+                "{character}: write `, `; where it is a part of a text, put the text in straight quotes",
+                character=character(mark),
+            )
             self._report(at + 1, text)
             made[at] = ", "
             return at, True
         if mark == "：" and self.brackets[-1] == "{" and not fresh:
-            self._report(at + 1, f"{character(mark)}: write a plain colon and a space")
+            self._report(at + 1, tr("{character}: write a plain colon and a space", character=character(mark)))
             made[at] = ": "
             return at, True
         if fresh and mark in _QUOTES:
             end = line.find(_QUOTES[mark], at + 1)
             if end > at and not {'"', "\\"} & set(line[at:end]):
                 self._report(
-                    at + 1, f'{character(mark)}, and for YAML it is a part of the text: write straight quotes `"`'
+                    at + 1,
+                    tr(
+                        '{character}, and for YAML it is a part of the text: write straight quotes `"`',
+                        character=character(mark),
+                    ),
                 )
                 made[at] = made[end] = '"'
                 return end, False
         if mark == ":" and self._lacks_a_space(line, at):
-            self._report(at + 1, "no space after the colon")
+            self._report(at + 1, tr("no space after the colon"))
             made[at] = ": "
             return at, True
         return at, (mark in ",:") or (fresh and mark.isspace())

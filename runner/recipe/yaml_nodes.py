@@ -14,6 +14,8 @@ from typing import Any, Optional, Union
 
 import yaml
 
+from grading.contract.language import translated
+from runner.language import tr
 from runner.recipe.typing_slips import find_slips
 from runner.recipe.yaml_errors import fault_of
 
@@ -36,7 +38,7 @@ class Place:
     """Column, counted from 1."""
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        return f"{self.source}:{self.line}:{self.column}" if self.line else translated(self.source)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Problem:
     """What is wrong, what was found, and what was expected."""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.key}: {self.text}" if self.key else f"{self.place}: {self.text}"
+        text = translated(self.text)
+        return f"{self.place}: {self.key}: {text}" if self.key else f"{self.place}: {text}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def parse(text: str, source: str, key: str = "") -> Parsed:
             composed = yaml.compose("\n".join(lines), Loader=_CoreLoader)
             break
         except RecursionError:
-            return Parsed(None, [*problems, _problem(source, 1, 1, "not YAML: nested too deeply")], warnings)
+            return Parsed(None, [*problems, _problem(source, 1, 1, tr("not YAML: nested too deeply"))], warnings)
         except yaml.YAMLError as error:
             fault = fault_of(error, lines)
             # what follows directly from the fault before is no news
@@ -187,14 +190,16 @@ def _depth(line: str) -> int:
 def kind(value: Any) -> str:
     """A value's kind in words, with the value, as it follows `found` in a message."""
     if value is None:
-        return "nothing"
+        return tr("nothing")
     if isinstance(value, bool):
-        return f"the value {str(value).lower()}"
+        return tr("the value {value}", value=str(value).lower())
     if isinstance(value, (int, float)):
-        return f"the number {value}"
+        return tr("the number {value}", value=value)
     if isinstance(value, str):
-        return f"the text {value!r}" if len(value) <= 60 else f"the text {value[:60]!r}…"
-    return "a mapping" if isinstance(value, dict) else "a list"
+        return (
+            tr("the text {value!r}", value=value) if len(value) <= 60 else tr("the text {value!r}…", value=value[:60])
+        )
+    return tr("a mapping") if isinstance(value, dict) else tr("a list")
 
 
 def plain(node: Node) -> Any:
@@ -217,9 +222,13 @@ class _Reader:
         self.nodes += 1
         if id(node) in above or self.nodes > MAX_NODES or len(above) > MAX_DEPTH:
             if id(node) in above:
-                self.problems.append(Problem(place, key, "an alias that contains itself"))
+                self.problems.append(Problem(place, key, tr("an alias that contains itself")))
             elif self.nodes <= MAX_NODES or self.nodes == MAX_NODES + 1:
-                text = f"more than {MAX_NODES:,} values, or nested deeper than {MAX_DEPTH}, which no recipe is"
+                text = tr(
+                    "more than {max_nodes:,} values, or nested deeper than {max_depth}, which no recipe is",
+                    max_nodes=MAX_NODES,
+                    max_depth=MAX_DEPTH,
+                )
                 self.problems.append(Problem(place, key, text))
             return Node(None, place)
         above = (*above, id(node))
@@ -229,13 +238,21 @@ class _Reader:
             return Node(tuple(self.read(item, f"{key}[{i}]", above) for i, item in enumerate(node.value)), place)
         convert = _SCALARS.get(node.tag) if isinstance(node, yaml.ScalarNode) else None
         if convert is None:
-            self.problems.append(Problem(place, key, f"tag {node.tag} is not allowed: a recipe is plain data"))
+            self.problems.append(
+                Problem(place, key, tr("tag {tag} is not allowed: a recipe is plain data", tag=node.tag))
+            )
             return Node(None, place)
         try:
             return Node(convert(node.value), place)
         except ValueError:
             kind_of_value = node.tag.rpartition(":")[2]
-            self.problems.append(Problem(place, key, f"{node.value[:40]!r} is not a valid {kind_of_value}"))
+            self.problems.append(
+                Problem(
+                    place,
+                    key,
+                    tr("{value!r} is not a valid {kind_of_value}", value=node.value[:40], kind_of_value=kind_of_value),
+                )
+            )
             return Node(None, place)
 
     def _entries(self, node: yaml.MappingNode, key: str, above: tuple[int, ...]) -> dict[str, Entry]:
@@ -243,13 +260,15 @@ class _Reader:
         for key_node, value_node in node.value:
             key_place = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _SCALARS:
-                self.problems.append(Problem(key_place, key, "a key must be plain text"))
+                self.problems.append(Problem(key_place, key, tr("a key must be plain text")))
                 continue
             name = str(key_node.value)
             path = f"{key}.{name}" if key else name
             if name in entries:
                 first = entries[name].key_place
-                self.problems.append(Problem(key_place, path, f"repeated key; it is already in line {first.line}"))
+                self.problems.append(
+                    Problem(key_place, path, tr("repeated key; it is already in line {line}", line=first.line))
+                )
                 continue
             entries[name] = Entry(key_place, self.read(value_node, path, above))
         return entries

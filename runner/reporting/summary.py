@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.evaluation.expected_points import ExpectedPoints
 from runner.evaluation.intervals import with_interval
+from runner.language import tr
 from runner.reporting.run_result import RunResult
 from runner.workspace.paths import Workspace
 
@@ -16,7 +17,7 @@ def summary(results: Sequence[RunResult], root: Path) -> list[str]:
     """Lines for the user, also where nothing had to be run again. `root`: the workspace, as the user names it."""
     lines = [line for result in results for line in _of_one(result)]
     graded = [result.dataset for result in results if "predict" in result.statistics]
-    return [*lines, f"next: {_grading(graded, root)}"] if graded else lines
+    return [*lines, tr("next: {grading}", grading=_grading(graded, root))] if graded else lines
 
 
 def _of_one(result: RunResult) -> list[str]:
@@ -25,12 +26,22 @@ def _of_one(result: RunResult) -> list[str]:
     if evaluation is not None:
         points = ExpectedPoints(**evaluation["expected_points"])
         accuracy = with_interval(evaluation["accuracy"], evaluation["rows"])
-        lines.append(f"{result.dataset}: hold-out accuracy {accuracy}; {points.words()}")
+        lines.append(
+            tr(
+                "{dataset}: hold-out accuracy {accuracy}; {reason}",
+                dataset=result.dataset,
+                accuracy=accuracy,
+                reason=points.words(),
+            )
+        )
     written = []
     if "finetune" in result.statistics:
-        written.append(f"adapter {paths.adapter}/")
+        written.append(tr("adapter {adapter}/", adapter=paths.adapter))
     if "predict" in result.statistics:
-        written += [f"answers {paths.result}", f"probabilities {paths.predictions}"]
+        written += [
+            tr("answers {result}", result=paths.result),
+            tr("probabilities {predictions}", predictions=paths.predictions),
+        ]
     return [*lines, f"{result.dataset}: {', '.join(written)}"] if written else lines
 
 
@@ -41,4 +52,4 @@ def _grading(datasets: Sequence[str], root: Path) -> str:
         words += ["--submission", str(root)]
     keys = root / "data" / "questionBAnswer"
     missing = [name for name in datasets if not list(keys.glob(f"result_{name}*.txt"))]
-    return shlex.join(words) + (" --answers FOLDER-OF-THE-ANSWER-KEYS" if missing else "")
+    return shlex.join(words) + (tr(" --answers FOLDER-OF-THE-ANSWER-KEYS") if missing else "")

@@ -12,6 +12,7 @@ from typing import Optional
 
 from runner.data.records import Record, RecordFile
 from runner.errors import DataError
+from runner.language import tr, trn
 from runner.scoring.prompt import Prompt
 from runner.scoring.token_store import Example, Rows, stored_tokens
 from runner.scoring.tokenization import encode_texts
@@ -109,11 +110,16 @@ def encode_orders(
     dataset = encode_records(prompt, records, name)
     if swapped is None:
         return dataset
-    other = encode_records(prompt, swapped, f"{name}, swapped")
+    other = encode_records(prompt, swapped, tr("{name}, swapped", name=name))
     if len(other) != len(dataset):
         raise DataError(
-            f"{name}: expected {len(dataset)} swapped records, found {len(other)}",
-            "run the prepare stage again: --stages prepare --fresh",
+            tr(
+                "{name}: expected {dataset_count} swapped records, found {other_count}",
+                name=name,
+                dataset_count=len(dataset),
+                other_count=len(other),
+            ),
+            tr("run the prepare stage again: --stages prepare --fresh"),
         )
     return dataclasses.replace(dataset, swapped=other)
 
@@ -130,7 +136,8 @@ def encode_file(prompt: Prompt, file: RecordFile, name: str, store: Path, may_dr
         yield from _examples(prompt, file, name)
         if file.digest() != digest:
             raise DataError(
-                f"{file.shown}: the records changed while they were read", "run again when they are finished"
+                tr("{shown}: the records changed while they were read", shown=file.shown),
+                tr("run again when they are finished"),
             )
 
     inputs = stored_tokens(store, key, prompt.tokenizer, examples())
@@ -143,8 +150,14 @@ def _examples(prompt: Prompt, records: Iterable[Record], name: str) -> Iterator[
     for number, record in enumerate(records, 1):
         if record["instruction"] != prompt.instruction:
             raise DataError(
-                f"{name}: record {number}: expected the instruction {prompt.instruction!r}, found {record['instruction']!r}",
-                "run the prepare stage again: --stages prepare --fresh",
+                tr(
+                    "{name}: record {number}: expected the instruction {instruction!r}, found {instruction_2!r}",
+                    name=name,
+                    number=number,
+                    instruction=prompt.instruction,
+                    instruction_2=record["instruction"],
+                ),
+                tr("run the prepare stage again: --stages prepare --fresh"),
             )
         yield Example(record["input"], number_of[record["output"]] if "output" in record else None)
 
@@ -159,15 +172,26 @@ def _fitted(
     if too_long and prompt.too_long == "error":
         worst = max(too_long, key=lengths.__getitem__)
         tokens = lengths[worst] + prompt.max_length - room
-        count = "1 record is" if len(too_long) == 1 else f"{len(too_long)} records are"
         fits = tokens <= prompt.positions
-        most = f"prompt.max_length = {prompt.max_length} tokens"
+        most = tr("prompt.max_length = {max_length} tokens", max_length=prompt.max_length)
         if prompt.max_length == prompt.positions:
-            most = f"the {prompt.positions} tokens that this base reads"
+            most = tr("the {positions} tokens that this base reads", positions=prompt.positions)
         raise DataError(
-            f"{name}: {count} longer than {most}, the longest is record {worst + 1} with {tokens}",
-            f"{f'raise prompt.max_length to {tokens}' if fits else 'shorten the text'}, or choose prompt.too_long: truncate "
-            "or drop-from-train",
+            trn(
+                "{name}: 1 record is longer than {most}, the longest is record {record} with {tokens}",
+                "{name}: {count} records are longer than {most}, the longest is record {record} with {tokens}",
+                len(too_long),
+                name=name,
+                most=most,
+                record=worst + 1,
+                tokens=tokens,
+            ),
+            tr(
+                "raise prompt.max_length to {tokens}, or choose prompt.too_long: truncate or drop-from-train",
+                tokens=tokens,
+            )
+            if fits
+            else tr("shorten the text, or choose prompt.too_long: truncate or drop-from-train"),
         )
     dropped = set(too_long) if may_drop and prompt.too_long == "drop-from-train" else set()
     chosen = [number for number in range(len(inputs)) if number not in dropped]

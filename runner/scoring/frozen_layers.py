@@ -26,6 +26,7 @@ import torch
 import transformers
 
 from runner.errors import UserError
+from runner.language import mark, tr
 from runner.model.base import Base
 from runner.model.compat import body, layer_output
 from runner.scoring.dataset import EncodedDataset
@@ -44,7 +45,7 @@ log = logging.getLogger("labeltune.scoring")
 STORED_AT_ONCE = 8
 """Examples computed at once for the cache. The number is fixed, because the last bits of a state depend on its batch."""
 
-_SWITCH_OFF = "set train.cache_frozen_layers: false"
+_SWITCH_OFF = mark("set train.cache_frozen_layers: false")
 
 
 class FrozenLayerCache:
@@ -110,7 +111,8 @@ def cached_frozen_layers(
     layers cannot be found."""
     if not hasattr(body(base.model), "layers"):
         raise UserError(
-            f"train.cache_frozen_layers: cannot find the layers of {type(base.model).__name__}", _SWITCH_OFF
+            tr("train.cache_frozen_layers: cannot find the layers of {name}", name=type(base.model).__name__),
+            _SWITCH_OFF,
         )
     tokens = _tokens(scorer.prompt, (length for dataset in datasets for length in dataset.lengths()))
     shape, dtype = (tokens, base.model.config.hidden_size), base.model.dtype
@@ -118,12 +120,25 @@ def cached_frozen_layers(
     store, key = ContentStore(folder, ".states"), _key(base, first, scorer.prompt, datasets, choice.name)
     path = store.get(key)
     if path is not None:
-        log.info(f"frozen layers 0 to {first - 1}: found in the cache, {nbytes / 1e6:,.1f} MB")
+        log.info(
+            tr(
+                "frozen layers 0 to {last}: found in the cache, {megabytes:,.1f} MB",
+                last=first - 1,
+                megabytes=nbytes / 1e6,
+            )
+        )
     else:
 
         def write(path: Path) -> None:
             _require_room(folder, nbytes, tokens)
-            log.info(f"frozen layers 0 to {first - 1}: storing {tokens:,} tokens, {nbytes / 1e6:,.1f} MB")
+            log.info(
+                tr(
+                    "frozen layers 0 to {last}: storing {tokens:,} tokens, {megabytes:,.1f} MB",
+                    last=first - 1,
+                    tokens=tokens,
+                    megabytes=nbytes / 1e6,
+                )
+            )
             states = _new_file(path, nbytes, shape, dtype)
             _compute(states, scorer, first, _suffixes(datasets), choice.layout)
 
@@ -160,9 +175,15 @@ def _require_room(folder: Path, nbytes: int, tokens: int) -> None:
     free = shutil.disk_usage(folder).free
     if nbytes > 0.9 * free:
         raise UserError(
-            f"train.cache_frozen_layers: the states of {tokens:,} tokens take {nbytes / 1e9:.1f} GB, {folder} has "
-            f"{free / 1e9:.1f}",
-            f"make room, or {_SWITCH_OFF}",
+            tr(
+                "train.cache_frozen_layers: the states of {tokens:,} tokens take {gigabytes:.1f} GB, "
+                "{folder} has {free_gigabytes:.1f}",
+                tokens=tokens,
+                gigabytes=nbytes / 1e9,
+                folder=folder,
+                free_gigabytes=free / 1e9,
+            ),
+            tr("make room, or {switch_off}", switch_off=_SWITCH_OFF),
         )
 
 
@@ -244,4 +265,4 @@ def _entering(model: Any, first: int, batch: Batch) -> torch.Tensor:
         return found.states
     finally:
         hook.remove()
-    raise UserError(f"train.cache_frozen_layers: layer {first} was never reached", _SWITCH_OFF)
+    raise UserError(tr("train.cache_frozen_layers: layer {first} was never reached", first=first), _SWITCH_OFF)

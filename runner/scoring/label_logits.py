@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from runner.language import tr
 from runner.scoring.dataset import BothOrders, EncodedDataset
 from runner.scoring.layout_choice import packed_ways
 from runner.scoring.prefix_cache import PrefixCache
@@ -67,7 +68,7 @@ def predict_label_logits(
     if logits is None or longest > proved_length:
         logits = _proved(subject, dataset, batch_size)
         subject.proved[batch_size] = longest, logits
-    size = MicroBatchSize(batch_size, "prediction")
+    size = MicroBatchSize(batch_size, tr("prediction"))
     # whole batches, so that the same rows are computed together in a resumed run
     for first in range(start, len(dataset), batch_size):
         yield from size.run_in_parts(dataset.suffixes[first : first + batch_size], logits)
@@ -78,14 +79,20 @@ def _proved(subject: Subject, dataset: EncodedDataset, batch_size: int) -> Label
     subject.renew()
     if batch_size == 1:
         ways: Sequence[Way] = (after_cached_prefix,)
-        name = "one row after the cached prefix"
+        name = tr("one row after the cached prefix")
     else:
         ways, name = packed_ways(subject, batch_size), "packed"
     proof = prove(subject, ways, dataset)
     subject.release()
     if proof.holds:
         return ways[0](subject.scorer)
-    log.info(f"predicting with padded rows, which is slower: {name} is not used, {proof.words()}")
+    log.info(
+        tr(
+            "predicting with padded rows, which is slower: {name} is not used, {reason}",
+            name=name,
+            reason=proof.words(),
+        )
+    )
     return padded_way()(subject.scorer)
 
 

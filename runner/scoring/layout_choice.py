@@ -11,6 +11,7 @@ from typing import Any, Optional
 import torch
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layouts import LAYOUTS, Layout, packed, row_room, token_ratio
 from runner.scoring.proof import LabelLogits, Proof, Subject, Way, prove
@@ -51,18 +52,23 @@ def choose_layout(wanted: str, subject: Subject, dataset: EncodedDataset, batch_
     model, prompt = subject.scorer.model, subject.scorer.prompt
     plain = LAYOUTS["padded"](model, prompt)
     if wanted == "padded":
-        return Choice("padded", plain, "as set")
+        return Choice("padded", plain, tr("as set"))
     proof = prove(subject, packed_ways(subject, batch_size), dataset)
     if wanted == "auto" and not proof.holds:
-        return Choice("padded", plain, f"packed is not used: {proof.words()}", proof)
+        return Choice("padded", plain, tr("packed is not used: {reason}", reason=proof.words()), proof)
     fast = LAYOUTS["packed"](model, prompt)
     if proof.holds:
         saved = token_ratio(model, prompt, dataset.lengths()[:COUNTED_EXAMPLES], batch_size)
-        return Choice("packed", fast, f"same results as padded on your rows, {saved:.1f} × fewer tokens", proof)
+        return Choice(
+            "packed", fast, tr("same results as padded on your rows, {saved:.1f} × fewer tokens", saved=saved), proof
+        )
     if proof.raised:
-        raise UserError(f"train.layout: packed: {proof.words()}", "set train.layout: auto, which takes padded here")
-    log.warning(f"train.layout: packed: {proof.words()}; train.layout: auto would take padded")
-    return Choice("packed", fast, "as set", proof)
+        raise UserError(
+            tr("train.layout: packed: {reason}", reason=proof.words()),
+            tr("set train.layout: auto, which takes padded here"),
+        )
+    log.warning(tr("train.layout: packed: {reason}; train.layout: auto would take padded", reason=proof.words()))
+    return Choice("packed", fast, tr("as set"), proof)
 
 
 def packed_ways(subject: Subject, batch_size: int) -> tuple[Way, Way, Way]:

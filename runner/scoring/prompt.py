@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.base import Base
 from runner.recipe.schema import GenerateDecoding, PromptShape, Recipe
 from runner.scoring.answer_tree import AnswerTree, answer_tree
@@ -109,14 +110,23 @@ def prompt_for(recipe: Recipe, tokenizer: Any, fit: TokenizerFit) -> Prompt:
     largest = max(pieces - 1, *added, *prompt.prefix, *prompt.tail, *prompt.label_ids)
     if largest >= fit.vocabulary:
         raise UserError(
-            f"base: {fit.folder}: its tokenizer has ids up to {largest}, the model knows {fit.vocabulary:,}",
-            "put the tokenizer of this model into the folder",
+            tr(
+                "base: {folder}: its tokenizer has ids up to {largest}, the model knows {vocabulary:,}",
+                folder=fit.folder,
+                largest=largest,
+                vocabulary=fit.vocabulary,
+            ),
+            tr("put the tokenizer of this model into the folder"),
         )
     longest = 1 + prompt.tree.depth
     if isinstance(recipe.decoding, GenerateDecoding) and recipe.decoding.max_new_tokens < longest:
         raise UserError(
-            f"decoding.max_new_tokens = {recipe.decoding.max_new_tokens} cuts an answer that has {longest} tokens",
-            f"set decoding.max_new_tokens: {longest}",
+            tr(
+                "decoding.max_new_tokens = {max_new_tokens} cuts an answer that has {longest} tokens",
+                max_new_tokens=recipe.decoding.max_new_tokens,
+                longest=longest,
+            ),
+            tr("set decoding.max_new_tokens: {longest}", longest=longest),
         )
     return prompt
 
@@ -141,16 +151,21 @@ def build_prompt(
     positions -= tree.depth
     # encode_text never gives a special token, so this fails only for a broken tokenizer
     if bos and (prefix + tail).count(bos[0]) != 1:
-        raise UserError(f"base: its tokenizer puts more than one BOS into the prompt {prefix + tail}")
+        raise UserError(tr("base: its tokenizer puts more than one BOS into the prompt {prefix}", prefix=prefix + tail))
     fixed, max_length = len(prefix) + len(tail), min(shape.max_length, positions)
     if not tail:
         raise UserError(
-            f"the tokenizer gives no token for {after!r} after the input", "end prompt.template with a word"
+            tr("the tokenizer gives no token for {after!r} after the input", after=after),
+            tr("end prompt.template with a word"),
         )
     if fixed >= max_length:
         raise UserError(
-            f"prompt.max_length = {max_length} leaves no room for an input: the fixed words take {fixed} tokens",
-            "raise prompt.max_length or shorten the instruction",
+            tr(
+                "prompt.max_length = {max_length} leaves no room for an input: the fixed words take {fixed} tokens",
+                max_length=max_length,
+                fixed=fixed,
+            ),
+            tr("raise prompt.max_length or shorten the instruction"),
         )
     return Prompt(
         shape.template,
@@ -196,18 +211,32 @@ def _answer_ids(tokenizer: Any, after: str, answers: Sequence[str]) -> tuple[lis
     pieces = "; ".join(f"{answer}: {tokenizer.convert_ids_to_tokens(ids)}" for answer, ids in zip(answers, whole))
     if same < len(fixed):
         raise UserError(
-            f"the tokenizer joins an answer with the words before it, {after!r}: {pieces}",
-            "end prompt.template without a space and begin the answers in prompt.answers with one, or choose other answers",
+            tr(
+                "the tokenizer joins an answer with the words before it, {after!r}: {pieces}",
+                after=after,
+                pieces=pieces,
+            ),
+            tr(
+                "end prompt.template without a space and begin the answers in prompt.answers with "
+                "one, or choose other answers"
+            ),
         )
     if len(set(map(tuple, whole))) < len(whole):
-        raise UserError(f"the tokenizer gives two answers the same tokens: {pieces}", "choose others in prompt.answers")
+        raise UserError(
+            tr("the tokenizer gives two answers the same tokens: {pieces}", pieces=pieces),
+            tr("choose others in prompt.answers"),
+        )
     rest = [ids[same:] for ids in whole]
     for ids in rest:
         if any(other is not ids and other[: len(ids)] == ids for other in rest):
             if tokenizer.eos_token_id is None:
                 raise UserError(
-                    f"an answer is the beginning of another one, and the tokenizer has no end-of-sequence token: {pieces}",
-                    "choose others in prompt.answers",
+                    tr(
+                        "an answer is the beginning of another one, and the tokenizer has no end-of-sequence "
+                        "token: {pieces}",
+                        pieces=pieces,
+                    ),
+                    tr("choose others in prompt.answers"),
                 )
             ids.append(tokenizer.eos_token_id)
     return whole[0][:same], same - len(fixed), rest

@@ -16,6 +16,7 @@ from typing import Any, Optional
 import torch
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.model.compat import full_precision
 from runner.scoring.dataset import EncodedDataset
 from runner.scoring.layouts import Batch, padded
@@ -87,9 +88,9 @@ class Proof:
     def words(self) -> str:
         """The outcome for the user: why the way is not used, or by how much it differs."""
         if self.problem:
-            return f"it could not be tried ({self.problem})"
+            return tr("it could not be tried ({problem})", problem=self.problem)
         wrong, allowed = (self.shallow, TOLERANCE) if not self.shallow <= TOLERANCE else (self.whole, self.allowed)
-        return f"its results differ from padded by {wrong:.1g} (allowed {allowed:.1g})"
+        return tr("its results differ from padded by {wrong:.1g} (allowed {allowed:.1g})", wrong=wrong, allowed=allowed)
 
     def figures(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes null."""
@@ -137,7 +138,7 @@ def subject_of(scorer: LabelScorer, device: Any = None, alone: bool = True) -> S
             shallow(padded(shallow.model, shallow.prompt)([scorer.prompt.tail]))
         return Subject(scorer, shallow, alone=alone)
     except MODEL_REFUSALS as error:
-        return Subject(scorer, None, f"no layers can be copied: {_reason(error, alone)}", alone)
+        return Subject(scorer, None, tr("no layers can be copied: {reason}", reason=_reason(error, alone)), alone)
 
 
 def prove(subject: Subject, ways: Sequence[Way], dataset: EncodedDataset) -> Proof:
@@ -209,8 +210,8 @@ def prove_head(subject: Subject, suffixes: Sequence[Sequence[int]]) -> None:
     scorer.train(training)
     if torch.isnan(logits).any():
         raise UserError(
-            "the model's logits are NaN: its weights or the adapter's are damaged, or too large",
-            "train again with a lower train.learning_rate, or check the base's files",
+            tr("the model's logits are NaN: its weights or the adapter's are damaged, or too large"),
+            tr("train again with a lower train.learning_rate, or check the base's files"),
         )
     # without a copy in its own precision: better than no check
     on = subject.shallow or scorer
@@ -223,9 +224,14 @@ def prove_head(subject: Subject, suffixes: Sequence[Sequence[int]]) -> None:
     allowed = TOLERANCE if on.model.dtype == torch.float32 else 50 * TOLERANCE
     if not difference <= allowed:
         raise UserError(
-            f"base: the output head of {type(on.model).__name__} computes more than this scorer does: its label logits differ "
-            f"by {difference:.2g} (allowed {allowed:g})",
-            "use a model whose head is one matrix (Gemma, Llama, Mistral, Qwen, Phi, GPT-2, OPT)",
+            tr(
+                "base: the output head of {name} computes more than this scorer does: its label "
+                "logits differ by {difference:.2g} (allowed {allowed:g})",
+                name=type(on.model).__name__,
+                difference=difference,
+                allowed=allowed,
+            ),
+            tr("use a model whose head is one matrix (Gemma, Llama, Mistral, Qwen, Phi, GPT-2, OPT)"),
         )
 
 

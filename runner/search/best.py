@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 
+from runner.language import tr
 from runner.recipe.loader import LoadedRecipe
 from runner.recipe.writer import recipe_text
 from runner.search import savings, table
@@ -56,7 +57,10 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
             runs.forget(result.trial)
         runs.clear_store()
         log.info(
-            f"the winner's recipe: {workspace.search_recipe}; chosen on these rows, so expect a little less on others"
+            tr(
+                "the winner's recipe: {search_recipe}; chosen on these rows, so expect a little less on others",
+                search_recipe=workspace.search_recipe,
+            )
         )
     return LoadedRecipe(path, winner)
 

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
 from runner.recipe.schema import Recipe
@@ -59,9 +60,14 @@ def fitting_rows(measured: Measurement, recipe: Recipe, spent: float) -> int:
     if rows < least:
         run = pace.seconds(least * epochs, measured.held_out * (epochs + EXTRA_EVALUATIONS))
         raise UserError(
-            f"samples.train: {budget} is too short for one batch of {least} rows: with the measurement, the hold-out and the "
-            f"dev rows it takes about {besides + run / SAFETY:.0f} s",
-            "give it more time, or lower train.epochs, samples.holdout or samples.dev",
+            tr(
+                "samples.train: {budget} is too short for one batch of {least} rows: with the "
+                "measurement, the hold-out and the dev rows it takes about {besides:.0f} s",
+                budget=budget,
+                least=least,
+                besides=besides + run / SAFETY,
+            ),
+            tr("give it more time, or lower train.epochs, samples.holdout or samples.dev"),
         )
     return rows
 
@@ -75,6 +81,20 @@ def _decide(runs: Runs) -> dict[str, Any]:
     measured = measurement(measure(runs, budget.seconds - (time.monotonic() - started), asked))
     runs.clear_store()
     rows = fitting_rows(measured, recipe, time.monotonic() - started)
-    what = f"all {rows:,} rows fit" if rows == measured.rows else f"{rows:,} of {measured.rows:,} rows fit"
-    speed = f"{1 / measured.pace.train:,.1f} training rows a second"
-    return {"event": "rows", "rows": rows, "reason": f"{asked}: {what}; {speed}, train.epochs: {recipe.train.epochs}"}
+    what = (
+        tr("all {rows:,} rows fit", rows=rows)
+        if rows == measured.rows
+        else tr("{rows:,} of {measured_rows:,} rows fit", rows=rows, measured_rows=measured.rows)
+    )
+    speed = tr("{train:,.1f} training rows a second", train=1 / measured.pace.train)
+    return {
+        "event": "rows",
+        "rows": rows,
+        "reason": tr(
+            "{asked}: {what}; {speed}, train.epochs: {epochs}",
+            asked=asked,
+            what=what,
+            speed=speed,
+            epochs=recipe.train.epochs,
+        ),
+    }

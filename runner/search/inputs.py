@@ -6,6 +6,7 @@ import logging
 
 from runner.distributed.processes import process_count
 from runner.errors import UserError
+from runner.language import tr
 from runner.stages import PREPARE, StageContext
 from runner.system.fingerprint import Fingerprint
 
@@ -24,7 +25,7 @@ def load_shared_base(context: StageContext) -> None:
     """Load torch, and the base that all runs share."""
     from runner.distributed.accelerator import connect
 
-    log.info("loading torch and the base")
+    log.info(tr("loading torch and the base"))
     context.bases.load(context.recipe, connect().device)
 
 
@@ -32,6 +33,6 @@ def require_one_process(asked: str) -> None:
     """Raise UserError where several processes train one adapter together. `asked`: the key that needs one."""
     if process_count() > 1:
         raise UserError(
-            f"{asked}: several processes train one adapter together, and this needs only one",
-            "launch it with --num_processes 1, or without accelerate: python runner/main.py …",
+            tr("{asked}: several processes train one adapter together, and this needs only one", asked=asked),
+            tr("launch it with --num_processes 1, or without accelerate: python runner/main.py …"),
         )

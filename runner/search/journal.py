@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from grading.contract.language import english
+
 
 class Journal:
     """The events of one search, in order. A search that was killed reads them and continues after the last one."""
@@ -39,7 +41,7 @@ class Journal:
         """Write an event; it is on disk when the call returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write((json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            file.write((json.dumps(english(dict(event)), ensure_ascii=False, allow_nan=False) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
         self.events.append(dict(event))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.search.plan import Pace
 from runner.search.runs import Runs
 from runner.search.trials import Trial
@@ -53,7 +54,10 @@ def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
         except Stopped as stopped:
             if stopped.code != 128 + OUT_OF_TIME:
                 raise
-            raise UserError(f"{asked} are over before the first {steps} steps are", "give it more time") from None
+            raise UserError(
+                tr("{asked} are over before the first {steps} steps are", asked=asked, steps=steps),
+                tr("give it more time"),
+            ) from None
         if training >= ENOUGH or trial.rows == usable.train:
             break
     spent = round(time.monotonic() - started, 3)
@@ -66,5 +70,7 @@ def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
 def measurement(event: Mapping[str, Any]) -> Measurement:
     """The measurement in an event of the journal."""
     pace = Pace(event["train"], event["evaluate"], event["start"])
-    log.info(f"{1 / pace.train:,.1f} training rows a second; {event['rows']:,} rows to train on")
+    log.info(
+        tr("{train:,.1f} training rows a second; {rows:,} rows to train on", train=1 / pace.train, rows=event["rows"])
+    )
     return Measurement(pace, event["rows"], event["held_out"], event["dev"])

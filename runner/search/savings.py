@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-BASE = "torch and the base loaded"
+from runner.language import mark, tr
+
+BASE = mark("torch and the base loaded")
 
 
 def savings(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -33,8 +35,14 @@ def sentence(events: Sequence[Mapping[str, Any]]) -> str:
     found = savings(events)
     trials = sum(event["event"] == "trial" for event in events)
     shown = sorted(found.items(), key=lambda each: -each[1])
-    parts = ", ".join(f"{kind} once ({seconds:.1f} s)" for kind, seconds in shown if seconds >= 0.05)
-    return (
-        f"separate launches of these {trials} trials would have taken {sum(found.values()):.1f} s more"
-        f"{f': {parts}' if parts else ''}"
+    parts = ", ".join(
+        tr("{kind} once ({seconds:.1f} s)", kind=tr(kind), seconds=seconds)
+        for kind, seconds in shown
+        if seconds >= 0.05
+    )
+    return tr(
+        "separate launches of these {trials} trials would have taken {found:.1f} s more{more}",
+        trials=trials,
+        found=sum(found.values()),
+        more=f": {parts}" if parts else "",
     )

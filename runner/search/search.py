@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
 from runner.search.plan import KEPT, STARTS, Rung, last_run, plan
@@ -51,14 +52,20 @@ class Search:
             finished = [result for result in these if result is not None]
             if len(finished) < len(these):
                 # out of time, or not possible: the others are still compared
-                log.info(f"{len(these) - len(finished)} of {len(these)} trials gave no result")
+                log.info(
+                    tr(
+                        "{failed} of {trials} trials gave no result",
+                        failed=len(these) - len(finished),
+                        trials=len(these),
+                    )
+                )
             order = [result.trial.candidate for result in best_first(finished)] if finished else order[:1]
             self._forget(order[: max(rung.candidates // KEPT, 1)])
         self._last(order[0], measured)
         if not self.results:
             raise UserError(
-                "no trial of the search could be run: " + self._problems(),
-                "correct the recipe, or raise search.minutes",
+                tr("no trial of the search could be run: ") + self._problems(),
+                tr("correct the recipe, or raise search.minutes"),
             )
         return winner(self.results)
 
@@ -80,11 +87,17 @@ class Search:
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
-        words = ", then ".join(f"{rung.candidates} on {rung.passes:,} rows" for rung in rungs)
+        words = tr(", then ").join(
+            tr("{candidates} on {passes:,} rows", candidates=rung.candidates, passes=rung.passes) for rung in rungs
+        )
         log.info(
-            f"{len(self.candidates)} candidates: {words}, then the best on as many rows as fit"
+            tr(
+                "{candidates_count} candidates: {words}, then the best on as many rows as fit",
+                candidates_count=len(self.candidates),
+                words=words,
+            )
             if rungs
-            else "the time is too short to compare settings: the recipe as it is, on as many rows as fit"
+            else tr("the time is too short to compare settings: the recipe as it is, on as many rows as fit")
         )
         return rungs
 
@@ -110,19 +123,35 @@ class Search:
             event = self._run(trial)
             self._add(event)
         if event["event"] != "trial":
-            log.info(f"trial {trial.number}: {trial.describe()}: {event['problem']}")
+            log.info(
+                tr(
+                    "trial {number}: {settings}: {problem}",
+                    number=trial.number,
+                    settings=trial.describe(),
+                    problem=event["problem"],
+                )
+            )
             return None
         result = from_event(event)
         self.results.append(result)
         log.info(
-            f"trial {trial.number}: {trial.describe()}: {rows:,} rows × {epochs}, accuracy {result.accuracy:.1%}, "
-            f"log loss {result.log_loss:.3f}, {result.seconds:.0f} s"
+            tr(
+                "trial {number}: {settings}: {rows:,} rows × {epochs}, accuracy {accuracy:.1%}, log "
+                "loss {log_loss:.3f}, {seconds:.0f} s",
+                number=trial.number,
+                settings=trial.describe(),
+                rows=rows,
+                epochs=epochs,
+                accuracy=result.accuracy,
+                log_loss=result.log_loss,
+                seconds=result.seconds,
+            )
         )
         return result
 
     def _run(self, trial: Trial) -> dict[str, Any]:
         started, seconds = time.monotonic(), self._left()
-        problem = "out of time"
+        problem = tr("out of time")
         try:
             if seconds > 0:
                 return dict(as_event(self.runs.run(trial, seconds)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.evaluation.significance import LEVEL, exact_mcnemar, holm
+from runner.language import tr
 from runner.search.space import Changes
 
 
@@ -34,7 +35,7 @@ class Trial:
     def describe(self) -> str:
         """Its changes in words."""
         words = [f"{key} = {_short(value)}" for key, value in self.changes.items()]
-        return ", ".join(words) or "the recipe as it is"
+        return ", ".join(words) or tr("the recipe as it is")
 
 
 @dataclass(frozen=True)

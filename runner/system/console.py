@@ -15,6 +15,8 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Optional
 
+from runner.language import tr
+
 LOG_SECONDS = 30
 """Seconds between two updates of a progress bar in a log file, where each update is a new line."""
 
@@ -45,14 +47,14 @@ class ConsoleHandler(logging.Handler):
         """Print one record; a warning begins with `WARNING:`."""
         if not self.main_process and not getattr(record, "every_process", False):
             return
-        level = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            text = f"{tr('WARNING')}: {text}"
         context = _context.get()
         # there is a bar only if tqdm was imported
         tqdm = sys.modules.get("tqdm")
         with tqdm.tqdm.external_write_mode(file=sys.stdout) if tqdm else nullcontext():
-            print(
-                f"{context}: {level}{record.getMessage()}" if context else f"{level}{record.getMessage()}", flush=True
-            )
+            print(f"{context}: {text}" if context else text, flush=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
+from runner.language import tr
 from runner.system.files import digest, replace
 
 log = logging.getLogger("labeltune.system")
@@ -24,7 +25,7 @@ class ContentStore:
         for path in sorted(self.folder.glob(f"{key}-*{self.suffix}")):
             if path.is_file() and intact(path):
                 return path
-            log.warning(f"{path} is damaged; it is made again")
+            log.warning(tr("{path} is damaged; it is made again", path=path))
             path.unlink()
         return None
 

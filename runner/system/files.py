@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Callable
 
+from runner.language import tr
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `path` completely or not at all."""
@@ -66,7 +68,7 @@ def atomic_folder(path: Path, forget: Sequence[str] = (), retire: Retire = shuti
     recover_folder(path, forget, retire)
     path = path.resolve()
     if path.exists() and not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, found a file", str(path))
+        raise NotADirectoryError(errno.ENOTDIR, tr("expected a folder, found a file"), str(path))
     new = path.with_name(f".{path.name}.partial")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)

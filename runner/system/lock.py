@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from grading.contract.language import reason_of
 from runner.errors import UserError
+from runner.language import tr
 
 log = logging.getLogger("labeltune.system")
 
@@ -38,12 +40,14 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{path}: another run is at work here: {_holder(file.read())}",
-                "wait for it, end it, or run in another folder: --workspace DIR",
+                tr("{path}: another run is at work here: {holder}", path=path, holder=_holder(file.read())),
+                tr("wait for it, end it, or run in another folder: --workspace DIR"),
             ) from None
         # a network disk without locks, for instance
         except OSError as error:
-            log.warning(f"{path}: {error.strerror}: nothing keeps another run out of this folder")
+            log.warning(
+                tr("{path}: {reason}: nothing keeps another run out of this folder", path=path, reason=reason_of(error))
+            )
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         file.flush()
@@ -58,19 +62,19 @@ def _opened(path: Path) -> int:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         if stat.S_ISREG(os.fstat(number).st_mode):
             return number
-        found = "something else"
+        found = tr("something else")
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
-        found = "a link" if error.errno == errno.ELOOP else "something else"
+        found = tr("a link") if error.errno == errno.ELOOP else tr("something else")
     if number >= 0:
         os.close(number)
-    raise UserError(f"{path}: expected a file of ours, found {found}", "move it away")
+    raise UserError(tr("{path}: expected a file of ours, found {found}", path=path, found=found), tr("move it away"))
 
 
 def _holder(text: str) -> str:
     try:
         tree = json.loads(text)
-        return f"process {int(tree['pid'])} on {tree['host']}"
+        return tr("process {pid} on {host}", pid=int(tree["pid"]), host=tree["host"])
     except (ValueError, KeyError, TypeError):
-        return "a process that has not written its name yet"
+        return tr("a process that has not written its name yet")

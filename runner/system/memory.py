@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Optional, TypeVar, Union
 
 from runner.errors import UserError
+from runner.language import tr
 
 log = logging.getLogger("labeltune.system")
 
@@ -29,9 +30,13 @@ class OutOfMemory(UserError):
         """`cause`: the library's error or its text. `rows`: how many rows were computed at once; 0: not known."""
         text = " ".join(str(cause).split())[:160] or type(cause).__name__
         super().__init__(
-            f"out of memory{f' with {rows} rows at once' if rows else ''}: {text}",
-            "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
-            "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU",
+            tr("out of memory with {rows} rows at once: {text}", rows=rows, text=text)
+            if rows
+            else tr("out of memory: {text}", text=text),
+            tr(
+                "lower train.batch_size (and raise train.accumulation), set train.gradient_checkpointing: true, or lower "
+                "prompt.max_length and decoding.batch; nvidia-smi shows who else uses a GPU"
+            ),
         )
 
 
@@ -93,7 +98,14 @@ class MicroBatchSize:
     def shrink_to(self, rows: int) -> None:
         """Compute this many rows at once from now on."""
         self.rows = rows
-        log.warning(f"out of memory in {self.where}: computing {rows} rows at once from now on{self.note}")
+        log.warning(
+            tr(
+                "out of memory in {where}: computing {rows} rows at once from now on{note}",
+                where=self.where,
+                rows=rows,
+                note=self.note,
+            )
+        )
 
 
 def peak_host_bytes() -> Optional[int]:

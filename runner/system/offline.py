@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from runner.errors import UserError
+from runner.language import tr
 
 _LOCAL = ("localhost", "127.0.0.1", "::1", "", None)
 
@@ -38,5 +39,6 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         host = host.decode(errors="replace")
     if host not in _LOCAL and host != socket.gethostname():
         raise UserError(
-            f"offline: true, but something tried to reach {host}", "name files on this machine, or set offline: false"
+            tr("offline: true, but something tried to reach {host}", host=host),
+            tr("name files on this machine, or set offline: false"),
         )

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from runner.errors import UserError
+from runner.language import tr
 
 
 class Package(NamedTuple):
@@ -53,12 +54,25 @@ def require_packages(packages: Sequence[Package]) -> None:
     old = [package for package in packages if package not in missing and _is_old(package)]
     if not missing and not old:
         return
-    found = [f"the package {package.name} is not installed" for package in missing]
-    found += [f"{package.name} {version(package.name)} is older than {package.least}" for package in old]
+    found = [tr("the package {name} is not installed", name=package.name) for package in missing]
+    found += [
+        tr(
+            "{name} {version} is older than {least}",
+            name=package.name,
+            version=version(package.name),
+            least=package.least,
+        )
+        for package in old
+    ]
     wanted = " ".join(f'"{each.name}>={each.least}"' if each.least else each.name for each in (*missing, *old))
     raise UserError(
-        f"{'; '.join(found)} (Python {sys.version.split()[0]}, {sys.executable})",
-        f"{sys.executable} -m pip install {wanted}",
+        tr(
+            "{found} (Python {version}, {executable})",
+            found="; ".join(found),
+            version=sys.version.split()[0],
+            executable=sys.executable,
+        ),
+        tr("{executable} -m pip install {wanted}", executable=sys.executable, wanted=wanted),
     )
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from grading.contract.language import reason_of
 from runner.errors import UserError
+from runner.language import tr
 
 SPARE = 128 << 10
 """Bytes for the small files beside the reserved one."""
@@ -35,8 +37,14 @@ def reserved(path: Path, size: int) -> Iterator[None]:
         except OSError as error:
             free = shutil.disk_usage(path.parent).free
             raise UserError(
-                f"{path}: {error.strerror}: {megabytes(size + SPARE)} are needed for it, {megabytes(free)} are free",
-                "make room, or work on another disk: --workspace DIR; nothing has been trained yet",
+                tr(
+                    "{path}: {reason}: {needed} are needed for it, {free} are free",
+                    path=path,
+                    reason=reason_of(error),
+                    needed=megabytes(size + SPARE),
+                    free=megabytes(free),
+                ),
+                tr("make room, or work on another disk: --workspace DIR; nothing has been trained yet"),
             ) from error
         yield
     except BaseException:

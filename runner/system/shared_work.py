@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from runner.language import mark
+
 Value = TypeVar("Value")
 
-ROWS = "the rows read and checked"
-UNTUNED = "the untuned base evaluated"
-BAG_OF_WORDS = "the bag of words fitted"
+ROWS = mark("the rows read and checked")
+UNTUNED = mark("the untuned base evaluated")
+BAG_OF_WORDS = mark("the bag of words fitted")
 
 
 class SharedWork:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Optional
 
+from runner.language import tr
 from runner.system.launcher import launcher_process
 
 SIGNALS = tuple(
@@ -35,10 +36,23 @@ class Stopped(BaseException):
 
     def __init__(self, number: int, where: str = "", resume_from: str = "") -> None:
         """`number`: the signal's. `where`: such as `after step 6 of 12`. `resume_from`: such as `the checkpoint`."""
-        name = "the time limit" if number == OUT_OF_TIME else signal.Signals(number).name
-        parts = [f"stopped by {name}", where]
-        again = "run the same command again (without --fresh) to resume"
-        super().__init__(f"{' '.join(filter(None, parts))}; {again}{f' from {resume_from}' if resume_from else ''}")
+        name = tr("the time limit") if number == OUT_OF_TIME else signal.Signals(number).name
+        if where and resume_from:
+            words = tr(
+                "stopped by {name} {where}; run the same command again (without --fresh) to resume from {checkpoint}",
+                name=name,
+                where=where,
+                checkpoint=resume_from,
+            )
+        elif where:
+            words = tr(
+                "stopped by {name} {where}; run the same command again (without --fresh) to resume",
+                name=name,
+                where=where,
+            )
+        else:
+            words = tr("stopped by {name}; run the same command again (without --fresh) to resume", name=name)
+        super().__init__(words)
         self.code = 128 + number
         """Exit code, as shells give it to a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
 
@@ -61,7 +75,7 @@ class StopRequest:
         """The number of the signal; 0: none. A launcher that has ended counts as SIGTERM; `OUT_OF_TIME`: a time limit."""
         if not self._number and self._launcher is not None and os.getppid() != self._launcher:
             self._number = signal.SIGTERM
-            _tell("the launcher has ended, so this process stops too")
+            _tell(tr("the launcher has ended, so this process stops too"))
         if not self._number and self.deadline is not None and time.monotonic() >= self.deadline:
             return OUT_OF_TIME
         return self._number
@@ -77,9 +91,9 @@ class StopRequest:
             self.raised = True
             raise Stopped(self._number)
         if not again:
-            _tell("stopping after the current step or batch; send the signal again to stop at once")
+            _tell(tr("stopping after the current step or batch; send the signal again to stop at once"))
         elif time.monotonic() - self._since > SAME_REQUEST_SECONDS:
-            _tell("stopped at once; the last checkpoint is kept")
+            _tell(tr("stopped at once; the last checkpoint is kept"))
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 

@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 
 from runner.distributed.collectives import all_gather
 from runner.errors import UserError
+from runner.language import tr
 from runner.system.content_store import ContentStore, intact
 from runner.system.fingerprint import Fingerprint
 from runner.system.memory import is_out_of_memory
@@ -70,8 +71,8 @@ class LoadedCheckpoint(NamedTuple):
         difference = Fingerprint(computed).diff({name: self.content.computed.get(name) for name in computed})
         if difference:
             raise UserError(
-                f"{self.path}: the run computed differently\n{difference}",
-                "resume it on the machine where it was started, or start over: --fresh",
+                tr("{path}: the run computed differently\n{difference}", path=self.path, difference=difference),
+                tr("resume it on the machine where it was started, or start over: --fresh"),
             )
 
 
@@ -109,7 +110,13 @@ class Checkpoints:
                 self._write(stem, data)
             self.prune(KEPT_CHECKPOINTS)
         except OSError as error:
-            log.warning(f"no checkpoint at step {step}: {' '.join(str(error).split())[:200]}; training continues")
+            log.warning(
+                tr(
+                    "no checkpoint at step {step}: {error}; training continues",
+                    step=step,
+                    error=" ".join(str(error).split())[:200],
+                )
+            )
             return False
         return True
 
@@ -124,8 +131,8 @@ class Checkpoints:
             found = self._read(self.folder / name)
             if found is None:
                 raise UserError(
-                    f"{self.folder / name}: this process does not read what the main process reads",
-                    "make sure that all processes see the same disk, and run again",
+                    tr("{folder}: this process does not read what the main process reads", folder=self.folder / name),
+                    tr("make sure that all processes see the same disk, and run again"),
                 )
         return found
 
@@ -144,7 +151,9 @@ class Checkpoints:
             if found is not None:
                 return found
             path.rename(path.with_name(f"damaged-{path.name}"))
-            log.warning(f"{path} is damaged: it is not used, and renamed to damaged-{path.name}")
+            log.warning(
+                tr("{path} is damaged: it is not used, and renamed to damaged-{name}", path=path, name=path.name)
+            )
         return None
 
     def _read(self, path: Path) -> Optional[LoadedCheckpoint]:
@@ -163,8 +172,8 @@ class Checkpoints:
                 raise
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(
-                f"{path}: cannot be read: {reason}",
-                "run again when it can be read; or remove it, and the checkpoint before it is used",
+                tr("{path}: cannot be read: {reason}", path=path, reason=reason),
+                tr("run again when it can be read; or remove it, and the checkpoint before it is used"),
             ) from error
 
     def _write(self, stem: str, data: bytes) -> None:

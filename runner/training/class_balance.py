@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.schema import Recipe, Train
 from runner.scoring.dataset import EncodedDataset
 
@@ -39,10 +40,19 @@ class ClassBalance:
     def words(self) -> str:
         """The change for the log."""
         parts = [
-            f"{label}: {self.shares[label]:.1%} ({self.file_shares[label]:.1%} in the file, {shift:+.3f})"
+            tr(
+                "{label}: {shares:.1%} ({file_shares:.1%} in the file, {shift:+.3f})",
+                label=label,
+                shares=self.shares[label],
+                file_shares=self.file_shares[label],
+                shift=shift,
+            )
             for label, shift in (self.prior_shift or {}).items()
         ]
-        return f"label shares in training, and what is added to the label's logit to undo them: {', '.join(parts)}"
+        return tr(
+            "label shares in training, and what is added to the label's logit to undo them: {parts}",
+            parts=", ".join(parts),
+        )
 
 
 def class_weights(config: Train, dataset: EncodedDataset) -> Optional[list[float]]:
@@ -83,7 +93,7 @@ def _counts(dataset: EncodedDataset) -> Sequence[int]:
     for label, count in zip(dataset.prompt.labels, counts):
         if not count:
             raise UserError(
-                f"no training row of label {label!r} is left, so it can get no weight",
-                "raise samples.train or prompt.max_length",
+                tr("no training row of label {label!r} is left, so it can get no weight", label=label),
+                tr("raise samples.train or prompt.max_length"),
             )
     return counts

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from runner.distributed.collectives import all_gather
 from runner.distributed.sharding import requested_sharding
 from runner.evaluation.intervals import accuracy_interval
+from runner.language import tr
 from runner.scoring.collator import Collator
 from runner.scoring.scorer import LabelScorer
 from runner.system.memory import MicroBatchSize
@@ -59,7 +60,7 @@ class Evaluation:
 
 def f1_name(labels: Sequence[str]) -> str:
     """What F1 is of, in words."""
-    return f"F1 of {max(labels)}" if len(labels) == 2 else "mean F1 of the labels"
+    return tr("F1 of {labels}", labels=max(labels)) if len(labels) == 2 else tr("mean F1 of the labels")
 
 
 class Evaluator:
@@ -70,7 +71,7 @@ class Evaluator:
         self.collator, self.dataset, self.accelerator = collator, collator.dataset, accelerator
         self.labels = self.dataset.prompt.labels
         may_shrink = requested_sharding(accelerator) is None
-        self.micro_batch_size = MicroBatchSize(batch_size, "the hold-out", may_shrink=may_shrink)
+        self.micro_batch_size = MicroBatchSize(batch_size, tr("the hold-out"), may_shrink=may_shrink)
         self.metric = LabelMetric(self.labels)
         lengths = self.dataset.lengths()
         order = sorted(range(len(lengths)), key=lengths.__getitem__)  # equal lengths need least padding

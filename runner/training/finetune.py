@@ -24,6 +24,7 @@ from runner.distributed.collectives import all_gather, broadcast_parameters, mai
 from runner.distributed.sharding import requested_sharding, shard
 from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
+from runner.language import tr
 from runner.model.adapter import adapter_file_size, adapter_state, new_adapter, save_adapter
 from runner.model.base import Base
 from runner.model.compat import enable_checkpointing
@@ -228,22 +229,42 @@ def _encode(job: FinetuneJob) -> EncodedRows:
     after hours of training."""
     prompt, records, tokens = job.prompt, job.records, job.folders.store / "tokens"
     with main_process_first(job.accelerator):  # the others find the tokens that it stores
-        train = encode_file(prompt, records.train, "training", tokens, may_drop=True)
-        holdout = encode_file(prompt, records.holdout, "hold-out", tokens)
+        train = encode_file(prompt, records.train, tr("training"), tokens, may_drop=True)
+        holdout = encode_file(prompt, records.holdout, tr("hold-out"), tokens)
     encode_orders(prompt, records.dev, records.dev_swapped if needs_swapped(job.recipe.decoding) else None, "dev")
-    for name, encoded in (("training", train), ("hold-out", holdout)):
+    for name, encoded in ((tr("training"), train), (tr("hold-out"), holdout)):
         if encoded.truncated or encoded.dropped:
-            log.info(f"{encoded.truncated} {name} inputs cut to prompt.max_length, {encoded.dropped} left out")
+            log.info(
+                tr(
+                    "{truncated} {name} inputs cut to prompt.max_length, {dropped} left out",
+                    truncated=encoded.truncated,
+                    name=name,
+                    dropped=encoded.dropped,
+                )
+            )
     if not len(train):
-        raise UserError("no training row is left: every one is above prompt.max_length", "raise prompt.max_length")
+        raise UserError(
+            tr("no training row is left: every one is above prompt.max_length"), tr("raise prompt.max_length")
+        )
     return EncodedRows(train, holdout)
 
 
 def _describe_start(job: FinetuneJob, rows: int, trainable: int, choice: Choice, balance: ClassBalance) -> None:
     """Log for the user what is about to be trained."""
-    log.info(f"{rows:,} rows, {trainable:,} trainable parameters, {job.base.precision} on {job.accelerator.device}")
+    log.info(
+        tr(
+            "{rows:,} rows, {trainable:,} trainable parameters, {precision} on {device}",
+            rows=rows,
+            trainable=trainable,
+            precision=job.base.precision,
+            device=job.accelerator.device,
+        )
+    )
     expected = choice.name == "packed" and choice.proof is not None and choice.proof.holds
-    log.log(logging.DEBUG if expected else logging.INFO, f"layout {choice.name}: {choice.reason}")
+    log.log(
+        logging.DEBUG if expected else logging.INFO,
+        tr("layout {name}: {reason}", name=choice.name, reason=choice.reason),
+    )
     _warn_of_few_steps(job.recipe.train, rows)
     if balance.is_changed:
         log.info(balance.words())
@@ -254,8 +275,14 @@ def _warn_of_few_steps(train: Train, rows: int) -> None:
     per_step = train.batch_size * train.accumulation
     if per_step >= rows and train.epochs < LEAST_STEPS:
         log.warning(
-            f"one optimizer step takes all {rows:,} rows (train.batch_size × accumulation is {per_step:,}): "
-            f"{train.epochs} steps in {train.epochs} epochs are few; lower train.batch_size, to 16 for instance"
+            tr(
+                "one optimizer step takes all {rows:,} rows (train.batch_size × accumulation is "
+                "{per_step:,}): {epochs} steps in {epochs} epochs are few; lower train.batch_size, "
+                "to 16 for instance",
+                rows=rows,
+                per_step=per_step,
+                epochs=train.epochs,
+            )
         )
 
 
@@ -289,12 +316,17 @@ def _choose_layout(
         if resume_from is None:
             raise
         raise UserError(
-            f"{resume_from.path}: was computed in the layout {wanted}; {error.what}",
-            "fix that and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh",
+            tr(
+                "{path}: was computed in the layout {wanted}; {what}",
+                path=resume_from.path,
+                wanted=wanted,
+                what=error.what,
+            ),
+            tr("fix that and run again (nvidia-smi shows who else uses a GPU), or start over: --fresh"),
         ) from error
     if set(all_gather(job.accelerator, [choice.name])) != {choice.name}:
         padded = LAYOUTS["padded"](subject.scorer.model, job.prompt)
-        choice = Choice("padded", padded, "packed is not used: it fails on another process")
+        choice = Choice("padded", padded, tr("packed is not used: it fails on another process"))
     computed["layout"] = choice.name
     if resume_from is not None:
         resume_from.require(computed)
@@ -315,7 +347,8 @@ def _frozen_layers(job: FinetuneJob, subject: Subject, rows: EncodedRows, choice
     proof = prove(subject, [from_frozen_layers(cache, scorer, choice)], rows.train)
     if not proof.holds:
         raise UserError(
-            f"train.cache_frozen_layers: not for this model: {proof.words()}", "set train.cache_frozen_layers: false"
+            tr("train.cache_frozen_layers: not for this model: {reason}", reason=proof.words()),
+            tr("set train.cache_frozen_layers: false"),
         )
     raise_if_asked()
     with cache.installed(scorer):
@@ -331,7 +364,7 @@ def _untuned_key(job: FinetuneJob, choice: Choice) -> str:
 
 def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:
     """The base as it is, before any training. Raises UserError where its loss is not finite."""
-    with progress(len(evaluator.dataset), "untuned hold-out", shown=evaluator.accelerator.is_main_process) as bar:
+    with progress(len(evaluator.dataset), tr("untuned hold-out"), shown=evaluator.accelerator.is_main_process) as bar:
 
         def after_batch(rows: int) -> None:
             bar.update(rows)
@@ -340,8 +373,11 @@ def _evaluate_untuned(evaluator: Evaluator, scorer: LabelScorer) -> Evaluation:
         untuned = evaluator.evaluate(scorer, after_batch)
     if not math.isfinite(untuned.loss):
         raise UserError(
-            f"the hold-out loss is {untuned.loss} before training: the base model produces non-finite values",
-            "check the base's files; with train.precision: bf16, try fp32",
+            tr(
+                "the hold-out loss is {loss} before training: the base model produces non-finite values",
+                loss=untuned.loss,
+            ),
+            tr("check the base's files; with train.precision: bf16, try fp32"),
         )
     return untuned
 
@@ -352,7 +388,7 @@ def _learning_rate(probe: Probe, resume_from: Optional[LoadedCheckpoint]) -> Lea
         return LearningRate(**resume_from.content.values["learning_rate"])
     found = probe.choose()
     if probe.config.learning_rate == "auto":
-        log.info(f"learning rate {found.value:g}: {found.reason}")
+        log.info(tr("learning rate {value:g}: {reason}", value=found.value, reason=found.reason))
     return found
 
 
@@ -372,8 +408,8 @@ def _save(job: FinetuneJob, model: Any, state: Mapping[str, torch.Tensor], balan
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
-                f"the adapter's {name} holds a value that is not finite; nothing was written",
-                "lower train.learning_rate, and start over: --fresh",
+                tr("the adapter's {name} holds a value that is not finite; nothing was written", name=name),
+                tr("lower train.learning_rate, and start over: --fresh"),
             )
     if job.accelerator.is_main_process:
         save_adapter(model, state, job.folders.output)
@@ -395,17 +431,32 @@ def _describe(result: FinetuneResult) -> None:
     """Log the result for the user."""
     tuned, state = result.tuned, result.state
     if not result.changed:
-        log.warning("training has not changed the adapter; raise train.learning_rate, or lower train.warmup")
+        log.warning(tr("training has not changed the adapter; raise train.learning_rate, or lower train.warmup"))
     if sum(count > 0 for count in tuned.predicted_counts.values()) == 1:
         rate, auto = result.learning_rate.value, result.job.recipe.train.learning_rate == "auto"
         advice = (
-            "try more rows or epochs, or set it yourself" if auto else "try train.learning_rate: auto, or more epochs"
+            tr("try more rows or epochs, or set it yourself")
+            if auto
+            else tr("try train.learning_rate: auto, or more epochs")
         )
         log.warning(
-            f"the adapter gives every hold-out row the same label, after training with a learning rate of {rate:g}; {advice}"
+            tr(
+                "the adapter gives every hold-out row the same label, after training with a learning "
+                "rate of {rate:g}; {advice}",
+                rate=rate,
+                advice=advice,
+            )
         )
     log.info(
-        f"kept: {state.best_name} of {result.job.recipe.train.epochs}: hold-out accuracy "
-        f"{with_interval(tuned.accuracy, tuned.rows)}, MCC {tuned.mcc:.3f}, "
-        f"{f1_name(result.job.recipe.task.labels)} {tuned.f1:.3f}; {state.seconds:.1f} s"
+        tr(
+            "kept: {best_name} of {epochs}: hold-out accuracy {accuracy}, MCC {mcc:.3f}, "
+            "{f1_name} {f1:.3f}; {seconds:.1f} s",
+            best_name=state.best_name,
+            epochs=result.job.recipe.train.epochs,
+            accuracy=with_interval(tuned.accuracy, tuned.rows),
+            mcc=tuned.mcc,
+            f1_name=f1_name(result.job.recipe.task.labels),
+            f1=tuned.f1,
+            seconds=state.seconds,
+        )
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from runner.distributed.collectives import all_reduce_max
+from runner.language import tr
 from runner.recipe.schema import Train
 from runner.scoring.collator import Collator
 from runner.scoring.scorer import LabelScorer
@@ -82,10 +83,20 @@ def decide(guess: float, losses: Mapping[float, Sequence[float]], steps: int) ->
     # ties go to the lower rate
     value = min(better or finite or [min(losses)], key=lambda rate: (means[rate], rate) if finite else (0.0, rate))
     plain = {f"{rate:g}": means[rate] if rate in finite else None for rate in losses}
-    others = ", ".join(f"{_shown(means[rate])} at {rate:g}" for rate in losses if rate != value)
-    kept = "" if value != guess else ", and none is clearly lower than that of the usual rate for this size of base"
+    others = ", ".join(
+        tr("{loss} at {rate:g}", loss=_shown(means[rate]), rate=rate) for rate in losses if rate != value
+    )
+    kept = "" if value != guess else tr(", and none is clearly lower than that of the usual rate for this size of base")
     return LearningRate(
-        value, f"hold-out loss {_shown(means[value])} after {steps} steps, against {others}{kept}", plain
+        value,
+        tr(
+            "hold-out loss {loss} after {steps} steps, against {others}{kept}",
+            loss=_shown(means[value]),
+            steps=steps,
+            others=others,
+            kept=kept,
+        ),
+        plain,
     )
 
 
@@ -99,7 +110,7 @@ def _clearly_lower(losses: Sequence[float], others: Sequence[float]) -> bool:
 
 
 def _shown(loss: float) -> str:
-    return f"{loss:.3f}" if math.isfinite(loss) else "not finite"
+    return f"{loss:.3f}" if math.isfinite(loss) else tr("not finite")
 
 
 @dataclass(frozen=True)
@@ -120,16 +131,26 @@ class Probe:
 
         The adapter and the random numbers are afterwards as they were. Raises Stopped where a signal asked for it."""
         if self.config.learning_rate != "auto":
-            return LearningRate(float(self.config.learning_rate), "as set")
+            return LearningRate(float(self.config.learning_rate), tr("as set"))
         size = sum(parameter.numel() for parameter in self.scorer.parameters() if not parameter.requires_grad)
         guess, total = guessed_rate(size), steps_of(self.config, len(self.train.dataset))
         steps = min(MOST_STEPS, int(MOST_SHARE * total / 4), total // self.config.epochs)
         if steps < FEWEST_STEPS:
-            words = f"the usual rate for {size / 1e6:,.0f} million parameters; {total} steps are too few for a probe"
+            words = tr(
+                "the usual rate for {size:,.0f} million parameters; {total} steps are too few for a probe",
+                size=size / 1e6,
+                total=total,
+            )
             return LearningRate(guess, words)
         place = RATES.index(guess)
         tried = RATES[place - 2 : place + 2]
-        log.info(f"learning rate: trying {', '.join(f'{rate:g}' for rate in tried)}, {steps} steps each")
+        log.info(
+            tr(
+                "learning rate: trying {tried}, {steps} steps each",
+                tried=", ".join(f"{rate:g}" for rate in tried),
+                steps=steps,
+            )
+        )
         evaluator = self._smaller_evaluator()
         start = {name: each.detach().clone() for name, each in self._optimizer(guess, steps).parameters.items()}
         randoms, losses = random_state(), {}
@@ -162,7 +183,7 @@ class Probe:
         def stop_if_asked(rows: int = 0) -> None:
             number = all_reduce_max(evaluator.accelerator, [stop.number])[0]
             if number:
-                raise Stopped(number, "while learning rates were tried")
+                raise Stopped(number, tr("while learning rates were tried"))
 
         order, size = row_order(self.config.seed, 1, len(self.train.dataset)), optimizer.rows_per_step
         self.scorer.train()

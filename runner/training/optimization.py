@@ -12,6 +12,7 @@ from transformers import get_scheduler
 
 from runner.distributed.collectives import all_reduce_gradients
 from runner.distributed.sharding import requested_sharding
+from runner.language import tr
 from runner.model.pissa import starts
 from runner.recipe.schema import Train
 from runner.scoring.collator import Collator
@@ -41,8 +42,8 @@ class AdapterOptimizer:
         self.scheduler = get_scheduler(config.schedule, self.optimizer, warmup, total_steps)
         self.micro_batch_size = MicroBatchSize(
             -(-config.batch_size // accelerator.num_processes),
-            "training",
-            f"; a step still has {self.rows_per_step} rows",
+            tr("training"),
+            tr("; a step still has {rows_per_step} rows", rows_per_step=self.rows_per_step),
             may_shrink=requested_sharding(accelerator) is None,
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import UserError
+from runner.language import tr
 from runner.system.files import write_atomic
 from runner.system.fingerprint import Fingerprint
 
@@ -44,8 +45,12 @@ class Unfinished:
         """Raises UserError with the difference where another run is unfinished: this one would take its place."""
         for other in self.others():
             raise UserError(
-                f"{other}: an unfinished run with other inputs was stopped here\n{self.difference(other)}",
-                "undo the change to resume it; or start over, without its checkpoints: --fresh",
+                tr(
+                    "{other}: an unfinished run with other inputs was stopped here\n{difference}",
+                    other=other,
+                    difference=self.difference(other),
+                ),
+                tr("undo the change to resume it; or start over, without its checkpoints: --fresh"),
             )
 
     def difference(self, other: Path) -> str:
@@ -53,7 +58,7 @@ class Unfinished:
         try:
             before = dict(json.loads((other / IDENTITY).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            return f"  its {IDENTITY} cannot be read"
+            return tr("  its {identity} cannot be read", identity=IDENTITY)
         return self.identity.diff(before)
 
     def begin(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import torch
 
+from runner.language import tr
 from runner.system.memory import MicroBatchSize
 from runner.training.evaluation import Evaluation
 
@@ -61,8 +62,8 @@ class TrainState:
         """The epochs of the adapter that is kept: `epoch 2`, `average of epochs 2–3`."""
         last = len(self.evaluations)
         if self.average_is_best:
-            return f"average of epochs {last - len(self.recent) + 1}–{last}"
-        return f"epoch {self.best_epoch}"
+            return tr("average of epochs {first}–{last}", first=last - len(self.recent) + 1, last=last)
+        return tr("epoch {best_epoch}", best_epoch=self.best_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """All but the tensors and the average, which is the last thing to be computed; as plain values for JSON."""

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from runner.distributed.collectives import all_gather, all_reduce_max
 from runner.errors import UserError
 from runner.evaluation.intervals import with_interval
+from runner.language import tr
 from runner.model.adapter import adapter_state
 from runner.recipe.schema import Train
 from runner.scoring.collator import Collator
@@ -93,7 +94,13 @@ class Trainer:
         state = self.state
         if resume_from is not None:
             self._restore(resume_from.content)
-            log.info(f"resuming after step {state.global_step} of {self.total_steps}, from a checkpoint")
+            log.info(
+                tr(
+                    "resuming after step {global_step} of {total_steps}, from a checkpoint",
+                    global_step=state.global_step,
+                    total_steps=self.total_steps,
+                )
+            )
         self._started = time.perf_counter() - state.seconds
         rows = len(self.dataset)
         # an epoch's hold-out is a part of its time
@@ -150,10 +157,14 @@ class Trainer:
         state.consecutive_skips += 1
         if state.consecutive_skips == MOST_SKIPPED:
             raise UserError(
-                f"the loss or its gradient was not finite in {MOST_SKIPPED} steps in a row, up to step {step}",
-                "lower train.learning_rate, or set train.precision: fp32",
+                tr(
+                    "the loss or its gradient was not finite in {most_skipped} steps in a row, up to step {step}",
+                    most_skipped=MOST_SKIPPED,
+                    step=step,
+                ),
+                tr("lower train.learning_rate, or set train.precision: fp32"),
             )
-        log.warning(f"step {step} skipped: its loss or gradient is not finite")
+        log.warning(tr("step {step} skipped: its loss or gradient is not finite", step=step))
 
     def _evaluate_epoch(self, adapter: Any) -> None:
         """The end of an epoch: evaluates the adapter, and keeps it where it is the best. A run that is stopped in between
@@ -162,7 +173,8 @@ class Trainer:
         evaluation = self.evaluator.evaluate(self.scorer, self._after_batch)
         if not math.isfinite(evaluation.loss):
             raise UserError(
-                f"the hold-out loss is {evaluation.loss} after epoch {state.epoch}", "lower train.learning_rate"
+                tr("the hold-out loss is {loss} after epoch {epoch}", loss=evaluation.loss, epoch=state.epoch),
+                tr("lower train.learning_rate"),
             )
         if state.best is None or evaluation.better_than(state.best):
             state.best_epoch, state.best_adapter = state.epoch, adapter_state(adapter)
@@ -172,9 +184,14 @@ class Trainer:
             state.recent = [*state.recent, now][-self.config.average_epochs :]
         self.metrics.epoch(state, evaluation)
         log.info(
-            f"epoch {state.epoch} of {self.config.epochs}: hold-out accuracy "
-            f"{with_interval(evaluation.accuracy, evaluation.rows)}, loss {evaluation.loss:.3f}"
-            + (", the best so far" if state.best_epoch == state.epoch and state.epoch > 1 else "")
+            tr(
+                "epoch {epoch} of {epochs}: hold-out accuracy {accuracy}, loss {loss:.3f}",
+                epoch=state.epoch,
+                epochs=self.config.epochs,
+                accuracy=with_interval(evaluation.accuracy, evaluation.rows),
+                loss=evaluation.loss,
+            )
+            + (tr(", the best so far") if state.best_epoch == state.epoch and state.epoch > 1 else "")
         )
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
 
@@ -185,8 +202,15 @@ class Trainer:
         if patience is None or worse < patience:
             return False
         log.info(
-            f"stopped after epoch {len(state.evaluations)} of {self.config.epochs}: none of the last {worse} was better on the "
-            f"hold-out than epoch {state.best_epoch} (train.patience: {patience})"
+            tr(
+                "stopped after epoch {evaluations_count} of {epochs}: none of the last {worse} was "
+                "better on the hold-out than epoch {best_epoch} (train.patience: {patience})",
+                evaluations_count=len(state.evaluations),
+                epochs=self.config.epochs,
+                worse=worse,
+                best_epoch=state.best_epoch,
+                patience=patience,
+            )
         )
         return True
 
@@ -199,7 +223,11 @@ class Trainer:
         evaluation = self.evaluator.evaluate(self.scorer, self._after_batch)
         if not math.isfinite(evaluation.loss):
             log.warning(
-                f"the mean of the last {len(state.recent)} epochs is not used: its hold-out loss is {evaluation.loss}"
+                tr(
+                    "the mean of the last {recent_count} epochs is not used: its hold-out loss is {loss}",
+                    recent_count=len(state.recent),
+                    loss=evaluation.loss,
+                )
             )
             return
         state.average = evaluation
@@ -221,10 +249,18 @@ class Trainer:
             size.shrink_to(-rows)
         saved = bool(stop or save) and self._save()
         if stop:
-            source = "the checkpoint" if saved else "the last checkpoint"
+            source = tr("the checkpoint") if saved else tr("the last checkpoint")
             if not saved and not self.run.checkpoints.exist():
-                source = "the beginning: no checkpoint could be saved"
-            raise Stopped(stop, f"after step {self.state.global_step} of {self.total_steps}", source)
+                source = tr("the beginning: no checkpoint could be saved")
+            raise Stopped(
+                stop,
+                tr(
+                    "after step {global_step} of {total_steps}",
+                    global_step=self.state.global_step,
+                    total_steps=self.total_steps,
+                ),
+                source,
+            )
 
     def _save(self) -> bool:
         """Saves a checkpoint; returns whether that was possible. Every process takes part, for its own random numbers, and

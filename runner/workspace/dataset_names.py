@@ -13,6 +13,7 @@ from typing import Optional
 from grading import contract
 from grading.contract.near_names import differs_in_spelling_only, is_near
 from runner.errors import UserError
+from runner.language import tr
 
 DATA_FOLDER = "data/questionBData"
 """Where the exam's tables are, below the workspace."""
@@ -31,14 +32,28 @@ def check_dataset_name(name: str, root: Path) -> Optional[str]:
     for known, file in keys.items():
         if differs_in_spelling_only(known, name):
             raise UserError(
-                f"task.name: {name!r} is not {known!r}, the dataset of {file}: the grader would look for "
-                f"{contract.result_path(known)}, and find nothing",
-                f"write task.name: {known}; if it is another dataset, choose a name that is not so alike",
+                tr(
+                    "task.name: {name!r} is not {known!r}, the dataset of {file}: the grader would look "
+                    "for {result_path}, and find nothing",
+                    name=name,
+                    known=known,
+                    file=file,
+                    result_path=contract.result_path(known),
+                ),
+                tr(
+                    "write task.name: {known}; if it is another dataset, choose a name that is not so alike",
+                    known=known,
+                ),
             )
     folders = _names_of_folders(root / DATA_FOLDER)
     for known, where in [*keys.items(), *({} if name in folders else folders).items()]:
         if is_near(known, name):
-            return f"task.name: {name!r} is almost {known!r}, the dataset of {where}; is that meant?"
+            return tr(
+                "task.name: {name!r} is almost {known!r}, the dataset of {where}; is that meant?",
+                name=name,
+                known=known,
+                where=where,
+            )
     return None
 
 

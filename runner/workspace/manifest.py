@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from grading.contract.language import english
 from runner.system.files import digest, write_atomic
 
 SCHEMA = "labeltune.manifest/1"
@@ -36,7 +37,7 @@ class Manifest:
 def finish(manifest: Manifest, path: Path, workspace: Path, outputs: Sequence[str]) -> None:
     """Write the manifest of a stage whose `outputs`, paths from the workspace, are all in their places."""
     whole = dataclasses.replace(manifest, outputs={name: digest(workspace / name) for name in outputs})
-    text = json.dumps(dataclasses.asdict(whole), indent=1, ensure_ascii=False)
+    text = json.dumps(english(dataclasses.asdict(whole)), indent=1, ensure_ascii=False)
     write_atomic(path, f"{text}\n".encode())
 
 

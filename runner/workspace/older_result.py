@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 
+from runner.language import tr
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import Workspace
 
@@ -25,4 +26,6 @@ def keep_older_result(workspace: Workspace, dev: str) -> None:
         shutil.copy2(path, folder / path.name)
     if present:
         kept = folder.relative_to(workspace.root)
-        log.warning(f"task.dev has other rows than before: the result for the earlier rows is kept in {kept}")
+        log.warning(
+            tr("task.dev has other rows than before: the result for the earlier rows is kept in {kept}", kept=kept)
+        )

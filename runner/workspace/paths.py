@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Optional
 
 from grading import contract
+from grading.contract.language import reason_of
 from runner.errors import UserError
+from runner.language import tr
 
 PROMPT = "prompt.json"
 """File in an adapter's folder that describes the prompt of its training."""
@@ -196,8 +198,8 @@ class Workspace:
             str(self.root).encode()
         except UnicodeEncodeError:
             raise UserError(
-                f"workspace {ascii(str(self.root))[1:-1]}: the name is not UTF-8 text",
-                "rename it, or start the run inside it",
+                tr("workspace {root}: the name is not UTF-8 text", root=ascii(str(self.root))[1:-1]),
+                tr("rename it, or start the run inside it"),
             ) from None
         folders = [self.root / name for name in (f"pre_data/{self.dataset}", "saved_model", "result")]
         for folder in folders:
@@ -225,11 +227,13 @@ def _user_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{folder}: expected a folder, found a file or a link to nothing", "move it away") from None
+        raise UserError(
+            tr("{folder}: expected a folder, found a file or a link to nothing", folder=folder), tr("move it away")
+        ) from None
     except OSError as error:
         raise UserError(
-            f"{folder}: {error.strerror}: cannot write here",
-            "change its mode or its owner, make room, or work in another folder: --workspace DIR",
+            tr("{folder}: {reason}: cannot write here", folder=folder, reason=reason_of(error)),
+            tr("change its mode or its owner, make room, or work in another folder: --workspace DIR"),
         ) from error
 
 

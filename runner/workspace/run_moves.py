@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 
 from grading import contract
 from runner.errors import UserError
+from runner.language import tr
 from runner.system.files import digest, move_folder, recover_folder, replace_folder, write_atomic
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import (
@@ -106,9 +107,16 @@ def log_replaced(workspace: Workspace) -> None:
     name = read_object(workspace.at(workspace.adapter) / REPLACED).get("moved")
     run = next((run for run in kept_runs(workspace) if run.id == name), None)
     if run is not None:
-        accuracy = "" if run.accuracy is None else f" (hold-out accuracy {run.accuracy:.1%})"
+        accuracy = "" if run.accuracy is None else tr(" (hold-out accuracy {accuracy:.1%})", accuracy=run.accuracy)
         command = restore_command(workspace, run.id)
-        log.info(f"kept: the adapter that was in place, run {run.id}{accuracy}; to get it back: {command}")
+        log.info(
+            tr(
+                "kept: the adapter that was in place, run {id}{accuracy}; to get it back: {command}",
+                id=run.id,
+                accuracy=accuracy,
+                command=command,
+            )
+        )
 
 
 def compare_with(workspace: Workspace) -> str:
@@ -134,7 +142,9 @@ def restore(run: Run, to_compare: bool = False) -> Optional[str]:
     workspace = run.workspace
     recover(workspace)
     if run.manifest is not None and not run.is_intact():
-        raise UserError(f"{run.folder}: the files are not what the finetune stage wrote", "train it again")
+        raise UserError(
+            tr("{folder}: the files are not what the finetune stage wrote", folder=run.folder), tr("train it again")
+        )
     present = run_in_place(workspace)
     moved = _free_id(present) if present else None
     _mark(run.folder, moved, moved if present and present.is_evaluated and to_compare else None)
@@ -151,7 +161,10 @@ def restore(run: Run, to_compare: bool = False) -> Optional[str]:
 def remove(run: Run) -> None:
     """Remove a kept run for good. Hold the workspace's lock. Raises UserError for the run in place."""
     if run.in_place:
-        raise UserError(f"{run.id} is in place, in {run.workspace.adapter}", "put another run in place first")
+        raise UserError(
+            tr("{id} is in place, in {adapter}", id=run.id, adapter=run.workspace.adapter),
+            tr("put another run in place first"),
+        )
     # at once: half a run would still be listed
     old = run.folder.with_name(f".{run.id}.old")
     run.folder.rename(old)
@@ -236,4 +249,11 @@ def _remove_oldest(workspace: Workspace, spared: str) -> None:
         run = oldest.pop(0)
         remove(run)
         del sizes[run.id]
-        log.info(f"removed {run.folder}: {KEPT_RUNS} runs and {KEPT_BYTES >> 30} GiB are kept of a dataset")
+        log.info(
+            tr(
+                "removed {folder}: {kept_runs} runs and {gigabytes} GiB are kept of a dataset",
+                folder=run.folder,
+                kept_runs=KEPT_RUNS,
+                gigabytes=KEPT_BYTES >> 30,
+            )
+        )

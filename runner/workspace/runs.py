@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 from grading import contract
 from runner.errors import UserError
+from runner.language import tr
 from runner.recipe.writer import read_flat_recipe
 from runner.system.files import digest
 from runner.system.fingerprint import Fingerprint
@@ -146,8 +147,12 @@ def find_run(root: Path, text: str) -> Run:
     found = found or [run for run in runs if text and (run.id.startswith(text) or run.id.rpartition("-")[2] == text)]
     if len(found) == 1:
         return found[0]
-    problem = f"{len(found)} runs begin so" if found else f"no such run in {root.resolve()}"
-    raise UserError(f"{text}: {problem}", "`labeltune runs` lists all; in another folder: labeltune runs FOLDER")
+    problem = (
+        tr("{found_count} runs begin so", found_count=len(found))
+        if found
+        else tr("no such run in {root}", root=root.resolve())
+    )
+    raise UserError(f"{text}: {problem}", tr("`labeltune runs` lists all; in another folder: labeltune runs FOLDER"))
 
 
 def read_object(path: Path) -> dict[str, Any]:
