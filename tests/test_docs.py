@@ -183,3 +183,14 @@ def test_a_chinese_page_has_the_code_and_the_headings_of_the_english_one(page: P
     assert levels[0] == levels[1] or page.name == "words.zh.md"
     assert f"]({page.name})" in texts[1]
     assert f"]({english.name})" in texts[0]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_of_errors_is_up_to_date(language: str) -> None:
+    code = f"import make_errors_page; print(make_errors_page.page({language!r}), end='')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "docs", capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    page = ROOT / "docs/how-to" / ("errors.md" if language == "en" else "errors.zh.md")
+    assert done.stdout == page.read_text(encoding="utf-8"), "run python docs/make_errors_page.py"
+    assert done.stdout.count("\n  → ") > 150
