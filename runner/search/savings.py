@@ -34,7 +34,5 @@ def sentence(events: Sequence[Mapping[str, Any]]) -> str:
     trials = sum(event["event"] == "trial" for event in events)
     shown = sorted(found.items(), key=lambda each: -each[1])
     parts = ", ".join(f"{kind} once ({seconds:.1f} s)" for kind, seconds in shown if seconds >= 0.05)
-    return (
-        f"separate launches of these {trials} trials would have taken {sum(found.values()):.1f} s more"
-        f"{f': {parts}' if parts else ''}"
-    )
+    of = "this trial" if trials == 1 else f"these {trials} trials"
+    return f"separate launches of {of} would have taken {sum(found.values()):.1f} s more{f': {parts}' if parts else ''}"
