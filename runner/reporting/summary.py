@@ -23,9 +23,14 @@ def _of_one(result: RunResult) -> list[str]:
     paths, lines = Workspace(result.workspace, result.dataset), []
     evaluation = result.evaluation
     if evaluation is not None:
-        points = ExpectedPoints(**evaluation["expected_points"])
-        accuracy = with_interval(evaluation["accuracy"], evaluation["rows"])
-        lines.append(f"{result.dataset}: hold-out accuracy {accuracy}; {points.words()}")
+        ensemble, whose = result.statistics.get("ensemble"), ""
+        found = evaluation
+        if ensemble is not None and ensemble["answer"] == "mean":
+            # the dev rows have their answers, not those of the first member
+            found, whose = ensemble["together"], f" of the {len(ensemble['members'])} members together"
+        points = ExpectedPoints(**found["expected_points"])
+        accuracy = with_interval(found["accuracy"], evaluation["rows"])
+        lines.append(f"{result.dataset}: hold-out accuracy{whose} {accuracy}; {points.words()}")
     written = []
     if "finetune" in result.statistics:
         written.append(f"adapter {paths.adapter}/")

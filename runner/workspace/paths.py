@@ -60,7 +60,6 @@ class Workspace:
     results_below: str = ""
     """Where the folder `result` is, if not directly in `root`: a path from there. The first member of an ensemble has its own
     predictions elsewhere, because all members together make the result."""
-    """Where the recipe's data files are, if not in `root`: the trials of a search write elsewhere."""
     store_root: Optional[Path] = None
     """The folder of the store, if it is not the workspace's own: the trials of a search share one."""
 
@@ -166,7 +165,7 @@ class Workspace:
     @property
     def score(self) -> str:
         """How the predictions compare with the dev labels, where these are known."""
-        return f"result/score_{self.dataset}.json"
+        return self._below(f"result/score_{self.dataset}.json")
 
     @property
     def unfinished_predictions(self) -> str:
