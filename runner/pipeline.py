@@ -91,12 +91,13 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
             loaded = best_recipe(loaded, context)
             context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False)
         elif isinstance(context.recipe.samples.train, Duration):
-            loaded, context = within_budget(loaded, context)
+            # another number would not be that of the records and the adapter that the later stages use
+            loaded, context = within_budget(loaded, context, context.fresh and PREPARE.name in wanted)
         older_is_better = _run_stages(context, wanted)
         if is_main_process() and not older_is_better:
             keys = {name: stage.recipe_keys for name, stage in stages_of(context.recipe).items()}
             write_run_record(loaded, context.workspace, keys, time.perf_counter() - started)
-    return read_run(context.workspace, list(stages_of(context.recipe)))
+    return read_run(context.workspace)
 
 
 def _require_all(wanted: set[str]) -> None:

@@ -77,7 +77,8 @@ class StageContext:
     fresh: bool
     """Whether to run a stage even if nothing has changed."""
     keeps_runs: bool = True
-    """Whether an adapter that another setting replaces is kept, where `labeltune runs` finds it."""
+    """Whether an adapter that another setting replaces is kept, where `labeltune runs` finds it, and an unfinished run of another
+    setting stops this one. Not in a side run, which nobody asks for by itself."""
     note: str = ""
     """A line about the recipe's values, for the recipe that is saved with the adapter."""
     shared: SharedWork = field(default_factory=SharedWork)
@@ -236,7 +237,10 @@ class Finetune:
         recipe, workspace = self.context.recipe, self.context.workspace
         target = workspace.at(workspace.adapter)
         if is_main_process():
-            if self.context.fresh:
+            of_others = bool(self.unfinished.others()) and not self.context.keeps_runs
+            if of_others:
+                log.info("removed: the checkpoints of an unfinished run with another setting")
+            if self.context.fresh or of_others:
                 self.unfinished.clear()
             self.unfinished.require_no_other()
             self.unfinished.begin()

@@ -19,6 +19,9 @@ from runner.language import tr
 LINE, INPUT, KEEP = "line", "input", "keep"
 """The columns that are read; others may be there."""
 
+REASON = "reason"
+"""A column of the lists of `labeltune doubtful`, which have the column `keep`."""
+
 DELIMITERS = ",;\t"
 """Spreadsheets of some countries save CSV with semicolons, or with tabs."""
 
@@ -146,7 +149,15 @@ def _decisions(text: str, shown: str) -> Iterator[tuple[str, Decision]]:
                 ),
                 tr("name a file such as labeltune doubtful writes"),
             )
+        if KEEP not in columns and REASON in columns:
+            raise DataError(
+                f"{shown}:1: expected the column {KEEP}, found {head.strip()[:100]!r}: without it, all rows would be excluded",
+                f"name that column {KEEP} again; to exclude all these rows, remove the column {REASON}",
+            )
         for row in reader:
+            # spreadsheets save rows that were emptied
+            if not any(row.values()):
+                continue
             place = f"{shown}:{reader.line_num}"
             yield place, Decision(_line(row[LINE], place), row[INPUT] or "", _keeps(row, place))
     except csv.Error as error:

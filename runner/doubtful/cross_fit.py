@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from runner.data.sources import table_changed
 from runner.distributed.processes import is_main_process
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.evaluation.intervals import with_interval
+from runner.evaluation.log_probabilities import best, log_softmax
 from runner.language import tr
-from runner.stages import EVALUATE, FINETUNE, Prepare, StageContext, prepare_around, run_stage
+from runner.side_run import run_aside
+from runner.stages import EVALUATE, FINETUNE, Prepare, StageContext, prepare_around
 from runner.system.console import log_context, quiet
 from runner.system.fingerprint import Fingerprint
-from runner.system.signals import raise_if_asked
 from runner.workspace.paths import HOLDOUT_PREDICTIONS, Workspace
-from runner.workspace.run_moves import recover
 
 log = logging.getLogger("labeltune.doubtful")
 
@@ -45,7 +44,7 @@ class ScoredRow:
     @property
     def predicted(self) -> int:
         """The number of the most likely label."""
-        return max(range(len(self.log_probabilities)), key=self.log_probabilities.__getitem__)
+        return best(self.log_probabilities)
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,12 @@ class CrossFit:
         """Run every fold that has not finished. All processes of a launch take part."""
         for number in range(1, self.folds + 1):
             fold, workspace = Fold(number, self.folds), self._workspace(number)
-            if is_main_process():
-                workspace.make_folders()
-                recover(workspace)
-            context = dataclasses.replace(self.context, workspace=workspace, fresh=False)
+            context = dataclasses.replace(self.context, workspace=workspace, fresh=False, keeps_runs=False)
             with log_context(f"{workspace.dataset} doubtful: fold {number} of {self.folds}"):
                 if not workspace.manifest(EVALUATE.name).exists():
                     log.info(tr("an adapter is trained on the other folds"))
                 with quiet():
-                    for stage in (prepare_around(fold), FINETUNE, EVALUATE):
-                        run_stage(stage, context)
-                        raise_if_asked()
+                    run_aside((prepare_around(fold), FINETUNE, EVALUATE), context)
                 if is_main_process():
                     self._report(workspace)
 
@@ -98,7 +92,9 @@ class CrossFit:
             labels = self.context.recipe.task.labels
             if [labels[row.label] for row in own] != [each.target for each in predictions]:
                 raise table_changed(self.files.sources.train.shown)
-            found += [ScoredRow(row.line, row.label, _log_softmax(each.logits)) for row, each in zip(own, predictions)]
+            found += [
+                ScoredRow(row.line, row.label, tuple(log_softmax(each.logits))) for row, each in zip(own, predictions)
+            ]
         return sorted(found, key=lambda row: row.line)
 
     def _report(self, workspace: Workspace) -> None:
@@ -117,9 +113,3 @@ class CrossFit:
     def _workspace(self, number: int) -> Workspace:
         own = self.context.workspace
         return Workspace(self.folder / f"fold-{number}", own.dataset, own.data_root or own.root)
-
-
-def _log_softmax(logits: Sequence[float]) -> tuple[float, ...]:
-    most = max(logits)
-    total = most + math.log(math.fsum(math.exp(each - most) for each in logits))
-    return tuple(each - total for each in logits)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from runner.data.exclusion import INPUT, KEEP, LINE, as_cell, is_same, read_decisions, short
+from runner.data.exclusion import INPUT, KEEP, LINE, REASON, as_cell, is_same, read_decisions, short
 from runner.errors import DataError
 from runner.language import tr
 from runner.system.files import digest, write_atomic
@@ -18,7 +18,7 @@ from runner.system.files import digest, write_atomic
 CONTRADICTED, SEVERAL_LABELS = "contradicted", "several labels"
 """Why a row is listed. A row for which both are true is in its group."""
 
-HEADER = (KEEP, "reason", "group", LINE, "label", "predicted", "label_probability", "predicted_probability", INPUT)
+HEADER = (KEEP, REASON, "group", LINE, "label", "predicted", "label_probability", "predicted_probability", INPUT)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from grading import contract
-from runner.ensemble.mean import best, log_softmax, logarithms, mean_log_probabilities
+from runner.ensemble.mean import logarithms, mean_log_probabilities
 from runner.ensemble.members import members_of
 from runner.errors import DataError
+from runner.evaluation.dev_score import score_predictions
+from runner.evaluation.log_probabilities import best, log_softmax
 from runner.language import mark, tr
 from runner.stages import PREDICT, Stage, StageContext, require
 from runner.system.files import write_atomic
@@ -35,12 +37,11 @@ class Answers:
         self.predicted = [require(PREDICT, place) for place in places]
         self.files = [place.workspace.at(place.workspace.predictions) for place in places]
         made = [manifest.outputs[place.workspace.predictions] for manifest, place in zip(self.predicted, places)]
-        first = self.predicted[0]
+        first = self.predicted[0].inputs
         self.inputs: Mapping[str, str] = {
             "recipe": context.recipe.digest(*ANSWERS.recipe_keys),
-            "adapter": first.inputs["adapter"],
-            "dev": first.inputs["dev"],
             "members": Fingerprint(predictions=made).digest,
+            **{name: first[name] for name in ("adapter", "dev", "dev_answers") if name in first},
         }
 
     def is_unfinished(self) -> bool:
@@ -71,10 +72,12 @@ class Answers:
                 members_count=len(members),
             )
         )
+        score = score_predictions(workspace, labels, [answer["label"] for answer in answers])
         # at least the last digit: a resumed prediction may have had nothing left to do
         seconds = max(0.001, math.fsum(manifest.figures["predict_seconds"] for manifest in self.predicted))
         return {
             **self.predicted[0].figures,
+            **score,
             "answers": counts,
             "members": len(members),
             "predict_seconds": round(seconds, 3),
@@ -110,7 +113,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 ANSWERS = Stage(
     "predict",
     (*PREDICT.recipe_keys, "ensemble"),
-    lambda context: (context.workspace.result, context.workspace.predictions),
+    PREDICT.outputs,
     Answers,
     loads_model=False,
 )

@@ -13,18 +13,6 @@ def mean_log_probabilities(models: Sequence[Sequence[float]]) -> list[float]:
     return [math.fsum(values) / len(models) for values in zip(*models)]
 
 
-def log_softmax(logits: Sequence[float]) -> list[float]:
-    """The log-probability of each label, from its logit."""
-    most = max(logits)
-    total = most + math.log(math.fsum(math.exp(logit - most) for logit in logits))
-    return [logit - total for logit in logits]
-
-
 def logarithms(probabilities: Sequence[float]) -> list[float]:
     """The log-probability of each label, from its probability. One that was rounded to 0 counts as the smallest number."""
     return [math.log(max(each, sys.float_info.min)) for each in probabilities]
-
-
-def best(values: Sequence[float]) -> int:
-    """The number of the largest value, the first of equal ones."""
-    return max(range(len(values)), key=values.__getitem__)

@@ -13,11 +13,11 @@ from runner.ensemble.members import Member, members_of
 from runner.ensemble.spread import SPREAD
 from runner.language import tr
 from runner.recipe.schema import Recipe
+from runner.side_run import run_aside
 from runner.stages import EVALUATE, FINETUNE, PREDICT, PREPARE, STAGES, Stage, StageContext, run_stage
 from runner.system.console import log_context, quiet
 from runner.system.signals import raise_if_asked
 from runner.workspace.paths import ENSEMBLE, Workspace
-from runner.workspace.run_moves import recover
 
 log = logging.getLogger("labeltune.ensemble")
 
@@ -53,14 +53,9 @@ def run_members(context: StageContext, wanted: Collection[str]) -> None:
 
 
 def _run(member: Member, wanted: Collection[str]) -> None:
-    workspace = member.context.workspace
+    run_aside([stage for stage in (PREPARE, FINETUNE, EVALUATE) if stage.name in wanted], member.context)
     if is_main_process():
-        workspace.make_folders()
-        recover(workspace)
-    for stage in (stage for stage in (PREPARE, FINETUNE, EVALUATE) if stage.name in wanted):
-        run_stage(stage, member.context)
-        raise_if_asked()
-    if is_main_process():
+        workspace = member.context.workspace
         # its caches are of no more use
         shutil.rmtree(workspace.at(workspace.store), ignore_errors=True)
 

@@ -3,6 +3,7 @@ together get right, in `ensemble.json` beside the first member's adapter."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import statistics
@@ -10,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.ensemble.mean import best, log_softmax, mean_log_probabilities
+from runner.ensemble.mean import mean_log_probabilities
 from runner.ensemble.members import Member, members_of
 from runner.errors import DataError
+from runner.evaluation.expected_points import expected_points
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
+from runner.evaluation.log_probabilities import best, log_softmax
 from runner.evaluation.significance import PairedComparison, compare
 from runner.language import tr
 from runner.stages import EVALUATE, Stage, StageContext, require
@@ -37,9 +40,12 @@ class Spread:
         evaluated = [require(EVALUATE, member.context) for member in self.members]
         name = f"{context.workspace.adapter}/{HOLDOUT_PREDICTIONS}"
         self.adapters = [manifest.inputs["adapter"] for manifest in evaluated]
+        dev_rows = evaluated[0].inputs["dev_rows"]
+        self.dev_rows = int(dev_rows)
         self.inputs: Mapping[str, str] = {
             "recipe": context.recipe.digest(*SPREAD.recipe_keys),
             "adapter": self.adapters[0],
+            "dev_rows": dev_rows,
             "members": Fingerprint(
                 adapters=self.adapters, predictions=[manifest.outputs[name] for manifest in evaluated]
             ).digest,
@@ -79,7 +85,7 @@ class Spread:
             "members": [self._member(*each, rows) for each in zip(self.members, self.adapters, accuracies)],
             "mean": mean,
             "standard_deviation": deviation,
-            "together": _with_interval(sum(together) / rows, rows),
+            "together": self._together(sum(together) / rows, rows),
             "against_first": {
                 "only_first": paired.only_first,
                 "only_together": paired.only_second,
@@ -98,6 +104,10 @@ class Spread:
             "adapter": adapter,
             **_with_interval(accuracy, rows),
         }
+
+    def _together(self, accuracy: float, rows: int) -> dict[str, Any]:
+        points = expected_points(accuracy, rows, self.dev_rows)
+        return {**_with_interval(accuracy, rows), "expected_points": dataclasses.asdict(points)}
 
     def _report(self, accuracies: Sequence[float], together: float, paired: PairedComparison) -> None:
         ensemble, rows = self.context.recipe.ensemble, paired.rows

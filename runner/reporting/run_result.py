@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from runner.workspace.manifest import read_manifest
-from runner.workspace.paths import Workspace
+from runner.workspace.paths import MANIFESTS, Workspace
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,11 @@ class RunResult:
         return HoldoutMetrics(found["accuracy"], found["mcc"], found["f1"], found["loss"], found["answers"])
 
 
-def read_run(workspace: Workspace, stages: Sequence[str]) -> RunResult:
-    """Read what the given stages have left in a workspace; a stage that has not finished is left out."""
-    manifests = {stage: read_manifest(workspace.manifest(stage)) for stage in stages}
+def read_run(workspace: Workspace) -> RunResult:
+    """Read what the stages have left in a workspace; a stage that has not finished is left out.
+
+    The ensemble is among them whatever the recipe asks for: an older adapter that stays in place may have one."""
+    manifests = {stage: read_manifest(workspace.manifest(stage)) for stage in MANIFESTS}
     statistics = {stage: manifest.figures for stage, manifest in manifests.items() if manifest is not None}
     history = _history(workspace) if "finetune" in statistics else []
     return RunResult(workspace.dataset, workspace.root, statistics, history)

@@ -24,16 +24,16 @@ def _of_one(result: RunResult) -> list[str]:
     paths, lines = Workspace(result.workspace, result.dataset), []
     evaluation = result.evaluation
     if evaluation is not None:
-        points = ExpectedPoints(**evaluation["expected_points"])
-        accuracy = with_interval(evaluation["accuracy"], evaluation["rows"])
-        lines.append(
-            tr(
-                "{dataset}: hold-out accuracy {accuracy}; {reason}",
-                dataset=result.dataset,
-                accuracy=accuracy,
-                reason=points.words(),
-            )
-        )
+        ensemble = result.statistics.get("ensemble")
+        whose, found = tr("hold-out accuracy"), evaluation
+        if ensemble is not None and ensemble["answer"] == "mean":
+            # the dev rows have their answers, not those of the first member
+            found = ensemble["together"]
+            whose = tr("hold-out accuracy of the {members} members together", members=len(ensemble["members"]))
+        points = ExpectedPoints(**found["expected_points"])
+        accuracy = with_interval(found["accuracy"], evaluation["rows"])
+        words = {"dataset": result.dataset, "whose": whose, "accuracy": accuracy, "reason": points.words()}
+        lines.append(tr("{dataset}: {whose} {accuracy}; {reason}", **words))
     written = []
     if "finetune" in result.statistics:
         written.append(tr("adapter {adapter}/", adapter=paths.adapter))

@@ -19,7 +19,7 @@ from runner.stages import StageContext
 from runner.system.console import log_context
 from runner.system.files import write_atomic
 from runner.workspace.paths import Workspace
-from runner.workspace.runs import run_in_place
+from runner.workspace.runs import kept_runs, run_in_place
 
 log = logging.getLogger("labeltune.search")
 
@@ -66,14 +66,14 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
 
 
 def _keep(runs: Runs, trial: Trial, workspace: Workspace) -> None:
-    """Copy the winner's adapter to the kept runs, completely or not at all."""
+    """Copy the winner's adapter to the kept runs, completely or not at all, unless it is among them or in place."""
     run = run_in_place(runs.workspace(trial))
-    if run is None:
+    if run is None or run.manifest is None:
+        return
+    known = [each for each in (run_in_place(workspace), *kept_runs(workspace)) if each is not None]
+    if any(each.manifest and each.manifest.inputs == run.manifest.inputs and each.is_intact() for each in known):
         return
     target = workspace.at(workspace.runs) / run.id
-    present = run_in_place(workspace)
-    if target.exists() or (present is not None and present.id == run.id):
-        return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

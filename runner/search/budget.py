@@ -27,15 +27,18 @@ from runner.system.console import log_context
 log = logging.getLogger("labeltune.search")
 
 
-def within_budget(loaded: LoadedRecipe, context: StageContext) -> tuple[LoadedRecipe, StageContext]:
+def within_budget(
+    loaded: LoadedRecipe, context: StageContext, measures_again: bool
+) -> tuple[LoadedRecipe, StageContext]:
     """The recipe with the number of rows that fit into its `samples.train`, a time, and the context to run it in.
 
+    `measures_again`: whether a number that was found before is forgotten.
     Raises UserError where there are several processes, or where the time is too short for one batch."""
     require_one_process("samples.train")
     workspace = context.workspace
     folder = workspace.at(workspace.searches) / f"rows-{identity(context, *PREPARE.recipe_keys, *FINETUNE.recipe_keys)}"
     with log_context(f"{workspace.dataset} budget"):
-        if context.fresh:
+        if measures_again:
             shutil.rmtree(folder, ignore_errors=True)
         journal = Journal(folder / "journal.jsonl")
         event = journal.find("rows")

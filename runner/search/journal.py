@@ -15,18 +15,23 @@ class Journal:
     """The events of one search, in order. A search that was killed reads them and continues after the last one."""
 
     def __init__(self, path: Path) -> None:
-        """`path`: the file, which need not be there. A last line that was not written whole is dropped."""
+        """`path`: the file, which need not be there. What a power failure has left of the last lines is dropped."""
         self.path = path
         self.events: list[dict[str, Any]] = []
         try:
             data = path.read_bytes()
         except OSError:
             return
-        whole = data[: data.rfind(b"\n") + 1]
-        self.events = [json.loads(line) for line in whole.splitlines()]
-        if whole != data:
+        whole = 0
+        for line in data.splitlines(keepends=True):
+            event = _event(line)
+            if event is None:
+                break
+            self.events.append(event)
+            whole += len(line)
+        if whole < len(data):
             with path.open("r+b") as file:
-                file.truncate(len(whole))
+                file.truncate(whole)
 
     @property
     def seconds(self) -> float:
@@ -45,3 +50,12 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         self.events.append(dict(event))
+
+
+def _event(line: bytes) -> Optional[dict[str, Any]]:
+    """The event in a line; None where the line is damaged, or was not written to its end."""
+    try:
+        event = json.loads(line.decode())
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event and line.endswith(b"\n") else None

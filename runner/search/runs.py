@@ -18,7 +18,8 @@ from runner.recipe.schema import Recipe, Search
 from runner.search.plan import Pace
 from runner.search.space import changed
 from runner.search.trials import Trial, TrialResult
-from runner.stages import EVALUATE, FINETUNE, PREPARE, Stage, StageContext, run_stage
+from runner.side_run import run_aside
+from runner.stages import EVALUATE, FINETUNE, PREPARE, Stage, StageContext
 from runner.system.console import quiet
 from runner.system.shared_work import UNTUNED
 from runner.system.signals import time_limit
@@ -115,9 +116,7 @@ class Runs:
         return self.context.shared.saved.get(UNTUNED, 0.0)
 
     def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float, level: int) -> None:
-        workspace = self.workspace(trial)
-        workspace.make_folders()
-        context = dataclasses.replace(self.context, recipe=self.recipe(trial), workspace=workspace, fresh=False)
+        recipe, workspace = self.recipe(trial), self.workspace(trial)
+        context = dataclasses.replace(self.context, recipe=recipe, workspace=workspace, fresh=False, keeps_runs=False)
         with time_limit(seconds), quiet(level):
-            for stage in stages:
-                run_stage(stage, context)
+            run_aside(stages, context)

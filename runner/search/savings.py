@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.language import mark, tr
+from runner.language import mark, tr, trn
 
 BASE = mark("torch and the base loaded")
 
@@ -40,9 +40,10 @@ def sentence(events: Sequence[Mapping[str, Any]]) -> str:
         for kind, seconds in shown
         if seconds >= 0.05
     )
-    return tr(
-        "separate launches of these {trials} trials would have taken {found:.1f} s more{more}",
-        trials=trials,
+    return trn(
+        "separate launches of this trial would have taken {found:.1f} s more{more}",
+        "separate launches of these {count} trials would have taken {found:.1f} s more{more}",
+        trials,
         found=sum(found.values()),
         more=f": {parts}" if parts else "",
     )

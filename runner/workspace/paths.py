@@ -172,7 +172,7 @@ class Workspace:
     @property
     def score(self) -> str:
         """How the predictions compare with the dev labels, where these are known."""
-        return f"result/score_{self.dataset}.json"
+        return self._below(f"result/score_{self.dataset}.json")
 
     @property
     def unfinished_predictions(self) -> str:

@@ -1,6 +1,7 @@
 """`samples.train: 5m` with a real tiny model: the number of rows is found once and recorded."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ def test_the_recorded_number_is_used(fitted: Path) -> None:
     assert len(json.loads((fitted / "pre_data/tiny/tiny_train.json").read_text(encoding="utf-8"))) == 12
     assert start(fitted, "--stages", "prepare", "--fresh") == 0
     assert len(json.loads((fitted / "pre_data/tiny/tiny_train.json").read_text(encoding="utf-8"))) == 20
+
+
+def test_the_later_stages_never_measure_again(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their records and their adapter have the number that was found."""
+    root = Path(shutil.copytree(fitted, tmp_path / "copy"))
+    (journal,) = (root / "saved_model/.search/tiny").glob("rows-*/journal.jsonl")
+    journal.write_text(journal.read_text(encoding="utf-8").replace('"rows": 20', '"rows": 12'), encoding="utf-8")
+    assert start(root) == 0
+    result = (root / OUTPUTS[1]).read_bytes()
+    (root / OUTPUTS[1]).unlink()
+    capsys.readouterr()
+    assert start(root, "--stages", "predict", "--fresh") == 0
+    assert "measur" not in capsys.readouterr().out
+    assert (root / OUTPUTS[1]).read_bytes() == result
 
 
 def test_equal_shares_count_the_rows_that_can_be_drawn(tmp_path: Path, tiny_base: Path) -> None:

@@ -82,6 +82,18 @@ def test_a_finished_search_is_not_run_again(found: Path, tmp_path: Path, capsys:
     assert table(tmp_path / "again") == table(found)
 
 
+def test_the_same_winner_is_not_kept_twice(found: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(found, tmp_path / "again", symlinks=True))
+    table_of_all = root / "result/search_tiny.json"
+    before, adapter = table_of_all.read_bytes(), (root / OUTPUTS[0]).read_bytes()
+    assert start(root, "--fresh") == 0
+    # the seconds are others
+    assert table_of_all.read_bytes() != before
+    kept = list((root / "saved_model/.runs/tiny").glob("*/adapter_model.safetensors"))
+    assert adapter not in [path.read_bytes() for path in kept]
+    assert len({path.read_bytes() for path in kept}) == len(kept)
+
+
 @pytest.mark.parametrize("killed", [1, 2, 4])
 def test_a_killed_search_ends_with_the_same_table(
     found: Path, tmp_path: Path, tiny_base: Path, killed: int, monkeypatch: pytest.MonkeyPatch

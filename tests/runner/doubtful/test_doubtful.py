@@ -10,9 +10,9 @@ import pytest
 from conftest import recipe_tree, write_recipe, write_tables
 from support.runs import cut_at
 
+from runner import side_run
 from runner.commands import doubtful
 from runner.commands.run import main as run
-from runner.doubtful import cross_fit
 
 ROWS = 96
 FLIPPED = {5, 18, 31, 50, 67, 90}
@@ -144,7 +144,7 @@ def test_a_command_that_was_cut_trains_only_what_is_left(
     write_recipe(root, tree(tiny_base))
     with monkeypatch.context() as patch:
         # the second fold's finetune stage
-        cut_at(patch, cross_fit, "run_stage", 5)
+        cut_at(patch, side_run, "run_stage", 5)
         assert find(root) == 130
     before = adapters(root)
     assert len(before) == 1

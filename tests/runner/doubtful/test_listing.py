@@ -71,6 +71,22 @@ def test_a_hand_made_list_without_keep_excludes_all_its_rows(tmp_path: Path) -> 
     assert [each.keep for each in read_decisions(tmp_path / "list.csv", "")] == [False]
 
 
+def test_a_list_that_has_lost_its_column_keep_is_refused(tmp_path: Path) -> None:
+    """Or a spreadsheet's user who renames a column would lose all listed rows."""
+    path = tmp_path / "list.csv"
+    path.write_bytes(as_csv(doubts("plain")).replace(b"keep", "保留".encode()))
+    with pytest.raises(
+        DataError, match=r"^list\.csv:1: expected the column keep, found '保留,reason,.*all rows would be"
+    ):
+        read_decisions(path, "list.csv")
+
+
+def test_rows_that_were_emptied_in_a_spreadsheet_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(as_csv(doubts("plain", "other")) + b",,,,,,,,\r\n")
+    assert [each.text for each in read_decisions(path, "")] == ["plain", "other"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

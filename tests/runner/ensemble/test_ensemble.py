@@ -1,5 +1,6 @@
 """Ensembles with a real tiny model: the mean of the members' log-probabilities, and what is run again after which change."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -12,16 +13,21 @@ from conftest import recipe_tree, write_recipe, write_tables
 from support.runs import before_call, cut_at
 
 import grading
+import labeltune
 from grading.score import main as grade
 from runner.commands.run import execute, main
-from runner.ensemble.mean import log_softmax, logarithms, mean_log_probabilities
+from runner.ensemble.mean import logarithms, mean_log_probabilities
 from runner.errors import UserError
+from runner.evaluation.expected_points import expected_points
+from runner.evaluation.intervals import with_interval
+from runner.evaluation.log_probabilities import log_softmax
 from runner.model import base
 from runner.prediction import predict as prediction
 from runner.prediction.classifier import Classifier
 from runner.recipe.loader import load_recipes
 from runner.stages import STAGES
 from runner.training import finetune
+from runner.training.trainer import Trainer
 from runner.workspace.runs import all_runs
 
 SEEDS = {"seeds": [0, 1, 2]}
@@ -206,6 +212,101 @@ def test_a_run_without_the_ensemble_leaves_nothing_of_it(
     run(copy, tiny_base)
     assert capsys.readouterr().out.count("tiny finetune: nothing changed") == 3
     assert outputs(copy) == outputs(made)
+
+
+LABELLED = {
+    "task": {"dev_columns": [["id", "label", "text"]]},
+    "samples": {**ROWS, "dev": 12},
+    "train": {"epochs": 1, "learning_rate": 0.1},
+}
+"""Labelled dev rows, and settings with which the three members have other answers."""
+
+
+def test_the_score_is_that_of_the_answers(tmp_path: Path, tiny_base: Path, capsys: Any) -> None:
+    dev = [f"{number}\t{number % 2}\t{'ab' if number % 3 else 'ba'} dev {number}" for number in range(12)]
+    root = run(write_tables(tmp_path, train=TRAIN, dev=dev), tiny_base, **LABELLED)
+    out = capsys.readouterr().out
+    rows, path = lines(root / RESULTS[1]), root / "result/score_tiny.json"
+    right = [row["label"] == str(number % 2) for number, row in enumerate(rows)]
+    first = [row["members"][0] == str(number % 2) for number, row in enumerate(rows)]
+    assert sum(right) != sum(first)
+    assert json.loads(path.read_text())["correct"] == sum(right)
+    manifest = json.loads((root / "result/manifest_tiny.json").read_text())
+    assert manifest["figures"]["score"]["accuracy"] == pytest.approx(sum(right) / 12)
+    assert "result/score_tiny.json" in manifest["outputs"]
+    assert out.count(f"score on 12 labelled rows: accuracy {sum(right) / 12:.2%}") == 1
+    run(root, tiny_base, **LABELLED)
+    assert "tiny predict: nothing changed" in capsys.readouterr().out
+    # the first member alone, and the ensemble again
+    run(root, tiny_base, **{**LABELLED, "ensemble": {**SEEDS, "answer": "first"}})
+    assert json.loads(path.read_text())["correct"] == sum(first)
+    run(root, tiny_base, **LABELLED)
+    assert json.loads(path.read_text())["correct"] == sum(right)
+
+
+def test_the_summary_says_what_the_answers_are_worth(tmp_path: Path, tiny_base: Path, capsys: Any) -> None:
+    root = run(write_tables(tmp_path, train=TRAIN), tiny_base, ("prepare",), train={"epochs": 1, "learning_rate": 0.2})
+    command = [str(root / "tiny.yaml"), "--workspace", str(root)]
+    assert main(command) == 0
+    together = json.loads((root / "saved_model/tiny/ensemble.json").read_text())["together"]
+    first = json.loads((root / "saved_model/tiny/evaluation.json").read_text())
+    assert together["accuracy"] != first["accuracy"]
+    points = expected_points(together["accuracy"], 12, 5)
+    assert json.loads(json.dumps(dataclasses.asdict(points))) == together["expected_points"]
+    shown = (
+        f"tiny: hold-out accuracy of the 3 members together {with_interval(together['accuracy'], 12)}; {points.words()}"
+    )
+    assert f"\n{shown}\n" in capsys.readouterr().out
+    # the answers in place are still those of all members
+    assert main([*command, "ensemble.seeds=[]", "--stages", "prepare"]) == 0
+    assert f"\n{shown}\n" in capsys.readouterr().out
+    for change in ("ensemble.answer=first", "ensemble.seeds=[]"):
+        assert main([*command, change]) == 0
+        out = capsys.readouterr().out
+        assert f"\ntiny: hold-out accuracy {with_interval(first['accuracy'], 12)}; " in out
+
+
+def test_other_dev_rows_change_the_points_to_expect(copy: Path, tiny_base: Path) -> None:
+    run(copy, tiny_base, samples={**ROWS, "dev": 3})
+    found = json.loads((copy / "saved_model/tiny/ensemble.json").read_text())["together"]
+    assert found["expected_points"]["rows"] == 3
+
+
+def test_a_member_that_was_stopped_with_another_setting_starts_over(
+    tmp_path: Path, tiny_base: Path, capsys: Any
+) -> None:
+    root = write_tables(tmp_path, train=TRAIN)
+    often = {"epochs": 2, "checkpoint_minutes": 1e-9}
+    with pytest.MonkeyPatch.context() as patch:
+        # the second member's first steps
+        patch.setattr(Trainer, "on_step_end", (_cut_at_step(11),))
+        with pytest.raises(KeyboardInterrupt):
+            run(root, tiny_base, train=often)
+    assert list(root.glob("saved_model/.ensemble/tiny/seed-1-*/saved_model/.checkpoints/tiny/*/step-*"))
+    capsys.readouterr()
+    run(root, tiny_base, train={**often, "learning_rate": 0.02})
+    assert capsys.readouterr().out.count("removed: the checkpoints of an unfinished run with another setting") == 1
+    assert len(json.loads((root / "saved_model/tiny/ensemble.json").read_text())["members"]) == 3
+
+
+def _cut_at_step(number: int) -> Any:
+    steps: list[int] = []
+
+    def act(state: Any) -> None:
+        steps.append(state.global_step)
+        if len(steps) == number:
+            raise KeyboardInterrupt
+
+    return act
+
+
+def test_the_python_api_runs_an_ensemble(made: Path, tmp_path: Path, tiny_base: Path) -> None:
+    path = write_recipe(write_tables(tmp_path, train=TRAIN), recipe_tree(tiny_base, ensemble=SEEDS, samples=ROWS))
+    result = labeltune.run(labeltune.load_recipe(path), workspace=tmp_path)
+    assert outputs(tmp_path) == outputs(made)
+    together = json.loads((made / "saved_model/tiny/ensemble.json").read_text())["together"]["accuracy"]
+    assert result.statistics["ensemble"]["together"]["accuracy"] == together
+    assert result.statistics["predict"]["members"] == 3
 
 
 def test_the_run_record_has_the_ensemble(made: Path) -> None:

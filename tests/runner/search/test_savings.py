@@ -20,6 +20,10 @@ def test_every_trial_but_the_first_of_a_process_saves_the_base():
     )
 
 
+def test_one_trial_is_not_many():
+    assert sentence([LOAD, trial(1)]) == "separate launches of this trial would have taken 0.0 s more"
+
+
 def test_a_trial_that_loads_a_base_of_another_precision_saves_nothing():
     assert savings([LOAD, trial(1), trial(2, loads=1)]) == {BASE: 0.0}
 
