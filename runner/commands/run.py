@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional
 
 from runner import __version__
 from runner.distributed.processes import is_main_process
@@ -166,8 +166,17 @@ def _report(error: UserError) -> None:
     print(redact_secrets(str(error)), file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says how a key is changed to those who write it as an option."""
+
+    def error(self, message: str) -> NoReturn:
+        if "unrecognized arguments: --" in message:
+            message += "; a key of the recipe is changed without hyphens: train.epochs=3"
+        super().error(message)
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description="Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows.",
         epilog=EPILOG,

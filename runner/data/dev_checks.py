@@ -39,6 +39,10 @@ def _labels(train: Profile, dev: Profile) -> Optional[str]:
 
 
 def _words(train: Profile, dev: Profile) -> Optional[str]:
+    # a text without spaces that is not ASCII may be a whole sentence
+    single = min(train, dev, key=lambda each: each.spaced)
+    if not single.example.isascii():
+        return None
     if dev.spaced <= 0.1 and train.spaced >= 0.8 and 2 * dev.lengths[1] <= train.lengths[1]:
         return (
             f"{1 - dev.spaced:.0%} are single words such as {dev.example!r}, in the training file {train.spaced:.0%} have "
@@ -94,6 +98,27 @@ def differences(train: Profile, dev: Profile) -> Iterator[str]:
             yield found
 
 
+def exchanged(names: Sequence[str], train: Sequence[Profile], dev: Sequence[Profile]) -> Optional[str]:
+    """Two columns of text that have each other's lengths, in words; None where there are none."""
+    columns = list(zip(names, train, dev))
+    for at, (short, train_short, dev_short) in enumerate(columns):
+        for long, train_long, dev_long in [*columns[:at], *columns[at + 1 :]]:
+            enough = min(each.filled for each in (train_short, train_long, dev_short, dev_long)) >= ENOUGH_VALUES
+            if (
+                enough
+                and train_long.lengths[0] > train_short.lengths[2]
+                and dev_short.lengths[0] > dev_long.lengths[2]
+                and train_long.lengths[1] >= 2 * train_short.lengths[1]
+                and dev_short.lengths[1] >= 2 * dev_long.lengths[1]
+            ):
+                return (
+                    f"its columns {short} and {long} seem to be exchanged: half of the values have more than "
+                    f"{dev_short.lengths[1] - 1} and {dev_long.lengths[1] - 1} characters, in the training file more than "
+                    f"{train_short.lengths[1] - 1} and {train_long.lengths[1] - 1}"
+                )
+    return None
+
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -103,21 +128,34 @@ def check_dev(task: Task, names: Sequence[str], train: tuple[Table, Rows], dev: 
     Raises DataError where one cannot be the same thing in both."""
     train_table, dev_table = train[0], dev[0]
     labels = {*task.labels, *(task.label_names or {})}
-    for name in names:
-        first, second = (
-            profile([row[table.columns.index(name)] for row in rows], tuple(labels)) for table, rows in (train, dev)
+    profiles = [
+        [profile([row[table.columns.index(name)] for row in rows], tuple(labels)) for name in names]
+        for table, rows in (train, dev)
+    ]
+    problems = [
+        f"its column {name} cannot be the column {name} of {train_table.shown}: {found}"
+        for name, first, second in zip(names, *profiles)
+        for found in differences(first, second)
+    ]
+    problem = problems[0] if problems else exchanged(names, *profiles)
+    if problem:
+        raise DataError(
+            f"{dev_table.shown}: {problem}",
+            f"correct task.header or task.dev_columns: the file's columns were read as {', '.join(dev_table.columns)}; or "
+            "set task.dev_differs: true if the file is right",
         )
-        for found in differences(first, second):
-            raise DataError(
-                f"{dev_table.shown}: its column {name} cannot be the column {name} of {train_table.shown}: {found}",
-                f"correct task.header or task.dev_columns: the file's columns were read as {', '.join(dev_table.columns)}; or "
-                "set task.dev_differs: true if the file is right",
-            )
 
 
 def leaks(task: Task, names: Sequence[str], table: Table, rows: Rows) -> Iterator[str]:
-    """Warnings about columns of the input that tell the label by themselves."""
+    """Warnings about columns of the input that tell the label by themselves, and about an input of numbers alone."""
     at = table.columns.index(task.label)
+    if len(rows) >= 4 * ENOUGH_VALUES and all(
+        profile([row[table.columns.index(name)] for row in rows], ()).numeric >= 0.95 for name in names
+    ):
+        yield (
+            f"task.input holds nothing but numbers, such as {rows[0][table.columns.index(names[0])][:40]!r}: if that is not the "
+            f"text, correct task.columns or task.input; the columns were read as {', '.join(table.columns)}"
+        )
     labelled = [(row, row[at]) for row in rows if row[at]]
     for name in names if len(labelled) >= 2 * ENOUGH_VALUES else ():
         place = table.columns.index(name)

@@ -23,6 +23,9 @@ from runner.recipe.schema import Recipe
 
 log = logging.getLogger("labeltune.data")
 
+MOST_UNKNOWN = 10
+"""Different values that are no labels: a column with more of them, and few labels, is another one."""
+
 
 @dataclass(frozen=True)
 class DevRows:
@@ -42,6 +45,8 @@ class DevRows:
     """The fields of the first rows."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Values of the label column that are no labels."""
+    empty: list[int] = field(default_factory=list)
+    """The lines of good rows whose input columns are all empty."""
 
     def add(self, recipe: Recipe, inputs: InputTemplate, row: Row) -> None:
         """Add a row."""
@@ -51,6 +56,8 @@ class DevRows:
         self.keys.add(inputs.key(row.fields))
         if row.problem:
             self.problems.append(row)
+        elif not any(map(row.fields.__getitem__, inputs.columns)):
+            self.empty.append(row.line)
 
 
 def read_dev_rows(recipe: Recipe, table: Table) -> DevRows:
@@ -100,16 +107,20 @@ def report_dev(recipe: Recipe, sources: Sources, scan: Scan, rows: DevRows) -> N
     log.info(f"{dev.shown}: {dev.described()}; {len(rows.records):,} rows to predict")
     for row in rows.problems[:SHOWN_PROBLEMS]:
         log.info(f"{dev.shown}:{row.line}: {row.problem}; not skipped: every dev row has its line in the result")
+    if rows.empty:
+        first = f"{len(rows.empty):,} rows have no text, the first is line {rows.empty[0]}"
+        log.info(f"{dev.shown}: {first}; not skipped: every dev row has its line in the result")
     if not task.dev_differs:
         check_dev(task, names, (train, scan.sample), (dev, rows.sample))
     if not rows.answers:
         return
     labelled = sum(answer is not None for answer in rows.answers)
     held = ", ".join(f"{value!r}" for value, _ in rows.unknown.most_common(3))
-    if labelled == 0 and len(rows.unknown) > 1:
+    few = 2 * labelled < len(rows.answers) and len(rows.unknown) > MOST_UNKNOWN
+    if (labelled == 0 and len(rows.unknown) > 1) or few:
         cure = label_values.cure(rows.unknown, task, all_rows=True)
         raise DataError(
-            f"{dev.shown}: its column {task.label} holds no label, but {held}",
+            f"{dev.shown}: its column {task.label} holds {'few labels' if few else 'no label'}, but {held}",
             f"{cure or 'correct task.label'}; or list the columns of this file in task.dev_columns",
         )
     if labelled:

@@ -55,6 +55,9 @@ def cure(unknown: Mapping[str, int], task: Task, all_rows: bool) -> str:
             f"the file holds {listed}: write these below task as labels, or say which label each means, for instance "
             f"label_names: {example}"
         )
+    if 1 <= len(values) <= 5 and min(unknown.values()) >= 3 and not all_rows:
+        listed = ", ".join(f"{value!r} ({unknown[value]:,} rows)" for value in values)
+        return f"the file also holds {listed}: add it to task.labels, or to label_names"
     return ""
 
 

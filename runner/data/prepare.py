@@ -85,6 +85,12 @@ def _report_sources(recipe: Recipe, sources: Sources) -> None:
     for _, table in sources.tables():
         for note in table.notes:
             log.info(f"{table.shown}: {note}")
+    names = recipe.task.label_names or {}
+    moved = [f"{name!r} becomes {label!r}" for name, label in names.items() if name != label]
+    if moved and set(names) <= set(recipe.task.labels):
+        log.warning(
+            f"task.label_names gives labels other labels: {', '.join(moved)}; leave it out if that is not meant"
+        )
     if recipe.samples.exclude and not sources.exclusion.texts:
         log.info(f"{sources.exclusion.shown}: excludes no row: no row has `no` in the column keep")
 

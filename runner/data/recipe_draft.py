@@ -32,7 +32,8 @@ def task_name(path: Path) -> str:
 def recipe_draft(found: Guess, train: str, name: str, base: str, others: Sequence[str]) -> str:
     """The recipe's text. `train`: the file as the recipe names it. `others`: files beside it that may be the rows to predict."""
     table = found.table
-    shares = ", ".join(f"{label}: {count / found.rows:.0%}" for label, count in found.counts.items())
+    labelled = sum(found.counts.values())
+    shares = ", ".join(f"{label}: {count / labelled:.0%}" for label, count in found.counts.items())
     lines: list[tuple[str, str]] = [
         ("task:", ""),
         (f"  name: {yaml_value(name)}", f"names the folders and result_{name}.txt"),
@@ -61,6 +62,11 @@ def recipe_draft(found: Guess, train: str, name: str, base: str, others: Sequenc
     ]
     if found.label_names:
         lines.append((f"  label_names: {yaml_value(found.label_names)}", "what the file writes for them"))
+    if found.unlabelled:
+        lines.append(("  bad_rows: skip", f"{found.unlabelled:,} rows have no label"))
+    if found.bad:
+        lines.append((f"  # {found.bad:,} rows cannot be read, and stop the run; bad_rows: skip leaves them out", ""))
+        lines.append((f"  # {found.first_bad}", ""))
     lines += [("", ""), (f"instruction: {yaml_value(_instruction(found))}", "say here what each label means"), ("", "")]
     lines += [
         ("prompt:", ""),
@@ -101,8 +107,9 @@ def first_prompts(found: Guess, instruction: str, count: int = 2) -> list[tuple[
     for row in table.rows():
         if len(prompts) == count:
             break
-        if not row.problem:
-            label = found.label_names.get(row.fields[label_at], row.fields[label_at])
+        value = row.fields[label_at]
+        label = found.label_names.get(value, value)
+        if not row.problem and label in found.labels:
             text = PromptShape().template.format(instruction=instruction, input=fill(row.fields))
             prompts.append((row.line, f"{text} {label}"))
     return prompts

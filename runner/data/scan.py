@@ -136,9 +136,8 @@ def report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
     cure = label_values.cure(scan.unknown, recipe.task, not scan.labels)
     if recipe.task.bad_rows == "error" or not scan.labels:
         rows = "" if not scan.labels else "fix the rows, or set task.bad_rows: skip to leave them out"
-        raise DataError(
-            "\n".join(lines), "; or ".join(filter(None, (cure, rows))) or "correct task.label and task.labels"
-        )
+        last = "correct task.label and task.labels" if scan.bad["label"] else "fix the rows, or correct task.columns"
+        raise DataError("\n".join(lines), "; or ".join(filter(None, (cure, rows))) or last)
     if cure:
         log.warning(f"skipped rows: {cure}")
     for line in lines:

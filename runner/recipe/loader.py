@@ -154,7 +154,9 @@ def _read_file(path: Path, asked: Place, notes: _Notes, above: tuple[Path, ...])
     except UnicodeDecodeError as error:
         problems.append(
             Problem(
-                Place(str(path)), "", f"not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset {error.start}"
+                Place(str(path), error.object.count(b"\n", 0, error.start) + 1, 1),
+                "",
+                f"not UTF-8 text: byte 0x{error.object[error.start]:02x} at offset {error.start}; save the recipe as UTF-8",
             )
         )
         return None
@@ -200,6 +202,10 @@ def _near(path: Path) -> str:
     wide = re.fullmatch(r"([\w.-]+)[＝：=:](.*)", str(path))
     if wide:
         return f"; a change to a key is written with a plain equals sign: {wide[1]}={wide[2]}"
+    if str(path)[0] in "–—":
+        return f"; an option begins with two hyphens: --{str(path).lstrip('-–—')}"
+    if re.fullmatch(r"=|[a-z]+(\.[a-z_]+)+", str(path)):
+        return "; a change to a key is written without spaces: train.epochs=3"
     with suppress(OSError, ValueError):
         near = sorted(str(found) for found in path.parent.glob("*.yaml"))
         return f"; there are {', '.join(near[:12])}" if near else ""

@@ -16,6 +16,7 @@ from grading import contract
 from grading.contract.results import UNPARSABLE
 from runner.recipe.duration import Duration
 from runner.recipe.parser import suggestion
+from runner.recipe.typing_slips import wide_character
 
 Findings = Iterator[tuple[str, str]]
 Columns = tuple[str, ...]
@@ -66,6 +67,13 @@ def _no_parent_folder(key: str, path: Optional[str]) -> Findings:
     if path is not None and not os.path.isabs(path) and ".." in path.replace("\\", "/").split("/"):
         text = f"{path!r} has `..` in it; write an absolute path, or begin with ./ or ../ (from the recipe's folder)"
         yield key, text
+    if path is not None and "://" in path:
+        yield key, f"{path!r} is an address; download the file, and name it here"
+    if path is not None and not path.isprintable():
+        yield (
+            key,
+            f"{path!r} has a control character in it: between double quotes `\\t` is a tab; write / between folders",
+        )
 
 
 def _repeated_columns(columns: Columns, dev_columns: Sequence[Columns]) -> Findings:
@@ -85,8 +93,13 @@ def _labels(labels: tuple[str, ...]) -> Findings:
         if not contract.is_label(label):
             yield (
                 "task.labels",
-                f"{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
+                f"{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space{_wide(label)}",
             )
+
+
+def _wide(text: str) -> str:
+    wide = wide_character(text)
+    return f"; {wide}" if wide else ""
 
 
 def _label_names(names: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
@@ -106,6 +119,14 @@ def _set_aside(test: Optional[int], dev: Optional[str]) -> Findings:
         yield "samples.test", "sets rows aside where there is no task.dev; leave one of the two out"
 
 
+def _other_file(dev: Optional[str], train: str) -> Findings:
+    if dev is not None and os.path.normpath(dev) == os.path.normpath(train):
+        yield (
+            "task.dev",
+            "is the training file; leave task.dev out: a part of the rows is then set aside, predicted and scored",
+        )
+
+
 def _label_column(label: str, columns: Columns) -> Findings:
     if columns and label not in columns:
         yield "task.label", _not_a_column(repr(label), label, columns)
@@ -123,7 +144,7 @@ def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Co
         text = f"expected columns in braces and no other braces (a brace itself is written twice), found {template!r}"
         yield "task.input", text
     elif not names:
-        yield "task.input", "names no column: every record would be the same; write {column}"
+        yield "task.input", f"names no column: every record would be the same; write {{column}}{_wide(template)}"
     for name in sorted(set(names or ())):
         if name == label:
             yield "task.input", f"has the label column {{{name}}} in it: the model would read the answer"
@@ -134,7 +155,8 @@ def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Co
 
 
 def _not_a_column(shown: str, name: str, columns: Columns) -> str:
-    return f"{shown} is not a column; columns are {', '.join(columns)}{suggestion(name, columns)}"
+    separated = "; write commas between them" if len(columns) == 1 and ";" in columns[0] else suggestion(name, columns)
+    return f"{shown} is not a column; columns are {', '.join(columns)}{separated}"
 
 
 def _template(template: str) -> Findings:
@@ -315,6 +337,7 @@ RULES = (
     Rule(("task.label_names", "task.labels"), _label_names),
     Rule(("task.columns", "task.header"), _unnamed_columns),
     Rule(("samples.test", "task.dev"), _set_aside),
+    Rule(("task.dev", "task.train"), _other_file),
     Rule(("task.label", "task.columns"), _label_column),
     Rule(("task.dev_columns",), _dev_columns),
     Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),

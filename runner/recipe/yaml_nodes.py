@@ -229,7 +229,13 @@ class _Reader:
             return Node(tuple(self.read(item, f"{key}[{i}]", above) for i, item in enumerate(node.value)), place)
         convert = _SCALARS.get(node.tag) if isinstance(node, yaml.ScalarNode) else None
         if convert is None:
-            self.problems.append(Problem(place, key, f"tag {node.tag} is not allowed: a recipe is plain data"))
+            self.problems.append(
+                Problem(
+                    place,
+                    key,
+                    f"tag {node.tag} is not allowed: a recipe is plain data; put a text that begins with `!` in straight quotes",
+                )
+            )
             return Node(None, place)
         try:
             return Node(convert(node.value), place)

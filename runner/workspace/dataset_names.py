@@ -35,6 +35,13 @@ def check_dataset_name(name: str, root: Path) -> Optional[str]:
                 f"{contract.result_path(known)}, and find nothing",
                 f"write task.name: {known}; if it is another dataset, choose a name that is not so alike",
             )
+    bare = name.removeprefix("result_").removesuffix(".txt")
+    for known in {bare, bare.removesuffix("_train"), bare.removesuffix("_dev")} & {*keys}:
+        raise UserError(
+            f"task.name: {name!r} is not {known!r}, the dataset of {keys[known]}: the grader would look for "
+            f"{contract.result_path(known)}, and find nothing",
+            f"write task.name: {known}, the dataset's name alone",
+        )
     folders = _names_of_folders(root / DATA_FOLDER)
     for known, where in [*keys.items(), *({} if name in folders else folders).items()]:
         if is_near(known, name):

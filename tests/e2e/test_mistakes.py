@@ -171,6 +171,81 @@ IN_RECIPE = [
         "10:18: not YAML: there is more after the end of the value: put the whole text in straight quotes, "
         "and write a quote in it twice",
     ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: *Important* choose",
+        "10:14: not YAML: a text may not begin with `*`: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: &choose one",
+        "10:14: a text may not begin with `&`: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: ? really",
+        "10:14: not YAML: a text may not begin with `? `: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: - choose",
+        "10:14: not YAML: a text may not begin with `- `: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: | choose",
+        "10:14: not YAML: a text may not begin with `|` or `>`, which announce a text in the lines below: put it in straight quotes",
+    ),
+    InRecipe(
+        '  input: "{text}"',
+        "  input: {text}",
+        "7:10: task.input: expected text, found a mapping; a text that begins with a brace is written in straight quotes",
+    ),
+    InRecipe(
+        '  input: "{text}"',
+        '  input: "｛text｝"',
+        "7:10: task.input: names no column: every record would be the same; write {column}; `｛` is the fullwidth left curly bracket (U+FF5B)",
+    ),
+    InRecipe(
+        '  labels: ["0", "1"]',
+        "  labels: 0, 1",
+        '9:11: task.labels: expected a list of texts, found the text \'0, 1\'; write ["0", "1"]',
+    ),
+    InRecipe(
+        '  labels: ["0", "1"]',
+        '  labels: ["０", "1"]',
+        "9:11: task.labels: '０' cannot be a label: 1 to 32 visible ASCII characters or letters, without a space; `０` is the fullwidth digit zero (U+FF10)",
+    ),
+    InRecipe(
+        "  columns: [id, label, text]",
+        "  columns: [id; label; text]",
+        "7:10: task.input: {text} is not a column; columns are id; label; text; write commas between them\n{path}:8:10: task.label: 'label' is not a column; columns are id; label; text; write commas between them",
+    ),
+    InRecipe(
+        "  train: data/tiny_train.tsv",
+        "  train: https://example.com/tiny.tsv",
+        "3:10: task.train: 'https://example.com/tiny.tsv' is an address; download the file, and name it here",
+    ),
+    InRecipe(
+        "  train: data/tiny_train.tsv",
+        '  train: "data\\tiny.tsv"',
+        "3:10: task.train: 'data\\tiny.tsv' has a control character in it: between double quotes `\\t` is a tab; write / between folders",
+    ),
+    InRecipe(
+        "  dev: data/tiny_dev.tsv",
+        "  dev: data/tiny_train.tsv",
+        "4:8: task.dev: is the training file; leave task.dev out: a part of the rows is then set aside, predicted and scored",
+    ),
+    InRecipe(
+        "  epochs: 2",
+        "  num_train_epochs: 2",
+        "13:3: train.num_train_epochs: unknown key; write train.epochs",
+    ),
+    InRecipe(
+        "  epochs: 2",
+        "  \u200bepochs: 2",
+        "13:3: train.\u200bepochs: unknown key; `\u200b` is the zero width space (U+200B)",
+    ),
     InRecipe("train:", "---\ntrain:", "12:1: not YAML: `---` begins a second document: a recipe is one"),
 ]
 
@@ -181,7 +256,7 @@ def test_a_mistake_in_the_recipe(tmp_path: Path, capsys: Any, mistake: InRecipe)
     assert f"{mistake.line}\n" in RECIPE
     path.write_text(RECIPE.replace(f"{mistake.line}\n", f"{mistake.written}\n", 1), encoding="utf-8")
     assert main([str(path), "--workspace", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"{path}:{mistake.message}\n"
+    assert capsys.readouterr().err == f"{path}:{mistake.message.replace('{path}', str(path))}\n"
 
 
 class InPlace(NamedTuple):
