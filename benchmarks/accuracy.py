@@ -75,6 +75,15 @@ LEVERS: Mapping[str, Lever] = {
 }
 """Every lever alone, by its name on the command line."""
 
+AS_MANY = "as many rows as fit"
+"""The name of the recipe as it is, on as many rows as fit into the time."""
+
+TIMED: Mapping[str, Lever] = {
+    AS_MANY: Lever(("samples.train={minutes}m",)),
+    "autopilot": Lever(("search.minutes={minutes}",)),
+}
+"""Ways to use some minutes, with the recipe's own learning rate and epochs."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -92,6 +101,8 @@ class Run:
     """Training rows."""
     epochs: int
     """Passes over them."""
+    minutes: float = 0
+    """Of a way in `TIMED`, whose rows and epochs are 0 here; 0 for a lever."""
 
 
 def write_task(folder: Path, task: str) -> list[str]:
@@ -128,14 +139,16 @@ def overrides(run: Run, base: Path) -> list[str]:
     rate = RATES.get(run.base, 2e-4)
     layers = json.loads((base / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
     values = {"rate_up": rate * 2.5, "rate_down": rate / 2.5, "upper": list(range(layers // 2, layers))}
+    values["minutes"] = f"{run.minutes:g}"
     changes = [
-        f"base={base}", "train.precision=bf16", f"samples.train={run.rows}", f"train.epochs={run.epochs}",
-        f"samples.seed={run.seed}", f"train.seed={run.seed}", f"train.learning_rate={rate}", "samples.dev=all",
-        "decoding.batch=32", "task.quoting=none",
+        f"base={base}", "train.precision=bf16", f"samples.seed={run.seed}", f"train.seed={run.seed}",
+        "samples.dev=all", "decoding.batch=32", "task.quoting=none",
     ]  # fmt: skip
+    if not run.minutes:
+        changes += [f"samples.train={run.rows}", f"train.epochs={run.epochs}", f"train.learning_rate={rate}"]
     if run.task == "QQP":
         changes.append("task.swap=[question1, question2]")
-    own = "\n".join(LEVERS[run.lever].changes)
+    own = "\n".join((TIMED if run.minutes else LEVERS)[run.lever].changes)
     for name, value in values.items():
         own = own.replace(f"{{{name}}}", str(value))
     return [*changes, *own.splitlines()]
@@ -185,6 +198,7 @@ def _child(run: Run, base: Path, folder: Path, pipe: Any) -> None:
         "calibrated": evaluation["calibration"]["used"],
         "holdout": evaluation["accuracy"],
         "held_out": evaluation["rows"],
+        "learning_rate": trained["learning_rate"],
         "right": "".join(str(int(one["label"] == other)) for one, other in zip(predictions, answers)),
         "last_label": [round(one["probabilities"][labels[-1]], 5) for one in predictions],
     }
@@ -200,6 +214,8 @@ def read_kept(path: Path) -> list[dict[str, Any]]:
 
 def plan(base: str, options: argparse.Namespace) -> list[Run]:
     """The wanted runs, seed by seed, those without levers first."""
+    if options.minutes:
+        return [Run(base, options.task, name, seed, 0, 0, options.minutes) for seed in options.seeds for name in TIMED]
     names = [name for name in LEVERS if name == NONE or not options.only or name in options.only]
     names = [name for name in names if options.task in LEVERS[name].tasks]
     return [
@@ -214,11 +230,11 @@ def work(options: argparse.Namespace) -> None:
     """Do the runs that are not in the file yet."""
     base = options.base.resolve()
     for run in plan(base.name, options):
-        if any({name: line.get(name) for name in asdict(run)} == asdict(run) for line in read_kept(options.keep)):
+        if any({name: line.get(name, 0) for name in asdict(run)} == asdict(run) for line in read_kept(options.keep)):
             continue
-        plain = f"{run.task}-{run.seed}-{run.rows}x{run.epochs}"
-        folder = options.folder / base.name / (plain if not LEVERS[run.lever].trains or run.lever == NONE else "lever")
-        if run.lever != NONE and LEVERS[run.lever].trains:
+        own = run.minutes > 0 or (run.lever != NONE and LEVERS[run.lever].trains)
+        folder = options.folder / base.name / ("own" if own else f"{run.task}-{run.seed}-{run.rows}x{run.epochs}")
+        if own:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         found = do(run, base, folder)
@@ -229,9 +245,14 @@ def work(options: argparse.Namespace) -> None:
 
 def write_tables(keep: Path, others: Optional[Path], page: Path) -> None:
     """Write every table below the page's `TABLES` line; what stands above it stays."""
-    runs = read_kept(keep)
+    timed = [run for run in read_kept(keep) if run.get("minutes")]
+    runs = [run for run in read_kept(keep) if not run.get("minutes")]
     parts = [*tables.curve_table(runs, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
-    parts += [tables.ensemble_table(runs, NONE), tables.minutes_table(read_kept(others) if others else [])]
+    parts += [
+        tables.timed_table(timed, list(TIMED), AS_MANY),
+        tables.ensemble_table(runs, NONE),
+        tables.minutes_table(read_kept(others) if others else []),
+    ]
     above = page.read_text(encoding="utf-8").partition(TABLES)[0] if page.exists() else "# Accuracy\n\n"
     page.write_text(above + TABLES + "".join(parts), encoding="utf-8")
 
@@ -252,6 +273,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--keep", type=Path, required=True, help="file of the finished runs")
     parser.add_argument("--only", nargs="+", choices=list(LEVERS), help="levers (default: all that fit the task)")
     parser.add_argument("--size", nargs="+", type=_size, default=[(1000, 2)], help="ROWSxEPOCHS")
+    parser.add_argument("--minutes", type=float, default=0, help="the ways of `TIMED` instead of the levers")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--others", type=Path, help="finished runs of time_to_accuracy.py, for TRL and the head")
     parser.add_argument("--page", type=Path, default=Path(__file__).with_name("ACCURACY.md"), help="the page to write")

@@ -104,6 +104,24 @@ def _curve_cell(group: Sequence[Line], rows: int, epochs: int) -> str:
     return f"{mean:.1f} ({len(found)}; {statistics.mean(run['training'] for run in found):.0f} s)"
 
 
+def timed_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> str:
+    """Ways to use the same minutes, against the recipe as it is on as many rows as fit."""
+    lines = []
+    for (base, task, minutes), group in _groups(runs, "base", "task", "minutes"):
+        ways = {name: {run["seed"]: run for run in group if run["lever"] == name} for name in names}
+        for name, by_seed in ways.items():
+            against = _against(by_seed, ways[plain]) if name != plain else None
+            found = list(by_seed.values())
+            if found:
+                rows = ", ".join(f"{run['train_rows']:,} × {len(run['epochs_holdout'])}" for run in found)
+                rates = ", ".join(f"{run['learning_rate']:g}" for run in found)
+                lines.append([base, task, f"{minutes:g}", name, str(len(found)), rows, rates,
+                              accuracy_cell([run["right"] for run in found]),
+                              *((against[0], f"{against[1]:.2g}") if against else ("", ""))])  # fmt: skip
+    head = ["base", "task", "minutes", "way", "seeds", "rows × epochs", "learning rates", "unseen, %", "points", "p"]
+    return markdown("The same minutes: the recipe as it is, and the autopilot", head, lines) if lines else ""
+
+
 def ensemble_table(runs: Sequence[Line], plain: str) -> str:
     """Several seeds' mean log-odds against one seed's answers."""
     lines = []

@@ -1,8 +1,9 @@
 """Start-up: what the commands and the run's imports cost before any work begins, each in a process of its own.
 
-    python benchmarks/startup.py [--quick] [--json FILE]
+    python benchmarks/startup.py [--base FOLDER] [--quick] [--json FILE]
 
-Files and bytecode are warm. `--quick` measures once instead of five times.
+Files and bytecode are warm. `--quick` measures once instead of five times. `--base`: a base for `--check` on the exam's 12,000
+QQP rows, where they are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rows import ROOT, Spread, pair_ratios, print_table, write_json
+from rows import EXAM, ROOT, Spread, pair_ratios, print_table, write_json
 
 HEAVY = (
     "torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "sklearn", "scipy", "pandas", "pyarrow", "numpy",
@@ -30,7 +31,8 @@ MODELS = "from transformers import AutoModelForCausalLM, AutoTokenizer, GemmaFor
 WAYS: Mapping[str, Sequence[str]] = {
     "interpreter": ["-c", "pass"],
     "--help": ["runner/main.py", "--help"],
-    "--check": ["runner/main.py", "--check", "recipes/qqp.yaml"],
+    "--check": ["runner/main.py", "--check", "recipes/demo-paraphrase.yaml"],
+    "doctor": ["-m", "labeltune", "doctor"],
     "score --help": ["-m", "grading.score", "--help"],
     "torch": ["-c", "import torch"],
     "torch, transformers, peft": ["-c", f"import torch, peft; {MODELS}"],
@@ -47,6 +49,7 @@ fine-tuning script imports at its top."""
 RATIOS = (
     ("--help", "interpreter"),
     ("--check", "interpreter"),
+    ("doctor", "interpreter"),
     ("score --help", "interpreter"),
     ("predict's imports", "torch, transformers, peft"),
     ("the run's imports", "torch, transformers, peft"),
@@ -142,6 +145,14 @@ def loaded(arguments: Sequence[str]) -> dict[str, str]:
     return {name: found[name] for name in HEAVY if name in found}
 
 
+def exam_check(base: Path) -> dict[str, Sequence[str]]:
+    """`--check` on the exam's QQP files with a real base, by its name in the table. Raises SystemExit without the files."""
+    if not (EXAM / "data/questionBData/QQP").is_dir():
+        raise SystemExit(f"{EXAM}: the exam's files are not there")
+    arguments = ["--check", "recipes/qqp.yaml", "--workspace", str(EXAM), f"base={base.resolve()}"]
+    return {f"--check, QQP, {base.name}": ["runner/main.py", *arguments]}
+
+
 def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -150,10 +161,12 @@ def main() -> None:
     """Measures, prints the tables, and writes the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="measure once instead of five times")
+    parser.add_argument("--base", type=Path, metavar="FOLDER", help="a base for --check on the exam's QQP rows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
     options = parser.parse_args()
-    libraries = {name: loaded(arguments) for name, arguments in WAYS.items()}  # this also warms the caches
-    ways = {name: (lambda arguments=arguments: cost(arguments)) for name, arguments in WAYS.items()}
+    started = {**WAYS, **exam_check(options.base)} if options.base else WAYS
+    libraries = {name: loaded(arguments) for name, arguments in started.items()}  # this also warms the caches
+    ways = {name: (lambda arguments=arguments: cost(arguments)) for name, arguments in started.items()}
     costs = take_turns(ways, 1 if options.quick else 5)
     print_table(
         "Start-up, one thread",

@@ -22,7 +22,8 @@ from runner.system.packages import RECIPES, RUN, exit_without
 
 USAGE = """\
 labeltune run RECIPE... [--processes N] [key.sub=value ...] [--workspace DIR] [--stages LIST] [--fresh]
-labeltune check RECIPE... [key.sub=value ...]
+labeltune check RECIPE... [key.sub=value ...] [--workspace DIR] [--timed]
+labeltune doctor [--workspace DIR]
 labeltune new FILE [--out RECIPE] [--base BASE]
 labeltune doubtful RECIPE [--processes N] [key.sub=value ...] [--folds N] [--top N] [--workspace DIR]
 labeltune runs [WORKSPACE] | restore ID | remove ID
@@ -38,6 +39,7 @@ LAUNCHED = {"run": [], "doubtful": ["doubtful"]}
 
 COMMANDS = {
     "new": "runner.commands.new",
+    "doctor": "runner.commands.doctor",
     "runs": "runner.commands.runs",
     "compare": "runner.commands.compare",
     "grade": "grading.score",
@@ -57,7 +59,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"labeltune {__version__}")
         return 0
     command, rest = parser.parse_args(given[:1]).command, given[1:]
-    trains = command in LAUNCHED and not {"-h", "--help", "--check"} & set(rest)
+    trains = command in LAUNCHED and not {"-h", "--help", "--check", "--check=timed", "--timed"} & set(rest)
     if command != "grade":
         # starting a run imports accelerate, and its processes the rest
         exit_without(RUN if trains else RECIPES)

@@ -21,14 +21,13 @@ from typing import Any, Callable, Optional, Protocol
 
 from grading import contract
 from runner.data.decoding_needs import needs_swapped
-from runner.data.exclusion import Exclusion, read_exclusion
 from runner.data.folds import Fold
-from runner.data.open_table import open_table
 from runner.data.prepare import RowCounts, prepare, prepared_files
 from runner.data.prepare import usable_rows as count_usable_rows
 from runner.data.records import inputs_digest, records_of
 from runner.data.scan import Scan, scan_rows
-from runner.data.sources import Sources, table_changed, wanted_dev, wanted_train
+from runner.data.sources import Sources, table_changed
+from runner.data.task_tables import dev_table, exclusion_of, exclusion_path, train_table
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.errors import UserError
 from runner.model.base import Base, Bases
@@ -44,6 +43,7 @@ from runner.system.provenance import code_digest, library_versions
 from runner.system.shared_work import ROWS, SharedWork
 from runner.training.resume import Unfinished
 from runner.workspace.manifest import Manifest, finish, finished, read_manifest
+from runner.workspace.older_result import keep_older_result
 from runner.workspace.paths import (
     CALIBRATION,
     CLASSIFIER,
@@ -52,8 +52,6 @@ from runner.workspace.paths import (
     PROMPT,
     RECIPE,
     Workspace,
-    locate_table,
-    shown,
 )
 from runner.workspace.run_moves import OWN_RECORDS, log_replaced, mark_replaced, restore, retired
 from runner.workspace.runs import DEV_INPUTS, FINISHED, kept_runs, now
@@ -156,19 +154,13 @@ class Prepare:
     def __init__(self, context: StageContext, fold: Optional[Fold] = None) -> None:
         """`fold`: what to hold out instead of the recipe's hold-out."""
         self.context, self.fold = context, fold
-        recipe, task, root = context.recipe, context.recipe.task, context.workspace.data_root or context.workspace.root
-        path = locate_table(task.train, root, task.name)
-        train, dev = open_table(path, shown(path, root), wanted_train(task)), None
-        if task.dev is not None:
-            path = locate_table(task.dev, root, task.name)
-            dev = open_table(path, shown(path, root), wanted_dev(task, train), train)
-        exclusion = Exclusion()
-        if recipe.samples.exclude is not None:
-            path = root / os.path.expanduser(recipe.samples.exclude)
-            exclusion = read_exclusion(path, shown(path, root))
-        self.sources = Sources(train, dev, exclusion)
+        recipe, root = context.recipe, context.workspace.data_root or context.workspace.root
+        train = train_table(recipe, root)
+        exclusion = exclusion_of(recipe, root)
+        self.sources = Sources(train, dev_table(recipe, root, train), exclusion)
         self.files = {name: (table.path, table.shown) for name, table in self.sources.tables()}
-        if recipe.samples.exclude is not None:
+        path = exclusion_path(recipe, root)
+        if path is not None:
             self.files["exclude"] = path, exclusion.shown
         self.inputs: Mapping[str, str] = {
             "recipe": recipe.digest(*PREPARE.recipe_keys),
@@ -372,6 +364,7 @@ class Predict:
             self.partial.unlink(missing_ok=True)
         base = self.context.bases.load(recipe, connect().device)
         records = records_of(workspace, recipe.task.labels)
+        keep_older_result(workspace, self.inputs["dev"])
         found = predict(recipe, base, records, workspace, self.identity)
         return {**found, DEV_INPUTS: inputs_digest(records.dev)}
 

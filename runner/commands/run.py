@@ -50,11 +50,14 @@ def main(arguments: Optional[Sequence[str]] = None, prog: str = "runner/main.py"
 
 
 def start(
-    parser: argparse.ArgumentParser, arguments: Optional[Sequence[str]], act: Callable[[argparse.Namespace], None]
+    parser: argparse.ArgumentParser,
+    arguments: Optional[Sequence[str]],
+    act: Callable[[argparse.Namespace], Optional[int]],
 ) -> int:
     """Run a command that may be one of several processes, and return its exit code.
 
-    `parser`: its options, `workspace` among them. `act`: what it does; its errors and signals become messages and codes."""
+    `parser`: its options, `workspace` among them. `act`: what it does; it returns the exit code, or None for 0. Its errors
+    and signals become messages and codes."""
     code: object = 1
     try:
         options = parser.parse_intermixed_args(arguments)
@@ -99,13 +102,11 @@ def load_named(arguments: Sequence[str]) -> list[LoadedRecipe]:
     return load_recipes(recipes, [argument for argument in arguments if is_override(argument)])
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     loaded = load_named(options.arguments)
-    if options.check:
-        for one in loaded:
-            print(*(f"WARNING: {warning}" for warning in one.warnings), f"{one.path}: fine", sep="\n")
-        return
     require_workspace(options.workspace)
+    if options.check or options.timed:
+        return _check(loaded, options)
     if is_main_process():
         # the imports that follow take a while
         names = ", ".join(one.recipe.task.name for one in loaded)
@@ -113,11 +114,12 @@ def _run(options: argparse.Namespace) -> None:
     results = execute(loaded, options.workspace, options.stages, options.fresh, options.verbose)
     if is_main_process():
         print("\n".join(summary(results, options.workspace)))
+    return 0
 
 
-def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], None]) -> int:
+def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], Optional[int]]) -> int:
     try:
-        act(options)
+        return act(options) or 0
     except (UserError, OSError, RuntimeError, MemoryError) as error:
         found = _user_error(error, options.workspace)
         if found is None:
@@ -134,7 +136,20 @@ def _code(options: argparse.Namespace, act: Callable[[argparse.Namespace], None]
     except KeyboardInterrupt:
         print("interrupted before anything was begun", file=sys.stderr)
         return 130
-    return 0
+
+
+def _check(recipes: Sequence[LoadedRecipe], options: argparse.Namespace) -> int:
+    """Print what can be known about the recipes before a run; 2 where a run of one of them would fail."""
+    from runner.lookahead.report import look_ahead
+
+    found = look_ahead(recipes, options.workspace, options.stages)
+    for one in found:
+        if options.timed and not one.findings.problems:
+            from runner.lookahead.timing import add_times
+
+            add_times(one, options.workspace)
+        print(redact_secrets(one.text()), flush=True)
+    return 2 if any(one.findings.problems for one in found) else 0
 
 
 def _user_error(error: BaseException, workspace: Path) -> Optional[UserError]:
@@ -192,7 +207,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder with data/, for all that is written (default: the current one)",
     )
-    parser.add_argument("--check", action="store_true", help="look for mistakes in the recipes and stop")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="look at recipes, data, base and machine, say what a run would do, and stop",
+    )
+    # a name with its value: `--check` alone must not take the recipe after it for a value
+    parser.add_argument(
+        "--check=timed",
+        "--timed",
+        dest="timed",
+        action="store_true",
+        help="the same, and measure a few steps of training",
+    )
     parser.add_argument(
         "--stages",
         type=_stages,

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from typing import Optional
 
 from runner.data import labels as label_values
 from runner.data.sources import Sources, input_template
@@ -125,20 +126,31 @@ def _repeated(keys: array[int], labels: array[int]) -> dict[int, set[int]]:
     return found
 
 
+def bad_rows_error(recipe: Recipe, table: Table, scan: Scan) -> Optional[DataError]:
+    """The error of bad rows that the recipe does not skip, or after which no row is left; None: there is no such error."""
+    if not scan.bad or (recipe.task.bad_rows == "skip" and scan.labels):
+        return None
+    cure = label_values.cure(scan.unknown, recipe.task, not scan.labels)
+    rows = "fix the rows, or set task.bad_rows: skip to leave them out" if scan.labels else ""
+    last = "correct task.label and task.labels" if scan.bad["label"] else "fix the rows, or correct task.columns"
+    next_step = "; or ".join(filter(None, (cure, rows))) or last
+    return DataError("\n".join(_bad_lines(table, scan)), next_step)
+
+
 def report_bad_rows(recipe: Recipe, table: Table, scan: Scan) -> None:
     """Logs the bad rows that the recipe skips. Raises DataError where it does not skip them."""
-    count = sum(scan.bad.values())
-    if not count:
-        return
-    lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
-    if count > len(lines):
-        lines.append(f"{table.shown}: and {count - len(lines)} more bad rows")
-    cure = label_values.cure(scan.unknown, recipe.task, not scan.labels)
-    if recipe.task.bad_rows == "error" or not scan.labels:
-        rows = "" if not scan.labels else "fix the rows, or set task.bad_rows: skip to leave them out"
-        last = "correct task.label and task.labels" if scan.bad["label"] else "fix the rows, or correct task.columns"
-        raise DataError("\n".join(lines), "; or ".join(filter(None, (cure, rows))) or last)
+    error = bad_rows_error(recipe, table, scan)
+    if error is not None:
+        raise error
+    cure = label_values.cure(scan.unknown, recipe.task, not scan.labels) if scan.bad else ""
     if cure:
         log.warning(f"skipped rows: {cure}")
-    for line in lines:
+    for line in _bad_lines(table, scan):
         log.info(f"{line}; skipped")
+
+
+def _bad_lines(table: Table, scan: Scan) -> list[str]:
+    """The first bad rows, one a line, and how many more there are."""
+    lines = [f"{table.shown}:{row.line}: {row.problem}" for row in scan.examples]
+    more = sum(scan.bad.values()) - len(lines)
+    return [*lines, f"{table.shown}: and {more} more bad rows"] if more else lines

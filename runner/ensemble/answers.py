@@ -17,6 +17,7 @@ from runner.errors import DataError
 from runner.stages import PREDICT, Stage, StageContext, require
 from runner.system.files import write_atomic
 from runner.system.fingerprint import Fingerprint
+from runner.workspace.older_result import keep_older_result
 from runner.workspace.runs import DEV_INPUTS
 
 log = logging.getLogger("labeltune.ensemble")
@@ -53,6 +54,7 @@ class Answers:
         members = [_read(path) for path in self.files]
         answers = [combined(row, labels) for row in zip(*members)]
         lines = (json.dumps({"row": row, **answer}, ensure_ascii=False) + "\n" for row, answer in enumerate(answers, 1))
+        keep_older_result(workspace, self.inputs["dev"])
         write_atomic(workspace.at(workspace.predictions), "".join(lines).encode())
         write_atomic(workspace.at(workspace.result), contract.format_result(answer["label"] for answer in answers))
         counts = dict(sorted(Counter(answer["label"] for answer in answers).items()))

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from runner.errors import UserError
 from runner.model.base_folder import file_problem, near_folder, require_base_folder
@@ -60,6 +60,37 @@ def find_base(name: str, root: Path, trusted: bool = False) -> Path:
         f"base: the folder {local} does not exist{near_folder(local)}",
         f"name the model's folder: base=/models/gemma-2b{two}",
     )
+
+
+def cached_base(name: str, root: Path, trusted: bool = False) -> Optional[Path]:
+    """The folder of the base on this machine, found without a download; None: a run would download it.
+
+    Raises UserError as `find_base` does."""
+    if _is_on("modelscope", name, root):
+        return None
+    if not _is_on("huggingface", name, root) or _is_folder(name, root):
+        return find_base(name, root, trusted)
+    model = hub_cache() / f"models--{_hub_and_id(name)[1].replace('/', '--')}"
+    try:
+        folder = model / "snapshots" / (model / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    if not (folder / "config.json").is_file():
+        return None
+    require_base_folder(folder)
+    return folder
+
+
+def hub_cache() -> Path:
+    """The folder in which the hub's client keeps what it downloads."""
+    own = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expanduser(own)) if own else hub_home() / "hub"
+
+
+def hub_home() -> Path:
+    """The folder of the hub's client, with its token and its cache."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.path.expanduser(home))
 
 
 def _local(name: str, root: Path) -> Path:

@@ -7,12 +7,14 @@ separately, so every example begins with the same ids. The model answers after t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import string
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runner.errors import UserError
@@ -57,10 +59,13 @@ class Prompt:
     """What happens to longer records: `error`, `truncate` or `drop-from-train`."""
     tokenizer: Any
     """The base's tokenizer."""
-    tokenizer_digest: str
-    """SHA-256 of that tokenizer."""
     positions: int
     """The model's number of positions, without those that answers of several tokens take."""
+
+    @functools.cached_property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer. Computed when it is needed: it takes half a second for Gemma's 262,144 pieces."""
+        return tokenizer_digest(self.tokenizer)
 
     def digest(self) -> str:
         """SHA-256 of everything that the ids depend on: texts, fixed ids, tokenizer and `max_length`."""
@@ -77,19 +82,34 @@ class Prompt:
         return found
 
 
+@dataclass(frozen=True)
+class TokenizerFit:
+    """The sizes of a base that its tokenizer and its prompts must fit."""
+
+    folder: Path
+    """The base's folder, for messages."""
+    vocabulary: int
+    """Number of ids that the model knows."""
+    positions: int
+    """The model's number of positions."""
+
+
 def prompt_of(recipe: Recipe, base: Base) -> Prompt:
-    """The prompt of a recipe for its base. Raises UserError as `build_prompt` does, where the tokenizer has ids that the
-    model does not know, and where `decoding.max_new_tokens` cuts an answer."""
-    prompt = build_prompt(
-        recipe.prompt, recipe.instruction, recipe.task.labels, base.tokenizer, positions_of(base.model)
-    )
+    """The prompt of a recipe for its base. Raises UserError as `prompt_for` does."""
     known = base.model.get_input_embeddings().weight.shape[0]
-    pieces = base.tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
-    added = [number for number, token in base.tokenizer.added_tokens_decoder.items() if not token.special]
+    return prompt_for(recipe, base.tokenizer, TokenizerFit(base.folder, known, positions_of(base.model)))
+
+
+def prompt_for(recipe: Recipe, tokenizer: Any, fit: TokenizerFit) -> Prompt:
+    """The prompt of a recipe for a tokenizer. Raises UserError as `build_prompt` does, where the tokenizer has ids that the
+    model does not know, and where `decoding.max_new_tokens` cuts an answer."""
+    prompt = build_prompt(recipe.prompt, recipe.instruction, recipe.task.labels, tokenizer, fit.positions)
+    pieces = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    added = [number for number, token in tokenizer.added_tokens_decoder.items() if not token.special]
     largest = max(pieces - 1, *added, *prompt.prefix, *prompt.tail, *prompt.label_ids)
-    if largest >= known:
+    if largest >= fit.vocabulary:
         raise UserError(
-            f"base: {base.folder}: its tokenizer has ids up to {largest}, the model knows {known:,}",
+            f"base: {fit.folder}: its tokenizer has ids up to {largest}, the model knows {fit.vocabulary:,}",
             "put the tokenizer of this model into the folder",
         )
     longest = 1 + prompt.tree.depth
@@ -145,7 +165,6 @@ def build_prompt(
         max_length,
         shape.too_long,
         tokenizer,
-        tokenizer_digest(tokenizer),
         positions,
     )
 

@@ -22,7 +22,9 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     backend.encode_special_tokens = True
     backend.no_truncation()
     backend.no_padding()
-    return [list(encoding.ids) for encoding in backend.encode_batch(list(texts), add_special_tokens=False)]
+    # newer ones have a way without the places of the tokens in the text: the same ids in a third of the time
+    encode = getattr(backend, "encode_batch_fast", backend.encode_batch)
+    return [list(encoding.ids) for encoding in encode(list(texts), add_special_tokens=False)]
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -60,7 +60,6 @@ class Workspace:
     results_below: str = ""
     """Where the folder `result` is, if not directly in `root`: a path from there. The first member of an ensemble has its own
     predictions elsewhere, because all members together make the result."""
-    """Where the recipe's data files are, if not in `root`: the trials of a search write elsewhere."""
     store_root: Optional[Path] = None
     """The folder of the store, if it is not the workspace's own: the trials of a search share one."""
 
@@ -162,6 +161,11 @@ class Workspace:
     def predictions(self) -> str:
         """Predictions with their probabilities, one JSON object a line."""
         return self._below(f"result/predictions_{self.dataset}.jsonl")
+
+    @property
+    def older_results(self) -> str:
+        """Results for other dev rows, a folder for each."""
+        return self._below(f"result/.older/{self.dataset}")
 
     @property
     def score(self) -> str:

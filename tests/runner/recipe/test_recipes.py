@@ -146,12 +146,16 @@ def test_every_key_is_explained_below_itself(shape: Any) -> None:
             assert isinstance(below.value, ast.Constant)
 
 
-def test_check_reads_recipes_and_touches_nothing(
+def test_check_without_data_and_base_is_never_fine_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["--check", *map(str, SHIPPED), "train.epochs=1"]) == 0
-    assert capsys.readouterr().out.count(": fine\n") == len(SHIPPED)
+    assert main(["--check", *map(str, SHIPPED), "train.epochs=1"]) == 2
+    out = capsys.readouterr().out
+    # the demo's data and base are in the repository
+    demos = [path for path in SHIPPED if path.name.startswith("demo-")]
+    assert out.count(": fine\n") == len(demos)
+    assert out.count(": a run would fail: ") == len(SHIPPED) - len(demos)
     assert not list(tmp_path.iterdir())
 
 
