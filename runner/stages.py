@@ -239,7 +239,7 @@ class Finetune:
         if is_main_process():
             of_others = bool(self.unfinished.others()) and not self.context.keeps_runs
             if of_others:
-                log.info("removed: the checkpoints of an unfinished run with another setting")
+                log.info(tr("removed: the checkpoints of an unfinished run with another setting"))
             if self.context.fresh or of_others:
                 self.unfinished.clear()
             self.unfinished.require_no_other()

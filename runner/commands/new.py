@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from grading.contract.language import speak_to_argparse
+from runner.data.encoding import CODECS
 from runner.data.guess import guess
 from runner.data.recipe_draft import first_prompts, recipe_draft, task_name
 from runner.errors import UserError
@@ -36,23 +37,30 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--out", type=Path, metavar="YAML", help=tr("the recipe to write (default: recipes/NAME.yaml, or NAME.yaml)")
     )
     parser.add_argument("--base", default="google/gemma-2b", help=tr("the base model: a folder or a hub id"))
+    parser.add_argument(
+        "--encoding",
+        choices=sorted(CODECS),
+        default="auto",
+        help=tr("the file's encoding, if it is not found by itself"),
+    )
     options = parser.parse_args(arguments)
     try:
-        print(_new(options.file, options.out, options.base))
+        print(_new(options))
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def _new(file: Path, out: Optional[Path], base: str) -> str:
+def _new(options: argparse.Namespace) -> str:
     """Write the recipe; return what to print."""
+    file: Path = options.file
     name = task_name(file)
-    path = out or Path("recipes" if Path("recipes").is_dir() else "", f"{name}.yaml")
+    path: Path = options.out or Path("recipes" if Path("recipes").is_dir() else "", f"{name}.yaml")
     if path.exists():
         raise UserError(tr("{path}: is there already", path=path), tr("choose another name: --out FILE.yaml"))
-    found = guess(file, str(file))
-    text = recipe_draft(found, _named(file), name, base, [_named(other) for other in _others(file)])
+    found = guess(file, str(file), options.encoding)
+    text = recipe_draft(found, _named(file), name, options.base, [_named(other) for other in _others(file)])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as recipe:
         recipe.write(text)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NoReturn, Optional
 
 from grading.contract.language import reason_of, speak_to_argparse
 from runner import __version__
@@ -191,9 +191,18 @@ def _report(error: UserError) -> None:
     print(redact_secrets(str(error)), file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says how a key is changed to those who write it as an option."""
+
+    def error(self, message: str) -> NoReturn:
+        if "unrecognized arguments: --" in message:
+            message += tr("; a key of the recipe is changed without hyphens: train.epochs=3")
+        super().error(message)
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
     speak_to_argparse()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description=tr("Runs recipes: prepare the data, fine-tune a LoRA adapter, evaluate it, predict the dev rows."),
         epilog=tr(EPILOG),

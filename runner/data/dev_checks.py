@@ -61,6 +61,10 @@ def _labels(train: Profile, dev: Profile) -> Optional[str]:
 
 
 def _words(train: Profile, dev: Profile) -> Optional[str]:
+    # a text without spaces that is not ASCII may be a whole sentence
+    single = min(train, dev, key=lambda each: each.spaced)
+    if not single.example.isascii():
+        return None
     if dev.spaced <= 0.1 and train.spaced >= 0.8 and 2 * dev.lengths[1] <= train.lengths[1]:
         return tr(
             "{spaced:.0%} are single words such as {example!r}, in the training file "
@@ -133,6 +137,33 @@ def differences(train: Profile, dev: Profile) -> Iterator[str]:
             yield found
 
 
+def exchanged(names: Sequence[str], train: Sequence[Profile], dev: Sequence[Profile]) -> Optional[str]:
+    """Two columns of text that have each other's lengths, in words; None where there are none."""
+    columns = list(zip(names, train, dev))
+    for at, (short, train_short, dev_short) in enumerate(columns):
+        for long, train_long, dev_long in [*columns[:at], *columns[at + 1 :]]:
+            enough = min(each.filled for each in (train_short, train_long, dev_short, dev_long)) >= ENOUGH_VALUES
+            if (
+                enough
+                and train_long.lengths[0] > train_short.lengths[2]
+                and dev_short.lengths[0] > dev_long.lengths[2]
+                and train_long.lengths[1] >= 2 * train_short.lengths[1]
+                and dev_short.lengths[1] >= 2 * dev_long.lengths[1]
+            ):
+                return tr(
+                    "its columns {short} and {long} seem to be exchanged: half of the values have more "
+                    "than {lengths} and {lengths_2} characters, in the training file more than "
+                    "{lengths_3} and {lengths_4}",
+                    short=short,
+                    long=long,
+                    lengths=dev_short.lengths[1] - 1,
+                    lengths_2=dev_long.lengths[1] - 1,
+                    lengths_3=train_short.lengths[1] - 1,
+                    lengths_4=train_long.lengths[1] - 1,
+                )
+    return None
+
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -142,30 +173,46 @@ def check_dev(task: Task, names: Sequence[str], train: tuple[Table, Rows], dev: 
     Raises DataError where one cannot be the same thing in both."""
     train_table, dev_table = train[0], dev[0]
     labels = {*task.labels, *(task.label_names or {})}
-    for name in names:
-        first, second = (
-            profile([row[table.columns.index(name)] for row in rows], tuple(labels)) for table, rows in (train, dev)
+    profiles = [
+        [profile([row[table.columns.index(name)] for row in rows], tuple(labels)) for name in names]
+        for table, rows in (train, dev)
+    ]
+    problems = [
+        tr(
+            "its column {name} cannot be the column {name} of {shown}: {found}",
+            name=name,
+            shown=train_table.shown,
+            found=found,
         )
-        for found in differences(first, second):
-            raise DataError(
-                tr(
-                    "{shown}: its column {name} cannot be the column {name} of {train_table_shown}: {found}",
-                    shown=dev_table.shown,
-                    name=name,
-                    train_table_shown=train_table.shown,
-                    found=found,
-                ),
-                tr(
-                    "correct task.header or task.dev_columns: the file's columns were read as {columns}; "
-                    "or set task.dev_differs: true if the file is right",
-                    columns=", ".join(dev_table.columns),
-                ),
-            )
+        for name, first, second in zip(names, *profiles)
+        for found in differences(first, second)
+    ]
+    problem = problems[0] if problems else exchanged(names, *profiles)
+    if problem:
+        raise DataError(
+            f"{dev_table.shown}: {problem}",
+            tr(
+                "correct task.header or task.dev_columns: the file's columns were read as {columns}; "
+                "or set task.dev_differs: true if the file is right",
+                columns=", ".join(dev_table.columns),
+            ),
+        )
 
 
 def leaks(task: Task, names: Sequence[str], table: Table, rows: Rows) -> Iterator[str]:
-    """Warnings about columns of the input that tell the label by themselves."""
+    """Warnings about columns of the input that tell the label by themselves, and about an input of numbers alone."""
     at = table.columns.index(task.label)
+    if len(rows) >= 4 * ENOUGH_VALUES and all(
+        profile([row[table.columns.index(name)] for row in rows], ()).numeric >= 0.95 for name in names
+    ):
+        yield (
+            tr(
+                "task.input holds nothing but numbers, such as {first_rows!r}: if that is not the "
+                "text, correct task.columns or task.input; the columns were read as {columns}",
+                first_rows=rows[0][table.columns.index(names[0])][:40],
+                columns=", ".join(table.columns),
+            )
+        )
     labelled = [(row, row[at]) for row in rows if row[at]]
     for name in names if len(labelled) >= 2 * ENOUGH_VALUES else ():
         place = table.columns.index(name)

@@ -24,6 +24,9 @@ from runner.recipe.schema import Recipe
 
 log = logging.getLogger("labeltune.data")
 
+MOST_UNKNOWN = 10
+"""Different values that are no labels: a column with more of them, and few labels, is another one."""
+
 
 @dataclass(frozen=True)
 class DevRows:
@@ -43,6 +46,8 @@ class DevRows:
     """The fields of the first rows."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Values of the label column that are no labels."""
+    empty: list[int] = field(default_factory=list)
+    """The lines of good rows whose input columns are all empty."""
 
     def add(self, recipe: Recipe, inputs: InputTemplate, row: Row) -> None:
         """Add a row."""
@@ -52,6 +57,8 @@ class DevRows:
         self.keys.add(inputs.key(row.fields))
         if row.problem:
             self.problems.append(row)
+        elif not any(map(row.fields.__getitem__, inputs.columns)):
+            self.empty.append(row.line)
 
 
 def read_dev_rows(recipe: Recipe, table: Table) -> DevRows:
@@ -127,16 +134,32 @@ def report_dev(recipe: Recipe, sources: Sources, scan: Scan, rows: DevRows) -> N
                 problem=row.problem,
             )
         )
+    if rows.empty:
+        first = tr(
+            "{empty_count:,} rows have no text, the first is line {empty}",
+            empty_count=len(rows.empty),
+            empty=rows.empty[0],
+        )
+        log.info(
+            tr("{shown}: {first}; not skipped: every dev row has its line in the result", shown=dev.shown, first=first)
+        )
     if not task.dev_differs:
         check_dev(task, names, (train, scan.sample), (dev, rows.sample))
     if not rows.answers:
         return
     labelled = sum(answer is not None for answer in rows.answers)
     held = ", ".join(f"{value!r}" for value, _ in rows.unknown.most_common(3))
-    if labelled == 0 and len(rows.unknown) > 1:
+    few = 2 * labelled < len(rows.answers) and len(rows.unknown) > MOST_UNKNOWN
+    if (labelled == 0 and len(rows.unknown) > 1) or few:
         cure = label_values.cure(rows.unknown, task, all_rows=True)
         raise DataError(
-            tr("{shown}: its column {label} holds no label, but {held}", shown=dev.shown, label=task.label, held=held),
+            tr(
+                "{shown}: its column {label} holds {more}, but {held}",
+                shown=dev.shown,
+                label=task.label,
+                more=tr("few labels") if few else tr("no label"),
+                held=held,
+            ),
             tr("{cure}; or list the columns of this file in task.dev_columns", cure=cure or tr("correct task.label")),
         )
     if labelled:

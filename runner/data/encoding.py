@@ -145,7 +145,7 @@ def _require_mostly_utf8(path: Path, shown: str) -> None:
             ),
             tr(
                 "save the file as UTF-8, or name its encoding in the recipe, below task: "
-                "encoding: gb18030, big5 or cp1252; with encoding: utf-8 these lines are bad rows"
+                "encoding: gb18030, big5 or cp1252 (labeltune new: --encoding); with encoding: utf-8 these lines are bad rows"
             ),
         )
 

@@ -151,8 +151,20 @@ def _decisions(text: str, shown: str) -> Iterator[tuple[str, Decision]]:
             )
         if KEEP not in columns and REASON in columns:
             raise DataError(
-                f"{shown}:1: expected the column {KEEP}, found {head.strip()[:100]!r}: without it, all rows would be excluded",
-                f"name that column {KEEP} again; to exclude all these rows, remove the column {REASON}",
+                tr(
+                    "{shown}:1: expected the column {keep}, found {head!r}: without it, all rows would be excluded",
+                    shown=shown,
+                    keep=KEEP,
+                    head=head.strip()[:100],
+                ),
+                tr(
+                    "name that column {keep} again; to exclude all these rows, remove the column {reason}",
+                    keep=KEEP,
+                    reason=REASON,
+                ),
+                    keep=KEEP,
+                    reason=REASON,
+                ),
             )
         for row in reader:
             # spreadsheets save rows that were emptied

@@ -29,6 +29,17 @@ def is_object(line: bytes) -> bool:
     return line.lstrip().startswith(b"{") and not _parsed(1, line).problem
 
 
+def is_list(line: bytes) -> bool:
+    """Whether a line holds a whole JSON list that is not one of objects."""
+    if not line.lstrip().startswith(b"["):
+        return False
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return bool(value) and not isinstance(value[0], dict)
+
+
 def json_lines(lines: Iterable[bytes], only: Optional[Container[int]] = None) -> Iterator[NamedRow]:
     """A row for each line; or `only` for these lines."""
     for number, line in enumerate(lines, 1):
@@ -44,7 +55,7 @@ def json_array(text: str, shown: str, only: Optional[Container[int]] = None) -> 
     """A row for each object of an array; or `only` for those that begin on these lines.
 
     Raises DataError where the text cannot be read as an array: what follows has no place."""
-    decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=str, parse_float=str, parse_constant=str)
+    decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
     place, line = text.index("[") + 1, text.count("\n", 0, text.index("[") + 1) + 1
     while True:
         start = place
@@ -111,7 +122,8 @@ def as_text(value: Any) -> Optional[str]:
     if isinstance(value, str):
         # half a character (a bare surrogate) can be in JSON, and in no other file
         return value if value.isascii() or value.encode("utf-8", "ignore").decode() == value else None
-    if value is None:
+    # NaN stands for a missing value: pandas writes it so
+    if value is None or value != value:
         return ""
     if isinstance(value, bool):
         return str(value).lower()

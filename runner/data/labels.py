@@ -60,6 +60,9 @@ def cure(unknown: Mapping[str, int], task: Task, all_rows: bool) -> str:
             listed=listed,
             example=example,
         )
+    if 1 <= len(values) <= 5 and min(unknown.values()) >= 3 and not all_rows:
+        listed = ", ".join(tr("{value!r} ({count:,} rows)", value=value, count=unknown[value]) for value in values)
+        return tr("the file also holds {listed}: add it to task.labels, or to label_names", listed=listed)
     return ""
 
 

@@ -5,6 +5,7 @@ Nothing is decided silently: `Table.described` has the outcome, and `Table.notes
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Literal, Optional, Union
 from grading.contract.language import reason_of
 from runner.data.encoding import find_codec, utf8_lines
 from runner.data.header import looks_like_names
-from runner.data.json_rows import is_object
+from runner.data.json_rows import is_list, is_object
 from runner.data.table import NAMED_FORMATS, Table, named_rows
 from runner.data.tsv import DELIMITER_NAMES, PROBE_ROWS, Delimited, form_of, split, tsv_quoting
 from runner.errors import DataError
@@ -27,13 +28,26 @@ REFUSED = (
     (b"\xd0\xcf\x11\xe0", mark("an Excel file (.xls)")),
     (b"\x1f\x8b", mark("a file that gzip has compressed")),
     (b"BZh", mark("a file that bzip2 has compressed")),
+    (b"<!doctype", mark("an HTML page")),
+    (b"<html", mark("an HTML page")),
+    (b"%pdf", mark("a PDF file")),
+    (b"version https://git-lfs", mark("a Git LFS pointer: its repository was cloned without git-lfs")),
+    (b"sep=", mark("Excel's line `sep=` above the column names")),
 )
-"""First bytes of files that are not read, and what they are."""
+"""First bytes of files that are not read, in small letters, and what they are."""
 
 CURES = {
     "an Excel": mark("save it in Excel as “CSV UTF-8 (comma delimited)” and name that file in the recipe"),
     "a file": mark("unpack it and name the unpacked file in the recipe"),
+    "an HTML": mark("download the file itself: this page came in its place"),
+    "a PDF": mark("save its table as CSV and name that file in the recipe"),
+    "a Git": mark("git lfs install && git lfs pull in that folder"),
+    "Excel's": mark("delete the first line of the file"),
 }
+
+JSON_CURE = mark(
+    "save the rows with pandas: table.to_json('rows.jsonl', orient='records', lines=True, force_ascii=False)"
+)
 
 GUESS_ROWS = 200
 """Rows that are read to find the delimiter."""
@@ -87,7 +101,7 @@ def named_format(path: Path, shown: str, wanted: Wanted) -> tuple[str, str]:
     if _first_bytes(path, shown).startswith(b"PAR1") or wanted.format == "parquet":
         return "parquet", "utf-8"
     codec = find_codec(path, shown, wanted.encoding)
-    return _json_format(path, codec) if wanted.format in ("auto", "jsonl") else "", codec
+    return _json_format(path, shown, codec) if wanted.format in ("auto", "jsonl") else "", codec
 
 
 def _first_bytes(path: Path, shown: str) -> bytes:
@@ -102,14 +116,19 @@ def _first_bytes(path: Path, shown: str) -> bytes:
         with path.open("rb") as file:
             first = file.read(64)
     except OSError as error:
+        slash = tr("write / between folders, ") if "\\" in shown else ""
         raise DataError(
             tr("{shown}: cannot read it: {reason}", shown=shown, reason=reason_of(error)),
-            tr("put the file there, or name another in the recipe"),
+            tr(
+                "{slash}put the file at {absolute}, or name another in the recipe",
+                slash=slash,
+                absolute=path.absolute(),
+            ),
         ) from None
     if not first:
         raise DataError(tr("{shown}: expected rows, found an empty file", shown=shown), tr("copy it again"))
     for begin, kind in REFUSED:
-        if first.startswith(begin):
+        if first.removeprefix(BOM_UTF8).lower().startswith(begin.lower()):
             cure = next(cure for words, cure in CURES.items() if kind.startswith(words))
             raise DataError(
                 tr("{shown}: expected a TSV, CSV, JSONL or parquet file, found {kind}", shown=shown, kind=kind), cure
@@ -117,11 +136,21 @@ def _first_bytes(path: Path, shown: str) -> bytes:
     return first
 
 
-def _json_format(path: Path, codec: str) -> str:
-    """`jsonl` or `json` for a file of JSON objects; else nothing."""
+def _json_format(path: Path, shown: str, codec: str) -> str:
+    """`jsonl` or `json` for a file of JSON objects; else nothing. Raises DataError for JSON in another form."""
     line = next((line for line in utf8_lines(path, codec) if line.strip()), b"")
     if is_object(line):
         return "jsonl"
+    other = tr("an object in several lines") if line.strip() == b"{" else tr("a list") if is_list(line) else ""
+    if other:
+        raise DataError(
+            tr(
+                "{shown}:1: expected a JSON object in each line, or an array of objects, found {other}",
+                shown=shown,
+                other=other,
+            ),
+            JSON_CURE,
+        )
     if not line.lstrip().startswith(b"["):
         return ""
     # an array of objects: `[` and then `{`, which no line of a table begins with
@@ -132,8 +161,18 @@ def _json_format(path: Path, codec: str) -> str:
 def _named(table: Table, wanted: Wanted) -> Table:
     """A table whose values have names: its columns are the names in its first rows."""
     names: dict[str, None] = {}
-    for row in islice(named_rows(table), PROBE_ROWS):
+    rows = list(islice(named_rows(table), PROBE_ROWS))
+    for row in rows:
         names.update(dict.fromkeys(row.values))
+    if len(rows) == 1 and None in rows[0].values.values():
+        raise DataError(
+            tr(
+                "{shown}: expected an object for each row, found a single one with the keys {names}",
+                shown=table.shown,
+                names=", ".join(names)[:200],
+            ),
+            JSON_CURE,
+        )
     if not names:
         raise DataError(
             tr("{shown}: expected rows with names, found none", shown=table.shown), tr("copy the file again")
@@ -161,7 +200,7 @@ def _dialect(text: Delimited, wanted: Wanted, like: Optional[Table]) -> tuple[De
     if wanted.quoting != "auto":
         return replace(text, csv_quoted=wanted.quoting == "csv"), []
     sizes = {len(form) for form in wanted.forms}
-    names = split(next(text.lines()), "\t")
+    names = _spelled([name.strip() for name in split(next(text.lines()), "\t")], wanted.needed)
     if not sizes or set(wanted.needed) <= set(names):
         sizes.add(len(names))
     csv_quoted, notes = tsv_quoting(text, sizes)
@@ -174,12 +213,12 @@ def _delimiter(text: Delimited, wanted: Wanted, preferred: str) -> str:
     """The first delimiter with which the header has the needed columns, or half of the first rows have a form.
 
     Where one column is a form, fields prove nothing: a sentence has commas. The file is then split as its training file is."""
-    tried = {"tsv": ("\t",), "csv": (",", ";")}.get(wanted.format, tuple(DELIMITER_NAMES))
+    tried = {"tsv": ("\t",), "csv": (",", ";", "|")}.get(wanted.format, tuple(DELIMITER_NAMES))
     tried = (preferred, *(each for each in tried if each != preferred)) if preferred in tried else tried
     sizes = {len(form) for form in wanted.forms if len(form) > 1}
     for delimiter in tried:
         rows = _try(replace(text, delimiter=delimiter, csv_quoted=delimiter != "\t" and wanted.quoting != "none"))
-        names = rows[0] if rows else []
+        names = _spelled([name.strip() for name in rows[0]], wanted.needed) if rows else ()
         if len(names) > 1 and wanted.needed and set(wanted.needed) <= set(names):
             return delimiter
         proves = delimiter == tried[0] or all(len(form) > 1 for form in wanted.forms)
@@ -211,8 +250,8 @@ def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
         if wanted.header is False:
             notes.append(tr("line 1 names the columns and is taken as the header"))
         return table(names, True)
-    stripped = tuple(name.strip() for name in names)
-    if wanted.needed and set(wanted.needed) <= set(stripped) and len(set(stripped)) == len(stripped):
+    stripped = _spelled([name.strip() for name in names], wanted.needed)
+    if wanted.needed and all(stripped.count(name) == 1 for name in wanted.needed):
         if wanted.forms:
             notes.append(
                 tr("line 1 names the columns {stripped}; they are read by these names", stripped=", ".join(stripped))
@@ -250,6 +289,15 @@ def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
     return table(form, False)
 
 
+def _spelled(names: Sequence[str], needed: Columns) -> Columns:
+    """The names of a header, a needed one as the recipe spells it where it differs in capitals alone."""
+    spelling = {name.lower(): name for name in needed if name not in names}
+    alike = [name.lower() for name in names]
+    return tuple(
+        spelling[low] if low in spelling and alike.count(low) == 1 else name for name, low in zip(names, alike)
+    )
+
+
 def _is_header(rows: Sequence[Sequence[str]], wanted: Wanted) -> bool:
     known = {name for form in wanted.forms for name in form}
     return looks_like_names(rows[0], rows[1:], tuple(known))
@@ -257,6 +305,12 @@ def _is_header(rows: Sequence[Sequence[str]], wanted: Wanted) -> bool:
 
 def _other_header(text: Delimited, names: Columns, wanted: Wanted) -> DataError:
     found = tr("found {names!r}", names=" | ".join(names)[:200])
+    twice = [name for name in wanted.needed if names.count(name) > 1]
+    if twice:
+        return DataError(
+            tr("{shown}:1: the column name {twice!r} is there twice", shown=text.shown, twice=twice[0]),
+            tr("rename one of the two in the file"),
+        )
     if not wanted.forms:
         needed = tr(" and ").join(wanted.needed)
         return DataError(
@@ -269,7 +323,14 @@ def _other_header(text: Delimited, names: Columns, wanted: Wanted) -> DataError:
             tr("correct task.input or task.label, or list the file's columns in task.columns"),
         )
     listed = tr(" or ").join(" | ".join(form) for form in wanted.forms)
+    missing = [name for name in wanted.needed if name not in names]
+    if missing and len(missing) < len(wanted.needed):
+        cure = tr(
+            "the file has no column {missing}: name another file, or correct task.input or task.label",
+            missing=", ".join(missing),
+        )
+    else:
+        cure = tr("correct task.columns or task.dev_columns, or set task.header: auto if not every file has a header")
     return DataError(
-        tr("{shown}:1: expected the header {listed}, {found}", shown=text.shown, listed=listed, found=found),
-        tr("correct task.columns or task.dev_columns, or set task.header: auto if not every file has a header"),
+        tr("{shown}:1: expected the header {listed}, {found}", shown=text.shown, listed=listed, found=found), cure
     )

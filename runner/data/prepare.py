@@ -86,6 +86,15 @@ def _report_sources(recipe: Recipe, sources: Sources) -> None:
     for _, table in sources.tables():
         for note in table.notes:
             log.info(f"{table.shown}: {note}")
+    names = recipe.task.label_names or {}
+    moved = [tr("{name!r} becomes {label!r}", name=name, label=label) for name, label in names.items() if name != label]
+    if moved and set(names) <= set(recipe.task.labels):
+        log.warning(
+            tr(
+                "task.label_names gives labels other labels: {moved}; leave it out if that is not meant",
+                moved=", ".join(moved),
+            )
+        )
     if recipe.samples.exclude and not sources.exclusion.texts:
         log.info(tr("{shown}: excludes no row: no row has `no` in the column keep", shown=sources.exclusion.shown))
 

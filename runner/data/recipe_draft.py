@@ -34,7 +34,8 @@ def task_name(path: Path) -> str:
 def recipe_draft(found: Guess, train: str, name: str, base: str, others: Sequence[str]) -> str:
     """The recipe's text. `train`: the file as the recipe names it. `others`: files beside it that may be the rows to predict."""
     table = found.table
-    shares = ", ".join(f"{label}: {count / found.rows:.0%}" for label, count in found.counts.items())
+    labelled = sum(found.counts.values())
+    shares = ", ".join(f"{label}: {count / labelled:.0%}" for label, count in found.counts.items())
     lines: list[tuple[str, str]] = [
         ("task:", ""),
         (f"  name: {yaml_value(name)}", tr("names the folders and result_{name}.txt", name=name)),
@@ -65,6 +66,12 @@ def recipe_draft(found: Guess, train: str, name: str, base: str, others: Sequenc
     ]
     if found.label_names:
         lines.append((f"  label_names: {yaml_value(found.label_names)}", tr("what the file writes for them")))
+    if found.unlabelled:
+        lines.append(("  bad_rows: skip", tr("{count:,} rows have no label", count=found.unlabelled)))
+    if found.bad:
+        words = tr("{count:,} rows cannot be read, and stop the run; bad_rows: skip leaves them out", count=found.bad)
+        lines.append((f"  # {words}", ""))
+        lines.append((f"  # {found.first_bad}", ""))
     lines += [
         ("", ""),
         (f"instruction: {yaml_value(_instruction(found))}", tr("say here what each label means")),
@@ -111,8 +118,9 @@ def first_prompts(found: Guess, instruction: str, count: int = 2) -> list[tuple[
     for row in table.rows():
         if len(prompts) == count:
             break
-        if not row.problem:
-            label = found.label_names.get(row.fields[label_at], row.fields[label_at])
+        value = row.fields[label_at]
+        label = found.label_names.get(value, value)
+        if not row.problem and label in found.labels:
             text = PromptShape().template.format(instruction=instruction, input=fill(row.fields))
             prompts.append((row.line, f"{text} {label}"))
     return prompts

@@ -137,7 +137,10 @@ def bad_rows_error(recipe: Recipe, table: Table, scan: Scan) -> Optional[DataErr
         return None
     cure = label_values.cure(scan.unknown, recipe.task, not scan.labels)
     rows = tr("fix the rows, or set task.bad_rows: skip to leave them out") if scan.labels else ""
-    next_step = tr("; or ").join(filter(None, (cure, rows))) or tr("correct task.label and task.labels")
+    last = (
+        tr("correct task.label and task.labels") if scan.bad["label"] else tr("fix the rows, or correct task.columns")
+    )
+    next_step = tr("; or ").join(filter(None, (cure, rows))) or last
     return DataError("\n".join(_bad_lines(table, scan)), next_step)
 
 

@@ -8,6 +8,7 @@ The quotes of the whole file, or the recipe, decide this; it is never guessed ro
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,12 @@ from runner.language import mark, tr
 PROBE_ROWS = 1000
 """Rows that are read to find the form of a file."""
 
-DELIMITER_NAMES = {"\t": mark("tab"), ",": mark("comma"), ";": mark("semicolon")}
+DELIMITER_NAMES = {"\t": mark("tab"), ",": mark("comma"), ";": mark("semicolon"), "|": mark("vertical bar")}
 """The delimiters that are known, in the order in which they are tried."""
+
+
+# a field may be as long as the file: the module's own limit is 128 KiB
+csv.field_size_limit(1 << 30)
 
 
 class Row(NamedTuple):
@@ -86,9 +91,19 @@ def form_of(text: Delimited, forms: Sequence[tuple[str, ...]], rows: Sequence[Se
                 delimiter=DELIMITER_NAMES[text.delimiter],
                 size=size,
             ),
-            tr("correct task.columns, or task.dev_columns for the dev file"),
+            _count_cure(text, rows),
         )
     return max(fitting, key=lambda form: sizes[len(form)])
+
+
+def _count_cure(text: Delimited, rows: Sequence[Sequence[str]]) -> str:
+    """What to do about a file in which no row has the right number of fields."""
+    first = next(text.lines())
+    if first.rstrip(b"\r\n").count(b"\r") > 1:
+        return tr("its lines end with CR alone, as on an old Mac: save it again with line ends LF or CRLF")
+    if any(re.search(r"[,;] +\"", field) for row in rows for field in row):
+        return tr("remove the spaces before the quotes that begin a field")
+    return tr("correct task.columns, or task.dev_columns for the dev file")
 
 
 def _text(line: bytes) -> str:
@@ -194,13 +209,16 @@ def _count_problem(text: Delimited, columns: Sequence[str], fields: Sequence[str
     begin = text.delimiter.join(fields)
     shown = repr(begin if len(begin) <= 80 else begin[:80] + "…")
     kind = DELIMITER_NAMES[text.delimiter]
+    spaced = text.csv_quoted and any(field.lstrip().startswith('"') for field in fields)
+    quote = tr("; remove the space before a quote that begins a field") if spaced else ""
     return tr(
-        "expected {columns_count} {kind}-separated fields ({columns}), found {fields_count}: {shown}",
+        "expected {columns_count} {kind}-separated fields ({columns}), found {fields_count}: {shown}{quote}",
         columns_count=len(columns),
         kind=kind,
         columns=", ".join(columns),
         fields_count=len(fields),
         shown=shown,
+        quote=quote,
     )
 
 
@@ -210,10 +228,11 @@ def tsv_quoting(text: Delimited, sizes: Container[int]) -> tuple[bool, list[str]
     In a CSV-quoted file, every field with a quote begins with one and doubles those inside, and only a line whose last field is
     open continues in the next line. One line that breaks these rules proves that the file is not CSV-quoted. A field with
     doubled quotes, or two lines that only together make a row, are evidence that it is."""
-    literal = evidence = 0
+    literal = evidence = enclosed = total = 0
     # number of fields of the previous line, if its last field is open
     open_fields = 0
     for line in text.lines():
+        total += 1
         if not open_fields and b'"' not in line:
             continue
         fields = _strip_end(line).split(b"\t")
@@ -223,6 +242,7 @@ def tsv_quoting(text: Delimited, sizes: Container[int]) -> tuple[bool, list[str]
             # a complete row where the open field should continue
             literal += len(fields) in sizes and not joined
         continues, open_fields = open_fields, 0
+        enclosed += any(len(field) > 1 and field.startswith(b'"') and field.endswith(b'"') for field in fields)
         for index, field in enumerate(fields):
             if b'"' not in field or (continues and index == 0):
                 continue
@@ -241,6 +261,10 @@ def tsv_quoting(text: Delimited, sizes: Container[int]) -> tuple[bool, list[str]
     if literal:
         return False, [
             tr("quotes are ordinary characters here ({literal} places could not be CSV-quoted)", literal=literal)
+        ]
+    if enclosed >= max(0.9 * (total - 1), 20):
+        return True, [
+            tr("is CSV-quoted: {enclosed} of {total} rows have a field in quotes", enclosed=enclosed, total=total)
         ]
     if evidence:
         return True, [

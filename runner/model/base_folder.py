@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -107,7 +108,10 @@ def _require_no_adapter(folder: Path) -> None:
 
 
 def _require_config(folder: Path) -> None:
-    if (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if path.is_symlink():
+        _require_file(path)
+    if path.is_file():
         return
     files = [path.name for path in islice(folder.iterdir(), 1000)]
     gguf = sorted(name for name in files if name.endswith(".gguf"))
@@ -208,29 +212,56 @@ def _require_all_shards(folder: Path, named: list[str]) -> None:
 def _content(folder: Path) -> Iterator[Path]:
     yield from sorted(folder.glob("*.safetensors"))
     for name in ("config.json", *TOKENIZERS):
-        if (folder / name).is_file():
+        if (folder / name).is_file() or (folder / name).is_symlink():
             yield folder / name
 
 
 def _require_whole(path: Path, folder: Path) -> None:
-    """Raise UserError for a pointer, and for a safetensors file that is shorter than its header says."""
+    """Raise UserError for a pointer, a safetensors file that is shorter than its header says, and a file of another kind."""
+    _require_file(path)
     if _is_pointer(path):
         raise _pointer_problem(path, folder)
     size = path.stat().st_size
     if path.suffix != ".safetensors":
         if size == 0:
             raise UserError(tr("base: {path} is empty", path=path), _AGAIN)
+        if path.suffix == ".json" and not _is_json(path):
+            raise UserError(tr("base: {path} is not a JSON object", path=path), _AGAIN)
         return
     needed = _needed_bytes(path)
-    if needed is not None and size < needed:
+    if needed is None:
+        raise UserError(tr("base: {path} is not a safetensors file", path=path), _AGAIN)
+    if size < needed:
         raise UserError(
             tr("base: {path} is incomplete: it has {size:,} of {needed:,} bytes", path=path, size=size, needed=needed),
             _AGAIN,
         )
 
 
+def _require_file(path: Path) -> None:
+    """Raise UserError for a link to nothing, as in a part of the hub's cache, and for a folder."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            tr("base: {path} is a link to {readlink}, which is not there", path=path, readlink=os.readlink(path)),
+            tr("copy the folder with the files behind its links: cp -rL"),
+        )
+    if not path.is_file():
+        raise UserError(tr("base: {path} is not a file", path=path), _AGAIN)
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file is a JSON object; of a tokenizer, which has many MB, the first bytes have to do."""
+    try:
+        if path.name in TOKENIZERS:
+            with path.open("rb") as file:
+                return file.read(100).lstrip().startswith(b"{")
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _needed_bytes(path: Path) -> Optional[int]:
-    """The size of a safetensors file by its header; None where the header is no header: loading it says so."""
+    """The size of a safetensors file by its header; None where it has no header."""
     with path.open("rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")

@@ -160,10 +160,10 @@ def _read_file(path: Path, asked: Place, notes: _Notes, above: tuple[Path, ...])
     except UnicodeDecodeError as error:
         problems.append(
             Problem(
-                Place(str(path)),
+                Place(str(path), error.object.count(b"\n", 0, error.start) + 1, 1),
                 "",
                 tr(
-                    "not UTF-8 text: byte 0x{byte:02x} at offset {offset}",
+                    "not UTF-8 text: byte 0x{byte:02x} at offset {offset}; save the recipe as UTF-8",
                     byte=error.object[error.start],
                     offset=error.start,
                 ),
@@ -222,6 +222,10 @@ def _near(path: Path) -> str:
     wide = re.fullmatch(r"([\w.-]+)[＝：=:](.*)", str(path))
     if wide:
         return tr("; a change to a key is written with a plain equals sign: {key}={value}", key=wide[1], value=wide[2])
+    if str(path)[0] in "–—":
+        return tr("; an option begins with two hyphens: --{lstrip}", lstrip=str(path).lstrip("-–—"))
+    if re.fullmatch(r"=|[a-z]+(\.[a-z_]+)+", str(path)):
+        return tr("; a change to a key is written without spaces: train.epochs=3")
     with suppress(OSError, ValueError):
         near = sorted(str(found) for found in path.parent.glob("*.yaml"))
         return tr("; there are {near}", near=", ".join(near[:12])) if near else ""

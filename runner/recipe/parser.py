@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import os
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -197,6 +199,9 @@ def _ranged(value: Any, rule: Mapping[str, float], place: Place) -> Any:
     return value
 
 
+_SEPARATOR = re.compile(r"[,;、，]\s*")
+
+
 def _expected(members: Sequence[Any], value: Any) -> str:
     words: list[str] = []
     for member in members:
@@ -218,6 +223,11 @@ def _expected(members: Sequence[Any], value: Any) -> str:
         )
     elif bool in members and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off"):
         text += tr("; write {value}", value="true" if value.lower() in ("yes", "on") else "false")
+    elif str in members and isinstance(value, dict):
+        text += tr("; a text that begins with a brace is written in straight quotes")
+    elif tuple[str, ...] in members and isinstance(value, str) and len(_SEPARATOR.split(value)) > 1:
+        listed = ", ".join(json.dumps(part, ensure_ascii=False) for part in _SEPARATOR.split(value))
+        text += tr("; write [{listed}]", listed=listed)
     elif isinstance(value, str):
         wide = wide_character(value)
         text += f"; {wide}" if wide else suggestion(value, choices)
@@ -236,6 +246,29 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+OTHER_NAMES = {
+    "num_train_epochs": "train.epochs",
+    "num_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.batch_size",
+    "train_batch_size": "train.batch_size",
+    "gradient_accumulation_steps": "train.accumulation",
+    "lr": "train.learning_rate",
+    "lr_scheduler_type": "train.schedule",
+    "warmup_ratio": "train.warmup",
+    "max_seq_length": "prompt.max_length",
+    "max_len": "prompt.max_length",
+    "lora_r": "lora.r",
+    "lora_rank": "lora.r",
+    "rank": "lora.r",
+    "alpha": "lora.lora_alpha",
+    "dropout": "lora.lora_dropout",
+    "model_name_or_path": "base",
+    "model": "base",
+    "prompt_template": "prompt.template",
+}
+"""Keys of other programs, above all of transformers' TrainingArguments, and ours."""
+
+
 def _unknown(name: str, shape: Any, more: Sequence[str]) -> str:
     """Suggest a known key: the same name in a block below, or one that is spelled alike. `more`: known keys of no field."""
     names, hints = [*_names(shape), *more], typing.get_type_hints(shape)
@@ -245,6 +278,11 @@ def _unknown(name: str, shape: Any, more: Sequence[str]) -> str:
         for inner in _members(hints[block])
         if dataclasses.is_dataclass(inner) and name in _names(inner)
     ]
+    wide = wide_character(name)
+    if name in OTHER_NAMES:
+        return tr("unknown key; write {other_names}", other_names=OTHER_NAMES[name])
+    if wide:
+        return tr("unknown key; {wide}", wide=wide)
     known = tr("; did you mean {suggestion}?", suggestion=below[0]) if below else suggestion(name, names)
     if known:
         return tr("unknown key{suggestion}", suggestion=known)

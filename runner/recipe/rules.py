@@ -17,6 +17,7 @@ from grading.contract.results import UNPARSABLE
 from runner.language import mark, tr
 from runner.recipe.duration import Duration
 from runner.recipe.parser import suggestion
+from runner.recipe.typing_slips import wide_character
 
 Findings = Iterator[tuple[str, str]]
 Columns = tuple[str, ...]
@@ -71,6 +72,16 @@ def _no_parent_folder(key: str, path: Optional[str]) -> Findings:
             path=path,
         )
         yield key, text
+    if path is not None and "://" in path:
+        yield key, tr("{path!r} is an address; download the file, and name it here", path=path)
+    if path is not None and not path.isprintable():
+        yield (
+            key,
+            tr(
+                "{path!r} has a control character in it: between double quotes `\\t` is a tab; write / between folders",
+                path=path,
+            ),
+        )
 
 
 def _repeated_columns(columns: Columns, dev_columns: Sequence[Columns]) -> Findings:
@@ -94,10 +105,16 @@ def _labels(labels: tuple[str, ...]) -> Findings:
             yield (
                 "task.labels",
                 tr(
-                    "{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space",
+                    "{label!r} cannot be a label: 1 to 32 visible ASCII characters or letters, without a space{wide}",
                     label=label,
+                    wide=_wide(label),
                 ),
             )
+
+
+def _wide(text: str) -> str:
+    wide = wide_character(text)
+    return f"; {wide}" if wide else ""
 
 
 def _label_names(names: Optional[Mapping[str, str]], labels: tuple[str, ...]) -> Findings:
@@ -122,6 +139,14 @@ def _set_aside(test: Optional[int], dev: Optional[str]) -> Findings:
         yield "samples.test", tr("sets rows aside where there is no task.dev; leave one of the two out")
 
 
+def _other_file(dev: Optional[str], train: str) -> Findings:
+    if dev is not None and os.path.normpath(dev) == os.path.normpath(train):
+        yield (
+            "task.dev",
+            tr("is the training file; leave task.dev out: a part of the rows is then set aside, predicted and scored"),
+        )
+
+
 def _label_column(label: str, columns: Columns) -> Findings:
     if columns and label not in columns:
         yield "task.label", _not_a_column(repr(label), label, columns)
@@ -142,7 +167,10 @@ def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Co
         )
         yield "task.input", text
     elif not names:
-        yield "task.input", tr("names no column: every record would be the same; write {column}")
+        yield (
+            "task.input",
+            tr("names no column: every record would be the same; write {{column}}{wide}", wide=_wide(template)),
+        )
     for name in sorted(set(names or ())):
         if name == label:
             yield "task.input", tr("has the label column {{{name}}} in it: the model would read the answer", name=name)
@@ -153,11 +181,14 @@ def _input(template: str, columns: Columns, label: str, dev_columns: Sequence[Co
 
 
 def _not_a_column(shown: str, name: str, columns: Columns) -> str:
+    separated = (
+        tr("; write commas between them") if len(columns) == 1 and ";" in columns[0] else suggestion(name, columns)
+    )
     return tr(
-        "{shown} is not a column; columns are {columns}{suggestion}",
+        "{shown} is not a column; columns are {columns}{separated}",
         shown=shown,
         columns=", ".join(columns),
-        suggestion=suggestion(name, columns),
+        separated=separated,
     )
 
 
@@ -378,6 +409,7 @@ RULES = (
     Rule(("task.label_names", "task.labels"), _label_names),
     Rule(("task.columns", "task.header"), _unnamed_columns),
     Rule(("samples.test", "task.dev"), _set_aside),
+    Rule(("task.dev", "task.train"), _other_file),
     Rule(("task.label", "task.columns"), _label_column),
     Rule(("task.dev_columns",), _dev_columns),
     Rule(("task.input", "task.columns", "task.label", "task.dev_columns"), _input),

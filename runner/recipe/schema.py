@@ -64,8 +64,8 @@ class Task:
     label_names: Optional[dict[str, str]] = key(None)
     """What the files hold instead of `labels`, for instance `{entailment: "1", not_entailment: "0"}` or `{"1.0": "1"}`."""
     format: Literal["auto", "tsv", "csv", "jsonl", "parquet"] = key("auto")
-    """What the files are. `auto` looks at the content of each. `csv` is separated by commas or semicolons; `jsonl` has one object
-    a line, or is an array of objects."""
+    """What the files are. `auto` looks at the content of each. `csv` is separated by commas, semicolons or vertical bars;
+    `jsonl` has one object a line, or is an array of objects."""
     encoding: Literal["auto", "utf-8", "utf-16", "gb18030", "gbk", "big5", "cp1252"] = key("auto")
     """The encoding of files that are not UTF-8. With `auto`, a file in another encoding is refused and its encoding named. With
     `utf-8`, bytes in another encoding are damage: such rows are bad rows."""

@@ -84,7 +84,12 @@ def character(mark: str) -> str:
 def wide_character(text: str) -> Optional[str]:
     """The first full-width character of a text by its name; None where there is none."""
     for mark in text:
-        if mark in _QUOTES or mark in SPACES or (ord(mark) > 127 and unicodedata.normalize("NFKC", mark).isascii()):
+        if (
+            mark in _QUOTES
+            or mark in SPACES
+            or unicodedata.category(mark) == "Cf"
+            or (ord(mark) > 127 and unicodedata.normalize("NFKC", mark).isascii())
+        ):
             return character(mark)
     return None
 
@@ -179,6 +184,8 @@ class _Scan:
         if _BLOCK.match(bare):
             self.block = indent
             return head + value
+        if self.key in FREE_TEXT:
+            self._free_text(head, value, bare)
         if bare and bare[0] not in "\"'[{" and bare[0] not in _BRACKETS:
             self.value_at = indent
         line, start = head + value, len(head) + len(value) - len(value.lstrip())
@@ -199,6 +206,16 @@ class _Scan:
         elif bare[:1] in _QUOTES and len(bare) > 1 and bare[-1] == _QUOTES[bare[0]]:
             return self._quoted(line, start, bare)
         return self._walk(line, start, True)
+
+    def _free_text(self, head: str, value: str, bare: str) -> None:
+        """What YAML leaves out of a text without saying so."""
+        start = len(head) + len(value) - len(value.lstrip()) + 1
+        if bare.startswith("&"):
+            self._report(start, tr("a text may not begin with `&`: put it in straight quotes"))
+        comment = re.search(r"\s#(?=\S)", value)
+        if comment and bare and bare[0] not in "\"'|>":
+            text = tr("what follows ` #` is a comment for YAML; if it is meant, put the whole text in straight quotes")
+            self._report(len(head) + comment.end(), text, is_harmless=True)
 
     def _quoted(self, line: str, start: int, bare: str) -> str:
         """A value between quotes that are none for YAML. Only an instruction could be meant so."""

@@ -54,6 +54,18 @@ _ROWS = (
         False,
         mark("`\\{0}` means nothing between double quotes: write `\\\\` for a backslash, or use single quotes"),
     ),
+    _Row("scanning an alias", True, mark("a text may not begin with `*`: put it in straight quotes")),
+    _Row("scanning an anchor", True, mark("a text may not begin with `&`: put it in straight quotes")),
+    _Row(
+        "scanning a block scalar",
+        True,
+        mark(
+            "a text may not begin with `|` or `>`, which announce a text in the lines below: put it in straight quotes"
+        ),
+    ),
+    _Row("mapping keys are not allowed", False, mark("a text may not begin with `? `: put it in straight quotes")),
+    _Row("sequence entries are not allowed", False, mark("a text may not begin with `- `: put it in straight quotes")),
+    _Row("expected '<document start>'", False, mark("this line is indented less than the first line of the file")),
     _Row("undefined alias", False, mark("a text may not begin with `*`: put it in straight quotes")),
     _Row("character '\\\\t' that cannot start", False, mark("there is a tab: YAML is indented with spaces")),
     _Row(

@@ -239,7 +239,15 @@ class _Reader:
         convert = _SCALARS.get(node.tag) if isinstance(node, yaml.ScalarNode) else None
         if convert is None:
             self.problems.append(
-                Problem(place, key, tr("tag {tag} is not allowed: a recipe is plain data", tag=node.tag))
+                Problem(
+                    place,
+                    key,
+                    tr(
+                        "tag {tag} is not allowed: a recipe is plain data; put a text that begins with `!` "
+                        "in straight quotes",
+                        tag=node.tag,
+                    ),
+                )
             )
             return Node(None, place)
         try:

@@ -45,6 +45,19 @@ def check_dataset_name(name: str, root: Path) -> Optional[str]:
                     known=known,
                 ),
             )
+    bare = name.removeprefix("result_").removesuffix(".txt")
+    for known in {bare, bare.removesuffix("_train"), bare.removesuffix("_dev")} & {*keys}:
+        raise UserError(
+            tr(
+                "task.name: {name!r} is not {known!r}, the dataset of {keys}: the grader would look "
+                "for {result_path}, and find nothing",
+                name=name,
+                known=known,
+                keys=keys[known],
+                result_path=contract.result_path(known),
+            ),
+            tr("write task.name: {known}, the dataset's name alone", known=known),
+        )
     folders = _names_of_folders(root / DATA_FOLDER)
     for known, where in [*keys.items(), *({} if name in folders else folders).items()]:
         if is_near(known, name):

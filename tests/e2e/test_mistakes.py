@@ -171,6 +171,86 @@ IN_RECIPE = [
         "10:18: not YAML: there is more after the end of the value: put the whole text in straight quotes, "
         "and write a quote in it twice",
     ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: *Important* choose",
+        "10:14: not YAML: a text may not begin with `*`: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: &choose one",
+        "10:14: a text may not begin with `&`: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: ? really",
+        "10:14: not YAML: a text may not begin with `? `: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: - choose",
+        "10:14: not YAML: a text may not begin with `- `: put it in straight quotes",
+    ),
+    InRecipe(
+        "instruction: Which?",
+        "instruction: | choose",
+        "10:14: not YAML: a text may not begin with `|` or `>`, which announce a text in the lines below: "
+        "put it in straight quotes",
+    ),
+    InRecipe(
+        '  input: "{text}"',
+        "  input: {text}",
+        "7:10: task.input: expected text, found a mapping; a text that begins with a brace is written in straight quotes",
+    ),
+    InRecipe(
+        '  input: "{text}"',
+        '  input: "｛text｝"',
+        "7:10: task.input: names no column: every record would be the same; write {column}; `｛` is the "
+        "fullwidth left curly bracket (U+FF5B)",
+    ),
+    InRecipe(
+        '  labels: ["0", "1"]',
+        "  labels: 0, 1",
+        '9:11: task.labels: expected a list of texts, found the text \'0, 1\'; write ["0", "1"]',
+    ),
+    InRecipe(
+        '  labels: ["0", "1"]',
+        '  labels: ["０", "1"]',
+        "9:11: task.labels: '０' cannot be a label: 1 to 32 visible ASCII characters or letters, without a "
+        "space; `０` is the fullwidth digit zero (U+FF10)",
+    ),
+    InRecipe(
+        "  columns: [id, label, text]",
+        "  columns: [id; label; text]",
+        "7:10: task.input: {text} is not a column; columns are id; label; text; write commas between "
+        "them\n{path}:8:10: task.label: 'label' is not a column; columns are id; label; text; write commas between them",
+    ),
+    InRecipe(
+        "  train: data/tiny_train.tsv",
+        "  train: https://example.com/tiny.tsv",
+        "3:10: task.train: 'https://example.com/tiny.tsv' is an address; download the file, and name it here",
+    ),
+    InRecipe(
+        "  train: data/tiny_train.tsv",
+        '  train: "data\\tiny.tsv"',
+        "3:10: task.train: 'data\\tiny.tsv' has a control character in it: between double quotes `\\t` is a "
+        "tab; write / between folders",
+    ),
+    InRecipe(
+        "  dev: data/tiny_dev.tsv",
+        "  dev: data/tiny_train.tsv",
+        "4:8: task.dev: is the training file; leave task.dev out: a part of the rows is then set aside, predicted and scored",
+    ),
+    InRecipe(
+        "  epochs: 2",
+        "  num_train_epochs: 2",
+        "13:3: train.num_train_epochs: unknown key; write train.epochs",
+    ),
+    InRecipe(
+        "  epochs: 2",
+        "  \u200bepochs: 2",
+        "13:3: train.\u200bepochs: unknown key; `\u200b` is the zero width space (U+200B)",
+    ),
     InRecipe("train:", "---\ntrain:", "12:1: not YAML: `---` begins a second document: a recipe is one"),
 ]
 
@@ -181,7 +261,7 @@ def test_a_mistake_in_the_recipe(tmp_path: Path, capsys: Any, mistake: InRecipe)
     assert f"{mistake.line}\n" in RECIPE
     path.write_text(RECIPE.replace(f"{mistake.line}\n", f"{mistake.written}\n", 1), encoding="utf-8")
     assert main([str(path), "--workspace", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"{path}:{mistake.message}\n"
+    assert capsys.readouterr().err == f"{path}:{mistake.message.replace('{path}', str(path))}\n"
 
 
 class InPlace(NamedTuple):
@@ -227,6 +307,19 @@ def only(base: Path, name: str) -> None:
 
 def cut_weights(ws: Path, base: Path) -> None:
     os.truncate(base / "model.safetensors", 50_000)
+
+
+def cut_link(ws: Path, base: Path) -> None:
+    (base / "model.safetensors").unlink()
+    (base / "model.safetensors").symlink_to("../blobs/4d7a")
+
+
+def renamed(change: str) -> Callable[[Path, Path], list[str]]:
+    def make(ws: Path, base: Path) -> list[str]:
+        answer_key("result_tiny_5.txt")(ws, base)
+        return [change]
+
+    return make
 
 
 def a_shard(ws: Path, base: Path) -> None:
@@ -328,6 +421,39 @@ IN_PLACE = [
         f"cloned without git-lfs{NEXT}git lfs install && git -C {{ws}}/base lfs pull",
     ),
     InPlace("an empty configuration", base_has("config.json", b""), "base: {ws}/base/config.json is empty" + AGAIN),
+    InPlace(
+        "a page for a configuration",
+        base_has("config.json", b"<html>"),
+        "base: {ws}/base/config.json is not a JSON object" + AGAIN,
+    ),
+    InPlace(
+        "a page for weights",
+        base_has("model.safetensors", b"<!DOCTYPE html>"),
+        "base: {ws}/base/model.safetensors is not a safetensors file" + AGAIN,
+    ),
+    InPlace(
+        "a link of the hub's cache without its file",
+        cut_link,
+        "base: {ws}/base/model.safetensors is a link to ../blobs/4d7a, which is not there"
+        f"{NEXT}copy the folder with the files behind its links: cp -rL",
+    ),
+    InPlace(
+        "the result file for the dataset",
+        renamed("task.name=result_tiny"),
+        "task.name: 'result_tiny' is not 'tiny', the dataset of {ws}/data/questionBAnswer/result_tiny_5.txt: the grader would "
+        f"look for result/result_tiny.txt, and find nothing{NEXT}write task.name: tiny, the dataset's name alone",
+    ),
+    InPlace(
+        "a change with spaces",
+        named("train.epochs"),
+        "train.epochs: cannot read train.epochs: No such file or directory; a change to a key is written without spaces: "
+        "train.epochs=3",
+    ),
+    InPlace(
+        "a long hyphen",
+        named("—check"),
+        "—check: cannot read \\u2014check: No such file or directory; an option begins with two hyphens: --check",
+    ),
     InPlace(
         "no tokenizer",
         without("tokenizer.json"),

@@ -24,6 +24,7 @@ SENTENCES = [
     "Profits rose, the firm said.",
     "Where is the capital of France?",
 ]
+KINDS = ["neutral", "entailment", "contradiction"]
 SHOP = "第{}次来这家店，服务很好。"
 
 
@@ -80,6 +81,56 @@ LOOKS: list[tuple[str, str, str, str, list[str], list[str]]] = [
     (
         "ratings.csv", lines("text;rating", lambda n: f'"{SENTENCES[n % 3]} {n}";{"very good" if n % 2 else "bad"}'),
         "ratings", "rating", ["text"], ["bad", "very_good"],
+    ),
+    (
+        "MNLI/train.tsv",
+        lines(
+            "index\tgenre\tsentence1_binary_parse\tsentence1_parse\tsentence1\tsentence2\tlabel1\tgold_label",
+            lambda n: f"{n}\t{'fiction' if n % 2 else 'travel'}\t( {SENTENCES[0]} {n} )\t(ROOT (S {SENTENCES[0]} {n}))\t"
+            f"{SENTENCES[0]} {n}\t{SENTENCES[1]} {n}\t{KINDS[n % 3]}\t{KINDS[n % 3]}",
+        ),
+        "MNLI", "gold_label", ["sentence1", "sentence2"], sorted(["neutral", "entailment", "contradiction"]),
+    ),
+    (
+        "snli.tsv", lines("gold_label\tsentence1", lambda n: f"{'-' if n % 21 == 20 else KINDS[n % 3]}\t{SENTENCES[0]} {n}", 62),
+        "snli", "gold_label", ["sentence1"], sorted(["neutral", "entailment", "contradiction"]),
+    ),
+    (
+        "spam.csv", lines("v1,v2,,,", lambda n: f'{"ham" if n % 3 else "spam"},"{PHRASES[1]} {n}",,,'),
+        "spam", "v1", ["v2"], ["ham", "spam"],
+    ),
+    (
+        "reviews.csv",
+        lines("id,product_category,stars,body", lambda n: f"r{n},{'toy' if n % 2 else 'home'},{n % 5 + 1},{PHRASES[0]} {n}"),
+        "reviews", "stars", ["body"], ["1", "2", "3", "4", "5"],
+    ),
+    (
+        "Tweets.csv",
+        lines(
+            "id,airline_sentiment,sure,airline,text,created",
+            lambda n: f"{n},{['good', 'bad', 'fair'][n % 3]},0.5,{'A' if n % 2 else 'B'},@A {PHRASES[0]} {n},2015-02-24 11:{n}",
+        ),
+        "Tweets", "airline_sentiment", ["text"], ["bad", "fair", "good"],
+    ),
+    (
+        "Kunden.csv", lines("Nr;Text;Betrag;Klasse", lambda n: f"{n};{PHRASES[0]}, {n};{n},5;{'gut' if n % 2 else 'schlecht'}"),
+        "Kunden", "Klasse", ["Text"], ["gut", "schlecht"],
+    ),
+    (
+        "酒店.csv", lines("序号,评论 内容（正文）,情感 标签", lambda n: f"{n},{SHOP.format(n)},{'好评' if n % 2 else '差评'}"),
+        "酒店", "情感 标签", ["评论 内容（正文）"], ["好评", "差评"],
+    ),
+    (
+        "spelled.csv", lines(" Text , Label ", lambda n: f"{PHRASES[0]} {n},{['Good', ' good', 'bad', 'bad', 'good'][n % 5]}"),
+        "spelled", "Label", ["Text"], ["bad", "good"],
+    ),
+    (
+        "numbers.txt", lines("text|label", lambda n: f"{PHRASES[0]} {n}|{['0', '0.0', '1', '1.0'][n % 4]}"),
+        "numbers", "label", ["text"], ["0", "1"],
+    ),
+    (
+        "empty.csv", lines("text,label,,", lambda n: f"{PHRASES[0]} {n},{n % 2},," if n < 60 else ",,,", 62),
+        "empty", "label", ["text"], ["0", "1"],
     ),
 ]  # fmt: skip
 
@@ -188,7 +239,22 @@ base: "models/base"                                       # a folder or a hub id
     [
         ("text\tn\n" + "".join(f"words here {n}\t{n}\n" for n in range(40)), "found no column of labels"),
         ("a\tb\n" + "".join(f"{n % 2}\t{n}\n" for n in range(40)), "found no column of text beside the label a"),
-        ("one\ntwo\nthree\n", "expected columns separated by tabs, commas or semicolons, found one column"),
+        (
+            "text,label\n" + "".join(f"words here {n},1\n" for n in range(40)),
+            "different values, each in several rows; different values in 40 rows: text 40, label 1",
+        ),
+        ("text,label\n", "found no column of labels: the file has no rows"),
+        ("one\ntwo\nthree\n", "separated by tabs, commas, semicolons or vertical bars, found one column"),
+        ("text,label\r" + "words here,1\r" * 9, "expected lines, found line ends with CR alone, as on an old Mac"),
+        ("text,label,text\n" + "some words,1,a b\nmore words,0,c d\n" * 9, ":1: the column name 'text' is there twice"),
+        (
+            "text{raw},label\n" + "some words,1\nmore words,0\n" * 9,
+            ":1: the column 'text{raw}' cannot be named in task.input",
+        ),
+        (
+            "Survey,,\n,,\nid,text,label\n" + "".join(f"{n},some words {n},{n % 2}\n" for n in range(60)),
+            ":3: found what looks like column names: 'id | text | label'\n  next: delete the 2 lines above it in the file",
+        ),
         ("PK\x03\x04", "found an Excel file (.xlsx)"),
     ],
 )

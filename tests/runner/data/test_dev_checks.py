@@ -115,6 +115,7 @@ FINE: list[tuple[str, Any, Any]] = [
     ("other topics", TRAIN, [f"z{n}\t\tShort text {n}" for n in range(40)]),
     ("much longer", TRAIN, [f"z{n}\t\t{'A long story about many things. ' * 4}{n}" for n in range(40)]),
     ("some empty", TRAIN, [f"z{n}\t\t{'' if n % 5 == 0 else 'a few words'}" for n in range(40)]),
+    ("in another language", TRAIN, [f"z{n}\t\t这部电影第{n}次看还是很好看" for n in range(40)]),
     ("one text often", TRAIN, [f"z{n}\t\t{WORDS[n % 3]} is the very same question as before" for n in range(40)]),
 ]
 
@@ -122,6 +123,48 @@ FINE: list[tuple[str, Any, Any]] = [
 @pytest.mark.parametrize(("train", "dev"), [case[1:] for case in FINE], ids=[case[0] for case in FINE])
 def test_what_can_belong_together_passes(tmp_path: Path, train: Any, dev: Any) -> None:
     run(tmp_path, dev, train)
+
+
+def test_exchanged_texts_are_refused(tmp_path: Path) -> None:
+    pair = {"columns": ["question", "label", "passage"], "input": "{question} {passage}"}
+    train = [f"{' '.join(WORDS[n % 5 : n % 5 + 3])} {n}\t{n % 2}\t{TEXT} {TEXT} {n}" for n in range(40)]
+    dev = [f"{' '.join(WORDS[n % 5 : n % 5 + 3])} dev {n}\t{TEXT} {TEXT} {n}" for n in range(20)]
+    run(tmp_path, dev, train, **pair)
+    with pytest.raises(DataError) as error:
+        run(tmp_path, moved("10", dev), train, **pair)
+    assert error.value.what == (
+        "data/tiny_dev.tsv: its columns question and passage seem to be exchanged: half of the values have more than 146 and 23 "
+        "characters, in the training file more than 19 and 147"
+    )
+    run(tmp_path, moved("10", dev), train, **pair, dev_differs=True)
+
+
+def test_a_label_column_that_is_another_one_is_refused(tmp_path: Path) -> None:
+    dev = [f"d{n}\t{n}\t\t{TEXT} dev {n}" for n in range(40)]
+    with pytest.raises(DataError) as error:
+        run(tmp_path, dev)
+    assert error.value.what == "data/tiny_dev.tsv: its column label holds few labels, but '2', '3', '4'"
+
+
+def test_an_input_of_numbers_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = ["sentence", "label", "difficult", "template_id"]
+    run(
+        tmp_path,
+        [f"{n}\t\t{TEXT} {n}" for n in range(9)],
+        [f"{n}\t{n % 2}\t\t{TEXT} {n}" for n in range(40)],
+        columns=numbers,
+    )
+    assert (
+        "data/tiny_train.tsv: task.input holds nothing but numbers, such as '0': if that is not the text, correct task.columns "
+        "or task.input; the columns were read as sentence, label, difficult, template_id"
+    ) in capsys.readouterr().out
+
+
+def test_dev_rows_without_a_text_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, [*DEV, "d\t\t"])
+    assert (
+        "data/tiny_dev.tsv: 1 rows have no text, the first is line 41; not skipped: every dev row has its line in the result"
+    ) in capsys.readouterr().out
 
 
 RECIPES = ["demo-acceptability", "demo-paraphrase"]

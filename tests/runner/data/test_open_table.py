@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runner.data.open_table import Wanted, open_table
+from runner.data.open_table import JSON_CURE, Wanted, open_table
 from runner.data.table import Table
 from runner.errors import DataError
 
@@ -25,6 +25,14 @@ DESCRIBED: list[tuple[str, Any, str]] = [
     ("tsv", "id\ttext\tlabel\n1\ta\t0\n", f"TSV, UTF-8, a header; {HEAD}"),
     ("csv", "id,text,label\n1,a,0\n", f"CSV with a comma, UTF-8, a header; {HEAD}"),
     ("semicolon", "id;text;label\n1;a, b;0\n", f"CSV with a semicolon, UTF-8, a header; {HEAD}"),
+    ("vertical bar", "id|text|label\n1|a, b|0\n", f"CSV with a vertical bar, UTF-8, a header; {HEAD}"),
+    ("capitals and spaces", "ID, Text ,Label\n1,a,0\n", "CSV with a comma, UTF-8, a header; columns ID, text, label"),
+    (
+        "other names twice",
+        "x,text,label,x,\n1,a,0,,\n",
+        "CSV with a comma, UTF-8, a header; columns x, text, label, x, ",
+    ),
+    ("long field", f"id,text,label\n1,{'a' * 200_000},0\n", f"CSV with a comma, UTF-8, a header; {HEAD}"),
     ("jsonl", '{"id": 1, "text": "a", "label": 0}\n', f"JSONL, UTF-8; {HEAD}"),
     ("array", '[\n {"id": 1, "text": "a", "label": 0}]', f"a JSON array, UTF-8; {HEAD}"),
     ("utf-16", "id\ttext\tlabel\n1\ta\t0\n".encode("utf-16"), f"TSV, UTF-16, a header; {HEAD}"),
@@ -64,8 +72,8 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     (
         "western", ("id\ttext\tlabel\n" + "1\tcafé plaît\t0\n" * 5).encode("cp1252"),
         "data/t:2: expected UTF-8, found another encoding in 5 lines, the first is line 2: '1\\tcaf\\xe9 pla\\xeet\\t0\\n'",
-        "save the file as UTF-8, or name its encoding in the recipe, below task: encoding: gb18030, big5 or cp1252; with encoding"
-        ": utf-8 these lines are bad rows",
+        "save the file as UTF-8, or name its encoding in the recipe, below task: encoding: gb18030, big5 or cp1252 (labeltune "
+        "new: --encoding); with encoding: utf-8 these lines are bad rows",
     ),
     (
         "other names", "number\tbody\tclass\n1\ta\t0\n",
@@ -79,6 +87,31 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     (
         "broken array", '[{"text": "a", "label": 1},\n{"text": "b", "label": 1},\n{"text" "c"}]',
         "data/t:3: cannot be read as JSON from here: '{\"text\" \"c\"}]'", "correct the file, or save it again",
+    ),
+    (
+        "a page", b"\n<!DOCTYPE html>\n<html>"[1:], "data/t: expected a TSV, CSV, JSONL or parquet file, found an HTML page",
+        "download the file itself: this page came in its place",
+    ),
+    (
+        "sep", b"\xef\xbb\xbfsep=;\r\ntext;label\r\n",
+        "data/t: expected a TSV, CSV, JSONL or parquet file, found Excel's line `sep=` above the column names",
+        "delete the first line of the file",
+    ),
+    (
+        "lists", '["a", 0]\n["b", 1]\n', "data/t:1: expected a JSON object in each line, or an array of objects, found a list",
+        JSON_CURE,
+    ),
+    (
+        "one object", '{"data": [{"text": "a", "label": 0}]}\n',
+        "data/t: expected an object for each row, found a single one with the keys data", JSON_CURE,
+    ),
+    (
+        "in several lines", '{\n "text": "a",\n "label": 0\n}\n',
+        "data/t:1: expected a JSON object in each line, or an array of objects, found an object in several lines", JSON_CURE,
+    ),
+    (
+        "the same name twice", "text\ttext\tlabel\na\tb\t0\n", "data/t:1: the column name 'text' is there twice",
+        "rename one of the two in the file",
     ),
     (
         "broken parquet", b"PAR1 and nothing else", "data/t: cannot be read as parquet: Parquet magic bytes not found in footer.",
@@ -112,7 +145,7 @@ def test_a_format_that_the_recipe_names_is_held_to(tmp_path: Path) -> None:
 def test_bad_rows_of_named_formats_keep_their_place(tmp_path: Path) -> None:
     data = '{"text": "a", "label": 1}\nno\n\n{"text": "b"}\n{"text": ["c"], "label": 0, "more": [1]}\n'
     data += '{"text": "a", "text": "b"}\n{"text": "d", "label": 1.0, "more": {}}\n'
-    data += '{"text": "\\ud800", "label": true}\n{"text": null, "label": 0}\n'
+    data += '{"text": NaN, "label": 0}\n{"text": "\\ud800", "label": true}\n{"text": null, "label": 0}\n'
     rows = list(table(tmp_path, data).rows())
     assert [(row.line, row.problem) for row in rows] == [
         (1, ""),
@@ -122,11 +155,12 @@ def test_bad_rows_of_named_formats_keep_their_place(tmp_path: Path) -> None:
         (5, "expected a text or a number for 'text', found a list or an object"),
         (6, "the key 'text' is there twice"),
         (7, ""),
-        (8, "expected a text or a number for 'text', found a list or an object"),
-        (9, ""),
+        (8, ""),
+        (9, "expected a text or a number for 'text', found a list or an object"),
+        (10, ""),
     ]
     assert rows[6].fields == ["d", "1.0", ""]
-    assert rows[8].fields == ["", "0", ""]
+    assert rows[7].fields == rows[9].fields == ["", "0", ""]
 
 
 def test_rows_of_an_array_and_of_quoted_csv_have_the_lines_of_the_file(tmp_path: Path) -> None:
@@ -138,6 +172,32 @@ def test_rows_of_an_array_and_of_quoted_csv_have_the_lines_of_the_file(tmp_path:
     assert list(found.rows())[2].problem == "expected 2 comma-separated fields (text, label), found 1: 'c'"
     assert [row.fields[0] for row in found.rows(only={4})] == ["b"]
     assert [row.fields[0] for row in table(tmp_path, array).rows(only={5})] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("data", "cure"),
+    [
+        (
+            "1\ta\t0\r2\tb\t1\r3\tc\t0\r",
+            "its lines end with CR alone, as on an old Mac: save it again with line ends LF or CRLF",
+        ),
+        ('1, "a, b", 0\n2, "c, d", 1\n', "remove the spaces before the quotes that begin a field"),
+        ("1 a 0\n", "correct task.columns, or task.dev_columns for the dev file"),
+    ],
+    ids=["carriage returns", "spaces before quotes", "neither"],
+)
+def test_a_file_without_a_fitting_row_says_why(tmp_path: Path, data: str, cure: str) -> None:
+    with pytest.raises(
+        DataError, match=r"data/t: expected rows of 3 \(id, text, label\) tab-separated fields"
+    ) as error:
+        table(tmp_path, data, (FORM,))
+    assert error.value.next_step == cure
+
+
+def test_a_tsv_file_with_a_quoted_field_in_every_row_is_csv_quoted(tmp_path: Path) -> None:
+    found = table(tmp_path, "text\tlabel\n" + 'a\t"0"\n' * 30)
+    assert found.notes == ("is CSV-quoted: 30 of 31 rows have a field in quotes",)
+    assert {row.fields[1] for row in found.rows()} == {"0"}
 
 
 def test_damage_in_another_encoding_is_a_bad_row(tmp_path: Path) -> None:

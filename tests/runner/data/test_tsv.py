@@ -85,7 +85,9 @@ def test_any_lines_at_all_give_one_row_each(tmp_path_factory: pytest.TempPathFac
     data = b"0\tfirst\n" + b"\n".join(lines) + b"\nlast\trow\n"
     path = tmp_path_factory.mktemp("any") / "t.tsv"
     path.write_bytes(data)
-    found = list(open_table(path, "t", Wanted((COLUMNS,), header=False, quoting="none", encoding="utf-8")).rows())
+    found = list(
+        open_table(path, "t", Wanted((COLUMNS,), header=False, quoting="none", format="tsv", encoding="utf-8")).rows()
+    )
     assert [row.line for row in found] == list(range(1, len(lines) + 3))
     assert all(len(row.fields) == 2 for row in found)
     assert found[-1].fields == ["last", "row"]

@@ -374,7 +374,8 @@ CASES = [
     (
         "base: models/base",
         "base: !!python/object:os.system b",
-        "11:7: base: tag tag:yaml.org,2002:python/object:os.system is not allowed: a recipe is plain data",
+        "11:7: base: tag tag:yaml.org,2002:python/object:os.system is not allowed: a recipe is "
+        "plain data; put a text that begins with `!` in straight quotes",
     ),
     ("base: models/base", "extends: 3\nbase: b", "11:10: extends: expected the path of a recipe, found the number 3"),
     (
