@@ -162,9 +162,6 @@ def _decisions(text: str, shown: str) -> Iterator[tuple[str, Decision]]:
                     keep=KEEP,
                     reason=REASON,
                 ),
-                    keep=KEEP,
-                    reason=REASON,
-                ),
             )
         for row in reader:
             # spreadsheets save rows that were emptied
