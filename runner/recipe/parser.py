@@ -113,7 +113,7 @@ LIMITS = {
 """The range rules of `recipe.key`, in words."""
 
 _WORDS = {
-    str: "text",
+    str: mark("text"),
     bool: "true or false",
     int: "a whole number",
     float: "a number",
