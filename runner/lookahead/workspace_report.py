@@ -22,7 +22,7 @@ SPARE = 50 << 20
 def look_at_workspace(recipe: Recipe, workspace: Workspace, disk: int, findings: Findings) -> Section:
     """What is there. `disk`: bytes that a run would write; 0: not known."""
     root = workspace.root
-    lines = [("folder", str(root))]
+    lines = [(tr("folder"), str(root))]
     free, _ = free_disk(root)
     needed = tr("{needed} needed at most, ", needed=size(disk)) if disk else ""
     lines.append((tr("disk"), tr("{needed}{free} free", needed=needed, free=size(free))))
