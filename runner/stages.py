@@ -280,7 +280,9 @@ class Finetune:
         """Write into the adapter's folder what it is, and which run it replaces."""
         recipe, workspace = self.context.recipe, self.context.workspace
         (folder / CLASSIFIER).write_text(json.dumps(english(self._classifier(base)), indent=1) + "\n", encoding="utf-8")
-        comment = f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}\n{self.context.note}"
+        comment = (
+            f"The recipe of this adapter: labeltune run {workspace.adapter}/{RECIPE}\n{english(self.context.note)}"
+        )
         (folder / RECIPE).write_text(recipe_text(recipe, comment), encoding="utf-8")
         if self.context.keeps_runs:
             mark_replaced(workspace, folder, {**self.inputs, "code": code_digest()})

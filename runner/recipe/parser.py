@@ -125,7 +125,7 @@ LIMITS = {
 """The range rules of `recipe.key`, in words."""
 
 _WORDS = {
-    str: "text",
+    str: mark("text"),
     bool: mark("true or false"),
     int: mark("a whole number"),
     float: mark("a number"),

@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 
+from grading.contract.language import english
 from runner.language import tr
 from runner.recipe.loader import LoadedRecipe
 from runner.recipe.writer import recipe_text
@@ -49,7 +50,7 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
             log.info(line)
         write_atomic(workspace.at(workspace.search_table), table.as_json(search.results, best).encode())
         winner = runs.recipe(best.trial)
-        comment = table.sentence(search.results, best).partition(". ")[0]
+        comment = english(table.sentence(search.results, best)).partition(". ")[0]
         path = workspace.at(workspace.search_recipe)
         write_atomic(path, recipe_text(winner, f"Found by a search; {comment}").encode())
         _keep(runs, best.trial, workspace)
