@@ -38,9 +38,9 @@ HEADS = {
     "en": """\
 # Error messages and what to do
 
-[中文](errors.zh.md). `python docs/make_errors_page.py` makes this page from the code. Search it for a few words of the message that
-you see; a name in braces stands for what is filled in. Mistakes in a recipe's values come with the line, the column and what was
-expected, and are not listed here.
+[中文](errors.zh.md). `python docs/make_errors_page.py` makes this page from the code. Search it for a few words of the message
+that you see; a name in braces stands for what is filled in. Mistakes in a recipe's values come with the line, the column and
+what was expected, and are not listed here.
 """,
     "zh": """\
 # 错误信息和处理办法

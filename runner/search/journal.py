@@ -42,6 +42,14 @@ class Journal:
         """The first event of this name; None where there is none."""
         return next((event for event in self.events if event["event"] == name), None)
 
+    def latest(self, name: str) -> Optional[dict[str, Any]]:
+        """The last event of this name; None where there is none."""
+        return next((event for event in reversed(self.events) if event["event"] == name), None)
+
+    def trial(self, number: int) -> Optional[dict[str, Any]]:
+        """What became of the trial with this number; None where it has not ended."""
+        return next((event for event in self.events if event.get("number") == number), None)
+
     def add(self, event: Mapping[str, Any]) -> None:
         """Write an event; it is on disk when the call returns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,17 @@ class Runs:
         workspace = self.workspace(trial)
         (workspace.at(workspace.adapter) / contract.ADAPTER_WEIGHTS).unlink(missing_ok=True)
 
+    def remove(self, trial: Trial) -> None:
+        """Remove all that a trial has written."""
+        shutil.rmtree(self.workspace(trial).root, ignore_errors=True)
+
+    def passes_done(self, trial: Trial) -> int:
+        """Row passes up to the last checkpoint of a trial that was stopped; 0 where there is none."""
+        workspace, train = self.workspace(trial), self.recipe(trial).train
+        names = [path.name for path in workspace.at(workspace.checkpoints).glob("*/step-*")]
+        steps = max((int(name.split("-")[1]) for name in names), default=0)
+        return min(steps * train.batch_size * train.accumulation, trial.passes)
+
     def clear_store(self) -> None:
         """Remove what only trials over the same rows share."""
         shutil.rmtree(self.store, ignore_errors=True)

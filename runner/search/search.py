@@ -15,13 +15,19 @@ from runner.errors import UserError
 from runner.language import tr
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import KEPT, STARTS, Rung, last_run, plan
-from runner.search.runs import Runs
+from runner.search.plan import KEPT, STARTS, Pace, Rung, last_run, plan
+from runner.search.runs import FORWARD, Runs
 from runner.search.space import candidates, space_of
 from runner.search.trials import Trial, TrialResult, as_event, best_first, from_event, winner
 from runner.system.signals import OUT_OF_TIME, Stopped
 
 log = logging.getLogger("labeltune.search")
+
+LOOK = 0.2
+"""Share of its time after which the last run is looked at: is it as fast as the measurement said?"""
+
+MOST_ATTEMPTS = 3
+"""How often the last run is planned."""
 
 
 class Search:
@@ -102,13 +108,55 @@ class Search:
         return rungs
 
     def _last(self, candidate: int, measured: Measurement) -> None:
-        event = self.journal.find("last")
+        """The last run. Where it turns out to be slower than planned, it starts again on the rows that do fit."""
+        event, pace = self.journal.latest("last"), measured.pace
         if event is None:
-            counts = measured.held_out, measured.rows, self._epochs(candidate)
-            used, epochs = last_run(self._left(), measured.pace, *counts)
-            event = {"event": "last", "rows": used, "epochs": epochs}
-            self._add(event)
+            event = self._plan_last(candidate, measured, pace, 1)
+        while event.get("attempt", 1) < MOST_ATTEMPTS:
+            trial = Trial(self.trials + 1, candidate, self.candidates[candidate], event["rows"], event["epochs"])
+            seconds = self._slower_pace(trial, measured)
+            if seconds is None:
+                break
+            log.info(
+                tr(
+                    "training is slower than it was measured: {rows:.1f} rows a second; the last run starts again on fewer rows",
+                    rows=1 / seconds,
+                )
+            )
+            self.runs.remove(trial)
+            pace = Pace(seconds, seconds * FORWARD, pace.start)
+            event = self._plan_last(candidate, measured, pace, event.get("attempt", 1) + 1)
         self._trial(candidate, event["rows"], event["epochs"])
+
+    def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
+        used, epochs = last_run(self._left(), pace, measured.held_out, measured.rows, self._epochs(candidate))
+        event = {"event": "last", "rows": used, "epochs": epochs, "attempt": attempt}
+        self._add(event)
+        return event
+
+    def _slower_pace(self, trial: Trial, measured: Measurement) -> Optional[float]:
+        """Run the first part of a trial, which stays as its checkpoint.
+
+        Returns the seconds that a training row takes, where the rest does not fit into the time; else None."""
+        left, started = self._left(), time.monotonic()
+        if left <= 0 or self.journal.trial(trial.number) is not None:
+            return None
+        try:
+            # it may be finished already
+            self._add(dict(as_event(self.runs.run(trial, left * LOOK))))
+        except UserError:
+            return None  # it is met again, and reported, when the trial is run
+        except Stopped as stopped:
+            if stopped.code != 128 + OUT_OF_TIME:
+                raise
+            taken, done = time.monotonic() - started, self.runs.passes_done(trial)
+            self._add({"event": "look", "seconds": round(taken, 3)})
+            if not done:
+                return None
+            seconds = max(taken - measured.pace.start, 0.0) / done
+            evaluated = measured.held_out * (trial.epochs + 1) * FORWARD
+            return seconds if (trial.passes - done + evaluated) * seconds > self._left() else None
+        return None
 
     def _epochs(self, candidate: int) -> int:
         """Those that the candidate asks for; else one, for new rows teach more than rows that were seen."""
@@ -118,7 +166,7 @@ class Search:
         """One trial, or its result in the journal; None where it could not be run or the time was over."""
         self.trials += 1
         trial = Trial(self.trials, candidate, self.candidates[candidate], rows, epochs)
-        event = next((event for event in self.journal.events if event.get("number") == trial.number), None)
+        event = self.journal.trial(trial.number)
         if event is None:
             event = self._run(trial)
             self._add(event)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from runner.commands.run import main
 from runner.search.journal import Journal
 from runner.search.runs import Runs
 from runner.system.shared_work import ROWS, UNTUNED
+from runner.training.train_state import TrainState
+from runner.training.trainer import Trainer
 from runner.workspace.manifest import read_manifest
 
 SPACE = {"train.learning_rate": [0.02, 1e-6], "instruction": ["Which one?"]}
@@ -135,3 +138,27 @@ def test_a_search_runs_every_stage(tmp_path: Path, tiny_base: Path, capsys: pyte
         "search.minutes: a search runs every stage, and --stages leaves out evaluate, predict"
         in capsys.readouterr().err
     )
+
+
+def test_a_last_run_that_is_slower_than_measured_starts_again_on_fewer_rows(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def slow(_: TrainState) -> None:
+        steps.append(1)
+        # only the measurement is fast
+        time.sleep(1.0 if len(steps) > 4 else 0.0)
+
+    monkeypatch.setattr(Trainer, "on_step_end", (slow,))
+    rows = [f"{n}\t{n % 2}\tA sentence of row {n} ." for n in range(84)]
+    tree = recipe_tree(tiny_base, search={"minutes": 0.4, "space": {"train.learning_rate": [0.02]}})
+    write_recipe(write_tables(tmp_path, train=rows), tree)
+    started = time.monotonic()
+    assert start(tmp_path) == 0
+    assert time.monotonic() - started < 40
+    out = capsys.readouterr().out
+    assert "training is slower than it was measured: " in out
+    (row,) = table(tmp_path)
+    assert row["rows"] * row["epochs"] < 80
+    assert (tmp_path / "result/result_tiny.txt").exists()
