@@ -45,7 +45,7 @@ what was expected, and are not listed here.
     "zh": """\
 # 错误信息和处理办法
 
-[English](errors.md)。本页由 `python docs/make_errors_page.py` 从代码生成。请用你看到的信息中的几个词来查找；花括号里的名字代表
+[English](errors.md)。本页由 `python docs/make_errors_page.py` 从代码生成。请用您看到的信息中的几个词来查找；花括号里的名字代表
 要填入的内容。配方中取值的错误会给出行、列和应有的值，不在这里列出。
 """,
 }

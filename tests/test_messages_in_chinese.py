@@ -10,18 +10,23 @@ from support import submissions
 from support.classes import run_class
 from support.commands import run as grade
 
-from grading.contract.language import Translated, english, joined, translated
+from grading.contract.language import Translated, english, joined, translated, width
 from grading.errors import CouldNotGrade
 from grading.grader import Exam
-from runner.commands.run import execute
+from runner.commands.new import main as new
+from runner.commands.run import execute, main
 from runner.errors import UserError
 from runner.language import mark, tr
+from runner.lookahead.findings import Findings, Section
+from runner.lookahead.layout import COLUMNS, report_lines
 from runner.recipe.loader import load_recipes
 
 
 @pytest.fixture
 def chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABELTUNE_LANG", "zh")
+    # argparse's, which a command sets: undone after the test
+    monkeypatch.setenv("LANGUAGE", "zh")
 
 
 def test_messages_are_whole_in_both_languages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,8 +103,43 @@ def test_a_class_has_one_language(chinese: None, monkeypatch: pytest.MonkeyPatch
         run_class(exam, tmp_path / "class", tmp_path / "zh", resume=True)
 
 
+def test_a_drafted_recipe_has_chinese_reasons_and_can_be_read(
+    chinese: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"这个产品的质量真的非常好，第 {number} 件\t{number % 2}" for number in range(40)]
+    Path("评论.tsv").write_text("\n".join(["内容\t情感", *rows]) + "\n", encoding="utf-8")
+    assert new(["评论.tsv", "--out", "own.yaml"]) == 0
+    assert "已写入：own.yaml" in capsys.readouterr().out
+    lines = Path("own.yaml").read_text(encoding="utf-8").splitlines()
+    reasons = [line.rpartition("  # ") for line in lines if line.startswith(("  input", "  label"))]
+    assert reasons[0][2].startswith("文本列: 约")
+    # the reasons begin at one column of a terminal
+    assert {width(line) for line, _, _ in reasons} == {56}
+    task = load_recipes([Path("own.yaml")])[0].recipe.task
+    assert (task.label, task.labels, task.input) == ("情感", ("0", "1"), "{内容}")
+
+
+def test_a_chinese_report_is_aligned_and_fits_a_terminal(chinese: None) -> None:
+    findings = Findings()
+    findings.problem("数据" * 60 + "。", tr("make it readable"))
+    lines = report_lines([Section(tr("base"), [(tr("path"), "a"), (tr("model"), "b，" * 90)])], findings)
+    assert lines[0] == "基座模型   路径       a"
+    assert lines[1].startswith(" " * 11 + "模型       b，")
+    assert [line.partition("  ")[0] for line in lines if not line.startswith(" ")] == ["基座模型", "问题"]
+    assert lines[-1] == "  下一步   请让它可以读取"
+    assert all(width(line) <= COLUMNS for line in lines)
+    assert not any(line.lstrip()[0] in "，。" for line in lines)
+
+
+def test_an_option_that_is_a_key_is_explained_in_chinese(chinese: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["own.yaml", "--train.epochs", "3"])
+    assert "无法识别的参数：--train.epochs 3；修改配方的键时不用连字符：train.epochs=3" in capsys.readouterr().err
+
+
 def test_the_files_of_a_run_are_english(
-    chinese: None, tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+    chinese: None, tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_tables(tmp_path / "run")
     execute(load_recipes([write_recipe(folder, recipe_tree(tiny_base))]), folder)
@@ -110,3 +150,7 @@ def test_the_files_of_a_run_are_english(
     assert len(written) > 8
     for path in written:
         assert not re.search("[\u4e00-\u9fff]", path.read_text(encoding="utf-8")), path
+    # the language is no input of a stage
+    monkeypatch.setenv("LABELTUNE_LANG", "en")
+    execute(load_recipes([folder / "tiny.yaml"]), folder)
+    assert capsys.readouterr().out.count("nothing changed") == 4

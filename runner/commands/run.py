@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from gettext import gettext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Optional
 
@@ -195,7 +196,8 @@ class _Parser(argparse.ArgumentParser):
     """Says how a key is changed to those who write it as an option."""
 
     def error(self, message: str) -> NoReturn:
-        if "unrecognized arguments: --" in message:
+        # argparse has translated its own words
+        if gettext("unrecognized arguments: %s") % "--" in message:
             message += tr("; a key of the recipe is changed without hyphens: train.epochs=3")
         super().error(message)
 

@@ -42,7 +42,7 @@ stars star toxic spam emotion intent 标签 类别 分类 情感 情感倾向 �
 LABEL_NAMES = frozenset([*_WORDS.split(), "class index"])
 """Names of label columns in well-known data sets, in small letters."""
 
-_OTHER_WORDS = mark("split set subset fold partition lang language country region user source genre")
+_OTHER_WORDS = "split set subset fold partition lang language country region user source genre"
 OTHER_NAMES = frozenset(_OTHER_WORDS.split())
 """Names of columns with few values that are hardly ever what a model should answer."""
 
