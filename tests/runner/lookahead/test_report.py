@@ -127,11 +127,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut": (lambda base: _cut(base / "model.safetensors"), "model.safetensors is incomplete: it has "),
     "text": (
         lambda base: (base / "model.safetensors").write_bytes(b"<html>not found</html>"),
-        "model.safetensors (22 bytes) is not a safetensors file",
+        "model.safetensors is not a safetensors file",
     ),
     "header": (
         lambda base: (base / "model.safetensors").write_bytes(struct.pack("<Q", 4) + b"{[}]"),
-        "model.safetensors has a header that cannot be read",
+        "model.safetensors is not a safetensors file",
     ),
     "shard": (_lose_a_shard, "has model-00002-of-00002.safetensors in its index, but not the file"),
     "weight": (_lose_a_weight, "1 weights of its index are in none of its files, the first is model.no.such.weight"),
@@ -140,7 +140,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "has no *.safetensors; pickled weights (*.bin) are not loaded",
     ),
     "no config": (lambda base: (base / "config.json").unlink(), "has no config.json"),
-    "config": (lambda base: (base / "config.json").write_text("{"), "config.json cannot be read as JSON"),
+    "config": (lambda base: (base / "config.json").write_text("{"), "config.json is not a JSON object"),
     "type": (
         lambda base: _set_config(base, model_type="gemma9"),
         "this version of transformers does not know models of type gemma9",
