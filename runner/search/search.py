@@ -23,10 +23,13 @@ from runner.system.signals import OUT_OF_TIME, Stopped
 
 log = logging.getLogger("labeltune.search")
 
-LOOK = 0.2
-"""Share of its time after which the last run is looked at: is it as fast as the measurement said?"""
+LOOKS, PART = 2, 0.3
+"""How often the last run is looked at, and after which share of its time each: is it as fast as the measurement said?"""
 
-MOST_ATTEMPTS = 3
+STARTS_A_PART = 10.0
+"""Time between two looks, at least, as a multiple of a run's start: each look costs one."""
+
+MOST_ATTEMPTS = 4
 """How often the last run is planned."""
 
 
@@ -129,33 +132,35 @@ class Search:
         self._trial(candidate, event["rows"], event["epochs"])
 
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
-        used, epochs = last_run(self._left(), pace, measured.held_out, measured.rows, self._epochs(candidate))
+        seconds = self._left() - LOOKS * pace.start
+        used, epochs = last_run(seconds, pace, measured.held_out, measured.rows, self._epochs(candidate))
         event = {"event": "last", "rows": used, "epochs": epochs, "attempt": attempt}
         self._add(event)
         return event
 
     def _slower_pace(self, trial: Trial, measured: Measurement) -> Optional[float]:
-        """Run the first part of a trial, which stays as its checkpoint.
+        """Run a trial in parts, which its checkpoints join, and look after each whether the rest fits into the time.
 
-        Returns the seconds that a training row takes, where the rest does not fit into the time; else None."""
-        left, started = self._left(), time.monotonic()
-        if left <= 0 or self.journal.trial(trial.number) is not None:
-            return None
-        try:
-            # it may be finished already
-            self._add(dict(as_event(self.runs.run(trial, left * LOOK))))
-        except UserError:
-            return None  # it is met again, and reported, when the trial is run
-        except Stopped as stopped:
-            if stopped.code != 128 + OUT_OF_TIME:
-                raise
-            taken, done = time.monotonic() - started, self.runs.passes_done(trial)
-            self._add({"event": "look", "seconds": round(taken, 3)})
-            if not done:
-                return None
-            seconds = max(taken - measured.pace.start, 0.0) / done
-            evaluated = measured.held_out * (trial.epochs + 1) * FORWARD
-            return seconds if (trial.passes - done + evaluated) * seconds > self._left() else None
+        Returns the seconds that a training row takes, where the rest does not fit; else None, before the last part."""
+        pace = measured.pace
+        part = max(self._left() * PART, pace.start * STARTS_A_PART)
+        evaluated = measured.held_out * (trial.epochs + 1) * FORWARD
+        training = 0.0
+        while self.journal.trial(trial.number) is None and self._left() > 2 * part:
+            started = time.monotonic()
+            try:
+                # it may be finished already
+                self._add(dict(as_event(self.runs.run(trial, part))))
+            except UserError:
+                return None  # it is met again, and reported, when the trial is run
+            except Stopped as stopped:
+                if stopped.code != 128 + OUT_OF_TIME:
+                    raise
+                taken, done = time.monotonic() - started, self.runs.passes_done(trial)
+                self._add({"event": "look", "seconds": round(taken, 3)})
+                training += max(taken - pace.start, 0.0)
+                if done and (trial.passes - done + evaluated) * training / done > self._left() - pace.start:
+                    return training / done
         return None
 
     def _epochs(self, candidate: int) -> int:
