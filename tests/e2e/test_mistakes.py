@@ -16,6 +16,9 @@ from conftest import recipe_tree, write_recipe, write_tables
 
 from runner.commands.run import main
 
+CHINESE: dict[str, str] = json.loads(Path(__file__).with_name("mistakes_zh.json").read_text(encoding="utf-8"))
+"""The same messages in Chinese, by what is written or by the name of the mistake."""
+
 RECIPE = """\
 task:
   name: tiny
@@ -256,12 +259,15 @@ IN_RECIPE = [
 
 
 @pytest.mark.parametrize("mistake", IN_RECIPE, ids=lambda mistake: mistake.written.strip())
-def test_a_mistake_in_the_recipe(tmp_path: Path, capsys: Any, mistake: InRecipe) -> None:
+def test_a_mistake_in_the_recipe(tmp_path: Path, capsys: Any, monkeypatch: Any, mistake: InRecipe) -> None:
     path = tmp_path / "tiny.yaml"
     assert f"{mistake.line}\n" in RECIPE
     path.write_text(RECIPE.replace(f"{mistake.line}\n", f"{mistake.written}\n", 1), encoding="utf-8")
     assert main([str(path), "--workspace", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"{path}:{mistake.message.replace('{path}', str(path))}\n"
+    monkeypatch.setenv("LABELTUNE_LANG", "zh")
+    assert main([str(path), "--workspace", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.replace(str(path), "{path}") == CHINESE[mistake.written]
 
 
 class InPlace(NamedTuple):
@@ -521,7 +527,9 @@ IN_PLACE = [
 
 
 @pytest.mark.parametrize("mistake", IN_PLACE, ids=lambda mistake: mistake.name)
-def test_a_mistake_in_the_files_or_the_command(tmp_path: Path, tiny_base: Path, capsys: Any, mistake: InPlace) -> None:
+def test_a_mistake_in_the_files_or_the_command(
+    tmp_path: Path, tiny_base: Path, capsys: Any, monkeypatch: Any, mistake: InPlace
+) -> None:
     """Each is reported before any data is prepared."""
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
@@ -534,6 +542,15 @@ def test_a_mistake_in_the_files_or_the_command(tmp_path: Path, tiny_base: Path, 
     assert said.err == mistake.message.format(ws=tmp_path, size=size) + "\n"
     assert "prepare:" not in said.out
     assert len(list(tmp_path.glob("pre_data/tiny/*.json"))) == 0
+    monkeypatch.setenv("LABELTUNE_LANG", "zh")
+    assert main([recipe, *arguments, "--workspace", str(tmp_path)]) == 2
+    chinese = (
+        CHINESE[mistake.name]
+        .replace("{ws}", str(tmp_path))
+        .replace("{cwd}", os.getcwd())
+        .replace("{size}", f"{size:,}")
+    )
+    assert capsys.readouterr().err == chinese
 
 
 def test_what_may_be_meant_is_a_warning(tmp_path: Path, tiny_base: Path, capsys: Any) -> None:
