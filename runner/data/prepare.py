@@ -20,7 +20,7 @@ from runner.data.folds import Fold, draw_around, fold_numbers
 from runner.data.records import Record, write_records
 from runner.data.sampling import Draw, draw
 from runner.data.scan import Scan, report_bad_rows, scan_rows
-from runner.data.sources import Sources, good_rows, input_template
+from runner.data.sources import Sources, good_rows, input_template, table_changed
 from runner.data.table import Table
 from runner.language import tr
 from runner.recipe.schema import Recipe
@@ -202,7 +202,11 @@ def _write_labelled(recipe: Recipe, table: Table, workspace: Workspace, chosen: 
 
     def training() -> Iterator[Record]:
         for line, fields in good_rows(table, {*chosen.copies, *chosen.holdout}):
-            label, text = labels[number_of[fields[label_at]]], inputs.fill(fields)
+            number = number_of.get(fields[label_at])
+            if number is None:
+                # it was a label when the scan has read it
+                raise table_changed(table.shown)
+            label, text = labels[number], inputs.fill(fields)
             swapped = inputs.fill_swapped(fields) if inputs.fill_swapped else text
             if line in chosen.holdout:
                 holdout.append(_record(recipe, text, label))

@@ -95,7 +95,7 @@ def test_a_run_whose_command_is_killed_stops_with_a_checkpoint(tmp_path: Path, t
         (["check", "tiny.yaml", "train.epochs=0"], 2, "", "train.epochs"),
         (["run", "--check", "tiny.yaml"], 0, "tiny.yaml: fine", ""),
         (["run", "--check=timed", "tiny.yaml"], 0, "whole run", ""),
-        (["check", "tiny.yaml", "base=nowhere"], 2, "nowhere does not exist", ""),
+        (["check", "tiny.yaml", "base=nowhere"], 2, "tiny.yaml: a run would fail: 1 problem", ""),
         (["check", "tiny.yaml", "--workspace", "nowhere"], 2, "", "--workspace nowhere: no such folder"),
         (["doctor"], 0, "this machine: fine", ""),
         (["run", "nothing.yaml"], 2, "", "nothing.yaml"),

@@ -201,7 +201,7 @@ def test_a_file_in_the_way_is_reported_before_anything_is_run(
     captured = capsys.readouterr()
     assert f"{name}" in captured.err
     assert "expected a folder, found a file" in captured.err
-    assert captured.out == ""
+    assert captured.out == "tiny: prepare, finetune, evaluate, predict\n"
     assert (workspace / name).read_text() == "mine"
 
 
