@@ -6,7 +6,6 @@ It loads the base and writes nothing. Everything heavy is imported by the functi
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from runner.lookahead.report import LookAhead
 from runner.model.base import Bases
 from runner.recipe.schema import LabelDecoding, Recipe
 from runner.scoring.prompt import prompt_of
+from runner.system.console import quiet
 
 MOST_SECONDS = 20.0
 """Time after which no further step is measured."""
@@ -122,7 +122,8 @@ def measure(recipe: Recipe, records: Any, root: Path) -> Times:
     Raises:
         UserError: as a run would.
     """
-    return _Timer(recipe, records, root).times()
+    with quiet():
+        return _Timer(recipe, records, root).times()
 
 
 class _Timer:
@@ -133,7 +134,6 @@ class _Timer:
         from runner.scoring.dataset import encode_records
 
         self.recipe, self.started = recipe, time.perf_counter()
-        logging.getLogger("labeltune").setLevel(logging.WARNING)
         self.accelerator = connect()
         self.base = Bases(root).load(recipe, self.accelerator.device)
         prompt = prompt_of(recipe, self.base)

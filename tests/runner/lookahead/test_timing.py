@@ -1,5 +1,6 @@
 """The timing: real steps of the tiny recipe, measured, and nothing written."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from runner.lookahead.timing import Times, add_times
 )
 def test_a_few_steps_are_measured_and_nothing_is_written(changes: Any, workspace: Path, tiny_base: Path) -> None:
     found = look(workspace, tiny_base, **changes)
-    before = snapshot(workspace, tiny_base)
+    before, level = snapshot(workspace, tiny_base), logging.getLogger("labeltune").level
     add_times(found, workspace)
     assert not found.findings.problems
     text = words_of(found)
@@ -32,6 +33,8 @@ def test_a_few_steps_are_measured_and_nothing_is_written(changes: Any, workspace
     assert "rows/s training " in text
     assert ": 16 rows x 2 epochs, the hold-out after each, evaluation and prediction" in text
     assert snapshot(workspace, tiny_base) == before
+    # what is logged afterwards is heard
+    assert logging.getLogger("labeltune").level == level
 
 
 def test_an_error_of_the_measurement_is_a_problem(workspace: Path, tiny_base: Path) -> None:
