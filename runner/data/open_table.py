@@ -251,7 +251,9 @@ def _with_columns(text: Delimited, notes: list[str], wanted: Wanted) -> Table:
             notes.append(tr("line 1 names the columns and is taken as the header"))
         return table(names, True)
     stripped = _spelled([name.strip() for name in names], wanted.needed)
-    if wanted.needed and all(stripped.count(name) == 1 for name in wanted.needed):
+    named = bool(wanted.needed) and all(stripped.count(name) == 1 for name in wanted.needed)
+    # without a header, a row may hold a column's name as its text
+    if named and (wanted.header is not False or _is_header(rows, wanted)):
         if wanted.forms:
             notes.append(
                 tr("line 1 names the columns {stripped}; they are read by these names", stripped=", ".join(stripped))

@@ -1,12 +1,13 @@
 """A dev file that cannot belong to the training file is refused, and nothing else is."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SHARED, recipe_tree, write_recipe
+from conftest import ROOT, SHARED, recipe_tree, write_recipe, write_tables
 
-from runner.commands.run import execute
+from runner.commands.run import execute, main
 from runner.errors import DataError
 from runner.recipe.loader import load_recipes
 
@@ -196,3 +197,11 @@ def test_a_column_that_tells_the_label_is_a_warning(tmp_path: Path, capsys: pyte
         "data/tiny_train.tsv: the column difficult of task.input tells the label in every row ('no' is '0'): the model will read "
         "the answer; take the column out of task.input unless the rows to predict have it too"
     ) in capsys.readouterr().out
+
+
+def test_a_row_that_holds_a_columns_name_is_no_header(workspace: Path, tiny_base: Path) -> None:
+    write_tables(workspace, dev=["0\ttext\t r0e of 0", *(f"{n}\ttext r{n}e of {n}" for n in range(1, 5))])
+    path = write_recipe(workspace, recipe_tree(tiny_base))
+    assert main([str(path), "--workspace", str(workspace), "--stages", "prepare"]) == 0
+    records = json.loads((workspace / "pre_data/tiny/tiny_dev.json").read_text(encoding="utf-8"))
+    assert [record["input"] for record in records][:2] == ["text\t r0e of 0", "text r1e of 1"]
