@@ -165,6 +165,7 @@ LIGHT = {
     "sources",
     "chat_base",
     "base_folder",
+    "lora_targets",
 }
 """Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
 

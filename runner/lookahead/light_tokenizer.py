@@ -36,12 +36,7 @@ class LightTokenizer:
         # the library raises a bare Exception
         except Exception as error:
             raise UserError(
-                tr(
-                    "base: {path} cannot be read: {error}{pointer}",
-                    path=path,
-                    error=" ".join(str(error).split())[:120],
-                    pointer=_pointer(path),
-                ),
+                tr("base: {path} cannot be read: {error}", path=path, error=" ".join(str(error).split())[:120]),
                 tr("copy it again"),
             ) from None
         self.bos_token_id, self.eos_token_id = (self._id(folder, name) for name in ("bos_token", "eos_token"))
@@ -78,8 +73,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return tree if isinstance(tree, dict) else {}
-
-
-def _pointer(path: Path) -> str:
-    with path.open("rb") as file:
-        return tr("; it is a Git LFS pointer, not the file") if file.read(8) == b"version " else ""

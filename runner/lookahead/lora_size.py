@@ -5,7 +5,6 @@ The layers come from the names and shapes of the base's tensors, so no model is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from runner.language import tr
 from runner.lookahead.base_report import EMBEDDINGS, part
 from runner.lookahead.findings import Findings
 from runner.lookahead.weight_files import Tensor
+from runner.model.lora_targets import matches, unmatched
 from runner.recipe.schema import Lora
 
 NOT_LINEAR = (
@@ -77,7 +77,7 @@ def size_of(lora: Lora, tensors: Mapping[str, Tensor], findings: Findings) -> Lo
     trainable = sum(ranks[layer.name] * (layer.inputs + layer.outputs) for layer in chosen)
     magnitudes = sum(layer.outputs for layer in chosen) if lora.use_dora else 0
     doubled = 2 if str(lora.init_lora_weights).startswith("pissa") else 1
-    for key in _unmatched(lora, [layer.name for layer in chosen]):
+    for key in unmatched(lora, [layer.name for layer in chosen]):
         names = ", ".join(sorted({part(layer.name, -1) for layer in layers}))
         findings.problem(
             tr("{key}: meets no layer of this base", key=key), tr("the base's linear layers are {names}", names=names)
@@ -95,28 +95,5 @@ def _is_target(lora: Lora, name: str) -> bool:
 
 def _rank(lora: Lora, name: str) -> int:
     """As PEFT finds it: the first pattern that is the name or its ending."""
-    matching = (rank for key, rank in (lora.rank_pattern or {}).items() if _matches(key, name))
+    matching = (rank for key, rank in (lora.rank_pattern or {}).items() if matches(key, name))
     return next(matching, lora.r)
-
-
-def _matches(pattern: str, name: str) -> bool:
-    try:
-        return re.match(rf"(.*\.)?({pattern})$", name) is not None
-    except re.error:
-        return False
-
-
-def _unmatched(lora: Lora, adapted: Sequence[str]) -> list[str]:
-    """The targets, layers and patterns of the recipe that match no layer, as the finetune stage names them."""
-    found = []
-    for target in lora.target_modules if isinstance(lora.target_modules, tuple) else ():
-        if not any(name == target or name.endswith(f".{target}") for name in adapted):
-            found.append(f"lora.target_modules: {target}")
-    for number in lora.layers_to_transform or ():
-        if not any(f".{number}." in name for name in adapted):
-            found.append(f"lora.layers_to_transform: {number}")
-    for key, patterns in (("rank_pattern", lora.rank_pattern), ("alpha_pattern", lora.alpha_pattern)):
-        for pattern in patterns or ():
-            if not any(_matches(pattern, name) for name in adapted):
-                found.append(f"lora.{key}: {pattern}")
-    return found

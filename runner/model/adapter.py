@@ -20,6 +20,7 @@ from runner.errors import UserError
 from runner.language import tr
 from runner.model.base import Base
 from runner.model.compat import dora_magnitude
+from runner.model.lora_targets import unmatched
 from runner.model.pissa import as_plain_lora, plain_config, start_with_singular_values, starts
 from runner.recipe.schema import Lora
 from runner.system.reserve import fill_reserved
@@ -65,10 +66,11 @@ def new_adapter(base: Base, lora: Lora) -> Adapter:
         ) from error
     adapter = Adapter(model)
     try:
-        unmatched = _unmatched_targets(model, lora)
-        if unmatched:
+        adapted = [name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")]
+        missing = unmatched(lora, adapted)
+        if missing:
             raise UserError(
-                tr("{unmatched}: meets no layer of this model", unmatched="; ".join(unmatched)), _linear_layers(model)
+                tr("{unmatched}: meets no layer of this model", unmatched="; ".join(missing)), _linear_layers(model)
             )
         if _is_pissa(lora):
             start_with_singular_values(model, str(lora.init_lora_weights))
@@ -153,23 +155,6 @@ def _require_bare(base: Base) -> None:
             tr("the base {folder} is in use: another adapter is in it", folder=base.folder),
             tr("close that classifier, or load the base again"),
         )
-
-
-def _unmatched_targets(model: Any, lora: Lora) -> list[str]:
-    """The targets, layers and patterns of the recipe that match no layer: PEFT ignores them without a word."""
-    adapted = [name for name, module in model.get_base_model().named_modules() if hasattr(module, "lora_A")]
-    unmatched = []
-    for target in lora.target_modules if isinstance(lora.target_modules, tuple) else ():
-        if not any(name == target or name.endswith(f".{target}") for name in adapted):
-            unmatched.append(f"lora.target_modules: {target}")
-    for number in lora.layers_to_transform or ():
-        if not any(f".{number}." in name for name in adapted):
-            unmatched.append(f"lora.layers_to_transform: {number}")
-    for key, pattern in (("rank_pattern", lora.rank_pattern), ("alpha_pattern", lora.alpha_pattern)):
-        for part in pattern or ():
-            if not any(re.match(rf"(.*\.)?({part})$", name) for name in adapted):
-                unmatched.append(f"lora.{key}: {part}")
-    return unmatched
 
 
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
