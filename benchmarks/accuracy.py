@@ -6,9 +6,9 @@
 
 A run is the product's own: `recipes/{task}.yaml` with the changes of the lever's row in `LEVERS`, in a workspace of its own, on
 one thread, in a process of its own. 1,000 labelled rows of each task, the same for every run, are kept out of its data as the
-dev file and are the *unseen* rows here. The minutes of the timed ways are CPU minutes, so that what else the machine does does not
-matter. A finished run is a line of the file that `--keep` names, with a `1` for each right
-answer, and is not run again, so you can stop and continue. Levers of prediction alone use the adapter of the run without levers.
+dev file and are the *unseen* rows here. The minutes of the timed ways are CPU minutes, so that what else the machine does does
+not matter. A finished run is a line of the file that `--keep` names, with a `1` for each right answer, and is not run again, so
+you can stop and continue. Levers of prediction alone use the adapter of the run without levers.
 """
 
 from __future__ import annotations
