@@ -161,7 +161,8 @@ def _shown(prompt: Prompt, row: tuple[int, str], label: str) -> list[tuple[str, 
     ids = ids[: prompt.max_length - len(prompt.prefix) - len(prompt.tail)]
     whole = [*prompt.prefix, *ids, *prompt.tail]
     answer = dict(zip(prompt.labels, prompt.answers))[label]
-    lines = prompt.tokenizer.decode(whole).split("\n")
+    # bytes of a character that all answers begin with are no character yet
+    lines = prompt.tokenizer.decode(whole).rstrip("\ufffd").split("\n")
     if len(lines) > SHOWN_LINES:
         lines = [*lines[: SHOWN_LINES - 2], "...", lines[-1]]
     lines = [each if len(each) <= SHOWN_COLUMNS else f"{each[: SHOWN_COLUMNS - 3]}..." for each in lines]
