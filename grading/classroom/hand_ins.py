@@ -14,7 +14,7 @@ from grading.archives.unpack import is_archive
 from grading.classroom.card import GONE
 from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade
-from grading.submission.opening import NOT_PACKED, PACK
+from grading.submission.root import NOT_PACKED, PACK
 
 ENTRIES_LIMIT = 20_000
 """Most files of a folder that are compared to see whether it changed. A folder with more is always graded again."""
