@@ -36,7 +36,7 @@ from grading.classroom.leaderboard_html import as_html
 from grading.classroom.output_folder import WORK, about_class, kept_card, locked, require_apart, require_same
 from grading.classroom.sandbox import Child, Limits, start
 from grading.contract.language import english, mark, reason_of, tr
-from grading.files import make_folder, remove_folder, shown, write_text
+from grading.files import make_folder, remove_folder, remove_partials, shown, write_text
 from grading.grader import Exam
 from grading.report.json_report import failure
 from grading.report.text import failure_text
@@ -79,6 +79,8 @@ def grade_class(
         remove_folder(out / WORK)
         for folder in ("cards", "reports", "errors", WORK):
             make_folder(out / folder)
+            remove_partials(out / folder)
+        remove_partials(out)
         run = _Run(exam, out, limits, found, say)
         try:
             with _stoppable() as stopped:

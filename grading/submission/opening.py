@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -23,21 +24,30 @@ _MOST_LINKS = 40
 """Most links from the examiner's path to the submission."""
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where archives are unpacked."""
+
+    scratch: Optional[Path]
+    prefix: str
+
+
 @contextmanager
-def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
-    """The submission in the folder or archive at `path`, which is no link; an archive is unpacked below `scratch` and removed
-    again.
+def opened(path: Path, scratch: Optional[Path] = None, prefix: str = "submission-") -> Iterator[Submission]:
+    """The submission in the folder or archive at `path`, which is no link; an archive is unpacked into a folder below `scratch`
+    whose name starts with `prefix`, and removed again.
 
     Raises CouldNotGrade if nothing is at `path`, FileProblem for another file, a refused archive, or a folder that cannot be
     listed or holds no submission."""
+    place = _Place(scratch, prefix)
     with _entry(path) as (around, name):
         if stat.S_ISDIR(_status(around, name, path).st_mode):
-            with _folder(_enter(around, [name]), scratch) as submission:
+            with _folder(_enter(around, [name]), place) as submission:
                 yield submission
         else:
             if not is_archive(name):
                 raise FileProblem(tr("it is {not_packed}", not_packed=NOT_PACKED), PACK)
-            with _unpacked(around, name, scratch) as submission:
+            with _unpacked(around, name, place) as submission:
                 yield submission
 
 
@@ -112,12 +122,12 @@ def _enter(top: Directory, names: Sequence[str]) -> Directory:
 
 
 @contextmanager
-def _folder(top: Directory, scratch: Optional[Path], is_unpacked: bool = False) -> Iterator[Submission]:
+def _folder(top: Directory, place: _Place, is_unpacked: bool = False) -> Iterator[Submission]:
     """The submission below `top`, which is closed."""
     try:
         root = find_root(top, is_unpacked)
         if root.is_packed:
-            with _inner_archive(top, root, scratch) as submission:
+            with _inner_archive(top, root, place) as submission:
                 yield submission
             return
         submission = Submission(_enter(top, root.names) if root.names else top)
@@ -130,23 +140,23 @@ def _folder(top: Directory, scratch: Optional[Path], is_unpacked: bool = False) 
 
 
 @contextmanager
-def _inner_archive(top: Directory, root: Root, scratch: Optional[Path]) -> Iterator[Submission]:
+def _inner_archive(top: Directory, root: Root, place: _Place) -> Iterator[Submission]:
     *folders, name = root.names
     around = _enter(top, folders)
     try:
-        with _unpacked(around, name, scratch) as submission:
+        with _unpacked(around, name, place) as submission:
             yield submission
     finally:
         around.close()
 
 
 @contextmanager
-def _unpacked(around: Directory, name: str, scratch: Optional[Path]) -> Iterator[Submission]:
+def _unpacked(around: Directory, name: str, place: _Place) -> Iterator[Submission]:
     try:
         descriptor = around.open(name)
     except OSError as error:
         raise unreadable(tr("the archive"), error) from None
-    with tempfile.TemporaryDirectory(prefix="submission-", dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix=place.prefix, dir=place.scratch) as folder:
         unpack_open(descriptor, name, Path(folder))
-        with _folder(Directory.at(folder), scratch, is_unpacked=True) as submission:
+        with _folder(Directory.at(folder), place, is_unpacked=True) as submission:
             yield submission
