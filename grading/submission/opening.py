@@ -24,6 +24,10 @@ _MOST_LINKS = 40
 """Most links from the examiner's path to the submission."""
 
 
+class NotThere(CouldNotGrade):
+    """Nothing that can be graded is at the path: the examiner mistyped it, or, in a class, it has been removed."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where archives are unpacked."""
@@ -93,7 +97,7 @@ def _status(around: Directory, name: str, path: Path) -> os.stat_result:
     if stat.S_ISLNK(status.st_mode):
         raise FileProblem(tr("it is a link, which is not followed"), PACK)
     if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
-        raise CouldNotGrade(
+        raise NotThere(
             tr("{folder}: expected the submission's folder, found {found}", folder=path, found=tr("a file")),
             tr("pass --submission DIR"),
         )
@@ -102,7 +106,7 @@ def _status(around: Directory, name: str, path: Path) -> os.stat_result:
 
 def _not_there(path: Path, error: OSError) -> CouldNotGrade:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return CouldNotGrade(
+        return NotThere(
             tr("{folder}: expected the submission's folder, found {found}", folder=path, found=tr("nothing")),
             tr("pass --submission DIR"),
         )

@@ -32,7 +32,7 @@ PACK = mark("submit the folder itself, or a .zip or .tar.gz of it")
 
 _ONE = mark("submit one folder with {parts}, or one .zip of it", parts=", ".join(PARTS))
 
-_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r")
+LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r")
 """Names that a system adds and nobody hands in; so are all that begin with a dot."""
 
 _ENDINGS = ("_train.json", "_dev.json", contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG)
@@ -134,7 +134,7 @@ def _may_be_part(name: str) -> bool:
 
 
 def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name in _LITTER
+    return name.startswith(".") or name in LITTER
 
 
 def _nothing(names: Sequence[str], seen: _Seen) -> FileProblem:
