@@ -8,11 +8,25 @@ Exit codes: 0 graded (whatever the points), 2 the examiner's mistake (a message 
 (with its traceback), 130 interrupted. The files that were asked for are written in the first three cases.
 """
 
+import os
+import sys
+
+if __name__ == "__main__":  # nothing else is imported before: a folder that is no checkout can hold an argparse.py
+    CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    FIRST = os.path.realpath(sys.path[0] or os.curdir)
+    WORKSPACE = any(os.path.lexists(os.path.join(FIRST, name)) for name in ("pre_data", "saved_model", "result"))
+    if not __package__ or (FIRST == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT) and WORKSPACE):
+        sys.stderr.write(
+            "grading: it was started %s, so Python looks for its modules there first\n"
+            "  next: start it in its own checkout: cd %s && python -m grading.score --submission PATH\n"
+            "        or, where labeltune is installed: labeltune grade --submission PATH\n"
+            % ("inside a submission's folder" if __package__ else "as a file", ascii(CHECKOUT)[1:-1])
+        )
+        sys.exit(2)
+
 import argparse
 import dataclasses
 import json
-import os
-import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,7 +58,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     _require_together(parser, options)
     try:
         if options.rubric:
-            _say(rubric.as_text())
+            lost = _printed(rubric.as_text())
+            if lost is not None:
+                raise lost
             return 0
         exam = Exam(options.answers, options.datasets, options.base, options.data)
         return _grade_one(exam, options) if options.submissions is None else _grade_class(exam, options)
@@ -127,25 +143,15 @@ def write_outputs(outcome: Outcome, options: argparse.Namespace) -> Optional[Cou
                 written += 1
         except CouldNotGrade as error:
             unwritten = unwritten or error
-    problem = outcome.report["problem"]
-    try:
-        if options.json == "-":
-            _say(json.dumps(english(outcome.report), indent=2, allow_nan=False) + "\n")
-        elif problem is None or problem["fault"] == "submission":
-            _say(outcome.coloured)
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        _drop_output()
-        reason = reason_of(error) if isinstance(error, OSError) else tr("it is closed")
-        lost = CouldNotGrade(
-            tr("the report cannot be written to standard output: {reason}", reason=reason),
-            tr("write it to a file with --json FILE, or free space"),
-        )
-        if options.json == "-" or not written:
-            return unwritten or lost
-        _complain(f"{lost}\n")
-    return unwritten
+    problem, lost = outcome.report["problem"], None
+    if options.json == "-":
+        lost = _printed(json.dumps(english(outcome.report), indent=2, allow_nan=False) + "\n")
+    elif problem is None or problem["fault"] == "submission":
+        lost = _printed(outcome.coloured)
+    if lost is not None and written and options.json != "-":
+        _complain(f"{lost}\n")  # a file has the report
+        lost = None
+    return unwritten or lost
 
 
 def _report(exam: Exam, options: argparse.Namespace, bounds: Bounds) -> Report:
@@ -299,6 +305,22 @@ def _say(text: str) -> None:
         raise ValueError("closed")
     sys.stdout.write(ascii_safe(text, sys.stdout.encoding))
     sys.stdout.flush()  # now, so that a closed pipe is noticed here
+
+
+def _printed(text: str) -> Optional[CouldNotGrade]:
+    """Prints to standard output, and returns the mistake if it is full or closed. Raises BrokenPipeError: nobody reads on."""
+    try:
+        _say(text)
+        return None
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        _drop_output()
+        reason = reason_of(error) if isinstance(error, OSError) else tr("it is closed")
+        return CouldNotGrade(
+            tr("the report cannot be written to standard output: {reason}", reason=reason),
+            tr("write it to a file with --json FILE, or free space"),
+        )
 
 
 def _say_line(text: str) -> None:

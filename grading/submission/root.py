@@ -96,7 +96,7 @@ def _only(found: Sequence[tuple[str, ...]], words: str) -> tuple[str, ...]:
 def _look(here: Directory, path: tuple[str, ...], names: Sequence[str], seen: _Seen) -> None:
     """Adds what is at `here` to `seen`; a folder with a submission's parts is not looked into."""
     seen.folders += 1
-    if any(_is_part(name) for name in names):
+    if any(name in PARTS or (not path and _is_result(name)) for name in names):
         seen.exact.append(path)
         return
     if any(_may_be_part(name) for name in names):
@@ -125,8 +125,9 @@ def _enter(here: Directory, path: tuple[str, ...], seen: _Seen) -> None:
         inner.close()
 
 
-def _is_part(name: str) -> bool:
-    return name in PARTS or (name.startswith("result_") and name.endswith(".txt"))
+def _is_result(name: str) -> bool:
+    """Whether it is a result at the top, where one may be."""
+    return name.startswith("result_") and name.endswith(".txt")
 
 
 def _may_be_part(name: str) -> bool:
