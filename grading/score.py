@@ -17,10 +17,11 @@ if __name__ == "__main__":  # nothing else is imported before: a folder that is 
     WORKSPACE = any(os.path.lexists(os.path.join(FIRST, name)) for name in ("pre_data", "saved_model", "result"))
     if not __package__ or (FIRST == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT) and WORKSPACE):
         sys.stderr.write(
-            "grading: it was started %s, so Python looks for its modules there first\n"
-            "  next: start it in its own checkout: cd %s && python -m grading.score --submission PATH\n"
+            f"grading: it was started {'in a submission' if __package__ else 'as a file'}, "
+            "so Python looks for its modules there first\n"
+            f"  next: start it in its own checkout: cd {ascii(CHECKOUT)[1:-1]} && "
+            "python -m grading.score --submission PATH\n"
             "        or, where labeltune is installed: labeltune grade --submission PATH\n"
-            % ("inside a submission's folder" if __package__ else "as a file", ascii(CHECKOUT)[1:-1])
         )
         sys.exit(2)
 
@@ -94,7 +95,9 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
 
 def _targets(options: argparse.Namespace) -> list[Path]:
     """The files that the options ask for."""
-    return [Path(name) for name in (options.json if options.json != "-" else None, options.gradescope) if name is not None]
+    return [
+        Path(name) for name in (options.json if options.json != "-" else None, options.gradescope) if name is not None
+    ]
 
 
 def _bounded(exam: Exam, options: argparse.Namespace) -> Outcome:

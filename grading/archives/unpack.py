@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Optional
 
 from grading.archives.names import folded, is_litter
-from grading.archives.source import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, open_archive, refused, too_many
+from grading.archives.source import (
+    LIMITS,
+    PACK_AGAIN,
+    SHORTER,
+    ArchiveFile,
+    Entry,
+    Limits,
+    open_archive,
+    refused,
+    too_many,
+)
 from grading.archives.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
 from grading.archives.zip_reader import zip_entries
 from grading.contract.language import mark, reason_of, tr
@@ -37,8 +47,9 @@ def is_archive(name: str) -> bool:
     return _format_of(name) is not None
 
 
-_OTHER_SUFFIXES = tuple(
-    ".7z .rar .gz .bz2 .xz .zst .lzma .lz .lz4 .z .tbz .tbz2 .txz .tzst .zipx .cab .iso .jar .arj .lzh .dmg .001".split()
+_OTHER_SUFFIXES = (
+    *(".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".lzma", ".lz", ".lz4", ".z", ".tbz", ".tbz2", ".txz", ".tzst"),
+    *(".zipx", ".cab", ".iso", ".jar", ".arj", ".lzh", ".dmg", ".001"),
 )
 """Suffixes of packed files that the grader does not open."""
 

@@ -223,11 +223,13 @@ _CODE_PAGES = ("gbk", "cp437", "big5", "shift_jis", "cp949", "cp850", "cp1252", 
 
 
 def _zip_name(raw: bytes, flags: int, extra: bytes) -> str:
-    """The name of an entry. Chinese Windows writes GBK, in which a byte 0x5c can be the second of a character."""
+    """The name of an entry. Chinese Windows writes GBK, in which a byte 0x5c, a
+    backslash, can be the second of a character; so do Big5 and Shift JIS."""
     if flags & _IS_UTF8:
         name = decoded_name(raw)
     else:
-        name = next(text for text in map(_decoded, [raw] * 3, ("utf-8", "gbk", "cp437")) if text is not None)
+        pages = ("utf-8", "gbk", *(("big5", "shift_jis") if b"\\" in raw else ()), "cp437")
+        name = next(text for text in (_decoded(raw, page) for page in pages) if text is not None)
     return _agreed_name(raw, name, extra)
 
 

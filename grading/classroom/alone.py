@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional
 
-from grading.classroom.sandbox import CARD_LIMIT, Limits, limit_this_process, of_signal, start, unlimit_this_process
+from grading.classroom.card import CARD_LIMIT
+from grading.classroom.sandbox import Limits, limit_this_process, of_signal, start, unlimit_this_process
 from grading.contract.language import english, reason_of, tr
 from grading.errors import CouldNotGrade
 from grading.files import remove_folder

@@ -77,7 +77,9 @@ def _require_points(report: Mapping[str, Any]) -> None:
 
 def _required_dataset(value: Any) -> str:
     """The name of a dataset of the report, whose values are sound."""
-    _require(_is_text(value["dataset"]) and _is_text(value["answer_key"]) and _is_count(value["rows"], 1 << 40), "dataset")
+    _require(
+        _is_text(value["dataset"]) and _is_text(value["answer_key"]) and _is_count(value["rows"], 1 << 40), "dataset"
+    )
     _require(isinstance(value["labels"], list) and all(map(_is_text, value["labels"])), "labels")
     measures = value["measures"]
     if measures is None:
@@ -88,7 +90,10 @@ def _required_dataset(value: Any) -> str:
     _require(_is_number(measures["mcc"], -1, 1), "mcc")
     _require(abs(measures["accuracy"] * value["rows"] - measures["correct"]) < 0.5, "accuracy")
     interval = measures["interval"]
-    _require(isinstance(interval, list) and len(interval) == 2 and all(_is_number(each, 0, 1) for each in interval), "interval")
+    _require(
+        isinstance(interval, list) and len(interval) == 2 and all(_is_number(each, 0, 1) for each in interval),
+        "interval",
+    )
     for row in measures.get("confusion") or ():
         _require(isinstance(row, list) and all(_is_count(each, value["rows"]) for each in row), "confusion")
     return str(value["dataset"])

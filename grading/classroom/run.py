@@ -2,8 +2,8 @@
 
     python -m grading.score --submissions DIR --answers DIR --out OUT [--jobs N] [--resume]
 
-A submission is a folder or an archive directly in DIR. Each of them gets a card, so that nobody is missing; so does what cannot be
-opened (a `.7z`, a link, a named pipe), with 0 points. Other files (`notes.txt`) are named and left out. OUT then has:
+A submission is a folder or an archive directly in DIR. Each of them gets a card, so that nobody is missing; so does what
+cannot be opened (a `.7z`, a link, a named pipe), with 0 points. Other files (`notes.txt`) are named and left out. OUT then has:
 
     class.csv, index.html    the class, for the examiner: points, metrics, and which submissions are similar
     reports/STEM.json, .txt  the report of one submission, which the candidate may see; no detail of an examiner's mistake

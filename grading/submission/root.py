@@ -131,7 +131,9 @@ def _is_result(name: str) -> bool:
 
 
 def _may_be_part(name: str) -> bool:
-    return name.endswith(_ENDINGS) or name.casefold().startswith("result_") or any(is_near(part, name) for part in PARTS)
+    return (
+        name.endswith(_ENDINGS) or name.casefold().startswith("result_") or any(is_near(part, name) for part in PARTS)
+    )
 
 
 def _is_litter(name: str) -> bool:

@@ -92,7 +92,7 @@ def test_an_archive_that_is_ended_leaves_nothing(folder, answers, tmp_path, way,
         (lambda: os._exit(3), "grader", "failed with exit code 3"),
         (lambda: os.kill(os.getpid(), 9), "examiner", "was killed"),
         (lambda: os.kill(os.getpid(), 11), "grader", "ended with signal 11"),
-        (lambda: [][0], "grader", "failed with exit code 1"),
+        (lambda: {}["no"], "grader", "failed with exit code 1"),
     ],
 )
 def test_a_child_that_fails(capfd, do, fault, words):
