@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from grading import contract
 from grading.archives.unpack import is_archive, is_other_archive
-from grading.contract.language import mark, reason_of, tr, trn
+from grading.contract.language import mark, reason_of, tr
 from grading.contract.near_names import is_near
 from grading.errors import FileProblem, quoted
 from grading.submission.directory import Directory
@@ -159,7 +159,7 @@ def _nothing(names: Sequence[str], seen: _Seen) -> FileProblem:
 def _shown(names: Sequence[str]) -> str:
     shown = ", ".join(_quoted_few(names))
     more = len(names) - MOST_SHOWN
-    return trn("{shown} and {count:,} more", "{shown} and {count:,} more", more, shown=shown) if more > 0 else shown
+    return tr("{shown} and {count:,} more", shown=shown, count=more) if more > 0 else shown
 
 
 def _quoted_few(names: Sequence[str]) -> Iterator[str]:
