@@ -66,14 +66,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def require_outside(submission: Path, targets: Iterable[Path]) -> None:
-    """Raises CouldNotGrade if a report would be written into the submission's folder: there its author decides what a name
-    is."""
+    """Raises CouldNotGrade if a report would be written over the submission, or into its folder: there its author decides what
+    a name is."""
     around = os.path.realpath(submission)
     for path in targets:
         folder = os.path.realpath(path.parent)
-        if folder == around or folder.startswith(around.rstrip(os.sep) + os.sep):
+        if around in (folder, os.path.realpath(path)) or folder.startswith(around.rstrip(os.sep) + os.sep):
             raise CouldNotGrade(
-                tr("{path}: the report must not be written into the submission's folder", path=path),
+                tr("{path}: the report must not be written into the submission", path=path),
                 tr("name a file outside of it, or pass --json - for standard output"),
             )
 

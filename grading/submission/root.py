@@ -24,6 +24,9 @@ MOST_DEEP = 4
 MOST_FOLDERS = 200
 """Most folders that are looked into."""
 
+MOST_SEEN = 5_000
+"""Most names that are looked at, in all folders together: no archive may hold more."""
+
 MOST_SHOWN = 4
 """Most names that a message shows."""
 
@@ -61,6 +64,11 @@ class _Seen:
     others: list[tuple[str, ...]] = field(default_factory=list)
     """Archives of kinds that are not opened."""
     folders: int = 0
+    names: int = 0
+
+    def has_room(self) -> bool:
+        """Whether one more folder may be looked into."""
+        return self.folders < MOST_FOLDERS and self.names < MOST_SEEN
 
 
 def find_root(top: Directory, is_unpacked: bool = False) -> Root:
@@ -96,6 +104,7 @@ def _only(found: Sequence[tuple[str, ...]], words: str) -> tuple[str, ...]:
 def _look(here: Directory, path: tuple[str, ...], names: Sequence[str], seen: _Seen) -> None:
     """Adds what is at `here` to `seen`; a folder with a submission's parts is not looked into."""
     seen.folders += 1
+    seen.names += len(names)
     if any(name in PARTS or (not path and _is_result(name)) for name in names):
         seen.exact.append(path)
         return
@@ -111,7 +120,7 @@ def _look(here: Directory, path: tuple[str, ...], names: Sequence[str], seen: _S
                     seen.archives.append((*path, name))
                 elif is_other_archive(name):
                     seen.others.append((*path, name))
-            elif stat.S_ISDIR(mode) and len(path) < MOST_DEEP and seen.folders < MOST_FOLDERS:
+            elif stat.S_ISDIR(mode) and len(path) < MOST_DEEP and seen.has_room():
                 _enter(here, (*path, name), seen)
         except OSError:
             continue  # it cannot be read, or is gone

@@ -146,9 +146,14 @@ def test_a_report_is_not_written_into_the_submission(folder, answers, tmp_path, 
     (tmp_path / "link").symlink_to(folder / "result")
     for name in (folder / "report.json", folder / "result/../r", tmp_path / "link/report.json"):
         for option in ("--json", "--gradescope"):
-            words = "the report must not be written into the submission's folder"
+            words = "the report must not be written into the submission"
             assert words in refusal(capsys, folder, answers, option, str(name))
     assert run(folder, answers, "--json", str(tmp_path / "submission.json")) == 0
+    zipped(folder, tmp_path / "a.zip")
+    before = (tmp_path / "a.zip").read_bytes()
+    capsys.readouterr()
+    assert words in refusal(capsys, tmp_path / "a.zip", answers, "--json", str(tmp_path / "a.zip"))
+    assert (tmp_path / "a.zip").read_bytes() == before
 
 
 def test_a_report_is_not_written_through_a_link(folder, answers, tmp_path, capsys):
