@@ -91,7 +91,7 @@ def test_an_archive_that_is_ended_leaves_nothing(folder, answers, tmp_path, way,
     [
         (lambda: os._exit(3), "grader", "failed with exit code 3"),
         (lambda: os.kill(os.getpid(), 9), "examiner", "was killed"),
-        (lambda: os.kill(os.getpid(), 11), "grader", "ended with signal 11"),
+        (lambda: os.kill(os.getpid(), 10), "grader", "ended with signal 10"),
         (lambda: {}["no"], "grader", "failed with exit code 1"),
     ],
 )
