@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -113,6 +112,8 @@ def in_fork(work: Callable[[Bounds], Outcome], limits: Limits) -> Outcome:
 
 def in_interpreter(exam: Exam, path: Path, limits: Limits) -> Outcome:
     """The outcome of the submission at `path`, graded in a new interpreter with limits, without its advice of a rerun."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="grading-") as work:
         try:
             child = start(path, path.name, exam, limits, Path(work))
@@ -231,6 +232,8 @@ def _outcome(data: Optional[bytes], status: int, limits: Limits) -> Outcome:
 
 def _remove_leftovers(prefix: str) -> None:
     """Removes the temporary folders of a child that was ended."""
+    import tempfile
+
     with suppress(OSError):
         folder = tempfile.gettempdir()
         for name in os.listdir(folder):

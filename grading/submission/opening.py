@@ -6,7 +6,6 @@ opened once, and all below it is reached through that descriptor. `root` says wh
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,6 +155,8 @@ def _inner_archive(top: Directory, root: Root, place: _Place) -> Iterator[Submis
 
 @contextmanager
 def _unpacked(around: Directory, name: str, place: _Place) -> Iterator[Submission]:
+    import tempfile  # a folder needs none of it
+
     try:
         descriptor = around.open(name)
     except OSError as error:
