@@ -51,8 +51,8 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a report: a report that exists is whole. Raises CouldNotGrade."""
     try:
-        # renaming over /dev/stdout would replace the device
-        if path.exists() and not path.is_file():
+        # renaming over /dev/stdout would replace the device, and over a link the link
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise CouldNotGrade(
                 tr("{path}: the report needs a regular file", path=path),
                 tr("name one, or pass --json - for standard output"),
@@ -65,17 +65,46 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         ) from None
 
 
+def require_outside(submission: Path, targets: Iterable[Path]) -> None:
+    """Raises CouldNotGrade if a report would be written over the submission, or into its folder: there its author decides what
+    a name is."""
+    around = os.path.realpath(submission)
+    for path in targets:
+        folder = os.path.realpath(path.parent)
+        if around in (folder, os.path.realpath(path)) or folder.startswith(around.rstrip(os.sep) + os.sep):
+            raise CouldNotGrade(
+                tr("{path}: the report must not be written into the submission", path=path),
+                tr("name a file outside of it, or pass --json - for standard output"),
+            )
+
+
+def are_one(one: str, other: str) -> bool:
+    """Whether two paths mean one file."""
+    try:
+        return os.path.realpath(one) == os.path.realpath(other) or os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
 def is_partial(name: str) -> bool:
     """Whether a file of this name is a temporary one, which a run that was killed has left."""
     return name.startswith(".") and name.endswith(".partial")
 
 
+def remove_partials(folder: Path) -> None:
+    """Removes the temporary files in a folder."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if is_partial(name):
+                with suppress(OSError):
+                    os.unlink(folder / name)
+
+
 def _replace(path: Path, data: bytes) -> None:
-    """Writes to a temporary file and renames it. There is one name for each path, so a leftover is replaced."""
-    temporary = path.with_name(f".{path.name}.partial")
+    """Writes to a new file with a name that nobody can foresee, and renames it."""
+    temporary = path.with_name(f".{os.urandom(8).hex()}.partial")
     try:
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
+        with temporary.open("xb") as file:  # exclusive: it follows no link
             file.write(data)
         os.replace(temporary, path)
     except OSError:

@@ -1,5 +1,6 @@
 """The grader: one submission graded against an exam (the examiner's keys, base model and tables)."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,11 +14,11 @@ from grading.checks.answer_key import read_keys
 from grading.checks.base_shapes import BaseShapes, read_base_shapes
 from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
-from grading.contract.language import tr
+from grading.contract.language import reason_of, tr
 from grading.errors import CouldNotGrade
 from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
-from grading.submission.opening import opened
+from grading.submission.opening import named, opened
 
 
 def grade(
@@ -59,7 +60,7 @@ def grade(
         data=None if data is None else Path(data),
     )
     ready = exam.open()
-    with opened(Path(submission)) as found:
+    with opened(named(Path(submission))) as found:
         return ready.grade(found)
 
 
@@ -108,7 +109,21 @@ class Exam:
     def open(self) -> "OpenExam":
         """Reads the files that it names. Raises CouldNotGrade."""
         keys = read_keys(self.answers, self.datasets)
-        return OpenExam(tuple(keys), None if self.base is None else read_base_shapes(self.base), self.data)
+        base = None if self.base is None else read_base_shapes(self.base)
+        return OpenExam(tuple(keys), base, self.data, _identities(self.answers))
+
+
+def _identities(folder: Path) -> frozenset[tuple[int, int]]:
+    """Device and inode of every file in the keys' folder, also of those that are not graded now. Raises CouldNotGrade."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [os.stat(entry.path) for entry in entries if entry.is_file()]
+    except OSError as error:
+        raise CouldNotGrade(
+            tr("{folder}: expected the folder of the answer keys: {reason}", folder=folder, reason=reason_of(error)),
+            tr("pass it with --answers DIR"),
+        ) from None
+    return frozenset((status.st_dev, status.st_ino) for status in found)
 
 
 @dataclass(frozen=True)
@@ -121,9 +136,12 @@ class OpenExam:
     """Shapes of the base model, where the examiner gave one."""
     data: Optional[Path] = None
     """Folder of the exam's TSV files, where the examiner gave one."""
+    key_files: frozenset[tuple[int, int]] = frozenset()
+    """Device and inode of the files beside the keys, and of the keys: none of them is a submission's."""
 
     def grade(self, submission: Submission) -> Report:
         """The report of a submission. Raises CouldNotGrade where one of the exam's tables cannot be read."""
+        submission.refuse_keys(self.key_files)
         found = [self._grade_dataset(submission, key) for key in self.keys]
         return Report(tuple(grade for grade, _ in found), tuple(each for _, advice in found for each in advice))
 

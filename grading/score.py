@@ -8,27 +8,44 @@ Exit codes: 0 graded (whatever the points), 2 the examiner's mistake (a message 
 (with its traceback), 130 interrupted. The files that were asked for are written in the first three cases.
 """
 
+import os
+import sys
+
+if __name__ == "__main__":  # nothing else is imported before: a folder that is no checkout can hold an argparse.py
+    CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    FIRST = os.path.realpath(sys.path[0] or os.curdir)
+    WORKSPACE = any(os.path.lexists(os.path.join(FIRST, name)) for name in ("pre_data", "saved_model", "result"))
+    if not __package__ or (FIRST == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT) and WORKSPACE):
+        sys.stderr.write(
+            f"grading: it was started {'in a submission' if __package__ else 'as a file'}, "
+            "so Python looks for its modules there first\n"
+            f"  next: start it in its own checkout: cd {ascii(CHECKOUT)[1:-1]} && "
+            "python -m grading.score --submission PATH\n"
+            "        or, where labeltune is installed: labeltune grade --submission PATH\n"
+        )
+        sys.exit(2)
+
 import argparse
 import dataclasses
 import json
-import os
-import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from grading import contract, rubric
-from grading.contract.language import english, speak_to_argparse, tr
+from grading.classroom.alone import Bounds, Outcome, can_fork, failed, in_fork, in_interpreter
+from grading.classroom.sandbox import Limits
+from grading.contract.language import english, reason_of, speak_to_argparse, tr
 from grading.errors import CouldNotGrade, fault_of
-from grading.files import write_json
+from grading.files import are_one, require_outside, write_json
 from grading.grader import Exam
 from grading.grades import Report
 from grading.report.gradescope import as_gradescope
-from grading.report.json_report import as_json, failure
-from grading.report.text import as_text, failure_text
-from grading.submission.opening import opened
+from grading.report.json_report import as_json
+from grading.report.text import as_text
+from grading.submission.opening import named, opened
 
 OWN_ANSWERS = Path(__file__).resolve().parent.parent / contract.ANSWER_FOLDER
 """The keys of the grader's own checkout. Keys are never looked for in the submission or in the current folder."""
@@ -36,12 +53,15 @@ OWN_ANSWERS = Path(__file__).resolve().parent.parent / contract.ANSWER_FOLDER
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs the command line and returns the exit code. The grader's own fault is printed with its traceback."""
+    _hold_streams()
     parser = _parser()
     options = parser.parse_args(arguments)
     _require_together(parser, options)
     try:
         if options.rubric:
-            _say(rubric.as_text())
+            lost = _printed(rubric.as_text())
+            if lost is not None:
+                raise lost
             return 0
         exam = Exam(options.answers, options.datasets, options.base, options.data)
         return _grade_one(exam, options) if options.submissions is None else _grade_class(exam, options)
@@ -51,33 +71,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             problem=mistake.problem,
             next_step=mistake.next_step,
         )
-        print(ascii_safe(words, sys.stderr.encoding), file=sys.stderr)
+        _complain(f"{words}\n")
         return 2
     except KeyboardInterrupt:
-        print(tr("grading: interrupted"), file=sys.stderr)
+        _complain(tr("grading: interrupted") + "\n")
         return 130
     except BrokenPipeError:  # the reader of the report has ended: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of grading one submission, also if that failed."""
-
-    report: Mapping[str, Any]
-    """The JSON object; its `problem` is not null if nothing was graded."""
-    text: str
-    """The report for people."""
-    coloured: str
-    """The same for this terminal."""
-    exit_code: int = 0
-    mistake: Optional[CouldNotGrade] = None
-    """The examiner's mistake, which is for standard error: it can show a line of the key."""
-
-
 def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
-    outcome = grade_safely(exam, options)
+    require_outside(options.submission, _targets(options))
+    outcome = _bounded(exam, options)
+    if outcome.errors:
+        _complain(outcome.errors)
     unwritten = write_outputs(outcome, options)
     mistake = outcome.mistake or unwritten
     if mistake is not None:
@@ -85,54 +93,76 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-def grade_safely(exam: Exam, options: argparse.Namespace) -> Outcome:
+def _targets(options: argparse.Namespace) -> list[Path]:
+    """The files that the options ask for."""
+    return [
+        Path(name) for name in (options.json if options.json != "-" else None, options.gradescope) if name is not None
+    ]
+
+
+def _bounded(exam: Exam, options: argparse.Namespace) -> Outcome:
+    """The outcome of the submission that the options name, graded in a child with limits."""
+    try:
+        if can_fork():
+            return in_fork(lambda bounds: grade_safely(exam, options, bounds), Limits())
+        outcome = in_interpreter(exam, named(options.submission), Limits())
+    except CouldNotGrade as mistake:
+        return failed(
+            "examiner", tr("the examiner's own files cannot be used"), tr("ask the examiner to fix them"), mistake
+        )
+    if options.rerun and outcome.report["problem"] is None:
+        # it has been graded within the limits, which a rerun cannot have
+        return grade_safely(exam, options, Bounds(Limits(), "submission-", lambda: None))
+    return outcome
+
+
+def grade_safely(exam: Exam, options: argparse.Namespace, bounds: Bounds) -> Outcome:
     """The outcome of the submission that the options name. An error becomes a report that says whose fault it is."""
     try:
-        found = _report(exam, options)
+        found = _report(exam, options, bounds)
         return Outcome(as_json(found), as_text(found), as_text(found, colour=_wants_colour()))
     except CouldNotGrade as mistake:
-        return _failed(
+        return failed(
             "examiner", tr("the examiner's own files cannot be used"), tr("ask the examiner to fix them"), mistake
         )
     except Exception as error:  # whatever it is, there must be a report that says so
-        fault, reason, next_step = fault_of(error)
+        fault, reason, next_step = fault_of(error, bounds.limits.address_space >> 20)
         if fault == "grader":
             traceback.print_exc()
-        return _failed(fault, reason, next_step, CouldNotGrade(reason, next_step) if fault == "examiner" else None)
-
-
-def _failed(fault: str, reason: str, next_step: str, mistake: Optional[CouldNotGrade] = None) -> Outcome:
-    report = failure(fault, reason, next_step)
-    text = failure_text(report)
-    return Outcome(report, text, text, exit_code=1 if fault == "grader" else 0, mistake=mistake)
+        return failed(fault, reason, next_step, CouldNotGrade(reason, next_step) if fault == "examiner" else None)
 
 
 def write_outputs(outcome: Outcome, options: argparse.Namespace) -> Optional[CouldNotGrade]:
     """Writes the files that the options ask for, and prints the report.
 
     Returns the first error of writing: the report must be printed all the same."""
-    unwritten = None
+    unwritten, written = None, 0
     json_file = None if options.json == "-" else options.json
     results = as_gradescope(outcome.report, outcome.text)
     for path, value in ((json_file, outcome.report), (options.gradescope, results)):
         try:
             if path is not None:
                 write_json(Path(path), value)
+                written += 1
         except CouldNotGrade as error:
             unwritten = unwritten or error
-    problem = outcome.report["problem"]
+    problem, lost = outcome.report["problem"], None
     if options.json == "-":
-        _say(json.dumps(english(outcome.report), indent=2, allow_nan=False) + "\n")
+        lost = _printed(json.dumps(english(outcome.report), indent=2, allow_nan=False) + "\n")
     elif problem is None or problem["fault"] == "submission":
-        _say(outcome.coloured)
-    return unwritten
+        lost = _printed(outcome.coloured)
+    if lost is not None and written and options.json != "-":
+        _complain(f"{lost}\n")  # a file has the report
+        lost = None
+    return unwritten or lost
 
 
-def _report(exam: Exam, options: argparse.Namespace) -> Report:
+def _report(exam: Exam, options: argparse.Namespace, bounds: Bounds) -> Report:
     ready = exam.open()
-    with opened(options.submission) as submission:
+    with opened(named(options.submission), prefix=bounds.prefix) as submission:
         found = ready.grade(submission)
         if options.rerun:
+            bounds.lift()
             from grading.audit.rerun import rerun  # its runner loads torch, in a process of its own
 
             advice = rerun(submission, found.datasets, options.rerun, options.recipes)
@@ -246,6 +276,8 @@ def _require_together(parser: argparse.ArgumentParser, options: argparse.Namespa
     for name in ("json", "gradescope", "rerun"):
         if options.submissions is not None and getattr(options, name) is not None:
             parser.error(tr("--{name} is for one submission; a class has a report for each in --out", name=name))
+    if options.json is not None and options.gradescope is not None and are_one(options.json, options.gradescope):
+        parser.error(tr("--json and --gradescope name one file; each needs its own"))
     if options.submissions is None and options.resume:
         parser.error(tr("--resume is for a class: --submissions DIR --out DIR"))
 
@@ -267,20 +299,61 @@ def _datasets(text: str) -> tuple[str, ...]:
 
 
 def _wants_colour() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def _say(text: str) -> None:
+    """Prints to standard output. Raises OSError or ValueError if it is full or closed."""
+    if sys.stdout is None:  # it was closed when Python started
+        raise ValueError("closed")
     sys.stdout.write(ascii_safe(text, sys.stdout.encoding))
     sys.stdout.flush()  # now, so that a closed pipe is noticed here
 
 
+def _printed(text: str) -> Optional[CouldNotGrade]:
+    """Prints to standard output, and returns the mistake if it is full or closed. Raises BrokenPipeError: nobody reads on."""
+    try:
+        _say(text)
+        return None
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        _drop_output()
+        reason = reason_of(error) if isinstance(error, OSError) else tr("it is closed")
+        return CouldNotGrade(
+            tr("the report cannot be written to standard output: {reason}", reason=reason),
+            tr("write it to a file with --json FILE, or free space"),
+        )
+
+
 def _say_line(text: str) -> None:
-    """Prints a line of progress. A closed pipe does not stop a class."""
+    """Prints a line of progress. An output that is full or closed does not stop a class: its files say the same."""
     try:
         _say(f"{text}\n")
-    except BrokenPipeError:
+    except (OSError, ValueError):
+        _drop_output()
+
+
+def _drop_output() -> None:
+    """Sends what is still to be printed nowhere, so that nothing fails at the end because of it."""
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    """Prints to standard error, if it is there."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(ascii_safe(text, sys.stderr.encoding))
+        sys.stderr.flush()
+
+
+def _hold_streams() -> None:
+    """Opens what was closed when Python started: else the first file that is opened would be the standard output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def ascii_safe(text: str, encoding: Optional[str]) -> str:

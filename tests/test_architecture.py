@@ -126,12 +126,12 @@ GRADING = {
     "rubric": set(),
     "grades": {"contract", "rubric"},
     "archives": {"errors"},
-    "submission": {"archives", "errors"},
+    "submission": {"archives", "contract", "errors"},
     "checks": {"contract", "errors", "grades", "rubric", "submission"},
     "report": {"contract", "errors", "grades", "rubric"},
     "audit": {"checks", "contract", "errors", "grades", "submission"},
     "grader": {"audit", "checks", "errors", "grades", "rubric", "submission"},
-    "classroom": {"archives", "errors", "files", "grader", "report", "submission"},
+    "classroom": {"archives", "errors", "files", "grader", "report", "rubric", "submission"},
     "score": {
         "audit",
         "classroom",
@@ -144,6 +144,7 @@ GRADING = {
         "rubric",
         "submission",
     },
+    "__main__": {"score"},
 }
 """The same of `grading`."""
 

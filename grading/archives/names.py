@@ -15,6 +15,19 @@ _UNICODE = unicodedata.ucd_3_2_0
 _PART_BYTES = 255
 """Most bytes of one name in one folder, on all common file systems."""
 
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
+    + [f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"]
+)
+"""Names that are devices on Windows, with any ending: `con.txt` too."""
+
+
+def _is_alias(part: str) -> bool:
+    """Whether the part of a path means another file on Windows: it drops dots and spaces at the end, takes what follows a colon
+    for a stream of the file before it, and some names for devices."""
+    return ":" in part or part.endswith((".", " ")) or part.partition(".")[0].rstrip(" ").lower() in _DEVICES
+
+
 _NAME_RULES: tuple[tuple[Callable[[str], Any], str], ...] = (
     (
         lambda name: any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name),
@@ -24,6 +37,10 @@ _NAME_RULES: tuple[tuple[Callable[[str], Any], str], ...] = (
     (lambda name: name.startswith("/"), mark("is absolute")),
     (lambda name: re.match("[A-Za-z]:", name), mark("starts with a drive letter")),
     (lambda name: ".." in name.split("/"), mark("has a part '..'")),
+    (
+        lambda name: any(_is_alias(part) for part in name.split("/") if part not in ("", ".")),
+        mark("means another file on Windows"),
+    ),
 )
 
 
@@ -47,8 +64,9 @@ def clean_name(name: str, limits: Limits) -> str:
             ),
             SHORTER,
         )
+    tested = name[:-1] if name.rpartition("/")[2] in _ICONS else name
     for breaks, problem in _NAME_RULES:
-        if breaks(name):
+        if breaks(tested):
             raise FileProblem(tr("the name of entry {name} {problem}", name=quoted(name), problem=problem), SHORTER)
     parts = [part for part in name.split("/") if part not in ("", ".")]  # `tar -cf x.tar .` writes ./a
     if len(parts) > limits.depth:
@@ -86,4 +104,8 @@ def _folded_run(text: str) -> str:
 
 def is_litter(parts: list[str]) -> bool:
     """Whether macOS added it: resource forks, and the layout of a window."""
-    return "__MACOSX" in parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
+    return "__MACOSX" in parts or parts[-1] in (".DS_Store", *_ICONS) or parts[-1].startswith("._")
+
+
+_ICONS = ("Icon\r", "._Icon\r")
+"""The file of a folder's own icon on macOS: its name ends with a carriage return."""

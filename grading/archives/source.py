@@ -66,19 +66,14 @@ class Entry:
 class ArchiveFile:
     """The archive, opened once. Use it in a `with`."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
-        try:
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise FileProblem(tr("is not a regular file"), tr("submit the archive itself"))
-            descriptor = os.open(path, OPEN_FLAGS)
-        except OSError as error:
-            raise _unreadable(error) from None
+    def __init__(self, descriptor: int, limits: Limits) -> None:
+        """`descriptor`: the file, open for reading; it is closed at the end, or now if the file is refused."""
         status = os.fstat(descriptor)
         self._file = os.fdopen(descriptor, "rb")
         self.size = status.st_size
         try:
             if not stat.S_ISREG(status.st_mode):
-                raise FileProblem(tr("is not a regular file"), tr("submit the archive itself"))
+                raise not_regular()
             if self.size > limits.archive_bytes:
                 raise FileProblem(
                     tr(
@@ -115,6 +110,20 @@ class ArchiveFile:
         """The bytes from `begin` to before `end`."""
         for position in range(begin, end, CHUNK):
             yield self.read_at(position, min(CHUNK, end - position))
+
+
+def open_archive(path: Path) -> int:
+    """A descriptor of the file at `path`, which is not followed if it is a link. Raises FileProblem."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise not_regular()
+        return os.open(path, OPEN_FLAGS)
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def not_regular() -> FileProblem:
+    return FileProblem(tr("is not a regular file"), tr("submit the archive itself"))
 
 
 def refused(name: str, problem: str, next_step: str = PACK_AGAIN) -> FileProblem:

@@ -10,12 +10,23 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from grading.archives.names import folded, is_litter
-from grading.archives.source import LIMITS, PACK_AGAIN, SHORTER, ArchiveFile, Entry, Limits, refused, too_many
+from grading.archives.source import (
+    LIMITS,
+    PACK_AGAIN,
+    SHORTER,
+    ArchiveFile,
+    Entry,
+    Limits,
+    open_archive,
+    refused,
+    too_many,
+)
 from grading.archives.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
 from grading.archives.zip_reader import zip_entries
 from grading.contract.language import mark, reason_of, tr
@@ -36,27 +47,54 @@ def is_archive(name: str) -> bool:
     return _format_of(name) is not None
 
 
+_OTHER_SUFFIXES = (
+    *(".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".lzma", ".lz", ".lz4", ".z", ".tbz", ".tbz2", ".txz", ".tzst"),
+    *(".zipx", ".cab", ".iso", ".jar", ".arj", ".lzh", ".dmg", ".001"),
+)
+"""Suffixes of packed files that the grader does not open."""
+
+
+def is_other_archive(name: str) -> bool:
+    """Whether a file of this name is packed in a way that the grader does not open, such as `.7z` or `.rar`."""
+    return name.lower().endswith(_OTHER_SUFFIXES) and not is_archive(name)
+
+
+def looks_packed(first: bytes) -> bool:
+    """Whether a file with these first bytes is an archive, whatever its name is."""
+    return first.startswith(_PACKED)
+
+
 def unpack(path: Path, into: Path, limits: Limits = LIMITS) -> None:
-    """Unpacks the archive at `path` into the empty folder `into`.
+    """Unpacks the archive at `path`, which is no link, into the empty folder `into`. Raises what `unpack_open` raises."""
+    with _naming(path.name):
+        _required_format(path.name)
+        descriptor = open_archive(path)
+    unpack_open(descriptor, path.name, into, limits)
+
+
+def unpack_open(descriptor: int, name: str, into: Path, limits: Limits = LIMITS) -> None:
+    """Unpacks the archive called `name` that is open at `descriptor`, and closes it, into the empty folder `into`.
 
     Raises FileProblem for any fault of the archive; `into` then has the entries before it, within `limits`, and the caller
     removes them. Raises OSError if `into` cannot be written, which is not the archive's fault."""
+    with _naming(name), ArchiveFile(descriptor, limits) as file:
+        form = _required_format(name)
+        first = file.read_at(0, min(BLOCK, file.size))
+        if not form.agrees(first):
+            raise FileProblem(tr("expected {words}, found {found}", words=form.words, found=_found(first)), PACK_AGAIN)
+        tree = _Tree(into, limits)
+        for entry in form.entries(file, limits):
+            tree.add(entry)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Puts the archive's name before the problem."""
     try:
-        form = _format_of(path.name)
-        if form is None:
-            raise FileProblem(tr("is not one of {formats}", formats=", ".join(_FORMATS)), PACK_AGAIN)
-        with ArchiveFile(path, limits) as file:
-            first = file.read_at(0, min(BLOCK, file.size))
-            if not form.agrees(first):
-                raise FileProblem(
-                    tr("expected {words}, found {found}", words=form.words, found=_found(first)), PACK_AGAIN
-                )
-            tree = _Tree(into, limits)
-            for entry in form.entries(file, limits):
-                tree.add(entry)
+        yield
     except FileProblem as problem:
         raise FileProblem(
-            tr("{name}: {problem}", name=quoted(path.name), problem=problem.problem), problem.next_step
+            tr("{name}: {problem}", name=quoted(name), problem=problem.problem), problem.next_step
         ) from None
 
 
@@ -177,9 +215,19 @@ _OTHER_FORMATS = {
 }
 
 
+_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf\x27\x1c", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+
+
 def _format_of(name: str) -> Optional[_Format]:
     lowered = name.lower()
     return next((form for suffix, form in _FORMATS.items() if lowered.endswith(suffix)), None)
+
+
+def _required_format(name: str) -> _Format:
+    form = _format_of(name)
+    if form is None:
+        raise FileProblem(tr("is not one of {formats}", formats=", ".join(_FORMATS)), PACK_AGAIN)
+    return form
 
 
 def _found(first: bytes) -> str:

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from grading.archives.names import clean_name, decoded_name
 from grading.archives.source import (
@@ -85,6 +85,8 @@ class _Member:
     """First of its packed bytes."""
     end: int
     """First byte after them."""
+    after: int
+    """First byte after its data descriptor, which follows them in some archives."""
     path: str
     is_folder: bool
     method: int
@@ -106,7 +108,7 @@ def zip_entries(file: ArchiveFile, limits: Limits) -> Iterator[Entry]:
     for member in members:
         if member.header < position:
             raise refused(member.path, tr("overlaps the entry before it"), COPY_AGAIN)
-        position = member.end
+        position = member.after
     for member in members:
         yield Entry(member.path, member.is_folder, _zip_pieces(file, member))
 
@@ -173,7 +175,7 @@ def _members(file: ArchiveFile, directory: _Directory, limits: Limits) -> Iterat
 def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: set[int], limits: Limits) -> _Member:
     """The entry of one record of the directory. `headers`: where those before it start; its own is added."""
     _, _, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, header = record.fields
-    name = _zip_name(record.name, flags)
+    name = _zip_name(record.name, flags, record.extra)
     path = clean_name(name, limits)
     if flags & _ENCRYPTED:
         raise refused(name, tr("is encrypted"), tr("{pack_again}, without a password", pack_again=PACK_AGAIN))
@@ -196,10 +198,12 @@ def _member(file: ArchiveFile, directory: _Directory, record: _Record, headers: 
         raise refused(name, tr("has no name"))
     if size > limits.entry_bytes:
         raise too_large_entry(name, size, limits)
-    begin = _packed_begin(file, directory, header, name, record.name, (flags, method, crc, packed, size))
+    listed = (flags, method, crc, packed, size)
+    begin, descriptor = _packed_begin(file, directory, header, name, record.name, listed)
     if begin + packed > directory.begin:
         raise refused(name, tr("is outside the archive"), COPY_AGAIN)
-    return _Member(header, begin, begin + packed, path, is_folder, method, crc, size)
+    after = _after_descriptor(file, directory, name, begin + packed, listed, descriptor)
+    return _Member(header, begin, begin + packed, after, path, is_folder, method, crc, size)
 
 
 _UNIX_KINDS = {
@@ -211,19 +215,54 @@ _UNIX_KINDS = {
 }
 
 
-def _zip_name(raw: bytes, flags: int) -> str:
+_UNICODE_PATH = 0x7075
+"""Kind of Info-ZIP's extra field with the name in UTF-8, beside one in the packer's own code page."""
+
+_CODE_PAGES = ("gbk", "cp437", "big5", "shift_jis", "cp949", "cp850", "cp1252", "cp1251", "cp866", "cp874")
+"""Code pages in which packers write names without saying so."""
+
+
+def _zip_name(raw: bytes, flags: int, extra: bytes) -> str:
+    """The name of an entry. Chinese Windows writes GBK, in which a byte 0x5c, a
+    backslash, can be the second of a character; so do Big5 and Shift JIS."""
     if flags & _IS_UTF8:
-        return decoded_name(raw)
+        name = decoded_name(raw)
+    else:
+        pages = ("utf-8", "gbk", *(("big5", "shift_jis") if b"\\" in raw else ()), "cp437")
+        name = next(text for text in (_decoded(raw, page) for page in pages) if text is not None)
+    return _agreed_name(raw, name, extra)
+
+
+def _decoded(raw: bytes, encoding: str) -> Optional[str]:
     try:
-        return raw.decode("utf-8")  # macOS writes UTF-8 without the flag
+        return raw.decode(encoding)
     except UnicodeDecodeError:
-        return raw.decode("cp437")  # the format's default
+        return None
 
 
-def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
-    """`values`, with those that do not fit in 32 bits taken from the extra field of zip64."""
-    if _IN_ZIP64 not in values:
-        return values
+def _agreed_name(raw: bytes, name: str, extra: bytes) -> str:
+    """The name by Info-ZIP's Unicode path field, if there is one. Raises FileProblem unless it is the same name: readers that
+    know the field would take the one, and others the other."""
+    for kind, data in _extra_records(name, extra) if b"up" in extra else ():
+        if kind != _UNICODE_PATH:
+            continue
+        text = _decoded(data[5:], "utf-8")
+        is_valid = len(data) > 5 and data[0] == 1 and struct.unpack_from("<L", data, 1)[0] == zlib.crc32(raw)
+        if not is_valid or text is None or (text != name and not any(_is_in(text, page, raw) for page in _CODE_PAGES)):
+            raise refused(name, tr("has another name in its Unicode path field"))
+        name = text
+    return name
+
+
+def _is_in(text: str, page: str, raw: bytes) -> bool:
+    try:
+        return text.encode(page) == raw
+    except (UnicodeEncodeError, LookupError):
+        return False
+
+
+def _extra_records(name: str, extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """The records of an extra field: kind and bytes. Raises FileProblem after too many."""
     position = count = 0
     while position + 4 <= len(extra):
         count += 1
@@ -232,15 +271,21 @@ def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
                 name, tr("has more than {extra_records} records in its extra field", extra_records=_EXTRA_RECORDS)
             )
         kind, length = struct.unpack_from("<HH", extra, position)
-        position += 4
+        yield kind, extra[position + 4 : position + 4 + length]
+        position += 4 + length
+
+
+def _with_zip64(name: str, extra: bytes, values: list[int]) -> list[int]:
+    """`values`, with those that do not fit in 32 bits taken from the extra field of zip64."""
+    if _IN_ZIP64 not in values:
+        return values
+    for kind, data in _extra_records(name, extra):
         if kind == 1:
             wanted = [place for place, value in enumerate(values) if value == _IN_ZIP64]
-            if len(extra) < position + length or length < 8 * len(wanted):
+            if len(data) < 8 * len(wanted):
                 break
-            big = struct.unpack_from(f"<{len(wanted)}Q", extra, position)
-            found = dict(zip(wanted, big))
+            found = dict(zip(wanted, struct.unpack_from(f"<{len(wanted)}Q", data)))
             return [found.get(place, value) for place, value in enumerate(values)]
-        position += length
     raise refused(name, tr("has a damaged zip64 field"), COPY_AGAIN)
 
 
@@ -254,10 +299,16 @@ def _require_small(name: str, extra_size: int) -> None:
         raise refused(name, problem)
 
 
+_Listed = tuple[int, int, int, int, int]
+"""An entry by the directory: flags, method, checksum, packed bytes, bytes."""
+
+
 def _packed_begin(
-    file: ArchiveFile, directory: _Directory, header: int, name: str, raw: bytes, listed: tuple[int, int, int, int, int]
-) -> int:
-    """Where the entry's bytes begin. Raises FileProblem if its own header differs from the values `listed` in the directory."""
+    file: ArchiveFile, directory: _Directory, header: int, name: str, raw: bytes, listed: _Listed
+) -> tuple[int, bool]:
+    """Where the entry's bytes begin, and whether a data descriptor must follow them.
+
+    Raises FileProblem if its own header differs from the values `listed` in the directory."""
     if header + _LOCAL.size > directory.begin:
         raise refused(name, tr("is outside the archive"), COPY_AGAIN)
     sign, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(
@@ -270,14 +321,38 @@ def _packed_begin(
         raise refused(name, tr("is outside the archive"), COPY_AGAIN)
     listed_flags, listed_method, *listed_values = listed
     same = method == listed_method and name_size == len(raw) and not (flags ^ listed_flags) & _ENCRYPTED
-    same = same and file.read_at(begin, name_size) == raw
     _require_small(name, extra_size)
-    if not flags & _SIZES_AFTER:
-        extra = file.read_at(begin + name_size, extra_size)
-        same = same and listed_values == [crc, *reversed(_with_zip64(name, extra, [size, packed]))]
+    names = file.read_at(begin, name_size + extra_size)
+    same = same and names[:name_size] == raw
+    same = same and _agreed_name(raw, name, names[name_size:]) == name
+    if flags & _SIZES_AFTER:
+        values = zip((crc, packed, size), listed_values)
+        same = same and all(own in (0, _IN_ZIP64, value) for own, value in values)
+    else:
+        same = same and listed_values == [crc, *reversed(_with_zip64(name, names[name_size:], [size, packed]))]
     if not same:
         raise refused(name, tr("has a header that disagrees with the zip directory"), COPY_AGAIN)
-    return begin + name_size + extra_size
+    return begin + name_size + extra_size, bool(flags & _SIZES_AFTER)
+
+
+def _after_descriptor(
+    file: ArchiveFile, directory: _Directory, name: str, end: int, listed: _Listed, is_said: bool
+) -> int:
+    """Where the data descriptor behind an entry's bytes ends, if its header says that there is one.
+
+    It has four forms, and some packers leave it out: then the next header must be there. Raises FileProblem."""
+    if not is_said:
+        return end
+    found = file.read_at(end, min(24, directory.begin - end))
+    crc, packed, size = listed[2:]
+    for sign in (b"PK\x07\x08", b""):
+        for form in ("<LLL", "<LQQ") if max(packed, size) < _IN_ZIP64 else ("<LQQ",):
+            expected = sign + struct.pack(form, crc, packed, size)
+            if found.startswith(expected):
+                return end + len(expected)
+    if found and not found.startswith(b"PK\x03\x04"):
+        raise refused(name, tr("has a data descriptor that disagrees with the zip directory"), COPY_AGAIN)
+    return end
 
 
 def _zip_pieces(file: ArchiveFile, member: _Member) -> Iterator[bytes]:

@@ -3,13 +3,22 @@
 It has the report, and the wrong rows, which are needed to compare submissions and which no candidate may see.
 """
 
+import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
+from grading.archives.source import OPEN_FLAGS
+from grading.classroom.card_rules import require_sound
 from grading.contract.language import Translated, english, mark, translated
 from grading.report.json_report import failure
 from grading.report.text import failure_text
+
+CARD_LIMIT = 32 << 20
+"""Most bytes of a card that is read; one of two datasets with 150 rows has about 10 kB."""
 
 SCHEMA = "labeltune.card/1"
 """Version of the JSON object. A card of another version is graded again."""
@@ -66,9 +75,10 @@ def to_json(card: Card) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Card:
-    """The card of such a JSON object. Raises KeyError, ValueError or TypeError for anything else."""
+    """The card of such a JSON object. Raises KeyError, ValueError or TypeError for anything else, see `card_rules`."""
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']!r}, expected {SCHEMA!r}")
+    require_sound(value)
     return Card(
         name=value["name"],
         report=_with_shown(value["report"], value.get("shown")),
@@ -102,3 +112,21 @@ def refused(name: str, fault: str, reason: str, next_step: str, seconds: float =
     """The card of a submission that could not be graded. `fault`: a key of `grading.errors.FAULTS`."""
     report = failure(fault, translated(reason), translated(next_step))
     return Card(name, report, failure_text(report), wrong={}, adapters={}, results={}, seconds=seconds)
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file of a class, at most `CARD_LIMIT` bytes of it. Raises OSError or ValueError; nothing is waited for,
+    and no link is followed."""
+    with os.fdopen(os.open(path, OPEN_FLAGS), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > CARD_LIMIT:
+            raise ValueError("not a regular file, or too large")
+        data = file.read(CARD_LIMIT)
+    try:
+        return json.loads(data, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")

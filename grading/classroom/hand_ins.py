@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from grading.archives.unpack import is_archive
+from grading.archives.source import OPEN_FLAGS
+from grading.archives.unpack import is_archive, is_other_archive, looks_packed
 from grading.classroom.card import GONE
 from grading.contract.language import mark, reason_of, tr
-from grading.errors import CouldNotGrade
-from grading.submission.opening import NOT_PACKED, PACK
+from grading.errors import CouldNotGrade, quoted
+from grading.submission.directory import Directory
+from grading.submission.root import LITTER, NOT_PACKED, PACK
 
 ENTRIES_LIMIT = 20_000
 """Most files of a folder that are compared to see whether it changed. A folder with more is always graded again."""
+
+_MOST_SHOWN = 5
+"""Most names that a message shows."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 
@@ -92,23 +97,29 @@ def fingerprint(path: Path) -> Optional[str]:
 
 def _statuses(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     """The path itself and everything below it, in a fixed order; no link is followed."""
-    own = os.lstat(path)
+    around = Directory.at(path.parent)
+    own = around.status(path.name)
     yield "", own
-    if not stat.S_ISDIR(own.st_mode):
-        return
-    for folder, folders, files in os.walk(path, onerror=_raise):
-        folders.sort()
-        for name in sorted(folders + files):
-            inside = os.path.join(folder, name)
-            yield os.path.relpath(inside, path), os.lstat(inside)
+    if stat.S_ISDIR(own.st_mode):
+        yield from _inside(around, path.name, "")
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _inside(around: Directory, name: str, path: str) -> Iterator[tuple[str, os.stat_result]]:
+    here = around.enter(name)
+    try:
+        for each in here.names(ENTRIES_LIMIT + 1):
+            status = here.status(each)
+            yield f"{path}/{each}", status
+            if stat.S_ISDIR(status.st_mode):
+                yield from _inside(here, each, f"{path}/{each}")
+    finally:
+        here.close()
 
 
-def hand_ins(submissions: Path) -> Iterator[HandIn]:
-    """The entries by name, without those that begin with a dot. Raises CouldNotGrade if there is none."""
+def hand_ins(submissions: Path) -> tuple[list[HandIn], list[str]]:
+    """The submissions by name, and the names of other files, which nobody hands in; names that begin with a dot are neither.
+
+    Raises CouldNotGrade if there is no submission."""
     try:
         taken = sorted(name for name in os.listdir(submissions) if not name.startswith("."))
     except OSError as error:
@@ -120,11 +131,40 @@ def hand_ins(submissions: Path) -> Iterator[HandIn]:
             ),
             tr("pass it with --submissions DIR"),
         ) from None
-    if not taken:
+    candidates = [name for name in taken if _is_candidate(submissions / name)]
+    others = [name for name in taken if name not in set(candidates) and name not in LITTER]
+    if not candidates:
+        found = tr("; it holds {names}", names=names_of(others)) if others else ""
         raise CouldNotGrade(
-            tr("{submissions}: no submission found, expected a folder or an archive for each", submissions=submissions),
+            tr("{submissions}: no submission found, expected a folder or an archive for each", submissions=submissions)
+            + found,
             tr("pass --submissions DIR"),
         )
-    named = stems(taken)
-    for name in taken:
-        yield HandIn(name, named[name], submissions / name)
+    named = stems(candidates)
+    return [HandIn(name, named[name], submissions / name) for name in candidates], others
+
+
+def names_of(names: Sequence[str]) -> str:
+    """Some of the names, for a message."""
+    return ", ".join([quoted(name[:60]) for name in names[:_MOST_SHOWN]] + ["..."] * (len(names) > _MOST_SHOWN))
+
+
+def _is_candidate(path: Path) -> bool:
+    """Whether somebody may have handed the entry in: everything but litter, and files that are no archive by their name."""
+    if path.name in LITTER:
+        return False
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode) or is_archive(path.name) or is_other_archive(path.name):
+            return True
+        # an upload may have lost its ending; a file with another one says what it is
+        return not path.suffix and looks_packed(_first_bytes(path))
+    except OSError:
+        return True  # whoever cannot be read is told so
+
+
+def _first_bytes(path: Path) -> bytes:
+    descriptor = os.open(path, OPEN_FLAGS)
+    try:
+        return os.read(descriptor, 8)
+    finally:
+        os.close(descriptor)

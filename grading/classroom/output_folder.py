@@ -32,16 +32,24 @@ _OLD_LOCK = "class.lock"
 """Left by older versions, whose lock was a file."""
 
 
+class Damaged(Exception):
+    """A card that is there and cannot be believed."""
+
+
 def kept_card(out: Path, hand_in: HandIn) -> Optional[Card]:
-    """The card of an earlier run, if the submission was graded and has not changed since."""
+    """The card of an earlier run, if the submission was graded and has not changed since. Raises Damaged."""
     try:
-        value = json.loads((out / "cards" / f"{hand_in.stem}.json").read_bytes())
+        value = cards_on_disk.read_json(out / "cards" / f"{hand_in.stem}.json")
         kept = cards_on_disk.from_json(value)
         mark = value["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if kept.name != hand_in.name or not (mark is None or isinstance(mark, str)):
+            raise ValueError("a card of something else")
+    except FileNotFoundError:
         return None
-    same = kept.name == hand_in.name and mark is not None and mark == fingerprint(hand_in.path)
-    return kept if same and kept.report.get("problem") is None else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise Damaged(type(error).__name__) from None
+    same = mark is not None and mark == fingerprint(hand_in.path)
+    return kept if same and kept.report["problem"] is None else None
 
 
 def about_class(exam: Exam, limits: Limits) -> dict[str, Any]:
@@ -82,15 +90,15 @@ _WORDS: Mapping[str, str] = {
 def require_same(out: Path, about: Mapping[str, Any]) -> None:
     """Writes `class.json`, or compares it with this run. Raises CouldNotGrade if they differ."""
     path = out / CLASS
-    if path.exists():
+    if os.path.lexists(path):
         try:
             # versions without languages wrote English
-            before = {"language": "en", **json.loads(path.read_bytes())}
+            before = {"language": "en", **cards_on_disk.read_json(path)}
             was, now = (
                 {**each["exam"], **{name: each[name] for name in ("schema", "grader", "language")}}
                 for each in (before, about)
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CouldNotGrade(
                 tr("{path}: is damaged: {error_type}", path=path, error_type=type(error).__name__),
                 tr("grade into another folder with --out"),

@@ -2,9 +2,8 @@
 
     python -m grading.score --submissions DIR --answers DIR --out OUT [--jobs N] [--resume]
 
-A submission is a folder or an archive directly in DIR. Every entry there gets a card, so that nobody is missing; only names
-that begin with a dot are ignored. An entry that is neither folder nor archive (a `.7z`, a link, a named pipe) is refused
-with 0 points. OUT then has:
+A submission is a folder or an archive directly in DIR. Each of them gets a card, so that nobody is missing; so does what
+cannot be opened (a `.7z`, a link, a named pipe), with 0 points. Other files (`notes.txt`) are named and left out. OUT then has:
 
     class.csv, index.html    the class, for the examiner: points, metrics, and which submissions are similar
     reports/STEM.json, .txt  the report of one submission, which the candidate may see; no detail of an examiner's mistake
@@ -31,12 +30,12 @@ from typing import Any, Callable, Optional
 from grading.classroom import card as cards_on_disk
 from grading.classroom import leaderboard, similarity
 from grading.classroom.card import Card, refused
-from grading.classroom.hand_ins import HandIn, fingerprint, hand_ins, refusal_of
+from grading.classroom.hand_ins import HandIn, fingerprint, hand_ins, names_of, refusal_of
 from grading.classroom.leaderboard_html import as_html
-from grading.classroom.output_folder import WORK, about_class, kept_card, locked, require_apart, require_same
+from grading.classroom.output_folder import WORK, Damaged, about_class, kept_card, locked, require_apart, require_same
 from grading.classroom.sandbox import Child, Limits, start
-from grading.contract.language import english, mark, reason_of, tr
-from grading.files import make_folder, remove_folder, shown, write_text
+from grading.contract.language import english, mark, reason_of, tr, trn
+from grading.files import make_folder, remove_folder, remove_partials, shown, write_text
 from grading.grader import Exam
 from grading.report.json_report import failure
 from grading.report.text import failure_text
@@ -72,13 +71,24 @@ def grade_class(
     submissions, out = folders.submissions, folders.out
     require_apart(submissions, out)
     about = about_class(exam, limits)
-    found = list(hand_ins(submissions))
+    found, others = hand_ins(submissions)
+    if others:
+        say(
+            trn(
+                "left out, for it is neither a folder nor an archive: {names}",
+                "{count:,} entries are left out, for they are neither folders nor archives: {names}",
+                len(others),
+                names=names_of(others),
+            )
+        )
     with locked(out, resume):
         require_same(out, about)
         # a child of a killed run may still write into it
         remove_folder(out / WORK)
         for folder in ("cards", "reports", "errors", WORK):
             make_folder(out / folder)
+            remove_partials(out / folder)
+        remove_partials(out)
         run = _Run(exam, out, limits, found, say)
         try:
             with _stoppable() as stopped:
@@ -139,7 +149,11 @@ class _Run:
 
     def _to_grade(self) -> Iterator[HandIn]:
         for hand_in in self._hand_ins:
-            kept = kept_card(self._out, hand_in)
+            try:
+                kept = kept_card(self._out, hand_in)
+            except Damaged:
+                kept = None
+                self._say(tr("{name!a}: its card is damaged, so it is graded again", name=hand_in.name))
             if kept is None:
                 yield hand_in
             else:

@@ -30,6 +30,8 @@ def grade(name: str, path: Path, exam: Exam, scratch: Path, limits: Limits) -> C
     made = None
     try:
         made = _graded(name, path, exam, scratch, started)
+    except opening.NotThere:
+        fault, reason, next_step = GONE
     except Exception as error:
         # The frames of a failed attempt hold its memory: keep the text and release them.
         fault, reason, next_step = fault_of(error, limits.address_space >> 20)

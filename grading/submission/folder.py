@@ -1,23 +1,23 @@
 """A submission: a folder of a stranger's files, which the grader reads as bytes.
 
-Every file is opened here and nowhere else. It must be a regular file, inside the folder after all links are resolved.
-Opening never waits, so a named pipe or a device is a finding and not a hang.
+Every file is opened here and nowhere else. It must be a regular file, inside the folder after all links are resolved, and none
+of the examiner's. Opening never waits, so a named pipe or a device is a finding and not a hang. The folder is opened once; all
+below it is reached from there, name by name, so that no path is followed twice.
 """
 
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Optional, Union
 
-from grading.archives.source import OPEN_FLAGS
 from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade, FileMissing, FileProblem
+from grading.submission.directory import Directory
 
 MOST_LINKS = 40
 """Most links on the way to one file, as in Linux."""
@@ -30,15 +30,6 @@ MOST_NAMES = 1_000
 
 PIECE = 1 << 20
 """Bytes read at once where a file is not parsed."""
-
-_FOLDER_FLAGS = (
-    getattr(os, "O_PATH", os.O_RDONLY)  # enter folders that cannot be listed
-    | getattr(os, "O_DIRECTORY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-)
-
-_LIST_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 _KINDS = (
     (stat.S_ISDIR, mark("a folder")),
@@ -92,14 +83,10 @@ class SubmittedFile:
     def require_unchanged(self) -> None:
         """Raises FileProblem if the file was written to since it was opened: old and new bytes may be mixed."""
         if self._now() != self._state:
-            raise FileProblem(
-                tr("{path} changed while it was read", path=self.path),
-                tr("submit a copy that no program is writing to"),
-            )
+            raise _changed(self.path)
 
-    def _now(self) -> tuple[int, int, int]:
-        status = os.fstat(self._file.fileno())
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    def _now(self) -> "State":
+        return _state(os.fstat(self._file.fileno()))
 
     def read(self, count: int) -> bytes:
         """Exactly the next `count` bytes. Raises FileProblem if the file has become shorter or cannot be read."""
@@ -109,7 +96,7 @@ class SubmittedFile:
             try:
                 piece = self._file.read(left)
             except OSError as error:
-                raise _unreadable(self.path, error) from None
+                raise unreadable(self.path, error) from None
             if not piece:
                 raise FileProblem(
                     tr("{path} became shorter while it was read", path=self.path),
@@ -131,32 +118,35 @@ class SubmittedFile:
 class Submission:
     """A submission's folder. Paths are those of `grading.contract`: relative, with forward slashes."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises CouldNotGrade if `folder` is not a folder: a mistyped path must cost nobody points."""
-        if not folder.is_dir():
-            found = tr("a file") if folder.exists() else tr("nothing")
-            raise CouldNotGrade(
-                tr("{folder}: expected the submission's folder, found {found}", folder=folder, found=found),
-                tr("pass --submission DIR"),
-            )
-        self._root = os.path.realpath(folder)
+    def __init__(self, folder: Union[Path, Directory]) -> None:
+        """`folder`: where it is, for the examiner's own path; or the open directory. Raises CouldNotGrade if it is not a
+        folder: a mistyped path must cost nobody points."""
+        self._top = folder if isinstance(folder, Directory) else _directory_at(folder)
         self._digested: dict[str, Optional[SubmittedFile]] = {}
+        self._states: dict[str, State] = {}
+        self._keys: frozenset[tuple[int, int]] = frozenset()
+
+    def refuse_keys(self, keys: Iterable[tuple[int, int]]) -> None:
+        """Refuses the examiner's own files from here on, under whatever name. `keys`: their devices and inodes."""
+        self._keys = frozenset(keys)
 
     def open(self, path: str, most: int) -> SubmittedFile:
         """The file at `path`; one of more than `most` bytes gets no digest.
 
-        Raises FileMissing if there is none, FileProblem unless it is regular and readable."""
+        Raises FileMissing if there is none, FileProblem unless it is regular and readable, and the file that was there when
+        it was opened before."""
         try:
-            parts = self._resolve(path)
-            _require_regular(path, os.lstat(os.path.join(self._root, *parts)))
-            descriptor = self._open_resolved(parts)
+            with self._reached(path) as (folder, name):
+                _require_regular(path, folder.status(name))
+                descriptor = folder.open(name)
         except (FileNotFoundError, NotADirectoryError):
             raise FileMissing(tr("{path} is missing", path=path), tr("put the file there")) from None
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         try:
             opened = os.fstat(descriptor)
             _require_regular(path, opened)
+            self._require_own(path, opened)
         except FileProblem:
             os.close(descriptor)
             raise
@@ -165,6 +155,17 @@ class Submission:
         if digested:
             self._digested[path] = file
         return file
+
+    def _require_own(self, path: str, opened: os.stat_result) -> None:
+        """Raises FileProblem for an answer key, and for another file than was read from `path` before."""
+        if (opened.st_dev, opened.st_ino) in self._keys:
+            raise FileProblem(
+                tr("{path} is one of the examiner's own files: it is a link to an answer key", path=path),
+                tr("put a file of your own there"),
+            )
+        state = _state(opened)
+        if self._states.setdefault(path, state) != state:
+            raise _changed(path)
 
     def digest_when_read(self, paths: Iterable[str]) -> None:
         """Asks for the digests of files before they are opened, so that none is opened for its digest alone."""
@@ -175,56 +176,49 @@ class Submission:
         file = self._digested[path]
         return None if file is None else file.digest
 
-    def _resolve(self, path: str) -> list[str]:
-        """The parts of `path` below the root after its links are followed: each is read once, their number is bounded, and
-        every Python gives the same. Raises FileProblem for a link out and for too many links, OSError for a missing name."""
-        waiting, links = path.split("/")[::-1], 0
-        done: list[str] = []
-        while waiting:
-            part = waiting.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                if not done:
-                    raise _link_out(path)
-                done.pop()
-                continue
-            here = os.path.join(self._root, *done, part)
-            if not stat.S_ISLNK(os.lstat(here).st_mode):
-                done.append(part)
-                continue
-            links += 1
-            target = os.readlink(here)
-            if os.path.isabs(target):
-                if target != self._root and not target.startswith(self._root + os.sep):
-                    raise _link_out(path)
-                target, done = target[len(self._root) :], []
-            waiting += target.replace(os.sep, "/").split("/")[::-1]
-            if links > MOST_LINKS or len(waiting) + len(done) > MOST_PARTS:
-                raise FileProblem(
-                    tr(
-                        "{path} is a link that leads to itself, or through more than {most_links} other links",
-                        path=path,
-                        most_links=MOST_LINKS,
-                    ),
-                    tr("put the file itself there"),
-                )
-        return done
+    @contextmanager
+    def _reached(self, path: str) -> Iterator[tuple[Directory, str]]:
+        """The open directory that holds the last part of `path`, and the name of that part, which is no link.
 
-    def _open_resolved(self, parts: Sequence[str]) -> int:
-        """Opens a path without links, folder by folder, so that a link that appears meanwhile is not followed."""
-        if os.open not in os.supports_dir_fd or not parts:
-            return os.open(os.path.join(self._root, *parts), OPEN_FLAGS)
-        *folders, name = parts
-        inside = os.open(self._root, _FOLDER_FLAGS)
+        Links inside the submission are followed: each is read once, their number is bounded, and a part `..` goes back to the
+        directory that was entered before. Raises FileProblem for a link out and for too many links, OSError for a missing
+        name."""
+        waiting, links = path.split("/")[::-1], 0
+        held, last = [self._top], "."
         try:
-            for folder in folders:
-                deeper = os.open(folder, _FOLDER_FLAGS, dir_fd=inside)
-                os.close(inside)
-                inside = deeper
-            return os.open(name, OPEN_FLAGS, dir_fd=inside)
+            while waiting:
+                part = waiting.pop()
+                if part in ("", "."):
+                    continue
+                if part == "..":
+                    if len(held) == 1:
+                        raise _link_out(path)
+                    held.pop().close()
+                    continue
+                if stat.S_ISLNK(held[-1].status(part).st_mode):
+                    links += 1
+                    target = held[-1].target(part)
+                    if os.path.isabs(target):
+                        target = self._below(target, path)
+                        while len(held) > 1:
+                            held.pop().close()
+                    waiting += target.replace(os.sep, "/").split("/")[::-1]
+                    if links > MOST_LINKS or len(waiting) + len(held) > MOST_PARTS:
+                        raise _too_many_links(path)
+                elif any(each not in ("", ".") for each in waiting):
+                    held.append(held[-1].enter(part))
+                else:
+                    last = part
+            yield held[-1], last
         finally:
-            os.close(inside)
+            for directory in held[1:]:
+                directory.close()
+
+    def _below(self, target: str, path: str) -> str:
+        """The part of a link's whole path that is below the submission."""
+        if target != self._top.path and not target.startswith(self._top.path + os.sep):
+            raise _link_out(path)
+        return target[len(self._top.path) :]
 
     def read(self, path: str, most: int, shorten: str = mark("submit a smaller file")) -> bytes:
         """All bytes of the file at `path`.
@@ -249,33 +243,71 @@ class Submission:
         """Names in the folder at `path` (`""`: the submission itself), sorted; at most `MOST_NAMES` of them, and none where it
         cannot be listed, leads out of the submission, or is no folder."""
         try:
-            folder = self._open_folder(self._resolve(path))
-            try:
-                with os.scandir(folder) as entries:
-                    return sorted(entry.name for entry in islice(entries, MOST_NAMES))
-            finally:
-                if isinstance(folder, int):
-                    os.close(folder)
+            with self._reached(path) as (folder, name):
+                if name == ".":
+                    return folder.names(MOST_NAMES)
+                inner = folder.enter(name)
+                try:
+                    return inner.names(MOST_NAMES)
+                finally:
+                    inner.close()
         except (OSError, FileProblem):
             return []
 
-    def _open_folder(self, parts: Sequence[str]) -> Union[int, str]:
-        """A folder to list, opened as files are; its path where the system cannot."""
-        if os.open not in os.supports_dir_fd or os.scandir not in os.supports_fd:
-            return os.path.join(self._root, *parts)
-        inside = os.open(self._root, _FOLDER_FLAGS)
-        for name in (*parts, "."):
-            flags = _FOLDER_FLAGS if name != "." else _LIST_FLAGS
-            try:
-                deeper = os.open(name, flags, dir_fd=inside)
-            finally:
-                os.close(inside)
-            inside = deeper
-        return inside
-
     def has(self, path: str) -> bool:
         """Whether anything is at `path`; it is not opened."""
-        return os.path.lexists(os.path.join(self._root, *path.split("/")))
+        try:
+            with self._reached(path) as (folder, name):
+                folder.status(name)
+        except OSError:
+            return False
+        except FileProblem:  # a link out is something, too
+            return True
+        return True
+
+    def close(self) -> None:
+        """Closes the folder."""
+        self._top.close()
+
+
+def _directory_at(folder: Path) -> Directory:
+    try:
+        return Directory.at(folder)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.ELOOP):
+            raise CouldNotGrade(
+                tr("{folder}: cannot be read: {reason}", folder=folder, reason=reason_of(error)), tr("make it readable")
+            ) from None
+    found = tr("a file") if folder.exists() else tr("nothing")
+    raise CouldNotGrade(
+        tr("{folder}: expected the submission's folder, found {found}", folder=folder, found=found),
+        tr("pass --submission DIR"),
+    )
+
+
+State = tuple[int, ...]
+"""Device, inode, size and times of a file: whoever writes to it or exchanges it changes one of them."""
+
+
+def _state(status: os.stat_result) -> State:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _changed(path: str) -> FileProblem:
+    return FileProblem(
+        tr("{path} changed while it was read", path=path), tr("submit a copy that no program is writing to")
+    )
+
+
+def _too_many_links(path: str) -> FileProblem:
+    return FileProblem(
+        tr(
+            "{path} is a link that leads to itself, or through more than {most_links} other links",
+            path=path,
+            most_links=MOST_LINKS,
+        ),
+        tr("put the file itself there"),
+    )
 
 
 def _link_out(path: str) -> FileProblem:
@@ -289,7 +321,8 @@ def _require_regular(path: str, status: os.stat_result) -> None:
     raise FileProblem(tr("{path} is {kind}", path=path, kind=kind), tr("put a regular file there"))
 
 
-def _unreadable(path: str, error: OSError) -> FileProblem:
+def unreadable(path: str, error: OSError) -> FileProblem:
+    """The finding for what the system could not open or read."""
     if error.errno == errno.ELOOP:  # the path had no link a moment ago
         return FileProblem(
             tr("{path} changed into a link while it was opened", path=path),

@@ -15,7 +15,7 @@ RECIPES = ("demo-acceptability", "demo-paraphrase")
 @pytest.mark.slow
 def test_both_tasks_are_learned_and_graded(tmp_path: Path) -> None:
     assert main([*(str(ROOT / f"recipes/{name}.yaml") for name in RECIPES), "--workspace", str(tmp_path)]) == 0
-    answers, report = ROOT / "recipes/demo/data/questionBAnswer", tmp_path / "report.json"
+    answers, report = ROOT / "recipes/demo/data/questionBAnswer", tmp_path.with_suffix(".json")
     assert grade(["--submission", str(tmp_path), "--answers", str(answers), "--json", str(report)]) == 0
     points = {(part["dataset"], part["part"]): part["points"] for part in json.loads(report.read_text())["parts"]}
     for name in ("acceptability", "paraphrase"):

@@ -62,7 +62,7 @@ def test_the_main_job_earns_all_but_the_wrong_answers(
         "train.learning_rate=1e-3",
     ]
     assert main([*arguments, "--workspace", str(exam)]) == 0
-    report = tmp_path / "report.json"
+    report = tmp_path.with_suffix(".json")
     answers = DATA / "questionBAnswer"
     assert grade(["--submission", str(exam), "--answers", str(answers), "--json", str(report)]) == 0
     for part in json.loads(report.read_text())["parts"]:

@@ -125,7 +125,7 @@ def test_chinese_labels_and_names_work_to_the_grade(
     keys = tmp_path / "keys"
     keys.mkdir()
     (keys / "result_情感_6.txt").write_text("".join(f"{answer}\n" for answer in answers), encoding="utf-8")
-    report = tmp_path / "report.json"
+    report = tmp_path.with_suffix(".json")
     assert grade(["--submission", str(tmp_path), "--answers", str(keys), "--json", str(report)]) == 0
     parts = {part["part"]: part["points"] for part in json.loads(report.read_text(encoding="utf-8"))["parts"]}
     score = json.loads((tmp_path / "result/score_情感.json").read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ def test_a_run_earns_all_points_but_those_for_wrong_answers(workspace: Path, tin
     path = write_recipe(workspace, recipe_tree(tiny_base))
     write_answers(workspace, "tiny")
     assert main([str(path), "--workspace", str(workspace)]) == 0
-    report = tmp_path / "report.json"
+    report = tmp_path.with_suffix(".json")
     assert (
         grade(
             [

@@ -32,6 +32,18 @@ NAMES = {
     "newline": (b"a\nb", "the name of entry 'a\\nb' has a control character"),
     "escape": (b"\x1b[2J", "the name of entry '\\x1b[2J' has a control character"),
     "line-separator": ("a\u2028".encode(), "the name of entry 'a\\u2028' has a control character"),
+    "stream": (b"a/b::$DATA", "the name of entry 'a/b::$DATA' means another file on Windows"),
+    "stream-of-a-folder": (b"aa:b/c", "the name of entry 'aa:b/c' means another file on Windows"),
+    "dot-at-end": (b"a/b.", "the name of entry 'a/b.' means another file on Windows"),
+    "dots-in-folder": (b"a.../b", "the name of entry 'a.../b' means another file on Windows"),
+    "three-dots": (b"a/...", "the name of entry 'a/...' means another file on Windows"),
+    "space-at-end": (b"a/b ", "the name of entry 'a/b ' means another file on Windows"),
+    "device": (b"con.txt", "the name of entry 'con.txt' means another file on Windows"),
+    "device-in-folder": (b"a/Nul/b", "the name of entry 'a/Nul/b' means another file on Windows"),
+    "device-with-space": (b"LPT1 .a.b", "the name of entry 'LPT1 .a.b' means another file on Windows"),
+    "device-of-other-digits": ("COM\u00b9".encode(), "the name of entry 'COM\u00b9' means another file on Windows"),
+    "two-icons": (b"Icon\r/a", "the name of entry 'Icon\\r/a' has a control character"),
+    "icon-alike": (b"Icon\r\r", "the name of entry 'Icon\\r\\r' has a control character"),
     "no-name": (b"./.", "entry './.' has no name"),
     "deep": (b"a/b/c/d/e", "entry 'a/b/c/d/e' is more than 4 folders deep"),
     "long": (b"a" * 41, f"the name of entry '{'a' * 41}' has more than 40 bytes"),
@@ -52,6 +64,19 @@ def test_names_that_are_refused(tmp_path, defect, form):
     }[form]()
     expected = "".join(char if char.isascii() else ascii(char)[1:-1] for char in expected)
     assert problem(tmp_path, f"a.{'zip' if form == 'zip' else 'tar'}", data, SMALL) == expected
+
+
+@pytest.mark.parametrize("name", ["Icon\r", "a/Icon\r", "__MACOSX/a/._Icon\r", "a/Thumbs.db", "a/desktop.ini"])
+def test_what_a_system_adds_is_no_reason_to_refuse(tmp_path, name):
+    """A folder of macOS with an icon of its own has a file whose name ends with a carriage return."""
+    kept = {name: b"2"} if name.endswith((".db", ".ini")) else {}
+    data = made_zip(Entry(b"a/b", b"1"), Entry(name.encode(), b"2"))
+    assert unpacked(tmp_path, "a.zip", data) == {"a/b": b"1", **kept}
+
+
+@pytest.mark.parametrize("name", ["contract.json", "aux_loss/a", "com.txt", "com10", "console.log", "a.b..c", ".a/b"])
+def test_names_that_are_like_devices(tmp_path, name):
+    assert unpacked(tmp_path, "a.tar", made_tar(member(name.encode(), b"1"))) == {name: b"1"}
 
 
 SAME_PLACE = {

@@ -2,6 +2,7 @@
 
 import stat
 import struct
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,27 @@ from support.archives import (
     zip_with,
 )
 
+
+def unicode_path(raw, text, encoded=None):
+    """Info-ZIP's extra field: the name in UTF-8, and the checksum of the name that it belongs to."""
+    data = b"\x01" + struct.pack("<L", zlib.crc32(raw)) + (text.encode() if encoded is None else encoded)
+    return struct.pack("<HH", 0x7075, len(data)) + data
+
+
+def with_descriptor(form, cut=0, local_size=0, **lies):
+    """An archive of `a`, whose sizes are after its bytes, in one of the four forms."""
+    packed = deflated(b"1")
+    true = {"crc": zlib.crc32(b"1"), "packed": len(packed), "size": 1}
+    said = {**true, **lies}
+    for mark, kind in ((b"{L}", "<LLL"), (b"{Q}", "<LQQ")):
+        form = form.replace(mark, struct.pack(kind, *said.values()))
+    body = b"PK\x03\x04" + struct.pack("<HHHHHLLLHH", 20, 8, 8, 0, 33, 0, 0, local_size, 1, 0) + b"a" + packed
+    body += form[: len(form) - cut]
+    directory = b"PK\x01\x02" + struct.pack("<HHHHHHLLL", 20, 20, 8, 8, 0, 33, *true.values())
+    directory += struct.pack("<HHHHHLL", 1, 0, 0, 0, 0, 0, 0) + b"a"
+    return body + directory + b"PK\x05\x06" + struct.pack("<HHHHLLH", 0, 0, 1, 1, len(directory), len(body), 0)
+
+
 GOOD = {
     "nothing.zip": (made_zip(), {}),
     "comment.zip": (made_zip(Entry(b"a", b"1"))[:-2] + b"\x05\0hello", {"a": b"1"}),
@@ -31,7 +53,7 @@ GOOD = {
     "code-page.zip": (made_zip(Entry(b"\x82", b"1")), {"é": b"1"}),
     "deflated-folder.zip": (made_zip(Entry(b"d/"), Entry(b"d/a", b"1")), {"d/a": b"1"}),
     "dots.zip": (made_zip(Entry(b"./"), Entry(b"./d//./a", b"1")), {"d/a": b"1"}),
-    "dots-in-names.zip": (made_zip(Entry(b"..a/b../...", b"1")), {"..a/b../...": b"1"}),
+    "dots-in-names.zip": (made_zip(Entry(b"..a/b..c/...d", b"1")), {"..a/b..c/...d": b"1"}),
     "gap.zip": (b"PK\x03\x04 gap" + made_zip(Entry(b"a", b"1", offset=8), begin=8 + 34), {"a": b"1"}),
     "nested.zip": (made_zip(Entry(b"b.zip", made_zip(Entry(b"../x")))), {"b.zip": made_zip(Entry(b"../x"))}),
     "litter.zip": (
@@ -44,6 +66,24 @@ GOOD = {
         ),
         {"a": b"1"},
     ),
+    "gbk.zip": (made_zip(Entry("\u5f20\u4e09/a".encode("gbk"), b"1")), {"\u5f20\u4e09/a": b"1"}),
+    "gbk-with-5c.zip": (made_zip(Entry(b"\x95\x5c/a", b"1")), {b"\x95\x5c".decode("gbk") + "/a": b"1"}),
+    "big5-with-5c.zip": (made_zip(Entry(b"\xa5\x5c/a", b"1")), {b"\xa5\x5c".decode("big5") + "/a": b"1"}),
+    "shift-jis-with-5c.zip": (made_zip(Entry(b"\x94\x5c\xb1", b"1")), {"\u80fd\uff71": b"1"}),
+    "unicode-path.zip": (zip_with(b"a", extra=unicode_path(b"a", "a")), {"a": b"1"}),
+    "unicode-path-of-gbk.zip": (
+        zip_with("\u5f20\u4e09".encode("gbk"), extra=unicode_path("\u5f20\u4e09".encode("gbk"), "\u5f20\u4e09")),
+        {"\u5f20\u4e09": b"1"},
+    ),
+    "unicode-path-of-1252.zip": (
+        zip_with(b"\xe9", extra=unicode_path(b"\xe9", "\u00e9")),
+        {"\u00e9": b"1"},
+    ),
+    "other-extra-with-up.zip": (zip_with(extra=struct.pack("<HH", 0x5455, 2) + b"up"), {"a": b"1"}),
+    **{
+        f"descriptor-{number}.zip": (with_descriptor(form), {"a": b"1"})
+        for number, form in enumerate((b"PK\x07\x08{L}", b"{L}", b"PK\x07\x08{Q}", b"{Q}"))
+    },
     "local-extra.zip": (with_local_extra(bytes(4096)), {"a": b"1"}),
 }
 
@@ -136,6 +176,55 @@ BAD = {
     "outside.zip": (zip_with(offset=1 << 30), "entry 'a' is outside the archive"),
     "beyond.zip": (zip_with(packed_size=1000), "entry 'a' is outside the archive"),
     "elsewhere.zip": (made_zip(B, replace(A, offset=3)), "entry 'a' is not where the zip directory says"),
+    # Zip: a second name, and sizes after the bytes.
+    "unicode-path.zip": (
+        zip_with(extra=unicode_path(b"a", "b")),
+        "entry 'a' has another name in its Unicode path field",
+    ),
+    "unicode-path-of-another.zip": (
+        zip_with(extra=unicode_path(b"b", "b")),
+        "entry 'a' has another name in its Unicode path field",
+    ),
+    "unicode-path-above.zip": (
+        zip_with(b"\xd5\xc5", extra=unicode_path(b"\xd5\xc5", "../a")),
+        "entry '\\u5f20' has another name in its Unicode path field",
+    ),
+    "unicode-path-cut.zip": (
+        zip_with(extra=struct.pack("<HH", 0x7075, 1) + b"\x01"),
+        "entry 'a' has another name in its Unicode path field",
+    ),
+    "unicode-path-not-utf-8.zip": (
+        zip_with(extra=unicode_path(b"a", "a", b"\xff")),
+        "entry 'a' has another name in its Unicode path field",
+    ),
+    "second-unicode-path.zip": (
+        zip_with(extra=unicode_path(b"a", "a") + unicode_path(b"a", "b")),
+        "entry 'a' has another name in its Unicode path field",
+    ),
+    "local-unicode-path.zip": (
+        with_local_extra(unicode_path(b"a", "b")),
+        "entry 'a' has another name in its Unicode path field",
+    ),
+    "descriptor-of-another-size.zip": (
+        with_descriptor(b"PK\x07\x08{L}", size=2),
+        "entry 'a' has a data descriptor that disagrees with the zip directory",
+    ),
+    "descriptor-of-another-checksum.zip": (
+        with_descriptor(b"PK\x07\x08{L}", crc=0),
+        "entry 'a' has a data descriptor that disagrees with the zip directory",
+    ),
+    "descriptor-of-another-length.zip": (
+        with_descriptor(b"{Q}", packed=1),
+        "entry 'a' has a data descriptor that disagrees with the zip directory",
+    ),
+    "descriptor-cut.zip": (
+        with_descriptor(b"PK\x07\x08{L}", cut=4),
+        "entry 'a' has a data descriptor that disagrees with the zip directory",
+    ),
+    "header-before-a-descriptor.zip": (
+        with_descriptor(b"PK\x07\x08{L}", local_size=9),
+        "entry 'a' has a header that disagrees with the zip directory",
+    ),
     "no-zip64.zip": (zip_with(size=0xFFFFFFFF), "entry 'a' has a damaged zip64 field"),
     "short-zip64.zip": (
         zip_with(size=0xFFFFFFFF, extra=struct.pack("<HHL", 1, 4, 1)),

@@ -83,13 +83,15 @@ def test_a_mixed_class(exam, folder, out, tmp_path):
     cards, lines = run_class(exam, folder, out)
 
     graded = {name: card.points for name, card in cards.items() if card.report["problem"] is None}
-    wanted = {"good": 100, "trapped": 100, "packed.zip": 100, "packed.tar.gz": 100, "piped": 30, "empty": 0}
+    wanted = {"good": 100, "trapped": 100, "packed.zip": 100, "packed.tar.gz": 100, "piped": 30}
     assert {name: graded[name] for name in wanted} == wanted
     assert 80 < graded["broken"] < 100
-    assert all(graded[name] == 0 for name in hostile)
     problems = {name: card.report["problem"] for name, card in cards.items() if name not in graded}
     assert {each["fault"] for each in problems.values()} == {"submission"}
-    assert set(problems) == {"climbs.zip", "cut.zip", "linked", "notes.txt", "pipe"}
+    assert set(problems) == {"climbs.zip", "cut.zip", "linked", "pipe", "empty", *hostile}
+    empty = "this holds none of pre_data, saved_model, result; it is empty"
+    assert {problems[name]["reason"] for name in ("empty", *hostile)} == {empty}
+    assert lines[0] == "left out, for it is neither a folder nor an archive: 'notes.txt'"
     assert list(cards) == sorted(cards)
     assert sum(line.startswith("[") for line in lines) == len(cards)
     assert any(line.endswith("'good': 100 points") for line in lines)

@@ -11,6 +11,7 @@ from support.classes import run_class, zipped
 
 from grading.classroom import run as classroom
 from grading.classroom.hand_ins import stems
+from grading.errors import CouldNotGrade
 from grading.grader import Exam
 
 
@@ -68,6 +69,41 @@ def test_what_is_neither_folder_nor_archive_is_refused_and_shown(exam, folder, o
     submissions.write_submission(folder / "late.7z")
     cards, _ = run_class(exam, folder, out, resume=True)
     assert cards["late.7z"].points == 100
+
+
+def test_what_nobody_hands_in_is_left_out_and_named(exam, folder, out):
+    """Files that are no archive by their name; litter is not even named. An archive that lost its ending is somebody's."""
+    zipped(folder / "good", folder / "Alice")
+    zipped(folder / "good", folder / "bob.rar")
+    left_out = ["README.md", "alice.pdf", "grades.csv", "list.xlsx", "notes", "notes.txt"]
+    for name in [*left_out, "Thumbs.db", "desktop.ini", "Icon\r", ".DS_Store"]:
+        (folder / name).write_bytes(b"late: nobody")
+    zipped(folder / "good", folder / "list.xlsx")
+    (folder / "__MACOSX").mkdir()
+    cards, lines = run_class(exam, folder, out)
+    assert list(cards) == ["Alice", "bob.rar", "good"]
+    assert {name for name, card in cards.items() if card.report["problem"]} == {"Alice", "bob.rar"}
+    assert lines[0] == (
+        "6 entries are left out, for they are neither folders nor archives: "
+        "'README.md', 'alice.pdf', 'grades.csv', 'list.xlsx', 'notes', ..."
+    )
+    for name in ("Alice", "bob.rar", "good"):
+        (folder / name).rename(folder / f".{name}")
+    with pytest.raises(CouldNotGrade, match=r"no submission found, .* it holds 'README\.md', 'alice\.pdf', "):
+        run_class(exam, folder, out / "again")
+
+
+def test_a_fingerprint_follows_no_link(folder):
+    """A folder with links to the outside, pipes and a loop: one mark, whatever is behind the links."""
+    path = folder / "good"
+    (path / "out").symlink_to(folder.parent)
+    (path / "loop").symlink_to(".")
+    os.mkfifo(path / "pipe")
+    mark = classroom.fingerprint(path)
+    submissions.write(folder.parent / "new", b"")
+    assert classroom.fingerprint(path) == mark
+    (folder / "link").symlink_to(path)
+    assert classroom.fingerprint(folder / "link") != mark
 
 
 def test_stems():

@@ -1,6 +1,7 @@
 """The output folder of a class: one run at a time, one class, and cards that are still right are not made again."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from conftest import ROOT
 from support import submissions
 from support.classes import files, run_class, zipped
 
+from grading.classroom.hand_ins import hand_ins
+from grading.classroom.output_folder import Damaged, kept_card
 from grading.errors import CouldNotGrade
 from grading.grader import Exam
 
@@ -51,14 +54,135 @@ def test_resume_grades_what_is_new_or_changed(exam, folder, out):
         assert (out / "cards" / name).stat().st_mtime_ns == before[name]
 
 
+def changed(**changes):
+    """The card with values at paths such as `report.points`."""
+
+    def build(path):
+        card = json.loads(path.read_bytes())
+        for place, value in changes.items():
+            *above, last = place.split("__")
+            inner = card
+            for each in above:
+                inner = inner[int(each) if each.isdigit() else each]
+            inner[int(last) if last.isdigit() else last] = value
+        path.write_text(json.dumps(card))
+
+    return build
+
+
+def replaced(data):
+    return lambda path: path.write_bytes(data)
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def linked(path):
+    path.rename(path.with_name("away"))
+    path.symlink_to("away")
+
+
+def another(path):
+    """Somebody else's card, whole."""
+    path.write_bytes(path.with_name("other.json").read_bytes())
+
+
+DAMAGES = {
+    "empty": replaced(b""),
+    "a list": replaced(b"[]"),
+    "null": replaced(b"null"),
+    "NaN": replaced(b"NaN"),
+    "deep": replaced(b"[" * 200_000),
+    "deep objects": replaced(b'{"a":' * 200_000),
+    "not UTF-8": replaced(b"\xff\xfe"),
+    "a number of many digits": replaced(b"1" * 100_000),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "another schema": lambda path: path.write_bytes(path.read_bytes().replace(b"labeltune.card/", b"labeltune.card/9")),
+    "a pipe": piped,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a link": linked,
+    "another's": another,
+    "1,000 points": changed(report__points=1000),
+    "a little more": changed(report__points=100.5),
+    "less than none": changed(report__points=-1),
+    "points of text": changed(report__points="100"),
+    "points that are true": changed(report__points=True),
+    "no points": changed(report__points=None),
+    "endless points": lambda path: path.write_bytes(
+        path.read_bytes().replace(b'"points": 100.0', b'"points": 1e999', 1)
+    ),
+    "NaN points": lambda path: path.write_bytes(path.read_bytes().replace(b'"points": 100.0', b'"points": NaN', 1)),
+    "points that are no sum": changed(report__points=50),
+    "another maximum": changed(report__max_points=1000),
+    "a part with too much": changed(report__parts__0__points=70),
+    "a part of null": changed(report__parts__0=None),
+    "parts of null": changed(report__parts=None),
+    "no parts": changed(report__parts=[]),
+    "a check with too much": changed(report__parts__2__checks__0__points=700),
+    "reasons of numbers": changed(report__parts__0__reasons=[1]),
+    "a problem of text": changed(report__problem="none"),
+    "nobody's fault": changed(report__problem={"fault": "nobody", "reason": "", "next_step": ""}),
+    "datasets of null": changed(report__datasets=None),
+    "a dataset twice": changed(report__datasets=[{}, {}]),
+    "rows of text": changed(report__datasets__0__rows="10"),
+    "more right than rows": changed(report__datasets__0__measures__correct=11),
+    "an accuracy of 2": changed(report__datasets__0__measures__accuracy=2),
+    "an accuracy of another count": changed(report__datasets__0__measures__accuracy=0.1),
+    "an interval of one": changed(report__datasets__0__measures__interval=[0.5]),
+    "measures of a list": changed(report__datasets__0__measures=[]),
+    "advice of text": changed(report__advice=["a"]),
+    "a text of null": changed(text=None),
+    "a name of null": changed(name=None),
+    "seconds of text": changed(seconds="1"),
+    "wrong of a list": changed(wrong=[]),
+    "wrong rows that are not": changed(wrong={"QQP": {"0": "fff"}}),
+    "wrong twice": changed(wrong={"QQP": {"0": "1", "1": "1"}}),
+    "wrong rows below zero": changed(wrong={"QQP": {"0": "-1"}}),
+    "wrong in another dataset": changed(wrong={"CoLA": {"0": "1"}}),
+    "a digest of text": changed(results={"QQP": "same"}),
+    "digests of null": changed(adapters=None),
+    "a fingerprint of a list": changed(fingerprint=[]),
+    "shown of null": changed(shown={"reason": None, "next_step": None}),
+}
+
+
 def test_a_card_that_is_not_sound_is_made_again(exam, folder, out):
+    """Whatever a card holds: it is believed, or made again with a word."""
+    submissions.write_submission(folder / "other")
     run_class(exam, folder, out)
-    whole = (out / "cards/good.json").read_bytes()
-    for bad in (b"", b"[]", whole[:-20], whole.replace(b"labeltune.card/", b"labeltune.card/9")):
-        (out / "cards/good.json").write_bytes(bad)
-        cards, lines = run_class(exam, folder, out, resume=True)
-        assert cards["good"].points == 100
-        assert len(lines) == 2
+    card = out / "cards/good.json"
+    whole = card.read_bytes()
+    for words, damage in DAMAGES.items():
+        damage(card)
+        with pytest.raises(Damaged):
+            kept_card(out, hand_ins(folder)[0][0])
+        if card.is_dir():
+            card.rmdir()
+        card.unlink(missing_ok=True)
+        card.write_bytes(whole)
+        assert kept_card(out, hand_ins(folder)[0][0]) is not None, words
+
+
+@pytest.mark.parametrize("damage", ["null", "deep", "a pipe", "1,000 points"])
+def test_a_class_with_a_damaged_card(exam, folder, out, damage):
+    run_class(exam, folder, out)
+    DAMAGES[damage](out / "cards/good.json")
+    cards, lines = run_class(exam, folder, out, resume=True)
+    assert cards["good"].points == 100
+    assert lines[0] == "'good': its card is damaged, so it is graded again"
+    assert len(lines) == 3
+    cards, lines = run_class(exam, folder, out, resume=True)
+    assert lines[0] == "1 of 1 submissions were graded before and have not changed"
+
+
+@pytest.mark.parametrize("damage", ["null", "a list", "deep", "a number of many digits", "a pipe", "a folder"])
+def test_a_damaged_record_of_the_class(exam, folder, out, damage):
+    run_class(exam, folder, out)
+    DAMAGES[damage](out / "class.json")
+    with pytest.raises(CouldNotGrade, match="is damaged: "):
+        run_class(exam, folder, out, resume=True)
 
 
 def test_resume_with_something_else(exam, folder, out, tmp_path):

@@ -36,7 +36,7 @@ def handed_in(workspace: Path, tiny_base: Path) -> Path:
 def test_a_rerun_agrees_with_an_honest_result_and_not_with_a_made_up_one(
     workspace: Path, handed_in: Path, tmp_path: Path
 ) -> None:
-    report = tmp_path / "report.json"
+    report = tmp_path.with_suffix(".json")  # beside the submission
     assert advice(workspace, handed_in, report) == ("agrees", "4 of 4 drawn rows come out as submitted")
     result = workspace / "result/result_tiny.txt"
     result.write_text("".join("01"[line == "0"] + "\n" for line in result.read_text().split()))
@@ -54,13 +54,13 @@ def test_a_rerun_calibrates_as_the_run_did(workspace: Path, handed_in: Path, tmp
     tree["bias"] = [-100.0, 100.0] if wanted == "1" else [100.0, -100.0]
     (folder / "calibration.json").write_text(json.dumps(tree))
     result.write_text(f"{wanted}\n" * 5)
-    calibrated = advice(workspace, handed_in, tmp_path / "report.json", "decoding.calibration=auto")
+    calibrated = advice(workspace, handed_in, tmp_path.with_suffix(".json"), "decoding.calibration=auto")
     assert calibrated == ("agrees", "4 of 4 drawn rows come out as submitted")
-    assert advice(workspace, handed_in, tmp_path / "report.json")[0] == "look here"
+    assert advice(workspace, handed_in, tmp_path.with_suffix(".json"))[0] == "look here"
 
 
 def test_what_cannot_be_rerun_says_why(workspace: Path, handed_in: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
+    report = tmp_path.with_suffix(".json")  # beside the submission
     state, reason = advice(workspace, handed_in, report, "instruction=Other?")
     assert state == "not known"
     assert "trained with another prompt" in reason
@@ -79,7 +79,7 @@ def test_a_rerun_sees_the_prompt_that_the_run_saw(workspace: Path, tiny_base: Pa
     folder = workspace / contract.ANSWER_FOLDER
     folder.mkdir(parents=True)
     (folder / "result_tiny_5.txt").write_text("1\n0\n1\n0\n1\n")
-    assert advice(workspace, path, tmp_path / "report.json")[0] == "agrees"
+    assert advice(workspace, path, tmp_path.with_suffix(".json"))[0] == "agrees"
 
 
 @pytest.mark.parametrize("offline", ["true", "false"])
@@ -99,7 +99,7 @@ def test_a_rerun_that_is_offline_asks_nobody(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        report = tmp_path / "report.json"
+        report = tmp_path.with_suffix(".json")  # beside the submission
         state, reason = advice(workspace, handed_in, report, "base=nobody/no-such-model", f"offline={offline}")
         server.shutdown()
     assert (state, "cannot be downloaded from the hub" in reason) == ("not known", True)

@@ -391,7 +391,7 @@ def test_the_grader_sees_one_adapter(made: Path, copy: Path, tmp_path: Path) -> 
 
 
 def test_a_rerun_says_that_more_adapters_have_answered(copy: Path, tmp_path: Path) -> None:
-    answers, report = tmp_path / "answers", tmp_path / "report.json"
+    answers, report = tmp_path / "answers", tmp_path.with_suffix(".json")
     answers.mkdir()
     (answers / "result_tiny.txt").write_text("1\n0\n1\n0\n1\n")
     # as if the other members had decided differently on every row
