@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from grading import contract
 from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
-from grading.checks.records import read_array
+from grading.checks.records import read_records
 from grading.contract.language import mark, tr
 from grading.errors import FileProblem
 from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey, DatasetGrade
@@ -63,13 +63,7 @@ def rerun(
 
 def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
     """Copies the adapter and the drawn dev records into `folder`; returns the rows' numbers, from 0."""
-    records = read_array(submission, contract.dev_path(key.dataset))
-    if any(contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]):
-        raise FileProblem(
-            tr("{path} does not hold dev records", path=contract.dev_path(key.dataset)), tr("prepare them again")
-        )
-    known = range(min(len(records), len(key.answers)))
-    rows = sorted(random.Random("".join(key.answers)).sample(known, min(count, len(known))))
+    drawn = _draw(submission, key, count, len(key.answers))
     adapter = contract.adapter_folder(key.dataset)
     for name, most in (
         (f"{adapter}/{contract.ADAPTER_WEIGHTS}", WEIGHTS_LIMIT),
@@ -81,8 +75,25 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
             _copy(submission, name, _OPTIONAL_LIMIT, folder / name)
     dev = folder / contract.dev_path(key.dataset)
     dev.parent.mkdir(parents=True, exist_ok=True)
-    dev.write_bytes(b"".join(contract.format_records(records[row] for row in rows)))
-    return rows
+    dev.write_bytes(b"".join(contract.format_records(drawn.values())))
+    return list(drawn)
+
+
+def _draw(submission: Submission, key: AnswerKey, count: int, known: int) -> dict[int, dict[str, str]]:
+    """Up to `count` of the first `known` dev records by their numbers from 0, drawn by the key. Raises FileProblem."""
+    path = contract.dev_path(key.dataset)
+    rows = sorted(random.Random("".join(key.answers)).sample(range(known), min(count, known)))
+    wanted, drawn, found = set(rows), {}, 0
+    for number, record in enumerate(read_records(submission, path)):
+        if number >= known:
+            continue
+        found += 1
+        if contract.record_problem(record, contract.DEV_KEYS, key.labels):
+            raise FileProblem(tr("{path} does not hold dev records", path=path), tr("prepare them again"))
+        if number in wanted:
+            drawn[number] = record
+    # with fewer records than the key has rows, they are drawn again
+    return drawn if found == known else _draw(submission, key, count, found)
 
 
 def _copy(submission: Submission, name: str, most: int, target: Path) -> None:

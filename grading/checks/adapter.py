@@ -23,7 +23,7 @@ CONFIG_LIMIT = 1 << 20
 _ZERO_START = (True, "gaussian", "eva")
 """Values of `init_lora_weights` with which every lora_B starts as zero, so that a non-zero one has been trained."""
 
-_TRAIN_AGAIN = mark("run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh")
+_TRAIN_AGAIN = mark("train the adapter again and save it (with labeltune: --stages finetune --fresh)")
 _SAVE_AGAIN = mark("save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)")
 
 

@@ -18,8 +18,8 @@ from grading.contract.paths import (
     train_path,
 )
 from grading.contract.records import DEV_KEYS, LABELS, TRAIN_KEYS, format_records, is_label, label_set, record_problem
-from grading.contract.results import INDEXED, PREDICTED_ROWS, format_result, parse_result
-from grading.contract.strict_json import JSON_DEPTH, ContractError, parse_json
+from grading.contract.results import INDEXED, PREDICTED_ROWS, count_lines, format_result, parse_result
+from grading.contract.strict_json import JSON_DEPTH, ContractError, NotAnArray, parse_json, read_array
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -33,7 +33,9 @@ __all__ = [
     "TRAIN_KEYS",
     "ContractError",
     "Metrics",
+    "NotAnArray",
     "adapter_folder",
+    "count_lines",
     "dataset_of_answer",
     "dev_path",
     "format_records",
@@ -44,6 +46,7 @@ __all__ = [
     "measure",
     "parse_json",
     "parse_result",
+    "read_array",
     "record_problem",
     "result_path",
     "result_paths",

@@ -140,9 +140,9 @@ def linked_to(path, target):
 
 
 SAVE = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
-FINETUNE = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
-PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare"
-PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
+FINETUNE = "train the adapter again and save it (with labeltune: --stages finetune --fresh)"
+PREPARE = "write the records again: one JSON array of objects, in UTF-8 (with labeltune: --stages prepare)"
+PREDICT = "write the predictions again, one label a line, in UTF-8 (with labeltune: --stages predict)"
 FIX = "fix or leave out the named records, or " + PREPARE
 WRITE = "write one of 0, 1 and nothing else on each of the 10 lines"
 TRY = "try other settings and compare them on a hold-out of the training records"
@@ -155,7 +155,7 @@ DEFECTS = [
     ("train file linked out", linked_out(TRAIN), "train file", 1, f"{TRAIN} is a link out of the submission",
      "put the file itself there", ["train records"]),
     ("train file is JSON lines", replaced(TRAIN, b"{}\n{}\n"), "train file", 1,
-     f"{TRAIN} is not strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
+     f"{TRAIN} is JSON Lines, an object a line, and not one JSON array", PREPARE, ["train records"]),
     ("train file is an object", replaced(TRAIN, b"{}"), "train file", 1, f"{TRAIN} is not a JSON array", PREPARE,
      ["train records"]),
     ("no train records", replaced(TRAIN, b"[]"), "train records", 1,
