@@ -20,8 +20,8 @@ from grading.rubric import Verdict, lost, shared
 from grading.submission.folder import Submission
 
 LEAST_LIMIT = 16 << 20
-"""Bytes that every result file may have, however short its key: the 390,965 rows of GLUE's test set of QQP, numbered and with labels
-of a word, have 9 MB."""
+"""Bytes that every result file may have, however short its key: the 390,965 rows of GLUE's test set of QQP, numbered and with
+labels of a word, have 9 MB."""
 
 LINE_BYTES = 32
 """Bytes that each row of the key adds to the limit, besides its longest label: the row's number, a tab and the line's end."""
@@ -77,7 +77,7 @@ def check_predictions(
     if None in predictions.labels:
         step = tr(
             "write one of {labels} and nothing else on each of the {rows:,} lines",
-            labels=", ".join(key.labels),
+            labels=contract.label_words(key.labels),
             rows=metrics.rows,
         )
     else:
@@ -109,7 +109,7 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
                 "1 line is not one of {labels} and counts as wrong, it is row {row:,}: {line!a}, {kind}",
                 "{count:,} lines are not one of {labels} and count as wrong, the first is row {row:,}: {line!a}, {kind}",
                 labels.count(None),
-                labels=", ".join(key.labels),
+                labels=contract.label_words(key.labels),
                 row=first + 1,
                 line=line,
                 kind=kind,

@@ -17,7 +17,16 @@ from grading.contract.paths import (
     result_paths,
     train_path,
 )
-from grading.contract.records import DEV_KEYS, LABELS, TRAIN_KEYS, format_records, is_label, label_set, record_problem
+from grading.contract.records import (
+    DEV_KEYS,
+    LABELS,
+    TRAIN_KEYS,
+    format_records,
+    is_label,
+    label_set,
+    label_words,
+    record_problem,
+)
 from grading.contract.results import INDEXED, PREDICTED_ROWS, count_lines, format_result, parse_result
 from grading.contract.strict_json import JSON_DEPTH, ContractError, NotAnArray, parse_json, read_array
 
@@ -43,6 +52,7 @@ __all__ = [
     "is_dataset_name",
     "is_label",
     "label_set",
+    "label_words",
     "measure",
     "parse_json",
     "parse_result",

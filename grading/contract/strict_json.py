@@ -140,7 +140,7 @@ class _Source:
                 return ""
 
     def many(self) -> list[Any]:
-        """The values from the place to the last one that ends in the text, in one call of the parser; their end becomes the place.
+        """The values from the place to the last one that ends in the text, in one call; their end becomes the place.
         Empty where that is not so simple. It is tried once for each piece of text."""
         if not self._fresh:
             return []
@@ -304,8 +304,8 @@ _DECODER = json.JSONDecoder(
 
 
 def _check_value(value: Any, deeper: int, escapes: bool) -> None:
-    """Raises ContractError for a value nested more than `deeper` levels, and for a bare surrogate, which only a text with `escapes`
-    can have."""
+    """Raises ContractError for a value nested more than `deeper` levels, and for a bare surrogate, which only a text with
+    `escapes` can have."""
     if isinstance(value, str):
         if escapes:
             _require_no_surrogate(value)

@@ -49,9 +49,9 @@ def test_lines_beyond_the_key_are_said(folder):
 
 
 def test_a_result_that_is_too_long(folder):
-    submissions.write(folder / RESULT, b"0" * (1 << 20) + b"\n")
+    submissions.write(folder / RESULT, b"0" * (16 << 20) + b"\n")
     found = verdicts(graded(folder))["accuracy"]
-    assert found.reason == f"{RESULT} has 1,048,577 bytes, more than the limit of 1,048,576"
+    assert found.reason == f"{RESULT} has 16,777,217 bytes, more than the limit of 16,777,216"
     assert found.next_step == "write one label a line"
 
 
