@@ -82,7 +82,7 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
 
 
 def _require_quick(submission: Submission, dataset: str) -> None:
-    """Raises FileProblem if PEFT would run a stranger's regular expression that may take very long: Python cannot interrupt one."""
+    """Raises FileProblem if PEFT would run a regular expression that may take very long: Python interrupts none."""
     path = f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}"
     try:
         slow = parse_config(submission.read(path, CONFIG_LIMIT)).expressions

@@ -6,6 +6,7 @@ PEFT's rules are those of `LoraConfig`, `check_target_module_exists`, `get_patte
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Optional
 
 from grading import contract
@@ -16,6 +17,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.]{1,256}")
 
 _MOST_PATTERNS = 1_000
 """Most entries of `rank_pattern` or `alpha_pattern`: each pair is compared with each of them."""
+
+_MOST_PARTS = 32
+"""Most parts of a module's name that a target or a pattern can have."""
 
 MOST_RANK = 16_384
 """Largest rank. The layers of the largest open models are about as wide, and a rank beyond the width adds nothing."""
@@ -50,10 +54,18 @@ class Config:
         """The ranks that the pair of a module may have: `r`, or that of the first plain name in `rank_pattern` that is the
         module's name or its ending, as in PEFT. A stranger's pattern that is more than a name is not run: with one of those
         all ranks of the file are accepted."""
-        if any(not _PLAIN.fullmatch(key) for key, _ in self.patterns):
+        places = self._places
+        if places is None:
             return tuple(dict.fromkeys([self.rank, *(rank for _, rank in self.patterns)]))
-        matching = (rank for key, rank in self.patterns if module == key or module.endswith(f".{key}"))
-        return (next(matching, self.rank),)
+        first = min((places[name] for name in endings(module) if name in places), default=None)
+        return (self.rank if first is None else self.patterns[first][1],)
+
+    @cached_property
+    def _places(self) -> Optional[dict[str, int]]:
+        """The place of each name in `patterns`; None if one of them is more than a name."""
+        if any(not _PLAIN.fullmatch(key) for key, _ in self.patterns):
+            return None
+        return {key: place for place, (key, _) in enumerate(self.patterns)}
 
     def ranks_text(self) -> str:
         """The rank for messages, shortened if there are many."""
@@ -63,6 +75,12 @@ class Config:
             if not others
             else tr("{rank} ({others:,} others in rank_pattern)", rank=self.rank, others=others)
         )
+
+
+def endings(name: str) -> list[str]:
+    """A module's name, and its rest after each of its last dots: a bounded number, because the name is a stranger's."""
+    parts = name.rsplit(".", _MOST_PARTS)
+    return [name, *(".".join(parts[start:]) for start in range(1, len(parts)))]
 
 
 class ConfigError(ValueError):
@@ -183,8 +201,8 @@ def _expressions(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_quick(expression: str) -> bool:
-    """Whether a regular expression takes a bounded time on a name: together at most four repetitions and groups, no repeated group,
-    nothing that looks around or back. `.*\\.layers\\.\\d+\\..*(q_proj|v_proj)` is one."""
-    bare = re.sub(r"\\[^1-9]", "x", expression, flags=re.DOTALL)
+    """Whether a regular expression takes a bounded time on a name: at most four repetitions and groups together, no group that is
+    repeated, nothing that looks around or back. `.*\\.layers\\.\\d+\\..*(q_proj|v_proj)` is one."""
+    bare = re.sub(r"\\[^1-9]", "x", expression, flags=re.DOTALL).replace("(?:", "(")
     parts = sum(bare.count(sign) for sign in "*+?{(")
     return len(expression) <= 1_000 and parts <= 4 and not re.search(r"\)[*+?{]|\(\?|\\", bare)

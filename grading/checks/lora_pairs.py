@@ -12,7 +12,7 @@ from typing import Optional
 
 from grading import contract
 from grading.checks import safetensors_file as weights
-from grading.checks.adapter_config import Config
+from grading.checks.adapter_config import Config, endings
 from grading.checks.base_shapes import MODULES, BaseShapes
 from grading.checks.safetensors_file import Tensor
 from grading.contract.language import tr
@@ -22,9 +22,6 @@ _SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?", re.DOTALL)
 _PREFIX = "base_model.model."
 """What PEFT puts before a module's own name."""
-
-_MOST_PARTS = 32
-"""Most parts of a module's name that a target can have."""
 
 
 class PairsError(ValueError):
@@ -236,7 +233,7 @@ def _require_targets(pairs: Sequence[Pair], targets: Sequence[str], config: Conf
     at its end, as in PEFT; and so does an excluded one."""
     known, used, excluded = set(targets), set[str](), set(config.excluded)
     for pair in pairs:
-        matching = known.intersection(_endings(pair.name))
+        matching = known.intersection(endings(pair.name))
         if not matching:
             raise PairsError(
                 tr(
@@ -245,24 +242,18 @@ def _require_targets(pairs: Sequence[Pair], targets: Sequence[str], config: Conf
                     targets=quoted(list(targets)),
                 )
             )
-        if excluded.intersection(_endings(pair.name)):
+        if excluded.intersection(endings(pair.name)):
             raise PairsError(tr("{module} is excluded by exclude_modules", module=quoted(pair.module)))
         # PEFT looks for the layer only where the target is not the whole name
         if config.layers is not None and pair.name not in matching and not config.layers & _numbers(pair.name):
             raise PairsError(tr("{module} is in no layer of layers_to_transform", module=quoted(pair.module)))
         used |= matching
-    return tuple(target for target in targets if target not in used and not excluded.intersection(_endings(target)))
+    return tuple(target for target in targets if target not in used and not excluded.intersection(endings(target)))
 
 
 def _numbers(name: str) -> set[int]:
     """The numbers among the parts of a module's name."""
     return {int(part) for part in name.split(".") if re.fullmatch(r"[0-9]{1,9}", part)}
-
-
-def _endings(name: str) -> list[str]:
-    """The name, and its rest after each of its last dots: a bounded number, because the name is a stranger's."""
-    parts = name.rsplit(".", _MOST_PARTS)
-    return [name, *(".".join(parts[start:]) for start in range(1, len(parts)))]
 
 
 def _magnitudes(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -26,7 +26,8 @@ def parse_result(data: bytes, most: Optional[int] = None) -> list[str]:
     text = decoded(data, "utf-8-sig")
     # splitlines() also splits at U+2028; the header is a line more, and what is after the last one is one, too
     lines = text.split("\n", -1 if most is None else most + 1)
-    if len(lines) == (most or 0) + 2 > 2 or lines[-1] == "":
+    is_cut = most is not None and len(lines) == most + 2
+    if is_cut or lines[-1] == "":
         lines.pop()
     lines = [line[:-1] if line.endswith("\r") else line for line in lines]
     if lines[:1] == [INDEXED]:
