@@ -120,6 +120,15 @@ class _Source:
         self._fresh = True
         return piece is not None
 
+    def _much_more(self) -> bool:
+        """Decodes pieces until the text from the place is twice as long, so that the work is linear however small they are; False
+        if there is no more."""
+        before = len(self.text) - self.at
+        while self._more():
+            if len(self.text) - self.at >= 2 * before:
+                return True
+        return len(self.text) - self.at > before
+
     def next_character(self) -> str:
         """The next character that is no space, which becomes the place; empty at the end."""
         while True:
@@ -169,7 +178,7 @@ class _Source:
                 fault = self.unreadable(error.pos)
                 if cut:
                     self._require_short()
-                if not cut or not self._more():
+                if not cut or not self._much_more():
                     raise fault from None
                 continue
             except RecursionError:
