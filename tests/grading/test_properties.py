@@ -198,7 +198,8 @@ def test_mutated_results(graded):
         (RESULT, b"index\tprediction\n" + b"ab\n" * 340_000),
         (WEIGHTS, b"\x00\x00\x10\x00\x00\x00\x00\x00{" + b'"a":{},' * 140_000),
     ],
-    ids=["numbers", "arrays", "nested", "objects", "escapes", "one array", "one string", "spaces", "zeros", "depth", "patterns", "lines", "indexed", "header"],
+    ids=["numbers", "arrays", "nested", "objects", "escapes", "one array", "one string", "spaces", "zeros", "depth", "patterns",
+         "lines", "indexed", "header"],
 )  # fmt: skip
 def test_a_megabyte_of_the_worst(graded, path, data):
     assert len(data) < 1.1 * (1 << 20)
