@@ -1,6 +1,6 @@
 """Grading: the cost of one ordinary submission, start-up included, and of a whole class, each submission in its own process.
 
-    python benchmarks/grade.py [--quick] [--json FILE]
+    python benchmarks/grade.py [--growth] [--quick] [--json FILE]
 
 The ordinary submission has an adapter of 16 MB, 4,000 training records and 150 rows; the class has 1,000 submissions
 with small adapters, every fourth a zip archive, on 2 jobs. Both are made in a temporary folder, from the exam's own
@@ -9,6 +9,8 @@ the submission three times instead of ten.
 
 The goal is in wall seconds, which other programs disturb: the least is given, too. Linux never reports a
 child's peak memory below what its parent held when it started it, so the largest child's is an upper bound.
+
+`--growth` measures something else: every reader of the grader at n, 2n and 4n (`grade_growth.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from rows import ROOT, Spread, load_inputs, print_table, write_json
 from startup import Cost, cells, cost, cpu_ratio, figures, take_turns
@@ -189,12 +192,39 @@ def measure_one(ways: dict[str, list[str]], repeats: int) -> dict[str, list[Cost
     return take_turns(calls, repeats)
 
 
+def show_growth(quick: bool, file: Optional[Path]) -> None:
+    """Measures the growth of every reader, prints the table, and writes the JSON."""
+    from grade_growth import measure_all
+
+    found = measure_all(quick)
+    print_table(
+        "Every reader at n, 2n and 4n",
+        ["what is read, and what n counts", "n", "CPU s", "4n / n", "peak MB"],
+        [
+            [
+                name,
+                f"{each.size:,}",
+                " / ".join(f"{one:.3f}" for one in each.seconds),
+                f"{each.factor:.1f}",
+                " / ".join(f"{one:.1f}" for one in each.peaks),
+            ]
+            for name, each in found.items()
+        ],
+    )
+    ratios = {f"CPU at 4n / n: {name}": round(each.factor, 2) for name, each in found.items()}
+    write_json(file, "grade-growth", ratios, {name: each.__dict__ for name, each in found.items()})
+
+
 def main() -> None:
     """Measures, prints the tables, and writes the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help=f"a class of {QUICK_CLASS}, and fewer repeats")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    parser.add_argument("--growth", action="store_true", help="every reader at n, 2n and 4n instead")
     options = parser.parse_args()
+    if options.growth:
+        show_growth(options.quick, options.json)
+        return
     inputs, labels, instruction, source = load_inputs(DATASET)
     text = Text(inputs, labels, instruction)
     count = QUICK_CLASS if options.quick else CLASS

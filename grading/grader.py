@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from grading import rubric
-from grading.audit.provenance import about_records, about_run, read_run_record
+from grading.audit.origins import Origins
+from grading.audit.provenance import about_run, read_run_record
 from grading.checks.adapter import check_adapter
 from grading.checks.answer_key import read_keys
 from grading.checks.base_shapes import BaseShapes, read_base_shapes
@@ -148,10 +149,11 @@ class OpenExam:
     def _grade_dataset(self, submission: Submission, key: AnswerKey) -> tuple[DatasetGrade, list[Advice]]:
         recorded = read_run_record(submission, key.dataset)
         submission.digest_when_read(recorded.digests)
-        records = check_records(submission, key)
-        advice = list(about_records(key, records, self.data))
-        verdicts = {rubric.PRE_DATA: records.verdicts}
-        del records  # up to 128 MiB of JSON
+        origins = Origins(key, self.data)
+        visitors = {"dev": origins.see_dev, "train": origins.see_train}
+        of_records, readable = check_records(submission, key, visitors)
+        verdicts = {rubric.PRE_DATA: of_records}
+        advice = list(origins.advice(readable))
         verdicts[rubric.SAVED_MODEL], adapter_digest = check_adapter(submission, key.dataset, self.base)
         verdicts[rubric.RESULT], metrics, predictions = check_predictions(submission, key)
         advice.append(about_run(submission, key.dataset, recorded))

@@ -97,14 +97,11 @@ class DatasetGrade:
         """For each label, the rows that it was wrongly predicted for: a number whose bit i is set for row i, counted from 0.
 
         A row without a valid label is in none of them: nobody copies a missing line. Labels without such a row are left out."""
-        predictions = self.predictions or ()
-        # a string of bits for each label, read as one number: that is linear in the rows
-        digits = {label: bytearray(b"0" * len(predictions)) for label in self.key.labels}
-        for row, (answer, label) in enumerate(zip(self.key.answers, predictions), start=1):
+        rows: dict[str, list[int]] = {}
+        for row, (answer, label) in enumerate(zip(self.key.answers, self.predictions or ())):
             if label is not None and label != answer:
-                digits[label][-row] = ord("1")
-        bits = {label: int(text or b"0", 2) for label, text in digits.items()}
-        return {label: rows for label, rows in bits.items() if rows}
+                rows.setdefault(label, []).append(row)
+        return {label: _bits(rows[label]) for label in self.key.labels if label in rows}
 
 
 @dataclass(frozen=True)
@@ -119,6 +116,14 @@ class Report:
     def points(self) -> Fraction:
         """All points, 0 to 100."""
         return sum((part.points for dataset in self.datasets for part in dataset.parts), Fraction(0))
+
+
+def _bits(rows: list[int]) -> int:
+    """The number whose bit i is set for each row i; the rows are ascending."""
+    found = bytearray(rows[-1] // 8 + 1)
+    for row in rows:
+        found[row // 8] |= 1 << row % 8
+    return int.from_bytes(found, "little")
 
 
 def points_text(points: Fraction) -> str:

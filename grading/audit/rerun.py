@@ -15,7 +15,8 @@ from typing import Any, Optional
 
 from grading import contract
 from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
-from grading.checks.records import read_array
+from grading.checks.adapter_config import ConfigError, parse_config
+from grading.checks.records import read_records
 from grading.contract.language import mark, tr
 from grading.errors import FileProblem
 from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey, DatasetGrade
@@ -23,8 +24,8 @@ from grading.submission.folder import Submission
 
 CHECK = mark("predictions and a rerun")
 
-SECONDS = 3600
-"""Most seconds that the runner may take for all rows."""
+SECONDS, SECONDS_A_ROW, MOST_SECONDS = 600, 30, 3600
+"""Most seconds that the runner may take: to load what it needs, for each row, and in all."""
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _OPTIONAL_FILES = ("prompt.json", "calibration.json", "ensemble.json")
@@ -54,7 +55,7 @@ def rerun(
                 yield Advice(dataset, CHECK, UNKNOWN, error.problem)
         if not drawn:
             return
-        found, problem = _run(folder, recipes)
+        found, problem = _run(folder, recipes, sum(map(len, drawn.values())))
         for grade in grades:
             dataset = grade.key.dataset
             if dataset in drawn:
@@ -63,13 +64,8 @@ def rerun(
 
 def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path) -> list[int]:
     """Copies the adapter and the drawn dev records into `folder`; returns the rows' numbers, from 0."""
-    records = read_array(submission, contract.dev_path(key.dataset))
-    if any(contract.record_problem(record, contract.DEV_KEYS, key.labels) for record in records[: len(key.answers)]):
-        raise FileProblem(
-            tr("{path} does not hold dev records", path=contract.dev_path(key.dataset)), tr("prepare them again")
-        )
-    known = range(min(len(records), len(key.answers)))
-    rows = sorted(random.Random("".join(key.answers)).sample(known, min(count, len(known))))
+    _require_quick(submission, key.dataset)
+    drawn = _draw(submission, key, count, len(key.answers))
     adapter = contract.adapter_folder(key.dataset)
     for name, most in (
         (f"{adapter}/{contract.ADAPTER_WEIGHTS}", WEIGHTS_LIMIT),
@@ -81,8 +77,41 @@ def _copy_rows(submission: Submission, key: AnswerKey, count: int, folder: Path)
             _copy(submission, name, _OPTIONAL_LIMIT, folder / name)
     dev = folder / contract.dev_path(key.dataset)
     dev.parent.mkdir(parents=True, exist_ok=True)
-    dev.write_bytes(b"".join(contract.format_records(records[row] for row in rows)))
-    return rows
+    dev.write_bytes(b"".join(contract.format_records(drawn.values())))
+    return list(drawn)
+
+
+def _require_quick(submission: Submission, dataset: str) -> None:
+    """Raises FileProblem if PEFT would run a regular expression that may take very long: Python interrupts none."""
+    path = f"{contract.adapter_folder(dataset)}/{contract.ADAPTER_CONFIG}"
+    try:
+        slow = parse_config(submission.read(path, CONFIG_LIMIT)).expressions
+    except ConfigError as error:  # it has changed since it was graded
+        raise FileProblem(tr("{path} {error}", path=path, error=error), tr("save the adapter with PEFT")) from None
+    if slow:
+        problem = tr(
+            "{path} has regular expressions that may take very long ({keys}), so the adapter is not loaded",
+            path=path,
+            keys=", ".join(slow),
+        )
+        raise FileProblem(problem, tr("name the modules in a list"))
+
+
+def _draw(submission: Submission, key: AnswerKey, count: int, known: int) -> dict[int, dict[str, str]]:
+    """Up to `count` of the first `known` dev records by their numbers from 0, drawn by the key. Raises FileProblem."""
+    path = contract.dev_path(key.dataset)
+    rows = sorted(random.Random("".join(key.answers)).sample(range(known), min(count, known)))
+    wanted, drawn, found = set(rows), {}, 0
+    for number, record in enumerate(read_records(submission, path)):
+        if number >= known:
+            continue
+        found += 1
+        if contract.record_problem(record, contract.DEV_KEYS, key.labels):
+            raise FileProblem(tr("{path} does not hold dev records", path=path), tr("prepare them again"))
+        if number in wanted:
+            drawn[number] = record
+    # with fewer records than the key has rows, they are drawn again
+    return drawn if found == known else _draw(submission, key, count, found)
 
 
 def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
@@ -98,13 +127,14 @@ def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
         file.require_unchanged()
 
 
-def _run(folder: Path, recipes: Sequence[str]) -> tuple[dict[str, Any], str]:
+def _run(folder: Path, recipes: Sequence[str], rows: int) -> tuple[dict[str, Any], str]:
     """The runner's answer for each dataset, and the last line of its error stream."""
     command = [sys.executable, "-c", _START, str(_CHECKOUT), *recipes, "--workspace", str(folder)]
+    seconds = min(MOST_SECONDS, SECONDS + SECONDS_A_ROW * rows)
     try:
-        ran = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+        ran = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        return {}, tr("the runner took more than {seconds:,} s", seconds=SECONDS)
+        return {}, tr("the runner took more than {seconds:,} s", seconds=seconds)
     found = {}
     for line in ran.stdout.decode("utf-8", "replace").splitlines():
         try:

@@ -2,12 +2,17 @@
 
 How somebody put the columns of a row into an input is not known. It is learnt from the dev records, where record i is made
 from row i: the text around the columns must be the same in all records.
+
+A stranger writes the inputs, so the work must be linear in their length: no text of theirs is put together again for each row.
+An input is compared with its row in place. A row of the training table is looked up by its columns alone, after the text before
+and after them was taken off each input once.
 """
 
 import csv
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Optional
 
@@ -20,8 +25,11 @@ LEARNT_FROM = 20
 LABELS_SEEN_IN = 2_000
 """First rows of a table, which decide the column of labels."""
 
+MOST_FIXED, MOST_BETWEEN = 16_384, 1_024
+"""Most characters of an input beside its columns, and most of them between its columns."""
+
 _WIDEST = 6
-"""Most columns of a table without names of which every order is tried."""
+"""Most columns of a table of which every order is tried."""
 
 _MOST_COLUMNS = 3
 """Most columns in one input: every order of them is tried."""
@@ -36,12 +44,41 @@ class Template:
     pieces: tuple[str, ...]
     """The text before, between and after them: one piece more than columns."""
 
-    def fill(self, row: Sequence[str]) -> Optional[str]:
-        """The input of a row; None if the row has too few columns."""
-        if max(self.columns) >= len(row):
+    def makes(self, row: Sequence[str], text: str) -> bool:
+        """Whether the input of a row is `text`."""
+        if self._last_column >= len(row):
+            return False
+        place = 0
+        for piece, column in zip(self.pieces, self.columns):
+            if not text.startswith(piece, place):
+                return False
+            place += len(piece)
+            cell = row[column].strip()
+            if not text.startswith(cell, place):
+                return False
+            place += len(cell)
+        return text[place:] == self.pieces[-1]
+
+    def inside(self, text: str) -> Optional[str]:
+        """An input without the text before and after its columns; None if it has not that text."""
+        first, last = self.pieces[0], self.pieces[-1]
+        if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
             return None
-        texts = (row[column].strip() for column in self.columns)
-        return "".join(itertools.chain(*zip(self.pieces, texts), [self.pieces[-1]]))
+        return text[len(first) : len(text) - len(last)]
+
+    def inside_of(self, row: Sequence[str]) -> Optional[str]:
+        """What `inside` gives for the input of a row; None if the row has too few columns."""
+        if self._last_column >= len(row):
+            return None
+        first, *others = self.columns
+        parts = [row[first].strip()]
+        for piece, column in zip(self.pieces[1:], others):
+            parts += [piece, row[column].strip()]
+        return "".join(parts)
+
+    @cached_property
+    def _last_column(self) -> int:
+        return max(self.columns)
 
 
 @dataclass(frozen=True)
@@ -55,29 +92,45 @@ class Table:
     """The first row if it is taken as the columns' names."""
 
     def rows(self) -> Iterator[list[str]]:
-        """The rows below the head, without blank ones."""
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
-            split = (line.rstrip("\r\n").split("\t") for line in lines if line.strip())
-            rows: Iterator[list[str]] = csv.reader(lines, delimiter="\t") if self.csv_quoted else split
-            yield from itertools.islice((row for row in rows if row), 1 if self.head else 0, None)
+        """The rows below the head, without blank ones. Raises CouldNotGrade if the file, the examiner's, cannot be read."""
+        try:
+            with self.path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
+                rows = _csv_rows(lines) if self.csv_quoted else _plain_rows(lines)
+                yield from itertools.islice(rows, 1 if self.head else 0, None)
+        except OSError as error:
+            raise CouldNotGrade(
+                tr("{path}: the exam's table cannot be read: {reason}", path=self.path, reason=reason_of(error)),
+                tr("correct --data"),
+            ) from None
+
+
+def _plain_rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    return (line.rstrip("\r\n").split("\t") for line in lines if line.strip())
+
+
+def _csv_rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The rows with CSV's quotes. An ordinary row of GLUE may begin with a quote that no other closes: then the lines up to
+    csv's limit are one field, which is an error. So is a NUL. The lines that it has read are no rows; those after them are."""
+    reader = csv.reader(lines, delimiter="\t")
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error:
+            continue
+        if row is None:
+            return
+        if row:
+            yield row
 
 
 def read_tables(path: Path) -> list[Table]:
     """Every way to read a TSV file: with and without a head, quotes as ordinary characters and as CSV's.
 
-    Raises CouldNotGrade if it cannot be read: the file is the examiner's."""
+    Raises CouldNotGrade if it cannot be read."""
     tables = []
     for csv_quoted in (False, True):
         headless = Table(path, csv_quoted, None)
-        try:
-            first = next(headless.rows(), None)
-        except OSError as error:
-            raise CouldNotGrade(
-                tr("{path}: the exam's table cannot be read: {reason}", path=path, reason=reason_of(error)),
-                tr("correct --data"),
-            ) from None
-        except csv.Error:
-            continue
+        first = next(headless.rows(), None)
         if first:
             tables += [Table(path, csv_quoted, tuple(first)), headless]
     return tables
@@ -85,8 +138,8 @@ def read_tables(path: Path) -> list[Table]:
 
 def learn(table: Table, inputs: Sequence[str]) -> Optional[Template]:
     """The template that makes input i from row i, for the first inputs at least; None if there is none."""
-    pairs = list(itertools.islice(zip(table.rows(), inputs), LEARNT_FROM))
-    if not pairs:
+    pairs = [(row, text.strip()) for row, text in itertools.islice(zip(table.rows(), inputs), LEARNT_FROM)]
+    if not pairs or any(len(text) > sum(map(len, row)) + MOST_FIXED for row, text in pairs):
         return None
     width = min(len(row) for row, _ in pairs)
     used = [
@@ -97,20 +150,22 @@ def learn(table: Table, inputs: Sequence[str]) -> Optional[Template]:
     ]
     row, text = max(pairs, key=lambda pair: len(pair[1]))
     for count in range(min(len(used), _MOST_COLUMNS), 0, -1):
-        for order in itertools.permutations(used, count):
+        for order in itertools.permutations(used[:_WIDEST], count):
             template = _fit(order, row, text)
-            if template and all(template.fill(row) == text.strip() for row, text in pairs):
+            if template and all(template.makes(row, text) for row, text in pairs):
                 return template
     return None
 
 
 def _fit(columns: tuple[int, ...], row: Sequence[str], text: str) -> Optional[Template]:
-    pieces, rest = [], text.strip()
+    pieces, rest = [], text
     for column in columns:
         before, found, rest = rest.partition(row[column].strip())
         if not found:
             return None
         pieces.append(before)
+    if sum(map(len, pieces[1:])) > MOST_BETWEEN or sum(map(len, pieces)) + len(rest) > MOST_FIXED:
+        return None
     return Template(columns, (*pieces, rest))
 
 
@@ -124,16 +179,32 @@ def moved(template: Template, source: Table, target: Table) -> Iterator[Template
         yield Template(columns, template.pieces)
 
 
-def made(
-    table: Table, template: Template, inputs: Collection[str], labels: Sequence[str], most: Optional[int] = None
-) -> Mapping[str, set[str]]:
-    """Those of the `inputs` that one of the first `most` rows makes, each with the labels of these rows."""
-    column = _label_column(table, labels)
-    found: dict[str, set[str]] = {}
+def most_made(
+    table: Table, templates: Sequence[Template], wanted: Container[int], most: int
+) -> tuple[int, Optional[Template]]:
+    """The template by which the first `most` rows make most of the wanted inputs, and how many that are."""
+    found: list[set[int]] = [set() for _ in templates]
     for row in itertools.islice(table.rows(), most):
-        text = template.fill(row)
-        if text is not None and text in inputs:
-            found.setdefault(text, set()).update([] if column is None else [row[column].strip()])
+        for template, made in zip(templates, found):
+            hashed = hash(template.inside_of(row))
+            if hashed in wanted:
+                made.add(hashed)
+    best = max(range(len(found)), key=lambda index: len(found[index]), default=None)
+    return (0, None) if best is None else (len(found[best]), templates[best])
+
+
+def labels_made(table: Table, template: Template, wanted: Container[int], labels: Sequence[str]) -> dict[int, int]:
+    """The wanted inputs that a row makes: the hash of `Template.inside` to the labels of these rows, bit i for label i.
+
+    Hashes and bits instead of texts, because a training table may have millions of rows."""
+    column = _label_column(table, labels)
+    bits = {label: 1 << index for index, label in enumerate(labels)}
+    found: dict[int, int] = {}
+    for row in table.rows():
+        hashed = hash(template.inside_of(row))
+        if hashed in wanted:
+            label = row[column].strip() if column is not None and column < len(row) else ""
+            found[hashed] = found.get(hashed, 0) | bits.get(label, 0)
     return found
 
 

@@ -1,5 +1,7 @@
 """The adapter: whether `saved_model/{dataset}` is a LoRA that PEFT could load. It is not loaded here."""
 
+import math
+from collections.abc import Mapping
 from typing import Optional
 
 from grading import contract
@@ -20,10 +22,14 @@ WEIGHTS_LIMIT = 1 << 30
 CONFIG_LIMIT = 1 << 20
 """Most bytes of an adapter's configuration; PEFT writes about 1 kB."""
 
+SHARE = 20
+"""One in so many values of a lora_B, and at least two, must not be zero, so that it counts as trained: training moves nearly
+all of them."""
+
 _ZERO_START = (True, "gaussian", "eva")
 """Values of `init_lora_weights` with which every lora_B starts as zero, so that a non-zero one has been trained."""
 
-_TRAIN_AGAIN = mark("run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh")
+_TRAIN_AGAIN = mark("train the adapter again and save it (with labeltune: --stages finetune --fresh)")
 _SAVE_AGAIN = mark("save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)")
 
 
@@ -126,14 +132,14 @@ def _check_open_weights(
 
 
 def _check_pairs(path: str, header: Header, config: Optional[Config], base: Optional[BaseShapes]) -> Verdict:
-    details = [tr("whose ranks agree (the config states none)")]
+    details, unused = [tr("whose ranks agree (the config states none)")], tuple[str, ...]()
     try:
         pairs = find_pairs(header.tensors)
         if config is not None:
-            require_config(pairs, header.tensors, config)
+            unused = require_config(pairs, header.tensors, config)
             details = [tr("of the config's rank and target modules") if config.targets else tr("of the config's rank")]
         if base is not None:
-            known = require_base(pairs, base)
+            known = require_base(pairs, base, unused)
             details.append(
                 tr(
                     "and the base model's shapes ({known:,} of {pairs_count:,} are known)",
@@ -143,32 +149,56 @@ def _check_pairs(path: str, header: Header, config: Optional[Config], base: Opti
             )
     except PairsError as error:
         return lost("weights format", tr("{path}: {error}", path=path, error=error), _SAVE_AGAIN)
-    return earned(
-        "weights format",
-        tr(
-            "safetensors with {pairs_count:,} complete lora pairs {joined}",
-            pairs_count=len(pairs),
-            joined=joined(" ", details),
-        ),
+    found = tr(
+        "safetensors with {pairs_count:,} complete lora pairs {joined}",
+        pairs_count=len(pairs),
+        joined=joined(" ", details),
     )
+    if unused:
+        found = joined("; ", (found, tr("target_modules without a pair: {unused}", unused=quoted(list(unused)))))
+    return earned("weights format", found)
+
+
+def _needed(header: Header, sides: Mapping[str, frozenset[str]]) -> dict[str, int]:
+    """How many values that count the sides must have: of a lora_B one in `SHARE`, of a lora_A any, because that of an embedding
+    starts as zero and is trained for the tokens that occur."""
+    values = {
+        tensor.name: math.prod(tensor.shape) for tensor in header.tensors if tensor.dtype in weights.FRACTION_BITS
+    }
+    return {
+        name: min(values[name], max(2, values[name] // SHARE)) if side == "B" else 1
+        for side, names in sides.items()
+        for name in names
+        if values.get(name)
+    }
 
 
 def _check_values(file: SubmittedFile, header: Header, config: Optional[Config]) -> Verdict:
     sides = {side: side_names(header.tensors, side) for side in "AB"}
     if not sides["B"]:
         return blocked("weights trained", "weights format")
-    moved = dict.fromkeys(sides, 0)
-    for tensor, finite, nonzero in weights.read_values(file, header):
+    moved, touched = dict.fromkeys(sides, 0), dict.fromkeys(sides, 0)
+    missing = _needed(header, sides)
+    for tensor, finite, nonzero in weights.read_values(file, header, missing):
         if not finite:
             reason = tr("{path}: tensor {name} contains inf or NaN", path=file.path, name=quoted(tensor.name))
             return lost(
                 "weights trained", reason, tr("lower the learning rate, then {train_again}", train_again=_TRAIN_AGAIN)
             )
         for side, names in sides.items():
-            moved[side] += nonzero and tensor.name in names
+            touched[side] += nonzero and tensor.name in names
+            moved[side] += tensor.name in names and missing.get(tensor.name, 1) <= 0
     for side in "BA":
-        if sides[side] and not moved[side]:
+        if sides[side] and not touched[side]:
             reason = tr("{path}: every lora_{side} is zero, so the adapter changes nothing", path=file.path, side=side)
+            return lost("weights trained", reason, _TRAIN_AGAIN)
+        if sides[side] and not moved[side]:
+            reason = tr(
+                "{path}: nearly every value of every lora_{side} is zero, or smaller than 1e-12, so the adapter changes "
+                "next to nothing",
+                path=file.path,
+                side=side,
+            )
             return lost("weights trained", reason, _TRAIN_AGAIN)
     reason = tr(
         "all values are finite, {nonzero:,} of {total:,} lora_B are not zero", nonzero=moved["B"], total=len(sides["B"])

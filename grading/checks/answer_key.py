@@ -4,21 +4,37 @@ A key's answers are trusted, its format is checked. A bad key is the examiner's 
 nothing is graded until it is fixed.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
 from grading import contract
 from grading.contract.language import reason_of, tr
-from grading.errors import CouldNotGrade
+from grading.contract.near_names import squashed
+from grading.errors import CouldNotGrade, quoted
 from grading.grades import AnswerKey
 
 _KEY_NAMES = "result_{dataset}.txt or result_{dataset}_{number}.txt"
 
+MOST_LABELS = 4_096
+"""Most different labels of a key: reports and the record of a class grow with rows times labels."""
+
+_NEARLY_KEY = re.compile(
+    r"\s*(?:results?[\W_]+\w.*\.txt|result_\w.*\.[ct]sv)\W*(?:\d+\W*|txt\W*)?", re.IGNORECASE | re.DOTALL
+)
+"""A file that is probably meant as a key: `result_QQP_46 (1).txt`, `Result-QQP.TXT`, `result_QQP.txt.txt`, `result_QQP.csv`."""
+
+_COPY = re.compile(r"_\d+(?:\W|copy|[^\x00-\x7f]).*", re.IGNORECASE | re.DOTALL)
+"""What follows a dataset's name in the name of a key's copy: `_46-1`, `_46副本`."""
+
+_ENDINGS = (".txt", ".csv", ".tsv")
+
 
 def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[AnswerKey]:
     """The keys of `datasets` in that order, or of all datasets in the folder by name. Raises CouldNotGrade."""
-    found = _find_keys(folder)
+    found, strays = _find_keys(folder)
+    _require_no_stray(folder, strays, datasets)
     if not found:
         raise CouldNotGrade(
             tr("{folder}: no answer key, expected {key_names}", folder=folder, key_names=_KEY_NAMES),
@@ -51,7 +67,23 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
     return [_read_key(dataset, found[dataset][0]) for dataset in wanted]
 
 
-def _find_keys(folder: Path) -> dict[str, list[Path]]:
+def _require_no_stray(folder: Path, strays: Sequence[str], datasets: Optional[Sequence[str]]) -> None:
+    """Raises CouldNotGrade for a file that is nearly named as a key, of the `datasets` if they are given."""
+    for name in strays:
+        if datasets is None or any(squashed(dataset) in squashed(name) for dataset in datasets):
+            raise CouldNotGrade(
+                tr(
+                    "{folder}: {name} looks like an answer key, but a key is named {key_names}",
+                    folder=folder,
+                    name=quoted(name),
+                    key_names=_KEY_NAMES,
+                ),
+                tr("rename it, or move it out of the folder"),
+            )
+
+
+def _find_keys(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """The keys by dataset, and the names of files that are nearly named as one."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -60,11 +92,21 @@ def _find_keys(folder: Path) -> dict[str, list[Path]]:
             tr("pass it with --answers DIR"),
         ) from None
     found: dict[str, list[Path]] = {}
+    strays = []
     for path in paths:
         dataset = contract.dataset_of_answer(path.name)
-        if dataset is not None:
+        if dataset is not None and not dataset.casefold().endswith(_ENDINGS):
             found.setdefault(dataset, []).append(path)
-    return found
+        elif len(path.name) < 256 and _NEARLY_KEY.fullmatch(path.name):
+            strays.append(path.name)
+    copies = [
+        dataset
+        for dataset in found
+        if any(dataset.startswith(other) and _COPY.fullmatch(dataset[len(other) :]) for other in found)
+    ]
+    for dataset in copies:
+        strays += [path.name for path in found.pop(dataset)]
+    return found, strays
 
 
 def _read_key(dataset: str, path: Path) -> AnswerKey:
@@ -93,4 +135,15 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
                 ),
                 tr("fix the line"),
             )
-    return AnswerKey(dataset, path.name, tuple(answers), contract.label_set(answers))
+    labels = contract.label_set(answers)
+    if len(labels) > MOST_LABELS:
+        raise CouldNotGrade(
+            tr(
+                "{path}: bad answer key: {count:,} different labels, more than {most:,}",
+                path=path,
+                count=len(labels),
+                most=MOST_LABELS,
+            ),
+            tr("give a file with one label a line"),
+        )
+    return AnswerKey(dataset, path.name, tuple(answers), labels)

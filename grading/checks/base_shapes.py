@@ -51,6 +51,12 @@ def read_base_shapes(path: Path) -> BaseShapes:
         ) from None
 
 
+MODULES = frozenset(
+    ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head")
+)
+"""The names of `_modules`: linear layers and embeddings."""
+
+
 def _modules(value: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     width, inner, heads = (_size(value, key) for key in ("hidden_size", "intermediate_size", "num_attention_heads"))
     head = _size(value, "head_dim") if value.get("head_dim") is not None else width // heads

@@ -12,8 +12,8 @@ from typing import Optional
 
 from grading import contract
 from grading.checks import safetensors_file as weights
-from grading.checks.adapter_config import Config
-from grading.checks.base_shapes import BaseShapes
+from grading.checks.adapter_config import Config, endings
+from grading.checks.base_shapes import MODULES, BaseShapes
 from grading.checks.safetensors_file import Tensor
 from grading.contract.language import tr
 from grading.errors import quoted
@@ -22,9 +22,6 @@ _SIDE = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.weight)?", re.DOTALL)
 _PREFIX = "base_model.model."
 """What PEFT puts before a module's own name."""
-
-_MOST_PARTS = 32
-"""Most parts of a module's name that a target can have."""
 
 
 class PairsError(ValueError):
@@ -105,6 +102,7 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
                 )
             )
         if side == "A":
+            _require_dimensions(module, tensor, other)
             if tensor.shape[0] != other.shape[1]:
                 raise PairsError(
                     tr(
@@ -116,6 +114,22 @@ def find_pairs(tensors: Sequence[Tensor]) -> list[Pair]:
                 )
             pairs.append(Pair(module, tensor, other))
     return pairs
+
+
+def _require_dimensions(module: str, a: Tensor, b: Tensor) -> None:
+    """Raises PairsError unless both have the dimensions of a layer: two for linear layers and embeddings, three to five for
+    convolutions, whose lora_B is 1 wide in all but two. The modules that are linear in every base model have two."""
+    linear = module.rpartition(".")[2] in MODULES
+    alike = len(a.shape) == len(b.shape) <= (2 if linear else 5)
+    if not alike or any(size != 1 for size in b.shape[2:]):
+        raise PairsError(
+            tr(
+                "{module}: lora_A has shape {a}, lora_B {b}; expected two dimensions, or those of a convolution",
+                module=quoted(module),
+                a=list(a.shape),
+                b=list(b.shape),
+            )
+        )
 
 
 def _require_float(tensor: Tensor) -> None:
@@ -131,8 +145,10 @@ def _require_float(tensor: Tensor) -> None:
         )
 
 
-def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> None:
-    """Raises PairsError if ranks, target modules or magnitude vectors are not the configuration's."""
+def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Config) -> tuple[str, ...]:
+    """Those of `target_modules` that have no pair: PEFT passes over names that the base model lacks, and those that are excluded.
+
+    Raises PairsError if ranks, target modules or magnitude vectors are not the configuration's."""
     for pair in pairs:
         ranks = config.ranks_of(pair.name)
         if pair.rank not in ranks:
@@ -146,8 +162,7 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
                     stated=stated,
                 )
             )
-    if config.targets is not None:
-        _require_targets(pairs, config.targets)
+    unused = () if config.targets is None else _require_targets(pairs, config.targets, config)
     magnitudes = _magnitudes(tensors)
     for pair in pairs:
         vector = magnitudes.pop(pair.module, None)
@@ -170,12 +185,17 @@ def require_config(pairs: Sequence[Pair], tensors: Sequence[Tensor], config: Con
             )
     for vector in magnitudes.values():
         raise PairsError(tr("tensor {name} belongs to no pair", name=quoted(vector.name)))
+    return unused
 
 
-def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
-    """The number of pairs on modules whose shape in the base model is known.
+def require_base(pairs: Sequence[Pair], base: BaseShapes, unused: Sequence[str] = ()) -> int:
+    """The number of pairs on modules whose shape in the base model is known. `unused`: targets without a pair.
 
-    Raises PairsError if one has another shape or layer than the base model, or if none is known."""
+    Raises PairsError if one has another shape or layer than the base model, if none is known, or if the base model has a module
+    that should have a pair."""
+    for target in unused:
+        if target in base.modules:
+            raise PairsError(tr("no pair for {target} of target_modules", target=quoted(target)))
     known = 0
     for pair in pairs:
         layer = re.search(r"\.layers\.(\d{1,9})\.", f".{pair.name}")
@@ -208,11 +228,12 @@ def require_base(pairs: Sequence[Pair], base: BaseShapes) -> int:
     return known
 
 
-def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
-    """A target means every module with this name, or with this name after a dot at its end, as in PEFT."""
-    known, used = set(targets), set()
+def _require_targets(pairs: Sequence[Pair], targets: Sequence[str], config: Config) -> tuple[str, ...]:
+    """The targets without a pair that are not excluded. A target means every module with this name, or with this name after a dot
+    at its end, as in PEFT; and so does an excluded one."""
+    known, used, excluded = set(targets), set[str](), set(config.excluded)
     for pair in pairs:
-        matching = known.intersection(_endings(pair.name))
+        matching = known.intersection(endings(pair.name))
         if not matching:
             raise PairsError(
                 tr(
@@ -221,16 +242,18 @@ def _require_targets(pairs: Sequence[Pair], targets: Sequence[str]) -> None:
                     targets=quoted(list(targets)),
                 )
             )
+        if excluded.intersection(endings(pair.name)):
+            raise PairsError(tr("{module} is excluded by exclude_modules", module=quoted(pair.module)))
+        # PEFT looks for the layer only where the target is not the whole name
+        if config.layers is not None and pair.name not in matching and not config.layers & _numbers(pair.name):
+            raise PairsError(tr("{module} is in no layer of layers_to_transform", module=quoted(pair.module)))
         used |= matching
-    for target in targets:
-        if target not in used:
-            raise PairsError(tr("no pair for {target} of target_modules", target=quoted(target)))
+    return tuple(target for target in targets if target not in used and not excluded.intersection(endings(target)))
 
 
-def _endings(name: str) -> list[str]:
-    """The name, and its rest after each of its last dots: a bounded number, because the name is a stranger's."""
-    parts = name.rsplit(".", _MOST_PARTS)
-    return [name, *(".".join(parts[start:]) for start in range(1, len(parts)))]
+def _numbers(name: str) -> set[int]:
+    """The numbers among the parts of a module's name."""
+    return {int(part) for part in name.split(".") if re.fullmatch(r"[0-9]{1,9}", part)}
 
 
 def _magnitudes(tensors: Sequence[Tensor]) -> dict[str, Tensor]:

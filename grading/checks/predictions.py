@@ -19,11 +19,16 @@ from grading.grades import AnswerKey
 from grading.rubric import Verdict, lost, shared
 from grading.submission.folder import Submission
 
-LINE_BYTES = 64
-"""Most bytes of a result file for each line of the key, but never less than 1 MiB in all; the exam's file has 2 a line."""
+LEAST_LIMIT = 16 << 20
+"""Bytes that every result file may have, however short its key: the 390,965 rows of GLUE's test set of QQP, numbered and with
+labels of a word, have 9 MB."""
+
+LINE_BYTES = 32
+"""Bytes that each row of the key adds to the limit, besides its longest label: the row's number, a tab and the line's end."""
 
 _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
     (lambda line, labels: not line.strip(), mark("a blank line")),
+    (lambda line, labels: "\0" in line, mark("with zero bytes, as in UTF-16; save it as UTF-8")),
     (lambda line, labels: line.strip() in labels, mark("with spaces around the label")),
     (lambda line, labels: unicodedata.normalize("NFKC", line) in labels, mark("the label in other characters")),
     (lambda line, labels: "." in line and line.rstrip("0").rstrip(".") in labels, mark("a decimal number")),
@@ -36,7 +41,7 @@ _NEARLY: tuple[tuple[Callable[[str, Sequence[str]], bool], str], ...] = (
 """Likely meanings of a bad line; the first match is reported. None of them counts: a grader that guesses can be
 led to guess right."""
 
-_PREDICT = mark("run the predict stage: accelerate launch runner/main.py RECIPE --stages predict")
+_PREDICT = mark("write the predictions again, one label a line, in UTF-8 (with labeltune: --stages predict)")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def check_predictions(
     if None in predictions.labels:
         step = tr(
             "write one of {labels} and nothing else on each of the {rows:,} lines",
-            labels=", ".join(key.labels),
+            labels=contract.label_words(key.labels),
             rows=metrics.rows,
         )
     else:
@@ -83,15 +88,14 @@ def check_predictions(
 
 def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
     """The predictions for the dataset of `key`. Raises FileProblem if its file is missing or cannot be read as lines."""
-    path, data = _read_first(
-        submission, contract.result_paths(key.dataset), max(1 << 20, LINE_BYTES * len(key.answers))
-    )
+    path, data = _read_first(submission, contract.result_paths(key.dataset), limit_for(key))
+    rows = len(key.answers)
     try:
-        lines = contract.parse_result(data)
+        lines = contract.parse_result(data, rows)
     except contract.ContractError as error:
         raise FileProblem(tr("{path}: {error}", path=path, error=error), _PREDICT) from None
-    rows = len(key.answers)
-    labels = tuple(line if line in key.labels else None for line in lines[:rows])
+    count, known = contract.count_lines(data), frozenset(key.labels)
+    labels = tuple(line if line in known else None for line in lines)
     remarks = []
     others = [other for other in contract.result_paths(key.dataset) if other != path and submission.has(other)]
     if others:
@@ -105,18 +109,24 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
                 "1 line is not one of {labels} and counts as wrong, it is row {row:,}: {line!a}, {kind}",
                 "{count:,} lines are not one of {labels} and count as wrong, the first is row {row:,}: {line!a}, {kind}",
                 labels.count(None),
-                labels=", ".join(key.labels),
+                labels=contract.label_words(key.labels),
                 row=first + 1,
                 line=line,
                 kind=kind,
             )
         )
-    if len(lines) != rows:
-        rest = tr("rows without a line count as wrong") if len(lines) < rows else tr("the extra lines are not read")
-        found = trn("{count:,} line", "{count:,} lines", len(lines))
+    if count != rows:
+        rest = tr("rows without a line count as wrong") if count < rows else tr("the extra lines are not read")
+        found = trn("{count:,} line", "{count:,} lines", count)
         expected = trn("{count:,} row", "{count:,} rows", rows)
         remarks.append(tr("it has {lines} for {rows}, {rest}", lines=found, rows=expected, rest=rest))
     return Predictions(path, labels + (None,) * (rows - len(labels)), tuple(remarks))
+
+
+def limit_for(key: AnswerKey) -> int:
+    """Most bytes of a result file for this key."""
+    longest = max(len(label.encode("utf-8")) for label in key.labels)
+    return max(LEAST_LIMIT, len(key.answers) * (longest + LINE_BYTES))
 
 
 def _read_first(submission: Submission, paths: tuple[str, ...], most: int) -> tuple[str, bytes]:

@@ -1,6 +1,6 @@
-"""The records: the JSON files in `pre_data/{dataset}`, checked record by record."""
+"""The records: the JSON files in `pre_data/{dataset}`, read and checked record by record. None of them stays in memory."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from grading import contract
@@ -11,79 +11,98 @@ from grading.grades import AnswerKey
 from grading.rubric import Verdict, blocked, earned, lost, shared
 from grading.submission.folder import Submission
 
-RECORDS_LIMIT = 128 << 20
-"""Most bytes of a record file; all 363,846 QQP rows with a long instruction are about 100 MB."""
+RECORDS_LIMIT = 512 << 20
+"""Most bytes of a record file. All 363,846 QQP rows with an instruction of 56 Chinese characters, written as `\\uXXXX`, are
+182 MiB."""
+
+MOST_RECORDS = 5_000_000
+"""Most records of a file; QQP has 363,846 rows. Each costs some time, however short it is."""
 
 _KEYS = {"train": contract.TRAIN_KEYS, "dev": contract.DEV_KEYS}
 
-_PREPARE = mark("run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare")
+_PATHS = {"train": contract.train_path, "dev": contract.dev_path}
+
+_WRITE = mark("write the records again: one JSON array of objects, in UTF-8 (with labeltune: --stages prepare)")
+
+Visitor = Callable[[Any], None]
+"""Gets the elements of a record file, in order, with any values in them."""
 
 
-@dataclass(frozen=True)
-class Records:
-    """The record files of one dataset, parsed once for the rubric and for the advice."""
+def check_records(
+    submission: Submission, key: AnswerKey, visitors: Mapping[str, Visitor]
+) -> tuple[list[Verdict], frozenset[str]]:
+    """The verdicts of `pre_data` for the dataset of `key`, and the parts, `train` and `dev`, whose file is an array to its end.
 
-    verdicts: list[Verdict]
-    """The verdicts of `pre_data`."""
-    train: list[Any]
-    """The array of the train file, with any values in it; empty if it cannot be read."""
-    dev: list[Any]
-    """The same of the dev file."""
+    `visitors`: who else looks at the records of a part. Those of dev come first."""
+    readable = set()
+    found = {}
+    for part, needed in (("dev", len(key.answers)), ("train", 1)):
+        try:
+            found[part] = _check_file(submission, part, key, needed, visitors.get(part, lambda record: None))
+            readable.add(part)
+        except FileProblem as problem:
+            reason, step = problem.problem, problem.next_step
+            if isinstance(problem, FileMissing):
+                path = _PATHS[part](key.dataset)
+                reason, step = with_misplaced(submission, path, key.dataset, reason, _WRITE)
+            found[part] = [lost(f"{part} file", reason, step), blocked(f"{part} records", f"{part} file")]
+    return [*found["train"], *found["dev"]], frozenset(readable)
 
 
-def check_records(submission: Submission, key: AnswerKey) -> Records:
-    """The records of the dataset of `key`, and their verdicts."""
-    train, of_train = _check_file(submission, contract.train_path(key.dataset), "train", key, 1)
-    dev, of_dev = _check_file(submission, contract.dev_path(key.dataset), "dev", key, len(key.answers))
-    return Records(of_train + of_dev, train, dev)
-
-
-def _check_file(
-    submission: Submission, path: str, part: str, key: AnswerKey, needed: int
-) -> tuple[list[Any], list[Verdict]]:
-    file_check, records_check, keys = f"{part} file", f"{part} records", _KEYS[part]
-    try:
-        records = read_array(submission, path)
-    except FileProblem as problem:
-        reason, step = problem.problem, problem.next_step
-        if isinstance(problem, FileMissing):
-            reason, step = with_misplaced(submission, path, key.dataset, reason, _PREPARE)
-        return [], [lost(file_check, reason, step), blocked(records_check, file_check)]
-    present = earned(file_check, tr("{path} is a JSON array", path=path))
+def _check_file(submission: Submission, part: str, key: AnswerKey, needed: int, visit: Visitor) -> list[Verdict]:
+    """The verdicts of one file. Raises FileProblem if it is no array to its end."""
+    path, keys = _PATHS[part](key.dataset), _KEYS[part]
     # only the first problem is kept: a file may have half a million bad records
-    good, first = 0, ""
-    for number, record in enumerate(records, start=1):
+    good, number, first = 0, 0, ""
+    for record in read_records(submission, path):
+        number += 1
+        visit(record)
+        if first and not isinstance(record, dict):
+            continue
         fault = contract.record_problem(record, keys, key.labels)
         if fault is None:
             good += 1
         elif not first:
             first = tr("the first that is not is record {number:,}: {fault}", number=number, fault=fault)
-    bad = good < len(records)
     found = [
-        tr(
-            "{path}: {good:,} of {records_count:,} records are well-formed",
-            path=path,
-            good=good,
-            records_count=len(records),
-        )
+        tr("{path}: {good:,} of {records_count:,} records are well-formed", path=path, good=good, records_count=number)
     ]
-    if bad:
+    if first:
         found.append(first)
-    if len(records) < needed:
+    if number < needed:
         found.append(tr("at least {needed:,} are needed", needed=needed))
-    step = _PREPARE
-    if bad and needed == 1:
-        step = tr("fix or leave out the named records, or {prepare}", prepare=_PREPARE)
-    share = shared(records_check, good, max(len(records), needed), joined("; ", found), step)
-    return records, [present, share]
+    step = tr("fix or leave out the named records, or {prepare}", prepare=_WRITE) if first and needed == 1 else _WRITE
+    share = shared(f"{part} records", good, max(number, needed), joined("; ", found), step)
+    return [earned(f"{part} file", tr("{path} is a JSON array", path=path)), share]
 
 
-def read_array(submission: Submission, path: str) -> list[Any]:
-    """The array of a record file, with any values in it. Raises FileProblem."""
-    try:
-        records = contract.parse_json(submission.read(path, RECORDS_LIMIT))
-    except contract.ContractError as error:
-        raise FileProblem(tr("{path} is not strict JSON: {error}", path=path, error=error), _PREPARE) from None
-    if not isinstance(records, list):
-        raise FileProblem(tr("{path} is not a JSON array", path=path), _PREPARE)
-    return records
+def read_records(submission: Submission, path: str) -> Iterator[Any]:
+    """The elements of a record file, one by one, with any values in them.
+
+    Raises FileProblem, if the file is no array also at its end: then those before count nothing."""
+    with submission.open(path, RECORDS_LIMIT) as file:
+        if file.size > RECORDS_LIMIT:
+            raise FileProblem(
+                tr(
+                    "{path} has {size:,} bytes, more than the limit of {most:,}",
+                    path=path,
+                    size=file.size,
+                    most=RECORDS_LIMIT,
+                ),
+                tr("submit a smaller file"),
+            )
+        problem = None
+        try:
+            for number, record in enumerate(contract.read_array(file.pieces(file.size)), start=1):
+                if number > MOST_RECORDS:
+                    problem = tr("{path} has more than {most:,} records", path=path, most=MOST_RECORDS)
+                    break
+                yield record
+        except contract.NotAnArray as error:
+            problem = tr("{path} {error}", path=path, error=error)
+        except contract.ContractError as error:
+            problem = tr("{path} is not strict JSON: {error}", path=path, error=error)
+        file.require_unchanged()
+    # after the file is closed, which digests the rest of it
+    if problem is not None:
+        raise FileProblem(problem, _WRITE)

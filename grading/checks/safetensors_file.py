@@ -32,6 +32,10 @@ DTYPE_BYTES = {
 FRACTION_BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
 """The floats that are checked, with the bits below their exponent (IEEE 754; bfloat16 is F32's upper half)."""
 
+SMALLEST = {"F64": (1023 - 40) << 52, "F32": (127 - 40) << 23, "F16": 1, "BF16": (127 - 40) << 7}
+"""The bits of the smallest value that counts as one: 2 to the power of -40, about 1e-12, and in F16 its smallest. A smaller value
+changes no sum of a model in float32 or less."""
+
 _CHUNK = 1 << 16
 """Bytes checked at once: the big integers below stay in the processor's cache."""
 
@@ -102,10 +106,14 @@ def read_header(file: SubmittedFile) -> Header:
     return Header(tuple(tensors), 8 + length + position)
 
 
-def read_values(file: SubmittedFile, header: Header) -> Iterator[tuple[Tensor, bool, bool]]:
+def read_values(
+    file: SubmittedFile, header: Header, missing: Optional[dict[str, int]] = None
+) -> Iterator[tuple[Tensor, bool, bool]]:
     """Each tensor, whether all its values are finite, and whether any is non-zero. `file` was read up to its first value.
 
-    Only the floats of `FRACTION_BITS` can be non-finite here. A tensor without values is finite and zero."""
+    Only the floats of `FRACTION_BITS` can be non-finite here. A tensor without values is finite and zero. `missing`: how many
+    values of at least `SMALLEST` the tensors named in it must have; those that they have are taken off."""
+    missing = {} if missing is None else missing
     for tensor in header.tensors:
         finite, nonzero = True, False
         for start in range(tensor.begin, tensor.end, _CHUNK):
@@ -115,7 +123,12 @@ def read_values(file: SubmittedFile, header: Header) -> Iterator[tuple[Tensor, b
                 exponents, lowest, signs = _masks(tensor.dtype, size)
                 # Only an exponent of all ones (inf or NaN) carries into the bit of the sign when 1 is added.
                 finite = finite and not ((bits & exponents) + lowest) & signs
-                nonzero = nonzero or bool(bits & ~signs)  # minus zero is zero
+                values = bits & ~signs
+                nonzero = nonzero or bool(values)  # minus zero is zero
+                if missing.get(tensor.name, 0) > 0 and values:
+                    # the bit of the sign is set in a sum exactly if the value is the smallest or more; its byte is 0x80
+                    found = (values + _below(tensor.dtype, size)) & signs
+                    missing[tensor.name] -= found.to_bytes(size, "little").count(b"\x80")
             else:
                 nonzero = nonzero or bool(bits)
         yield tensor, finite, nonzero
@@ -124,14 +137,20 @@ def read_values(file: SubmittedFile, header: Header) -> Iterator[tuple[Tensor, b
 @lru_cache(maxsize=64)
 def _masks(dtype: str, size: int) -> tuple[int, int, int]:
     """For `size` bytes of values: the bits of every exponent, the lowest bit of every exponent, every sign."""
-    width = DTYPE_BYTES[dtype]
-    sign = 1 << (8 * width - 1)
+    sign = 1 << (8 * DTYPE_BYTES[dtype] - 1)
     lowest = 1 << FRACTION_BITS[dtype]
+    return _repeated(sign - lowest, dtype, size), _repeated(lowest, dtype, size), _repeated(sign, dtype, size)
 
-    def repeated(bits: int) -> int:
-        return int.from_bytes(bits.to_bytes(width, "little") * (size // width), "little")
 
-    return repeated(sign - lowest), repeated(lowest), repeated(sign)
+@lru_cache(maxsize=64)
+def _below(dtype: str, size: int) -> int:
+    """For `size` bytes of values: what the smallest value lacks to the bit of the sign."""
+    return _repeated((1 << (8 * DTYPE_BYTES[dtype] - 1)) - SMALLEST[dtype], dtype, size)
+
+
+def _repeated(bits: int, dtype: str, size: int) -> int:
+    width = DTYPE_BYTES[dtype]
+    return int.from_bytes(bits.to_bytes(width, "little") * (size // width), "little")
 
 
 def _tensor(name: str, entry: Any) -> Tensor:

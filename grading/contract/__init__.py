@@ -17,9 +17,18 @@ from grading.contract.paths import (
     result_paths,
     train_path,
 )
-from grading.contract.records import DEV_KEYS, LABELS, TRAIN_KEYS, format_records, is_label, label_set, record_problem
-from grading.contract.results import INDEXED, PREDICTED_ROWS, format_result, parse_result
-from grading.contract.strict_json import JSON_DEPTH, ContractError, parse_json
+from grading.contract.records import (
+    DEV_KEYS,
+    LABELS,
+    TRAIN_KEYS,
+    format_records,
+    is_label,
+    label_set,
+    label_words,
+    record_problem,
+)
+from grading.contract.results import INDEXED, PREDICTED_ROWS, count_lines, format_result, parse_result
+from grading.contract.strict_json import JSON_DEPTH, ContractError, NotAnArray, parse_json, read_array
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -33,7 +42,9 @@ __all__ = [
     "TRAIN_KEYS",
     "ContractError",
     "Metrics",
+    "NotAnArray",
     "adapter_folder",
+    "count_lines",
     "dataset_of_answer",
     "dev_path",
     "format_records",
@@ -41,9 +52,11 @@ __all__ = [
     "is_dataset_name",
     "is_label",
     "label_set",
+    "label_words",
     "measure",
     "parse_json",
     "parse_result",
+    "read_array",
     "record_problem",
     "result_path",
     "result_paths",

@@ -22,6 +22,10 @@ Z_95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
 
+MOST_CONFUSED = 256
+"""Most labels for which the counts of answers against predictions are made: their number is quadratic in the labels."""
+
+
 @dataclass(frozen=True)
 class Metrics:
     """How the predictions for one dataset compare with its answers."""
@@ -39,7 +43,8 @@ class Metrics:
     majority: float
     """Accuracy of always predicting the most frequent answer, 0 to 1."""
     confusion: tuple[tuple[int, ...], ...]
-    """Counts: a row for each label as the answer, a column for each label as the prediction, and a last column for None."""
+    """Counts: a row for each label as the answer, a column for each label as the prediction, and a last column for None.
+    Empty with more than `MOST_CONFUSED` labels."""
 
     @property
     def accuracy(self) -> float:
@@ -77,7 +82,9 @@ def measure(answers: Sequence[Label], predictions: Sequence[Optional[Label]], la
         mcc=_mcc(len(answers), correct, answered, predicted),
         f1=math.fsum(f1) / len(f1),
         majority=max(answered.values()) / len(answers),
-        confusion=tuple(tuple(cells[answer, label] for label in (*labels, None)) for answer in labels),
+        confusion=tuple(tuple(cells[answer, label] for label in (*labels, None)) for answer in labels)
+        if len(labels) <= MOST_CONFUSED
+        else (),
     )
 
 

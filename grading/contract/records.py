@@ -18,6 +18,9 @@ DEV_KEYS = ("instruction", "input")
 LABELS = ("0", "1")
 """The exam's labels. A key with other labels has its own set, see `label_set`."""
 
+MOST_NAMED = 8
+"""Most labels that a message names. The names of many would say much about a key."""
+
 _LABEL = re.compile(r"(?:[!-~]|[^\W\d_!-~]){1,32}")
 """Visible ASCII characters and letters of any script."""
 
@@ -33,6 +36,11 @@ def label_set(answers: Iterable[str]) -> tuple[str, ...]:
     """The labels that a key allows: the exam's `LABELS` if it uses no others, else its own, sorted."""
     used = set(answers)
     return LABELS if used <= set(LABELS) else tuple(sorted(used))
+
+
+def label_words(labels: Sequence[str]) -> str:
+    """The labels for a message after "one of"."""
+    return ", ".join(labels) if len(labels) <= MOST_NAMED else tr("the {count:,} labels", count=len(labels))
 
 
 def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> Optional[str]:
@@ -52,7 +60,7 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
         return tr("'instruction' is empty")
     if "output" in keys and record["output"] not in labels:
         return tr(
-            "'output' is {output!a}, expected one of {labels}", output=record["output"][:40], labels=", ".join(labels)
+            "'output' is {output!a}, expected one of {labels}", output=record["output"][:40], labels=label_words(labels)
         )
     return None
 

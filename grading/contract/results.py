@@ -1,9 +1,9 @@
 """The result file: one label a line."""
 
 from collections.abc import Iterable
+from typing import Optional
 
-from grading.contract.language import tr
-from grading.contract.strict_json import ContractError
+from grading.contract.strict_json import decoded
 
 INDEXED = "index\tprediction"
 """Header of a result file with numbered rows, the format of GLUE's test server."""
@@ -17,29 +17,30 @@ def format_result(labels: Iterable[str]) -> bytes:
     return "".join(f"{label}\n" for label in labels).encode("utf-8")
 
 
-def parse_result(data: bytes) -> list[str]:
-    """The lines of a result file or an answer key, without their line ends.
+def parse_result(data: bytes, most: Optional[int] = None) -> list[str]:
+    """The lines of a result file or an answer key, without their line ends; with `most` only the first ones.
 
     Accepted: a UTF-8 byte order mark, CRLF line ends, a missing or a single trailing newline, and GLUE's table: the header
     `INDEXED`, then on each line the row's number from 0, a tab and the label. Nothing else is changed: a blank or padded line
     stays as it is, so that line *i* is line *i*. Raises ContractError if the bytes are not UTF-8."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ContractError(
-            tr(
-                "expected UTF-8 text, found byte 0x{byte:02x} at offset {offset}",
-                byte=data[error.start],
-                offset=error.start,
-            )
-        ) from None
-    lines = text.split("\n")  # splitlines() also splits at U+2028
-    if lines[-1] == "":
+    text = decoded(data, "utf-8-sig")
+    # splitlines() also splits at U+2028; the header is a line more, and what is after the last one is one, too
+    lines = text.split("\n", -1 if most is None else most + 1)
+    is_cut = most is not None and len(lines) == most + 2
+    if is_cut or lines[-1] == "":
         lines.pop()
     lines = [line[:-1] if line.endswith("\r") else line for line in lines]
-    if lines[:1] != [INDEXED]:
-        return lines
-    return [_after_index(row, line) for row, line in enumerate(lines[1:])]
+    if lines[:1] == [INDEXED]:
+        return [_after_index(row, line) for row, line in enumerate(lines[1:])]
+    return lines if most is None else lines[:most]
+
+
+def count_lines(data: bytes) -> int:
+    """How many lines `parse_result` finds in all of the data."""
+    start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    lines = data.count(b"\n") + (len(data) > start and not data.endswith(b"\n"))
+    first = data[start : start + len(INDEXED) + 2].partition(b"\n")[0]
+    return lines - (first in (INDEXED.encode(), f"{INDEXED}\r".encode()))
 
 
 def _after_index(row: int, line: str) -> str:

@@ -3,7 +3,9 @@
 from typing import Any
 
 from grading.contract.language import english
+from grading.contract.records import MOST_NAMED
 from grading.grades import DatasetGrade, PartGrade, Report, points_text
+from grading.report.disclosure import is_open, shown_measures
 from grading.rubric import MAX_POINTS, Check, Verdict
 
 SCHEMA = "labeltune.grade/1"
@@ -62,11 +64,13 @@ def _reason(part: PartGrade, check: Check, verdict: Verdict) -> str:
 
 
 def _dataset_json(grade: DatasetGrade) -> dict[str, Any]:
-    metrics = grade.metrics
+    """What a candidate may read of a key; `disclosure` says how much that is."""
+    metrics, labels = grade.metrics, grade.key.labels
+    mcc, f1 = (0.0, 0.0) if metrics is None else shown_measures(grade.key, metrics)
     return {
         "dataset": grade.key.dataset,
         "answer_key": grade.key.file_name,
-        "labels": list(grade.key.labels),
+        "labels": list(labels) if len(labels) <= MOST_NAMED else [],
         "rows": len(grade.key.answers),
         "measures": None
         if metrics is None
@@ -74,9 +78,9 @@ def _dataset_json(grade: DatasetGrade) -> dict[str, Any]:
             "correct": metrics.correct,
             "accuracy": metrics.accuracy,
             "interval": list(metrics.interval),
-            "mcc": metrics.mcc,
-            "f1": metrics.f1,
+            "mcc": mcc,
+            "f1": f1,
             "majority": metrics.majority,
-            "confusion": [list(row) for row in metrics.confusion],
+            "confusion": [list(row) for row in metrics.confusion] if is_open(grade.key) else None,
         },
     }

@@ -11,10 +11,8 @@ from grading.contract.language import padded, tr
 from grading.contract.metrics import Metrics
 from grading.errors import FAULTS
 from grading.grades import DatasetGrade, Report, points_text
+from grading.report.disclosure import is_open
 from grading.rubric import MAX_POINTS
-
-_MOST_LABELS = 8
-"""Most labels whose confusion matrix fits in a terminal."""
 
 _COLOURS = {"good": "\x1b[32m", "bad": "\x1b[31m", "title": "\x1b[1m"}
 _PLAIN = "\x1b[0m"
@@ -50,7 +48,8 @@ def as_text(report: Report, colour: bool = False) -> str:
                     lines.append(" " * 43 + tr("next: {step}", step=verdict.next_step))
         if dataset.metrics:
             lines.append(f"  {_metrics_text(dataset.metrics)}")
-            lines += _confusion_lines(dataset.key.labels, dataset.metrics)
+            if is_open(dataset.key):
+                lines += _confusion_lines(dataset.key.labels, dataset.metrics)
         lines.append("")
     if report.advice:
         lines.append(paint("title", tr("for the examiner to look at, no points")))
@@ -87,8 +86,6 @@ def _metrics_text(metrics: Metrics) -> str:
 
 
 def _confusion_lines(labels: Sequence[str], metrics: Metrics) -> list[str]:
-    if len(labels) > _MOST_LABELS:
-        return []
     wide = max(8, *(len(label) + 2 for label in labels))
     heads = "".join(f"{label:>{wide}}" for label in labels)
     no_label = padded(tr("no label"), max(wide, 10), right=True)

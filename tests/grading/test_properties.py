@@ -130,6 +130,28 @@ def test_mutated_json(graded):
     check()
 
 
+def test_mutated_adapter_configurations(graded):
+    """Any value at any key that PEFT reads: full points only for a configuration that could be used."""
+    keys = st.sampled_from(
+        ["r", "lora_alpha", "lora_dropout", "bias", "rank_pattern", "alpha_pattern", "target_modules", "exclude_modules",
+         "modules_to_save", "layers_to_transform", "layers_pattern", "target_parameters", "use_dora", "use_rslora"]
+    )  # fmt: skip
+    odd = st.one_of(
+        values(),
+        st.sampled_from([0, -1, 1e308, 5e-324, 10**39, True, "four", "(a+)+$", [0], ["v_proj"], {"q_proj": 2}]),
+    )
+
+    @settled
+    @hypothesis.given(st.dictionaries(keys, odd, min_size=1, max_size=3))
+    def check(changes):
+        report = graded(CONFIG, json.dumps(submissions.adapter_config(**changes)).encode("utf-8", "surrogatepass"))
+        alpha = changes.get("lora_alpha", 4)
+        if type(alpha) not in (int, float) or not 0 < alpha < 1e6:
+            assert report.points < 100
+
+    check()
+
+
 def test_mutated_headers(graded):
     size = int.from_bytes(graded.good[WEIGHTS][:8], "little")
     header = json.loads(graded.good[WEIGHTS][8 : 8 + size])
@@ -166,13 +188,18 @@ def test_mutated_results(graded):
         (TRAIN, b"[" + b"[[]]," * 95_000 + b"[]]"),
         (TRAIN, b"[" + b'{"":0},' * 70_000 + b"0]"),
         (TRAIN, b'["' + b'\\"' * 240_000),
+        (TRAIN, b"[[" + b"[]," * 300_000 + b"[]]]"),
+        (DEV, b'["' + b"\\n" * 500_000 + b'"]'),
+        (DEV, b"[" + b" " * 1_000_000 + b"]"),
+        (RESULT, b"\0" * (1 << 20)),
         (TRAIN, b"[" * 1_000_000),
         (CONFIG, b'{"rank_pattern": {' + b",".join(b'"%d": 10' % number for number in range(60_000)) + b"}}"),
         (RESULT, b"\n" * (1 << 20)),
         (RESULT, b"index\tprediction\n" + b"ab\n" * 340_000),
         (WEIGHTS, b"\x00\x00\x10\x00\x00\x00\x00\x00{" + b'"a":{},' * 140_000),
     ],
-    ids=["numbers", "arrays", "nested", "objects", "escapes", "depth", "patterns", "lines", "indexed", "header"],
+    ids=["numbers", "arrays", "nested", "objects", "escapes", "one array", "one string", "spaces", "zeros", "depth", "patterns",
+         "lines", "indexed", "header"],
 )  # fmt: skip
 def test_a_megabyte_of_the_worst(graded, path, data):
     assert len(data) < 1.1 * (1 << 20)

@@ -30,6 +30,18 @@ def answers(tmp_path):
             "characters",
         ),
         (b"1\n\xff\n", "result_QQP_46.txt: bad answer key: expected UTF-8 text, found byte 0xff at offset 2"),
+        (
+            "1\n0\n".encode("utf-16"),
+            "result_QQP_46.txt: bad answer key: expected UTF-8 text, found UTF-16; save it as UTF-8",
+        ),
+        (
+            "1\n0\n".encode("utf-32"),
+            "result_QQP_46.txt: bad answer key: expected UTF-8 text, found UTF-32; save it as UTF-8",
+        ),
+        (
+            b"".join(b"%d\n" % number for number in range(5000)),
+            "result_QQP_46.txt: bad answer key: 5,000 different labels, more than 4,096",
+        ),
     ],
 )
 def test_a_bad_key_costs_nobody_points(folder, answers, capsys, key, words):
@@ -64,3 +76,38 @@ def test_a_line_of_a_bad_key_is_in_no_report(folder, answers, tmp_path, capsys, 
     )
     said = (tmp_path / "report.json").read_text() + (tmp_path / "results.json").read_text() + capsys.readouterr().err
     assert f"'{line}'" not in said
+
+
+STRAYS = [
+    "result_QQP_46 (1).txt", "result_QQP_46.TXT", "Result_QQP.txt", "result-QQP.txt", "result_QQP.txt.txt", "result_QQP.csv",
+    "result_QQP_46 - Copy.txt", "result_QQP_46 - \u526f\u672c.txt", "result_QQP_46\uff081\uff09.txt", "results_QQP.txt",
+    "result QQP 46.txt", "result_QQP.txt ", "result_QQP.txt (1)", "result_QQP_46.txt~",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRAYS)
+def test_a_file_that_is_nearly_named_as_a_key_is_named(folder, tmp_path, capsys, name):
+    """Alone, and beside the key of another dataset, it would be passed over."""
+    for number, other in enumerate((None, "result_CoLA.txt", "result_QQP_46.txt")):
+        answers = submissions.write_answers(tmp_path / str(number), name=name)
+        if other:
+            submissions.write_answers(answers, name=other)
+        shown = ascii(name)
+        assert (
+            f"{shown} looks like an answer key, but a key is named result_{{dataset}}.txt or result_{{dataset}}_{{number}}.txt. "
+            "Next: rename it, or move it out of the folder"
+        ) in refusal(capsys, folder, answers)
+
+
+@pytest.mark.parametrize("name", ["result_QQP_46\u526f\u672c.txt", "result_QQP_46-1.txt", "result_QQP_46copy.txt"])
+def test_a_copy_is_no_other_dataset(folder, answers, capsys, name):
+    submissions.write_answers(answers, name=name)
+    assert f"{name!a} looks like an answer key" in refusal(capsys, folder, answers)
+
+
+def test_other_files_beside_the_keys(folder, answers, capsys):
+    for name in ("README.md", "notes.txt", "._result_QQP.txt", "result_QQP_46.txt.bak", "results.csv", "resulting.txt"):
+        submissions.write(answers / name, b"x")
+    submissions.write(answers / "result_CoLA (1).txt", b"1\n")
+    assert run(folder, answers, "--datasets", "QQP") == 0
+    assert capsys.readouterr().out.endswith("points: 100 / 100\n")

@@ -84,8 +84,8 @@ def test_the_report_names_it_and_gives_no_points(tmp_path):
         "result/result_CoLA.txt is missing, and so is result_CoLA.txt; there is 'result/result_cola.txt'"
     )
     assert verdicts["accuracy"].next_step == (
-        "if 'result/result_cola.txt' is meant, move it to result/result_CoLA.txt; else run the predict stage: "
-        "accelerate launch runner/main.py RECIPE --stages predict"
+        "if 'result/result_cola.txt' is meant, move it to result/result_CoLA.txt; else write the predictions "
+        "again, one label a line, in UTF-8 (with labeltune: --stages predict)"
     )
     assert verdicts["config file"].reason == (
         "saved_model/CoLA/adapter_config.json is missing; there is 'saved_model/cola/adapter_config.json'"

@@ -5,7 +5,9 @@ from support import submissions
 from support.submissions.defects import RESULT
 
 from grading.checks.answer_key import read_keys
+from grading.checks.predictions import limit_for
 from grading.grader import OpenExam
+from grading.grades import AnswerKey
 from grading.submission.folder import Submission
 
 
@@ -49,9 +51,9 @@ def test_lines_beyond_the_key_are_said(folder):
 
 
 def test_a_result_that_is_too_long(folder):
-    submissions.write(folder / RESULT, b"0" * (1 << 20) + b"\n")
+    submissions.write(folder / RESULT, b"0" * (16 << 20) + b"\n")
     found = verdicts(graded(folder))["accuracy"]
-    assert found.reason == f"{RESULT} has 1,048,577 bytes, more than the limit of 1,048,576"
+    assert found.reason == f"{RESULT} has 16,777,217 bytes, more than the limit of 16,777,216"
     assert found.next_step == "write one label a line"
 
 
@@ -86,3 +88,23 @@ def test_other_labels_are_the_keys(tmp_path):
         f"{RESULT}: 3 of 4 rows are right; 1 line is not one of maybe, no, yes and counts as wrong, "
         "it is row 3: '0', which is not a label"
     )
+
+
+def test_glues_largest_test_set(folder):
+    """390,965 numbered rows, of which the key has the first ten; and of which the key has all."""
+    for label in ("1", "not_duplicate"):
+        rows = [*submissions.ANSWERS, *[label] * (390_965 - len(submissions.ANSWERS))]
+        submissions.write(folder / RESULT, ("index\tprediction\r\n" + "".join(
+            f"{row}\t{answer}\r\n" for row, answer in enumerate(rows))).encode())  # fmt: skip
+        found = verdicts(graded(folder))["accuracy"]
+        assert found.share == 1
+        assert found.reason.endswith("; it has 390,965 lines for 10 rows, the extra lines are not read")
+    found = verdicts(graded(folder, rows))["accuracy"]
+    assert (found.share, found.reason) == (1, f"{RESULT}: 390,965 of 390,965 rows are right")
+
+
+def test_the_limit_follows_from_the_key():
+    key = AnswerKey("x", "result_x.txt", ("\u60c5" * 32, "a") * 1_000_000, ("a", "\u60c5" * 32))
+    written = "index\tprediction\r\n" + "".join(f"{row}\t{answer}\r\n" for row, answer in enumerate(key.answers))
+    assert limit_for(key) > len(written.encode())
+    assert limit_for(AnswerKey("x", "result_x.txt", ("1",), ("0", "1"))) == 16 << 20

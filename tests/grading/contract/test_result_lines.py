@@ -1,5 +1,7 @@
 """Result files: line i is line i, whatever is on it."""
 
+import random
+
 import pytest
 
 from grading import contract
@@ -43,3 +45,15 @@ def test_results_come_back_as_written():
         assert contract.parse_result(contract.format_result(written)) == written
 
     check()
+
+
+def test_the_first_lines_and_how_many_there_are():
+    """However a file is cut into lines, the first of them are the first of all, and the count is that of all."""
+    draw = random.Random(0)
+    pieces = [b"index\tprediction", b"\n", b"\r\n", b"0", b"0\t1", b"1\t0", b"\xef\xbb\xbf", b"\r", b" ", b""]
+    for _ in range(5000):
+        data = b"".join(draw.choices(pieces, k=draw.randint(0, 7)))
+        lines = contract.parse_result(data)
+        assert contract.count_lines(data) == len(lines), data
+        for most in range(4):
+            assert contract.parse_result(data, most) == lines[:most], data

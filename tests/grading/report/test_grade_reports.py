@@ -33,8 +33,8 @@ QQP, answer key result_QQP_46.txt
     train file                  3 / 3      pre_data/QQP/QQP_train.json is a JSON array
     train records               3 / 3      pre_data/QQP/QQP_train.json: 4 of 4 records are well-formed
     dev file                    0 / 2      pre_data/QQP/QQP_dev.json is missing
-                                           next: run the prepare stage: accelerate launch runner/main.py RECIPE \
---stages prepare
+                                           next: write the records again: one JSON array of objects, in UTF-8 \
+(with labeltune: --stages prepare)
     dev records                 0 / 2      could not be checked
                                            next: fix 'dev file' first
   saved_model                  20 / 20

@@ -140,9 +140,9 @@ def linked_to(path, target):
 
 
 SAVE = "save the adapter with PEFT: model.save_pretrained(folder, safe_serialization=True)"
-FINETUNE = "run the fine-tune stage again: accelerate launch runner/main.py RECIPE --stages finetune --fresh"
-PREPARE = "run the prepare stage: accelerate launch runner/main.py RECIPE --stages prepare"
-PREDICT = "run the predict stage: accelerate launch runner/main.py RECIPE --stages predict"
+FINETUNE = "train the adapter again and save it (with labeltune: --stages finetune --fresh)"
+PREPARE = "write the records again: one JSON array of objects, in UTF-8 (with labeltune: --stages prepare)"
+PREDICT = "write the predictions again, one label a line, in UTF-8 (with labeltune: --stages predict)"
 FIX = "fix or leave out the named records, or " + PREPARE
 WRITE = "write one of 0, 1 and nothing else on each of the 10 lines"
 TRY = "try other settings and compare them on a hold-out of the training records"
@@ -155,7 +155,7 @@ DEFECTS = [
     ("train file linked out", linked_out(TRAIN), "train file", 1, f"{TRAIN} is a link out of the submission",
      "put the file itself there", ["train records"]),
     ("train file is JSON lines", replaced(TRAIN, b"{}\n{}\n"), "train file", 1,
-     f"{TRAIN} is not strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
+     f"{TRAIN} is JSON Lines, an object a line, and not one JSON array", PREPARE, ["train records"]),
     ("train file is an object", replaced(TRAIN, b"{}"), "train file", 1, f"{TRAIN} is not a JSON array", PREPARE,
      ["train records"]),
     ("no train records", replaced(TRAIN, b"[]"), "train records", 1,
@@ -303,8 +303,6 @@ DEFECTS = [
     ("one side twice", with_tensors(lambda tensors: tensors.update(
         {A[: -len(".weight")]: submissions.floats([2, 3], [1.0] * 6)})), "weights format", 1,
      f"{WEIGHTS}: tensors '{A}' and '{A[: -len('.weight')]}' are the same side of a pair", SAVE, []),
-    ("target without a pair", with_config(target_modules=["q_proj", "v_proj", "o_proj"]), "weights format", 1,
-     f"{WEIGHTS}: no pair for 'o_proj' of target_modules", SAVE, []),
     ("pair that is no target", with_config(target_modules=["q_proj"]), "weights format", 1,
      f"{WEIGHTS}: '{STEM.replace('q_proj', 'v_proj')}' is not in target_modules ['q_proj']", SAVE, []),
     ("target that is the end of a word", with_config(target_modules=["proj"]), "weights format", 1,
@@ -354,6 +352,45 @@ DEFECTS = [
     ("tensor with an endless name", with_tensors(lambda tensors: tensors.update({"x" * 600: ("I8", [], b"1")})),
      "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 156}...: a name of 600 characters, more than the limit of 512",
      SAVE, ["weights trained"]),
+    ("train file in UTF-16", replaced(TRAIN, "[]".encode("utf-16")), "train file", 1,
+     f"{TRAIN} is not strict JSON: expected UTF-8 text, found UTF-16; save it as UTF-8", PREPARE, ["train records"]),
+    ("train file in UTF-16 without a mark", replaced(TRAIN, "[]".encode("utf-16-le")), "train file", 1,
+     f"{TRAIN} is not strict JSON: expected UTF-8 text, found UTF-16; save it as UTF-8", PREPARE, ["train records"]),
+    ("dev file in UTF-32", replaced(DEV, "[]".encode("utf-32")), "dev file", 1,
+     f"{DEV} is not strict JSON: expected UTF-8 text, found UTF-32; save it as UTF-8", PREPARE, ["dev records"]),
+    ("dev file is JSON lines", replaced(DEV, b'{"input": "a"}\n{"input": "b"}'), "dev file", 1,
+     f"{DEV} is JSON Lines, an object a line, and not one JSON array", PREPARE, ["dev records"]),
+    ("records in an object", replaced(TRAIN, b'{"data": [' + b"{}," * 600_000 + b"{}]}"), "train file", 1,
+     f"{TRAIN} is not a JSON array", PREPARE, ["train records"]),
+    ("two arrays", replaced(TRAIN, b"[]\n[]"), "train file", 1,
+     f"{TRAIN} is not strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
+    ("a comma after the last record", replaced(TRAIN, b"[\n{},\n\n]"), "train file", 1,
+     f"{TRAIN} is not strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
+    ("a comma after the last key", replaced(TRAIN, b'[\n{"a": 1,\n}\n]'), "train file", 1,
+     f"{TRAIN} is not strict JSON: line 2 cannot be read as JSON", PREPARE, ["train records"]),
+    ("an endless record", replaced(TRAIN, b'[{}, {"a": "' + b"\\n" * 600_000 + b'"}]'), "train file", 1,
+     f"{TRAIN} is not strict JSON: record 2 has more than 1,048,576 characters, or a string that does not end", PREPARE,
+     ["train records"]),
+    ("a fault at the end", replaced(TRAIN, b"[" + b"{}," * 600_000 + b"NaN]"), "train file", 1,
+     f"{TRAIN} is not strict JSON: NaN is not a JSON value", PREPARE, ["train records"]),
+    ("result in UTF-16", replaced(RESULT, "1\n0\n".encode("utf-16")), "accuracy", 1,
+     f"{RESULT}: expected UTF-8 text, found UTF-16; save it as UTF-8", PREDICT, []),
+    ("result in UTF-16, big end first", replaced(RESULT, b"\xfe\xff" + "1\n0\n".encode("utf-16-be")), "accuracy", 1,
+     f"{RESULT}: expected UTF-8 text, found UTF-16; save it as UTF-8", PREDICT, []),
+    ("result in UTF-16 without a mark", replaced(RESULT, "".join(f"{answer}\n" for answer in submissions.ANSWERS).encode(
+        "utf-16-le")), "accuracy", 1,
+     f"{RESULT}: 0 of 10 rows are right; 10 lines are not one of 0, 1 and count as wrong, the first is row 1: '1\\x00', "
+     "with zero bytes, as in UTF-16; save it as UTF-8; it has 11 lines for 10 rows, the extra lines are not read", WRITE, []),
+    ("config with NaN", replaced(CONFIG, b'{"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "lora_alpha": NaN}'),
+     "config format", 1, f"{CONFIG} is not strict JSON: NaN is not a JSON value", SAVE, []),
+    ("lora_B of three dimensions", with_tensors(lambda tensors: tensors.update({B: submissions.floats([4, 2, 1], [1.0] * 8)})),
+     "weights format", 1,
+     f"{WEIGHTS}: '{STEM}': lora_A has shape [2, 3], lora_B [4, 2, 1]; expected two dimensions, or those of a convolution",
+     SAVE, []),
+    ("one value that is hardly more than zero", with_tensors(lambda tensors: tensors.update({
+        name: submissions.floats([4, 2], [1e-45] + [0.0] * 7) for name in tensors if "lora_B" in name})), "weights trained", 1,
+     f"{WEIGHTS}: nearly every value of every lora_B is zero, or smaller than 1e-12, so the adapter changes next to nothing",
+     FINETUNE, []),
     ("labels 10 and 100", replaced(RESULT, b"10\n100\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
      f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '10', which is not a label", WRITE, []),
