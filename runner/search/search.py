@@ -17,7 +17,7 @@ from runner.errors import UserError
 from runner.language import tr
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import IN_A_SEARCH, KEPT, STARTS, Pace, Rung, last_run, plan
+from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, STARTS, Pace, Rung, last_run, plan
 from runner.search.runs import FORWARD, Runs
 from runner.search.space import candidates, space_of
 from runner.search.trials import Trial, TrialResult, as_event, best_first, describe, from_event, winner
@@ -190,7 +190,7 @@ class Search:
                 raise
         training, done = time.monotonic() - started - pace.start, self.runs.passes_done(trial)
         rest = trial.passes - done + measured.held_out * (trial.epochs + IN_A_SEARCH) * FORWARD
-        fits = not done or rest * training / done <= self._left() - pace.start
+        fits = not done or rest * training / done <= SAFETY * self._left() - pace.start
         spent = round(time.monotonic() - self._since, 3)
         event = {"event": "look", "slower": None if fits else training / done, "seconds": spent}
         self._add(event)
