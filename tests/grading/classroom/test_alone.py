@@ -56,15 +56,16 @@ def test_both_ways_give_one_report(folder, answers, tmp_path, way, capsys):
     [
         ({"seconds": 0.3}, "takes longer than 0.3 seconds"),
         ({"cpu_seconds": 1}, "takes more than 1 seconds of CPU"),
-        ({"address_space": 64 << 20}, "takes more than 64 MiB of memory"),
+        ({"address_space": 16 << 20}, "takes more than 16 MiB of memory"),
     ],
 )
 def test_limits(folder, answers, tmp_path, way, monkeypatch, capsys, limits, words):
     pytest.importorskip("resource")
     if "address_space" in limits:
-        limits = {"address_space": (64 if way == "fork" else 128) << 20}
-        words = words if way == "fork" else words.replace("64", "128")
-        (folder / "pre_data/QQP/QQP_train.json").write_bytes(b"[" + b"[]," * (10 << 20) + b"[]]")
+        # a fork has it besides what its parent has
+        limits = {"address_space": (16 if way == "fork" else 40) << 20}
+        words = words if way == "fork" else words.replace("16", "40")
+        (folder / "pre_data/QQP/QQP_train.json").write_bytes(b"[[" + b"[]," * 340_000 + b"[]]]")
     else:
         large(folder, 1000)
     bounded(monkeypatch, **limits)
@@ -154,6 +155,12 @@ def test_a_report_is_not_written_into_the_submission(folder, answers, tmp_path, 
     capsys.readouterr()
     assert words in refusal(capsys, tmp_path / "a.zip", answers, "--json", str(tmp_path / "a.zip"))
     assert (tmp_path / "a.zip").read_bytes() == before
+
+
+def test_a_report_may_be_written_into_the_current_folder(folder, answers, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert score.main(["--answers", str(answers), "--json", "report.json"]) == 0
+    assert json.loads((folder / "report.json").read_text())["points"] == 100
 
 
 def test_a_report_is_not_written_through_a_link(folder, answers, tmp_path, capsys):

@@ -77,7 +77,9 @@ def test_the_prompts_are_those_of_a_run(workspace: Path, tiny_base: Path) -> Non
 
 
 def test_a_character_that_all_answers_begin_with_is_no_broken_sign(workspace: Path) -> None:
-    found = look(workspace, ROOT / "recipes/demo/base", prompt={"max_length": 64, "answers": {"0": "好评", "1": "差评"}})
+    found = look(
+        workspace, ROOT / "recipes/demo/base", prompt={"max_length": 64, "answers": {"0": "好评", "1": "差评"}}
+    )
     assert found.tokens is not None
     assert found.tokens.prompt.shared
     assert "| Answer: " in words_of(found)
