@@ -79,7 +79,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return 2
     print(json.dumps(english(found), indent=1, ensure_ascii=False) if options.json else shown(found))
     if options.html is not None:
-        print(tr("\nwritten: {path}", path=options.html), file=sys.stderr if options.json else sys.stdout)
+        words = tr("written: {path}", path=options.html)
+        print(words if options.json else f"\n{words}", file=sys.stderr if options.json else sys.stdout)
     return 0
 
 
