@@ -338,6 +338,7 @@ def _draw_scores(groups: Sequence[Sequence[float]], names: Sequence[str], what: 
         axes.hist(
             [100 * each for each in group],
             bins=edges,
+            histtype="stepfilled",
             color=colour,
             alpha=0.5,
             label=say(tr("label {label}", label=name)),

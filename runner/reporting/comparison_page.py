@@ -41,7 +41,7 @@ def write_comparison(found: Mapping[str, Any], predictions: Sequence[Sequence[Ho
     ranked = sorted(found["runs"], key=lambda run: (-run["accuracy"], run["name"]))
     rows = list(_split_rows(found, predictions))
     listed = [rows[place * len(rows) // MOST_ROWS] for place in range(MOST_ROWS)] if len(rows) > MOST_ROWS else rows
-    texts, characters = kept_texts([row["text"] for row in listed])
+    texts, _ = kept_texts([row["text"] for row in listed], [row["characters"] for row in listed])
     chart = _chart(ranked)
     values = {
         "title": tr("Comparison of {count} runs", count=len(ranked)),
@@ -52,7 +52,7 @@ def write_comparison(found: Mapping[str, Any], predictions: Sequence[Sequence[Ho
         "pairs": found["pairs"],
         "figure": {"title": chart.title, "words": chart.words, "svg": as_svg(chart), "width": 560, "numbers": ()},
         "rows": [{**row, "text": text} for row, text in zip(listed, texts)],
-        "counts": {"split": len(rows), "shown": len(listed), "characters": characters, "texts": any(texts)},
+        "counts": {"split": len(rows), "shown": len(listed), "texts": any(texts)},
     }
     digest = hashlib.sha256(json.dumps(english(dict(found)), sort_keys=True).encode()).hexdigest()
     write_atomic(path, page("comparison.html", values, digest).encode("utf-8", "replace"))
@@ -98,7 +98,7 @@ def _split_rows(
         right = [name for name, label in labels if label == first.target]
         wrong = [name for name, label in labels if label != first.target]
         if right and wrong:
-            text = next((each.text for each in given if each is not None and each.text), "")
+            known = next((each for each in given if each is not None and each.text), first)
             kinds = [*(f"{name}+" for name in right), *(f"{name}-" for name in wrong)]
             yield {
                 "number": first.row,
@@ -106,7 +106,8 @@ def _split_rows(
                 "right": right,
                 "wrong": wrong,
                 "kinds": kinds,
-                "text": text,
+                "text": known.text,
+                "characters": known.characters,
             }
 
 

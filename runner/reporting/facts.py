@@ -12,6 +12,7 @@ from typing import Any, Optional
 from runner.errors import UserError
 from runner.language import mark, tr
 from runner.recipe.loader import load_recipes
+from runner.recipe.schema import Recipe
 from runner.recipe.writer import flat_values, yaml_value
 from runner.reporting.run_files import RunFiles
 from runner.reporting.visible import shortened
@@ -110,26 +111,41 @@ def _spread(values: Sequence[int]) -> list[str]:
 
 
 def recipe_lines(files: RunFiles) -> tuple[str, list[RecipeLine]]:
-    """The recipe beside the shipped one of this task, and what that one is called: empty where none is shipped."""
-    name, other = _shipped(str(files.recipe.get("task.name", "")))
+    """The recipe beside the shipped one of this task, or beside the defaults where none is shipped, and what that is called."""
+    name, other = _shipped(str(files.recipe.get("task.name", ""))) or (tr("the defaults"), _defaults())
     lines = []
     for key, value in files.recipe.items():
         known = key in other
-        differs = bool(other) and other.get(key) != value
+        differs = known and other[key] != value
         lines.append(RecipeLine(key, _value(value), _value(other[key]) if known else None, differs))
     return name, lines
 
 
-def _shipped(task: str) -> tuple[str, Mapping[str, Any]]:
-    """The recipe in `recipes/` whose task has this name, by its dotted keys."""
+def _shipped(task: str) -> Optional[tuple[str, Mapping[str, Any]]]:
+    """The recipe in `recipes/` whose task has this name: its file, and its values by their dotted keys."""
     for path in sorted((CHECKOUT / "recipes").glob("*.yaml")):
         try:
             (loaded,) = load_recipes([path])
         except (UserError, OSError):
             continue
         if loaded.recipe.task.name == task:
-            return f"recipes/{path.name}", flat_values(json.loads(json.dumps(dataclasses.asdict(loaded.recipe))))
-    return "", {}
+            return f"recipes/{path.name}", flat_values(_plain(dataclasses.asdict(loaded.recipe)))
+    return None
+
+
+def _defaults() -> Mapping[str, Any]:
+    """The values of the keys that a recipe may leave out, except those of its task."""
+    found = {each.name: each.default for each in dataclasses.fields(Recipe) if each.default is not dataclasses.MISSING}
+    return flat_values(_plain({name: _tree(each) for name, each in found.items()}))
+
+
+def _tree(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _plain(tree: Any) -> Any:
+    """The values as a file has them: lists for tuples."""
+    return json.loads(json.dumps(tree))
 
 
 def _value(value: Any) -> str:

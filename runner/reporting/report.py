@@ -118,7 +118,7 @@ def _digest(files: RunFiles, values: Mapping[str, Any]) -> str:
 def _values(files: RunFiles, verdict: Verdict, rows: Sequence[Row]) -> dict[str, Any]:
     """What the template shows, without the charts."""
     run, listed = files.run, shown(rows)
-    texts, characters = kept_texts([row.text for row in listed])
+    texts, characters = kept_texts([row.text for row in listed], [row.characters for row in listed])
     basis, lines = facts.recipe_lines(files)
     dataset = run.workspace.dataset
     return {
@@ -136,6 +136,7 @@ def _values(files: RunFiles, verdict: Verdict, rows: Sequence[Row]) -> dict[str,
             "shown": len(listed),
             "wrong": sum(not row.is_right for row in rows),
             "characters": characters,
+            "cut": any(words.endswith("…") for words in texts),
             "texts": any(row.text for row in rows),
         },
         "rows": list(zip(listed, texts)),
