@@ -13,6 +13,9 @@ SCHEMA = "labeltune.prompt_example/1"
 FIRST, LAST = 300, 100
 """Most tokens that are listed: so many from the beginning, and so many from the end."""
 
+UNFINISHED = "\ufffd"
+"""What a tokenizer decodes some bytes of a character to."""
+
 CONTEXT = 4
 """Tokens before a token that are decoded with it: tokenizers write a space by the piece before it."""
 
@@ -51,10 +54,11 @@ def prompt_example(prompt: Prompt, text: str, label: str) -> dict[str, Any]:
 
 
 def _piece(prompt: Prompt, ids: Sequence[int], place: int) -> str:
-    """The text that a token adds; the vocabulary's name for it where it adds none of its own, as a byte of a character."""
+    """The text that a token adds; the replacement character for a part of a character that a later token completes."""
     before = list(ids[max(0, place - CONTEXT) : place])
-    shorter, longer = (prompt.tokenizer.decode(each) for each in (before, [*before, ids[place]]))
-    added = longer[len(shorter) :] if longer.startswith(shorter) else ""
-    if added and "\ufffd" not in added:
-        return str(added)
+    shorter, longer = (str(prompt.tokenizer.decode(each)) for each in (before, [*before, ids[place]]))
+    whole = shorter.rstrip(UNFINISHED)
+    if longer.startswith(whole) and longer != whole:
+        added = longer[len(whole) :]
+        return added.rstrip(UNFINISHED) or UNFINISHED
     return str(prompt.tokenizer.convert_ids_to_tokens([ids[place]])[0])
