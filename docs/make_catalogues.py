@@ -1,14 +1,15 @@
 """The catalogues of messages, brought up to date with the code: `python docs/make_catalogues.py` in the repository's root.
 
-It finds every `tr("…")`, `trn("…", "…", count)` and `mark("…")`, adds new messages to `{package}/locale/{language}.po` without
-a translation, drops those that are gone, and compiles the Chinese ones to `.mo`. English fills itself. `--missing` lists what has
-no translation yet. `tests/test_language.py` fails while something is missing.
+It finds every `tr("…")`, `trn("…", "…", count)` and `mark("…")` in modules and in the templates of pages, adds new messages to
+`{package}/locale/{language}.po` without a translation, drops those that are gone, and compiles the Chinese ones to `.mo`. English
+fills itself. `--missing` lists what has no translation yet. `tests/test_language.py` fails while something is missing.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import string
 import struct
 import sys
@@ -48,14 +49,31 @@ def messages(package: str) -> dict[str, Message]:
     found: dict[str, Message] = {}
     for folder in PACKAGES[package]:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for each in _of_file(path):
+            for each in _of_python(path.read_text(encoding="utf-8")):
                 known = found.get(each.id, each)
                 found[each.id] = Message(each.id, known.plural or each.plural, known.formatted or each.formatted)
+        for path in sorted((ROOT / folder).rglob("templates/*.html")):
+            for each in _of_template(path.read_text(encoding="utf-8")):
+                found.setdefault(each.id, each)
     return found
 
 
-def _of_file(path: Path) -> Iterator[Message]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def _of_template(text: str) -> Iterator[Message]:
+    """The calls of `tr` and `trn` in a Jinja2 template: as in Python, with the same quotes and commas."""
+    for start in re.finditer(r"\btrn?\(", text):
+        # the shortest text up to a bracket that is a whole call
+        for end in re.finditer(r"\)", text[start.end() :]):
+            call = text[start.start() : start.end() + end.end()]
+            try:
+                ast.parse(call)
+            except SyntaxError:
+                continue
+            yield from _of_python(call)
+            break
+
+
+def _of_python(text: str) -> Iterator[Message]:
+    for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = ast.unparse(node.func).rpartition(".")[2]

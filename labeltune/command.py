@@ -30,7 +30,8 @@ labeltune doctor [--workspace DIR]
 labeltune new FILE [--out RECIPE] [--base BASE]
 labeltune doubtful RECIPE [--processes N] [key.sub=value ...] [--folds N] [--top N] [--workspace DIR]
 labeltune runs [WORKSPACE] | restore ID | remove ID
-labeltune compare RUN RUN...
+labeltune report [FOLDER...]
+labeltune compare RUN RUN... [--html FILE]
 labeltune grade [--submission PATH] [--answers DIR] ...
 
 `labeltune run --help`, and so on, lists all options.
@@ -45,6 +46,7 @@ COMMANDS = {
     "new": "runner.commands.new",
     "doctor": "runner.commands.doctor",
     "runs": "runner.commands.runs",
+    "report": "runner.commands.report",
     "compare": "runner.commands.compare",
     "grade": "grading.score",
 }

@@ -22,6 +22,7 @@ from runner.model.base import Bases
 from runner.model.chat_base import chat_base_warning
 from runner.recipe.duration import Duration
 from runner.recipe.loader import LoadedRecipe
+from runner.reporting.report import report_in_place
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
 from runner.search.budget import within_budget
@@ -97,6 +98,9 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
         if is_main_process() and not older_is_better:
             keys = {name: stage.recipe_keys for name, stage in stages_of(context.recipe).items()}
             write_run_record(loaded, context.workspace, keys, time.perf_counter() - started)
+        if is_main_process():
+            with log_context(f"{context.workspace.dataset} report"):
+                report_in_place(context.workspace)
     return read_run(context.workspace)
 
 

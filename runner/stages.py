@@ -52,6 +52,7 @@ from runner.workspace.paths import (
     EVALUATION,
     HOLDOUT_PREDICTIONS,
     PROMPT,
+    PROMPT_EXAMPLE,
     RECIPE,
     Workspace,
 )
@@ -442,9 +443,14 @@ STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (PREPARE, FINETUNE
 
 
 def _evaluation_files(workspace: Workspace) -> list[str]:
-    """The evaluate stage's files: calibration.json is written only where calibration helps."""
-    calibrated = (workspace.at(workspace.adapter) / CALIBRATION).exists()
-    return [HOLDOUT_PREDICTIONS, EVALUATION, *([CALIBRATION] if calibrated else [])]
+    """The evaluate stage's files: calibration.json is written only where calibration helps, and earlier versions wrote no
+    prompt_example.json."""
+    folder = workspace.at(workspace.adapter)
+    return [
+        HOLDOUT_PREDICTIONS,
+        EVALUATION,
+        *(name for name in (CALIBRATION, PROMPT_EXAMPLE) if (folder / name).exists()),
+    ]
 
 
 def _predicted_files(workspace: Workspace) -> list[str]:

@@ -9,6 +9,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # messages are asserted word for word
 os.environ["LABELTUNE_LANG"] = "en"
+# a report takes seconds, and the tests of reports write it themselves
+os.environ["LABELTUNE_REPORT"] = "off"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # these models are too small for two threads: waiting would cost more
 os.environ.setdefault("OMP_NUM_THREADS", "1")

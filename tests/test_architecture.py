@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "sklearn", "numpy", "safetensors"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "sklearn",
+    "numpy",
+    "safetensors",
+    "matplotlib",
+    "jinja2",
+}
 
 RUNNER = {
     "errors": set(),
@@ -25,7 +37,7 @@ RUNNER = {
     "scoring": {"data", "errors", "model", "recipe", "system"},
     "training": {"data", "distributed", "errors", "evaluation", "model", "recipe", "scoring", "system"},
     "prediction": {"data", "errors", "evaluation", "model", "recipe", "scoring", "system", "workspace"},
-    "reporting": {"evaluation", "workspace"},
+    "reporting": {"errors", "evaluation", "recipe", "system", "workspace"},
     "stages": {
         "data",
         "distributed",
@@ -259,6 +271,7 @@ def test_heavy_libraries_are_imported_at_the_top_of_few_modules(path: Path) -> N
         ("new", ["recipes/demo/data/questionBData/paraphrase/paraphrase_train.tsv", "--out", "recipes/qqp.yaml"]),
         ("runs", ["."]),
         ("compare", ["--help"]),
+        ("report", ["--help"]),
         ("doubtful", ["--help"]),
     ],
     ids=str,

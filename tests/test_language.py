@@ -135,4 +135,4 @@ def test_columns_of_a_terminal_are_counted() -> None:
 def test_a_wheel_has_the_catalogues() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'grading = ["locale/*/LC_MESSAGES/*.mo"]' in text
-    assert 'runner = ["locale/*/LC_MESSAGES/*.mo"]' in text
+    assert 'runner = ["locale/*/LC_MESSAGES/*.mo", "reporting/templates/*"]' in text

@@ -15,22 +15,27 @@ from grading.contract.language import english, speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
 from runner.evaluation.comparison import Comparison, compare_runs
-from runner.evaluation.holdout import read_holdout_predictions
+from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
 from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
+from runner.system.packages import REPORT, require_packages
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 from runner.workspace.runs import Run, find_run, read_object, run_at, run_in_place
 
 SCHEMA = "labeltune.comparison/1"
 
-MOST_RUNS = 26
-"""Each run is named by a letter."""
+MOST_RUNS = 100
+"""Each run is named by a letter, and after Z by two."""
+
+ALL_PAIRS = 8
+"""Most runs of which every pair is printed. Of more only the pairs with the best one are; the JSON and the page have all."""
 
 DESCRIPTION = mark(
     """\
 Compare two runs or more on the hold-out rows that all of them have.
 
-Each RUN is an id of `labeltune runs`, an adapter's folder (saved_model/QQP), or a workspace with one dataset.
+Each RUN is an id of `labeltune runs`, an adapter's folder (saved_model/QQP), or a workspace with one dataset. The folder of a
+search (saved_model/.search/QQP) means all its trials, the best first.
 """
 )
 
@@ -44,30 +49,45 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=tr("where the ids are looked up"))
     parser.add_argument("--json", action="store_true", help=tr("print the comparison as JSON"))
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help=tr("write the comparison as a page, with the rows that only some get right"),
+    )
     options = parser.parse_intermixed_args(arguments)
     try:
-        if not 2 <= len(options.runs) <= MOST_RUNS:
+        if options.html is not None:
+            require_packages(REPORT)
+        runs = [run for text in options.runs for run in _runs(text, options.workspace)]
+        if not 2 <= len(runs) <= MOST_RUNS:
             raise UserError(
                 tr(
                     "expected 2 to {most_runs} runs, found {runs_count}",
                     most_runs=MOST_RUNS,
-                    runs_count=len(options.runs),
+                    runs_count=len(runs),
                 ),
                 tr("`labeltune runs` lists them"),
             )
-        found = compared([_run(text, options.workspace) for text in options.runs])
+        found = compared(runs)
+        if options.html is not None:
+            from runner.reporting.comparison_page import write_comparison
+
+            write_comparison(found, [_predictions(run) for run in runs], options.html)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps(english(found), indent=1, ensure_ascii=False) if options.json else shown(found))
+    if options.html is not None:
+        words = tr("written: {path}", path=options.html)
+        print(words if options.json else f"\n{words}", file=sys.stderr if options.json else sys.stdout)
     return 0
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
     """The comparison as plain values."""
-    names = [chr(ord("A") + number) for number in range(len(runs))]
-    predictions = [read_holdout_predictions(run.folder / HOLDOUT_PREDICTIONS) for run in runs]
-    found = compare_runs(predictions, names)
+    names = [_name(number) for number in range(len(runs))]
+    found = compare_runs([_predictions(run) for run in runs], names)
     recipes = [run.recipe for run in runs]
     keys = differing_keys(*recipes) if all(recipes) else []
     return {
@@ -112,14 +132,49 @@ def shown(found: Mapping[str, Any]) -> str:
     if len(runs) > 1:
         parts[-1].append(tr("* is the best, = is not distinguishable from the best"))
     parts.append(_left_out(found))
-    pairs = [(f"{pair['first']}, {pair['second']}", pair["sentence"]) for pair in found["pairs"]]
+    pairs = [(f"{pair['first']}, {pair['second']}", pair["sentence"]) for pair in _printed_pairs(found)]
     width = max(len(name) for name, _ in pairs)
     parts.append([wrapped(text, " " * (width + 2), f"{name.ljust(width)}  ") for name, text in pairs])
-    if len(pairs) > 1:
+    if len(found["pairs"]) > 1:
         parts[-1].append(
-            tr("p: McNemar's exact test, corrected for {pairs_count} pairs (Holm)", pairs_count=len(pairs))
+            tr("p: McNemar's exact test, corrected for {pairs_count} pairs (Holm)", pairs_count=len(found["pairs"]))
         )
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _printed_pairs(found: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """All pairs of a few runs; of many those with the best one."""
+    if len(found["runs"]) <= ALL_PAIRS:
+        return found["pairs"]
+    best = next(run["name"] for run in found["runs"] if run["best"])
+    return [pair for pair in found["pairs"] if best in (pair["first"], pair["second"])]
+
+
+def _name(number: int) -> str:
+    """A, B, …, Z, AA, AB, …"""
+    first, last = divmod(number, 26)
+    return (_name(first - 1) if first else "") + chr(ord("A") + last)
+
+
+def _predictions(run: Run) -> Sequence[HoldoutPrediction]:
+    return read_holdout_predictions(run.folder / HOLDOUT_PREDICTIONS)
+
+
+def _runs(text: str, workspace: Path) -> Sequence[Run]:
+    """The runs that an argument names: one, or the trials of a search, the best first."""
+    folder = Path(text)
+    pattern = f"trial-*/saved_model/*/{HOLDOUT_PREDICTIONS}"
+    searches = {path.parents[3] for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))}
+    if not searches or (folder / "saved_model").is_dir():
+        return [_run(text, workspace)]
+    if len(searches) > 1:
+        raise UserError(
+            tr("{folder}: has {count} searches", folder=folder, count=len(searches)),
+            tr("name one: {names}", names=", ".join(sorted(map(str, searches)))),
+        )
+    places = sorted(searches.pop().glob(pattern))
+    trials = [run_at(Workspace(path.parents[2], path.parent.name), path.parent, in_place=True) for path in places]
+    return sorted(trials, key=lambda run: -(read_object(run.folder / EVALUATION).get("accuracy") or 0.0))
 
 
 def _run(text: str, workspace: Path) -> Run:

@@ -15,6 +15,7 @@ from runner.errors import UserError
 from runner.evaluation.intervals import accuracy_interval
 from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
+from runner.reporting.report import report_in_place
 from runner.system.console import console_logging
 from runner.system.lock import locked
 from runner.workspace.paths import EVALUATION, RECIPE, Workspace
@@ -121,6 +122,7 @@ def _act(action: str, run: Run) -> None:
                         restore_command=restore_command(workspace, kept),
                     )
                 )
+            report_in_place(workspace)
             _print_next_step(workspace, recipe)
 
 

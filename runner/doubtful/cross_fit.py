@@ -17,9 +17,10 @@ from runner.data.folds import Fold
 from runner.data.prepare import LabelledRow
 from runner.data.sources import table_changed
 from runner.distributed.processes import is_main_process
+from runner.evaluation.contradiction import ScoredRow
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.evaluation.intervals import with_interval
-from runner.evaluation.log_probabilities import best, log_softmax
+from runner.evaluation.log_probabilities import log_softmax
 from runner.language import tr
 from runner.side_run import run_aside
 from runner.stages import EVALUATE, FINETUNE, Prepare, StageContext, prepare_around
@@ -28,23 +29,6 @@ from runner.system.fingerprint import Fingerprint
 from runner.workspace.paths import HOLDOUT_PREDICTIONS, Workspace
 
 log = logging.getLogger("labeltune.doubtful")
-
-
-@dataclass(frozen=True)
-class ScoredRow:
-    """A labelled row as the adapter scored it that was not trained on it."""
-
-    line: int
-    """The line of the training file that it begins on."""
-    label: int
-    """The number of its label."""
-    log_probabilities: tuple[float, ...]
-    """The log-probability of each label, in nats, before calibration."""
-
-    @property
-    def predicted(self) -> int:
-        """The number of the most likely label."""
-        return best(self.log_probabilities)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from typing import Optional
 
 from runner.data.prepare import LabelledRow, inputs_at, labelled_rows
 from runner.distributed.processes import is_main_process, wait_for_everyone
-from runner.doubtful.cross_fit import CrossFit, ScoredRow
+from runner.doubtful.cross_fit import CrossFit
 from runner.doubtful.listing import CONTRADICTED, SEVERAL_LABELS, Doubt, write_listing
-from runner.doubtful.ranking import contradicted, several_labels
+from runner.doubtful.ranking import several_labels
 from runner.errors import UserError
+from runner.evaluation.contradiction import ScoredRow, contradicted
 from runner.evaluation.intervals import with_interval
 from runner.language import tr
 from runner.model.base import Bases

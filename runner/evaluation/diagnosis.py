@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from runner.language import mark, tr, trn
 
@@ -45,6 +45,27 @@ class TrainingFacts:
     """The saved adapter's loss on the hold-out, in nats."""
     skipped_steps: int = 0
     """Steps whose loss or gradient was not finite."""
+
+
+def training_facts(
+    trained: Mapping[str, Any], label_counts: Mapping[str, int], history: Sequence[Mapping[str, Any]]
+) -> TrainingFacts:
+    """What the finetune stage knows of its training.
+
+    Args:
+        trained: Its statistics.
+        label_counts: Training rows of each label.
+        history: The lines of metrics.jsonl.
+    """
+    return TrainingFacts(
+        rows=trained["rows"],
+        epochs=len(trained["epochs"]),
+        learning_rate=trained["learning_rate"],
+        losses=[step["loss"] for step in history if "loss" in step],
+        label_counts=label_counts,
+        holdout_loss=trained["tuned"]["loss"],
+        skipped_steps=trained["skipped_steps"],
+    )
 
 
 def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFacts) -> Optional[str]:

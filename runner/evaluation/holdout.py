@@ -12,6 +12,14 @@ from runner.errors import DataError
 from runner.language import tr
 from runner.system.files import write_atomic
 
+MOST_CHARACTERS = 1000
+"""Most characters of an input that are kept."""
+
+ALL_CHARACTERS = 4_000_000
+"""Most characters of all inputs together that are kept, except that `LEAST_CHARACTERS` of each are."""
+
+LEAST_CHARACTERS = 80
+
 
 @dataclass(frozen=True)
 class HoldoutPrediction:
@@ -27,11 +35,22 @@ class HoldoutPrediction:
     """What prediction answers, after calibration where it is used; `?` for a text without a label."""
     logits: tuple[float, ...]
     """A logit for each of `task.labels`, in their order, before calibration."""
+    text: str = ""
+    """Its input, cut to `kept_characters`. Empty in files of earlier versions, as the numbers below are 0."""
+    characters: int = 0
+    """Characters of the whole input."""
+    tokens: int = 0
+    """Tokens of its prompt."""
 
 
 def row_key(text: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of an input text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def kept_characters(rows: int) -> int:
+    """How many characters of each input are kept, for so many rows: the file of a large hold-out stays small."""
+    return max(LEAST_CHARACTERS, min(MOST_CHARACTERS, ALL_CHARACTERS // max(1, rows)))
 
 
 def write_holdout_predictions(path: Path, predictions: Iterable[HoldoutPrediction]) -> None:
@@ -43,7 +62,9 @@ def write_holdout_predictions(path: Path, predictions: Iterable[HoldoutPredictio
 def read_holdout_predictions(path: Path) -> list[HoldoutPrediction]:
     """Read the file. Raises DataError where it is missing or damaged."""
     try:
-        trees = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # a text may have line separators that `splitlines` splits at
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        trees = [json.loads(line) for line in lines if line]
         return [HoldoutPrediction(**{**tree, "logits": tuple(tree["logits"])}) for tree in trees]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(

@@ -29,8 +29,13 @@ TESTED: Mapping[str, tuple[str, str]] = {
     "safetensors": ("", ""),
     "tokenizers": ("", ""),
     "huggingface_hub": ("", ""),
+    "matplotlib": ("3.7", ""),
+    "Jinja2": ("3.1", ""),
 }
 """Packages that a run needs, by pip's names: the oldest and the newest tested version; empty: any that the others accept."""
+
+FOR_REPORTS = ("matplotlib", "Jinja2")
+"""Those without which a run has its result, and only no report."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,15 @@ def check_packages(findings: Findings) -> list[Package]:
     missing = [each.name for each in found if each.remark == "missing"]
     old = [each for each in found if each.remark.startswith("older")]
     new = [each for each in found if each.remark.startswith("newer")]
-    if missing:
-        findings.problem(tr("not installed: {missing}", missing=", ".join(missing)), f"pip install {' '.join(missing)}")
+    needed = [name for name in missing if name not in FOR_REPORTS]
+    if needed:
+        findings.problem(tr("not installed: {missing}", missing=", ".join(needed)), f"pip install {' '.join(needed)}")
+    wished = [name for name in missing if name in FOR_REPORTS]
+    if wished:
+        findings.warn(
+            tr("not installed: {missing}, so runs have no report", missing=", ".join(wished)),
+            f"pip install {' '.join(wished)}",
+        )
     if old:
         wanted = " ".join(f"'{each.name}>={TESTED[each.name][0]}'" for each in old)
         findings.problem(

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from runner.errors import DataError
 from runner.evaluation import diagnosis
 from runner.evaluation.baselines import MOST_ROWS, bag_of_words
 from runner.evaluation.expected_points import expected_points
-from runner.evaluation.holdout import HoldoutPrediction, row_key, write_holdout_predictions
+from runner.evaluation.holdout import HoldoutPrediction, kept_characters, row_key, write_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.probability_metrics import measure_probabilities
 from runner.language import mark, tr
@@ -32,11 +32,12 @@ from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, Recipe
 from runner.scoring.dataset import encode_orders
 from runner.scoring.prompt import prompt_of
+from runner.scoring.prompt_example import prompt_example
 from runner.system.console import progress
 from runner.system.files import write_atomic
 from runner.system.shared_work import BAG_OF_WORDS, SharedWork
 from runner.system.signals import deferred_signals, raise_if_asked
-from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
+from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, PROMPT_EXAMPLE, Workspace
 
 log = logging.getLogger("labeltune.evaluation")
 
@@ -61,7 +62,8 @@ class EvaluationJob:
 
 
 def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
-    """Score the hold-out and write holdout_predictions.jsonl, evaluation.json and, where calibration helps, calibration.json.
+    """Score the hold-out and write holdout_predictions.jsonl, prompt_example.json, evaluation.json and, where calibration helps,
+    calibration.json.
 
     Returns the content of evaluation.json and the seconds. Raises UserError where the adapter does not fit the base, or was
     trained with another prompt."""
@@ -70,7 +72,8 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     records = list(job.records.holdout)
     targets = [labels.index(record["output"]) for record in records]
     with deferred_signals(), Classifier(base, prompt_of(job.recipe, base), folder) as classifier:
-        scored = _score(job, classifier, records)
+        scored, lengths = _score(job, classifier, records)
+        example = prompt_example(classifier.prompt, records[0]["input"], records[0]["output"])
         decision = _decide(job.recipe, scored, targets)
         before = [classifier.prediction(each) for each in scored]
         classifier.calibration = decision.calibration
@@ -82,19 +85,37 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
     evaluation["expected_points"] = dataclasses.asdict(
         expected_points(evaluation["accuracy"], len(records), job.prepared["dev"])
     )
-    rows = (
-        HoldoutPrediction(number, row_key(record["input"]), record["output"], answer.label, _plain(each))
-        for number, (record, answer, each) in enumerate(zip(records, after, scored), 1)
-    )
-    write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
+    answers = [answer.label for answer in after]
+    write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, _rows(records, answers, scored, lengths))
+    write_atomic(folder / PROMPT_EXAMPLE, (json.dumps(example, ensure_ascii=False) + "\n").encode())
     write_calibration(decision.calibration, labels, folder)
     write_atomic(folder / EVALUATION, (json.dumps(english(evaluation), indent=1, ensure_ascii=False) + "\n").encode())
     _report(job, evaluation)
     return {**evaluation, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]) -> list[Scored]:
-    """The hold-out as prediction scores rows, in batches of `train.batch_size`: these give the same answers, and are faster."""
+def _rows(
+    records: Sequence[Record], answers: Sequence[str], scored: Sequence[Scored], lengths: Sequence[int]
+) -> Iterator[HoldoutPrediction]:
+    most = kept_characters(len(records))
+    for number, (record, answer, each, tokens) in enumerate(zip(records, answers, scored, lengths), 1):
+        text = record["input"]
+        yield HoldoutPrediction(
+            row=number,
+            key=row_key(text),
+            target=record["output"],
+            label=answer,
+            logits=_plain(each),
+            text=text[:most],
+            characters=len(text),
+            tokens=tokens,
+        )
+
+
+def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]) -> tuple[list[Scored], Sequence[int]]:
+    """The hold-out as prediction scores rows, and the tokens of each prompt.
+
+    In batches of `train.batch_size`: these give the same answers, and are faster."""
     decoding = job.recipe.decoding
     if isinstance(decoding, LabelDecoding):
         decoding = dataclasses.replace(decoding, batch=max(decoding.batch, job.recipe.train.batch_size))
@@ -105,7 +126,7 @@ def _score(job: EvaluationJob, classifier: Classifier, records: Sequence[Record]
     for each in progress(len(dataset), "evaluate", classifier.scores(decoding, dataset)):
         found.append(each._replace(logits=each.logits.cpu()))
         raise_if_asked()
-    return found
+    return found, [len(classifier.prompt.prefix) + length for length in dataset.lengths()]
 
 
 def _decide(recipe: Recipe, scored: Sequence[Scored], targets: Sequence[int]) -> Decision:
@@ -224,21 +245,13 @@ def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
     """What metrics.jsonl and the finetune stage know of the training."""
     path = job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
     try:
-        steps = [step for step in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if "loss" in step]
+        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise DataError(
             tr("{path}: cannot be read ({error})", path=path, error=error),
             tr("train again: --stages finetune,evaluate"),
         ) from None
-    return diagnosis.TrainingFacts(
-        rows=job.trained["rows"],
-        epochs=len(job.trained["epochs"]),
-        learning_rate=job.trained["learning_rate"],
-        losses=[step["loss"] for step in steps],
-        label_counts=job.prepared["train"],
-        holdout_loss=job.trained["tuned"]["loss"],
-        skipped_steps=job.trained["skipped_steps"],
-    )
+    return diagnosis.training_facts(job.trained, job.prepared["train"], steps)
 
 
 def _plain(scored: Scored) -> tuple[float, ...]:

@@ -36,7 +36,7 @@ def read_flat_recipe(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     values = None if parsed.root is None or parsed.problems else plain(parsed.root)
-    return _flat(values) if isinstance(values, dict) else {}
+    return flat_values(values) if isinstance(values, dict) else {}
 
 
 def differing_keys(first: Mapping[str, Any], *others: Mapping[str, Any]) -> list[str]:
@@ -51,7 +51,8 @@ def yaml_value(value: Any) -> str:
     return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+def flat_values(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe's tree by their dotted keys: one level of blocks."""
     found: dict[str, Any] = {}
     for name, value in tree.items():
         found.update(

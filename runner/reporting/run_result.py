@@ -81,14 +81,16 @@ def read_run(workspace: Workspace) -> RunResult:
     The ensemble is among them whatever the recipe asks for: an older adapter that stays in place may have one."""
     manifests = {stage: read_manifest(workspace.manifest(stage)) for stage in MANIFESTS}
     statistics = {stage: manifest.figures for stage, manifest in manifests.items() if manifest is not None}
-    history = _history(workspace) if "finetune" in statistics else []
+    history = read_history(workspace.at(workspace.adapter)) if "finetune" in statistics else []
     return RunResult(workspace.dataset, workspace.root, statistics, history)
 
 
-def _history(workspace: Workspace) -> list[Mapping[str, Any]]:
-    """The rows of metrics.jsonl; none where it is missing or damaged: the stage that needs the adapter names it."""
+def read_history(adapter: Path) -> list[Mapping[str, Any]]:
+    """The rows of metrics.jsonl in an adapter's folder.
+
+    None where it is missing or damaged: the stage that needs the adapter names it."""
     try:
-        lines = (workspace.at(workspace.adapter) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (adapter / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
     except (OSError, ValueError):
         return []

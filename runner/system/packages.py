@@ -47,6 +47,13 @@ RUN = (
 )
 """What a run needs."""
 
+REPORT = (
+    *RECIPES,
+    Package("matplotlib", "matplotlib", "3.7"),
+    Package("jinja2", "Jinja2", "3.1"),
+)
+"""What the report of a run needs. A run without them has its result, and no report."""
+
 
 def require_packages(packages: Sequence[Package]) -> None:
     """Raise UserError with the command that installs them where packages are missing or too old."""

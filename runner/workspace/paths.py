@@ -33,6 +33,9 @@ CALIBRATION = "calibration.json"
 HOLDOUT_PREDICTIONS = "holdout_predictions.jsonl"
 """File in an adapter's folder with the hold-out's predictions."""
 
+PROMPT_EXAMPLE = "prompt_example.json"
+"""File in an adapter's folder with the tokens of one hold-out row's prompt, for the report."""
+
 ENSEMBLE = "ensemble.json"
 """File in an adapter's folder that compares it with the other members of its ensemble."""
 
@@ -173,6 +176,11 @@ class Workspace:
     def score(self) -> str:
         """How the predictions compare with the dev labels, where these are known."""
         return self._below(f"result/score_{self.dataset}.json")
+
+    @property
+    def report(self) -> str:
+        """The folder of the report: one page, and its charts as PNG files."""
+        return self._below(f"result/{self.dataset}")
 
     @property
     def unfinished_predictions(self) -> str:

@@ -24,6 +24,7 @@ from runner.workspace.paths import (
     EVALUATION,
     HOLDOUT_PREDICTIONS,
     MANIFESTS,
+    PROMPT_EXAMPLE,
     RECIPE,
     Workspace,
 )
@@ -47,6 +48,7 @@ OWN_RECORDS = (
     HOLDOUT_PREDICTIONS,
     EVALUATION,
     CALIBRATION,
+    PROMPT_EXAMPLE,
     ENSEMBLE,
     REPLACED,
     RESULTS,

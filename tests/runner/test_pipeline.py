@@ -162,6 +162,7 @@ def test_a_run_leaves_nothing_half_done_lying_about(workspace: Path, tiny_base: 
         "saved_model/tiny/metrics.jsonl",
         "saved_model/tiny/manifest.json",
         "saved_model/tiny/holdout_predictions.jsonl",
+        "saved_model/tiny/prompt_example.json",
         "saved_model/tiny/evaluation.json",
         "saved_model/tiny/manifest_evaluate.json",
         "saved_model/tiny/run.json",

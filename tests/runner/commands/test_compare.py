@@ -94,7 +94,7 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     workspace_with(tmp_path, 80)
     place = str(tmp_path)
     for arguments, message in (
-        ([place], "expected 2 to 26 runs, found 1"),
+        ([place], "expected 2 to 100 runs, found 1"),
         ([place, "nothing"], "nothing: no such run in"),
         ([place, str(tmp_path / "saved_model")], "no such run in"),
     ):

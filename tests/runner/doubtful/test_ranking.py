@@ -3,8 +3,8 @@
 import math
 
 from runner.data.prepare import LabelledRow
-from runner.doubtful.cross_fit import ScoredRow
-from runner.doubtful.ranking import contradicted, margin, self_confidence, several_labels
+from runner.doubtful.ranking import several_labels
+from runner.evaluation.contradiction import ScoredRow, contradicted, margin, self_confidence
 
 
 def scored(line: int, label: int, *probabilities: float) -> ScoredRow:

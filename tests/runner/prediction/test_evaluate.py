@@ -79,7 +79,12 @@ def test_the_rows_are_those_of_the_holdout_as_prediction_answers_them(
     assert len(rows) == len(records) == 240
     for number, (row, record, expected) in enumerate(zip(rows, records, logits), 1):
         label = LABELS[expected.index(max(expected))]
-        assert row == HoldoutPrediction(number, row_key(record["input"]), record["output"], label, row.logits)
+        text = record["input"]
+        known = (text, len(text), row.tokens)
+        assert row == HoldoutPrediction(number, row_key(text), record["output"], label, row.logits, *known)
+        assert row.tokens - len(text) == rows[0].tokens - len(rows[0].text), (
+            "a token for each character, and the prompt"
+        )
         assert row.logits == pytest.approx(expected, abs=1e-4)
     found = measure([row.target for row in rows], [row.label for row in rows], LABELS)
     evaluation = read(sure, "evaluation.json")
