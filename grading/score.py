@@ -17,9 +17,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from grading import contract, rubric
+from grading.contract.display import one_line, printed, quoted, writable
 from grading.contract.language import english, speak_to_argparse, tr
 from grading.errors import CouldNotGrade, fault_of
 from grading.files import write_json
@@ -51,7 +52,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             problem=mistake.problem,
             next_step=mistake.next_step,
         )
-        print(ascii_safe(words, sys.stderr.encoding), file=sys.stderr)
+        print(writable(printed(words), sys.stderr), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(tr("grading: interrupted"), file=sys.stderr)
@@ -97,7 +98,7 @@ def grade_safely(exam: Exam, options: argparse.Namespace) -> Outcome:
     except Exception as error:  # whatever it is, there must be a report that says so
         fault, reason, next_step = fault_of(error)
         if fault == "grader":
-            traceback.print_exc()
+            print(writable(printed(traceback.format_exc()), sys.stderr), end="", file=sys.stderr)
         return _failed(fault, reason, next_step, CouldNotGrade(reason, next_step) if fault == "examiner" else None)
 
 
@@ -148,9 +149,19 @@ def _grade_class(exam: Exam, options: argparse.Namespace) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that repeats no argument raw: a name on the command line may hold terminal escapes."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(writable(printed(message), file or sys.stderr), file)
+
+
 def _parser() -> argparse.ArgumentParser:
     speak_to_argparse()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m grading.score",
         description=tr("Grade submissions: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons."),
         epilog=tr("Start it from your own checkout, not inside a submission. Exit codes: 0 graded, 2 could not grade."),
@@ -252,7 +263,7 @@ def _require_together(parser: argparse.ArgumentParser, options: argparse.Namespa
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text[:9]) < 1:
-        raise argparse.ArgumentTypeError(tr("{text!a}: expected a whole number > 0", text=text))
+        raise argparse.ArgumentTypeError(tr("{text}: expected a whole number > 0", text=quoted(text)))
     return int(text[:9])
 
 
@@ -260,9 +271,11 @@ def _datasets(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
         if not contract.is_dataset_name(name):
-            raise argparse.ArgumentTypeError(tr("{name!a} is not a dataset's name; expected e.g. QQP,CoLA", name=name))
+            raise argparse.ArgumentTypeError(
+                tr("{name} is not a dataset's name; expected e.g. QQP,CoLA", name=quoted(name))
+            )
     if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(tr("{text} names a dataset twice", text=text))
+        raise argparse.ArgumentTypeError(tr("{text} names a dataset twice", text=quoted(text)))
     return names
 
 
@@ -271,22 +284,16 @@ def _wants_colour() -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(ascii_safe(text, sys.stdout.encoding))
+    sys.stdout.write(writable(text, sys.stdout))
     sys.stdout.flush()  # now, so that a closed pipe is noticed here
 
 
 def _say_line(text: str) -> None:
     """Prints a line of progress. A closed pipe does not stop a class."""
     try:
-        _say(f"{text}\n")
+        _say(f"{printed(text)}\n")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def ascii_safe(text: str, encoding: Optional[str]) -> str:
-    """The text with escapes for what `encoding` cannot write, so that no quoted record ends in a traceback."""
-    encoding = encoding or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 if __name__ == "__main__":

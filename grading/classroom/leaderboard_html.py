@@ -21,9 +21,9 @@ from grading.classroom.leaderboard import (
     parts_of,
     problem_of,
     ranked,
-    visible,
 )
 from grading.classroom.similarity import CAVEAT, KINDS, Finding
+from grading.contract.display import one_line, told_apart
 from grading.contract.language import language, tr, translated, trn
 
 LONGEST_NAME = 60
@@ -47,7 +47,7 @@ def as_html(
     page = _Page(ranked(cards), reports or {})
     policy = f"default-src 'none'; style-src '{_digest(_STYLE)}'; script-src '{_digest(_SCRIPT)}'"
     sections = [page.summary(), page.distribution(), page.leaderboard(), page.problems(), page.similarity(findings)]
-    name = escape(visible(tr("Leaderboard") if title is None else title))
+    name = escape(one_line(tr("Leaderboard") if title is None else title))
     return (
         f'<!DOCTYPE html>\n<html lang="{_TAGS[language()]}">\n<head>\n<meta charset="utf-8">\n'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"{escape(policy)}; base-uri 'none'; form-action 'none'\">\n"
@@ -69,6 +69,7 @@ class _Page:
     def __init__(self, rows: Sequence[Row], reports: Mapping[str, str]) -> None:
         self._rows = rows
         self._reports = reports
+        self._names = told_apart(row.card.name for row in rows)
         self._graded = [row for row in rows if row.rank is not None]
 
     def summary(self) -> str:
@@ -197,7 +198,7 @@ class _Page:
         return f"<tr><td>{names}</td><td>{_text(finding.dataset)}</td>{numbers}<td>{_text(finding.words)}</td></tr>\n"
 
     def _link(self, name: str) -> str:
-        shown = _name(name)
+        shown = _name(self._names.get(name) or one_line(name))
         if name not in self._reports:
             return shown
         stem = quote(self._reports[name].encode("utf-8", "surrogatepass"), safe="")
@@ -205,7 +206,7 @@ class _Page:
 
 
 def _text(text: str) -> str:
-    return escape(visible(translated(text)))
+    return escape(one_line(translated(text)))
 
 
 def _range(low: int, high: int) -> str:
@@ -215,12 +216,9 @@ def _range(low: int, high: int) -> str:
 
 
 def _name(name: str) -> str:
-    """A name that cannot change the direction of the text around it, shortened if it is very long."""
-    whole = visible(name)
-    if len(whole) <= LONGEST_NAME:
-        return f"<bdi>{escape(whole)}</bdi>"
-    length = tr("({count:,} characters)", count=len(name))
-    return f'<bdi title="{escape(whole)}">{escape(whole[:LONGEST_NAME])}… {escape(length)}</bdi>'
+    """A name that cannot change the direction of the text around it, cut in its middle if it is very long."""
+    short = one_line(name, LONGEST_NAME)
+    return f"<bdi>{escape(name)}</bdi>" if short == name else f'<bdi title="{escape(name)}">{escape(short)}</bdi>'
 
 
 def _number(value: Cell, more: str = "") -> str:

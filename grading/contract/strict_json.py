@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from grading.contract.display import quoted
 from grading.contract.language import tr
 
 JSON_DEPTH = 32
@@ -62,7 +63,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ContractError(tr("key {key!a} is repeated in one object", key=key[:40]))
+            raise ContractError(tr("key {key} is repeated in one object", key=quoted(key, 40)))
         found[key] = value
     return found
 
@@ -90,7 +91,7 @@ def _check_value(value: Any) -> None:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise ContractError(tr("a string holds a bare surrogate: {value!a}", value=value[:40])) from None
+            raise ContractError(tr("a string holds a bare surrogate: {value}", value=quoted(value, 40))) from None
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_value(key)

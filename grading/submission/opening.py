@@ -33,7 +33,9 @@ def opened(path: Path, scratch: Optional[Path] = None) -> Iterator[Submission]:
     try:
         packed = path.is_file()
     except OSError as error:  # a name of 300 characters, say
-        raise CouldNotGrade(f"{path}: {error.strerror}", tr("correct --submission")) from None
+        raise CouldNotGrade(
+            tr("{path}: {reason}", path=path, reason=reason_of(error)), tr("correct --submission")
+        ) from None
     if not packed:
         yield Submission(_root(path))
         return
