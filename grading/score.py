@@ -60,6 +60,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except BrokenPipeError:  # the reader of the report has ended: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # of a class: the traceback may quote names too
+        _print_traceback()
+        return 1
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def grade_safely(exam: Exam, options: argparse.Namespace) -> Outcome:
     except Exception as error:  # whatever it is, there must be a report that says so
         fault, reason, next_step = fault_of(error)
         if fault == "grader":
-            print(writable(printed(traceback.format_exc()), sys.stderr), end="", file=sys.stderr)
+            _print_traceback()
         return _failed(fault, reason, next_step, CouldNotGrade(reason, next_step) if fault == "examiner" else None)
 
 
@@ -281,6 +284,10 @@ def _datasets(text: str) -> tuple[str, ...]:
 
 def _wants_colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _print_traceback() -> None:
+    print(writable(printed(traceback.format_exc()), sys.stderr), end="", file=sys.stderr)
 
 
 def _say(text: str) -> None:

@@ -51,7 +51,8 @@ tbody td.n { min-width: 0; }
 .tag { display: inline-block; font-size: .75rem; padding: 0 .4rem; border: 1px solid var(--warn); border-radius: .7rem;
   color: var(--warn); background: var(--warn-paper); text-decoration: none; white-space: nowrap; }
 th[data-sort="number"] { text-align: right; }
-th[data-sort] span { display: inline-block; }
+th[data-sort] { white-space: nowrap; }
+th[data-sort] span:first-child { display: block; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button::after { content: "\\a0\\2195"; color: var(--dim); font-weight: 400; }
 th[aria-sort="ascending"] button::after { content: "\\a0\\2191"; color: inherit; }

@@ -15,7 +15,7 @@ for a stream's encoding. `told_apart` shows names of one list so that no two loo
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import PurePath, PureWindowsPath
 from typing import Any, Optional
 from unicodedata import category, name, normalize
@@ -39,12 +39,12 @@ _BLANKS = frozenset(
 )
 """Letters, marks and symbols that show nothing: fillers, joiners, the braille blank."""
 
-_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_SELECTORS = (("\ufe00", "\ufe0f"), ("\U000e0100", "\U000e01ef"))
 
-_STACKED_JAMO = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")
+_STACKED_JAMO = (("\u1160", "\u11ff"), ("\ud7b0", "\ud7ff"))
 """Vowels and final consonants of Hangul, which stand on the consonant before them."""
 
-_TEXT_EMOJI = re.compile(
+_TEXT_EMOJI = (
     "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u2199\u21a9\u21aa\u2328\u23cf\u23ed-\u23ef\u23f1\u23f2\u23f8-\u23fa"
     "\u24c2\u25aa\u25ab\u25b6\u25c0\u25fb\u25fc\u2600-\u2604\u260e\u2611\u2618\u261d\u2620\u2622\u2623\u2626\u262a\u262e"
     "\u262f\u2638-\u263a\u2640\u2642\u265f\u2660\u2663\u2665\u2666\u2668\u267b\u267e\u2692\u2694-\u2697\u2699\u269b\u269c"
@@ -55,7 +55,7 @@ _TEXT_EMOJI = re.compile(
     "\U0001f3f3\U0001f3f5\U0001f3f7\U0001f43f\U0001f441\U0001f4fd\U0001f549\U0001f54a\U0001f56f\U0001f570"
     "\U0001f573-\U0001f579\U0001f587\U0001f58a-\U0001f58d\U0001f590\U0001f5a5\U0001f5a8\U0001f5b1\U0001f5b2\U0001f5bc"
     "\U0001f5c2-\U0001f5c4\U0001f5d1-\U0001f5d3\U0001f5dc-\U0001f5de\U0001f5e1\U0001f5e3\U0001f5e8\U0001f5ef\U0001f5f3"
-    "\U0001f5fa\U0001f6cb\U0001f6cd-\U0001f6cf\U0001f6e0-\U0001f6e5\U0001f6e9\U0001f6f0\U0001f6f3]\ufe0f?"
+    "\U0001f5fa\U0001f6cb\U0001f6cd-\U0001f6cf\U0001f6e0-\U0001f6e5\U0001f6e9\U0001f6f0\U0001f6f3]\ufe0f"
     "|[0-9#*]\ufe0f\u20e3"
 )
 """Symbols that are text until U+FE0F follows, and keys of a telephone (Unicode's `emoji-variation-sequences.txt`). After any
@@ -123,7 +123,7 @@ _ODD_SPACES = re.compile(r"\A | \Z|(?<= ) ")
 
 
 def _look(text: str) -> str:
-    return normalize("NFKC", _SELECTORS.sub("", text)).translate(_LOOK_ALIKES)
+    return normalize("NFKC", "".join(char for char in text if not _is_in(char, _SELECTORS))).translate(_LOOK_ALIKES)
 
 
 def _is_plain(text: str) -> bool:
@@ -178,8 +178,8 @@ def _pieces(text: str, escapes: Mapping[str, str] = _NOTHING) -> list[str]:
             piece, base = _escape(char), ""
         else:
             piece, base, marks = char, "" if char == " " else char, ""
-            if kind == "emoji":
-                found = _TEXT_EMOJI.match(text, place)
+            if text[place + 1 : place + 2] == "\ufe0f":
+                found = _emoji().match(text, place)
                 emoji_ends = found.end() if found else 0
         pieces.append(piece)
     return pieces
@@ -187,13 +187,22 @@ def _pieces(text: str, escapes: Mapping[str, str] = _NOTHING) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _kind(char: str) -> str:
-    """How a character is shown: `hidden` as an escape, `mark` on a base, `emoji` perhaps with a selector, else as it is."""
+    """How a character is shown: `hidden` as an escape, `mark` on its base, `plain` as it is."""
     kind = category(char)
-    if (char != " " and kind in _ESCAPED_KINDS) or char in _BLANKS or _SELECTORS.match(char):
+    if (char != " " and kind in _ESCAPED_KINDS) or char in _BLANKS or _is_in(char, _SELECTORS):
         return "hidden"
-    if kind in ("Mn", "Me") or _STACKED_JAMO.match(char):
+    if kind in ("Mn", "Me") or _is_in(char, _STACKED_JAMO):
         return "mark"
-    return "emoji" if char in "0123456789#*" or _TEXT_EMOJI.match(char) else "plain"
+    return "plain"
+
+
+def _is_in(char: str, ranges: tuple[tuple[str, str], ...]) -> bool:
+    return any(first <= char <= last for first, last in ranges)
+
+
+@cache
+def _emoji() -> "re.Pattern[str]":
+    return re.compile(_TEXT_EMOJI)  # only where it is needed: it takes milliseconds
 
 
 def _fits(mark: str, base: str) -> bool:

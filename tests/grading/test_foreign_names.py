@@ -1,6 +1,7 @@
 """Hostile names through every command and every output: what comes out is safe, and honest names are as they were written."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -13,7 +14,12 @@ from support import submissions
 from support.classes import files, zipped
 from support.commands import command
 
+from grading import score
+from grading.audit import rerun
 from grading.contract.display import one_line
+from grading.grader import Exam
+from grading.report.text import as_text
+from grading.submission.opening import opened
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such file names")
 
@@ -114,6 +120,32 @@ def test_the_language_variable_is_shown_safely(place, answers):
     found = command("--submission", folder, "--answers", answers, env=environment)
     assert b"expected en or zh" in found.stderr
     require_safe(found.stderr)
+
+
+def test_a_fault_of_the_graders_own_is_told_safely(place, answers, capsys, monkeypatch):
+    """The traceback quotes what it failed on."""
+
+    def broken(*arguments, **named):
+        raise ZeroDivisionError(ALL)
+
+    monkeypatch.setattr("grading.grader.check_records", broken)
+    folder = submissions.write_submission(place / "good")
+    assert score.main(["--submission", str(folder), "--answers", str(answers)]) == 1
+    monkeypatch.setattr("grading.classroom.run.hand_ins", broken)
+    assert score.main(["--submissions", str(folder), "--answers", str(answers), "--out", str(place / "broken")]) == 1
+    out, err = capsys.readouterr()
+    assert err.count("Traceback") == 2
+    require_safe((out + err).encode())
+
+
+def test_the_words_of_other_programs_are_shown_safely(place, answers):
+    """The runner's, and those of PEFT below it."""
+    with opened(submissions.write_submission(place / "good")) as submission:
+        report = Exam(answers).open().grade(submission)
+    for found, problem in (({"problem": ALL}, ""), (None, ALL)):
+        advice = rerun._compare(report.datasets[0], [0], found, one_line(problem))
+        require_safe(as_text(dataclasses.replace(report, advice=(advice,))).encode())
+        require_safe(advice.reason.encode())
 
 
 def test_a_class_of_hostile_and_honest_names(place, answers, tmp_path):
