@@ -62,6 +62,8 @@ th[aria-sort="descending"] button::after { content: "\\a0\\2193"; color: inherit
 .groups tbody { scroll-margin-top: 3rem; }
 .groups tbody + tbody tr:first-child > * { border-top: 2px solid var(--edge); }
 .groups th[scope="rowgroup"] { min-width: 3rem; font-size: 1rem; font-variant-numeric: tabular-nums; }
+.groups td { min-width: 10rem; }
+.groups td:last-child { min-width: 17rem; }
 .groups tbody:target { background: var(--warn-paper); }
 ul.names { margin: 0; padding-left: 1.1rem; min-width: 9rem; max-width: 22rem; overflow-wrap: anywhere; }
 dt { font-weight: 600; }

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from conftest import ROOT
 
 from grading.contract.display import one_line, printed, quoted, shown, told_apart, writable
 
@@ -106,3 +107,9 @@ def test_a_stream_that_cannot_write_a_character_gets_its_escape(encoding: str, e
     assert writable("王é😀", stream) == expected
     stream.write(writable("王é😀", stream))
     assert writable("é", io.StringIO()) == "\\xe9"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_graders_own_messages_are_shown_as_they_are(language: str) -> None:
+    text = (ROOT / f"grading/locale/{language}.po").read_text(encoding="utf-8")
+    assert printed(text) == text
