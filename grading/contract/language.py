@@ -111,16 +111,18 @@ def english(value: Any) -> Any:
 
 
 def _filled(message: str, values: Mapping[str, Any], of: Callable[[Any], Any]) -> str:
-    return message.format(**{name: _displayed(of(value)) for name, value in values.items()}) if values else message
+    filled = {
+        name: of(value) if type(value) is str or not isinstance(value, PurePath) else _path(value)
+        for name, value in values.items()
+    }
+    return message.format(**filled) if values else message
 
 
-def _displayed(value: Any) -> Any:
+def _path(path: PurePath) -> str:
     """A path as messages show it. Other foreign texts are shown by the caller, who knows how long they may be."""
-    if isinstance(value, PurePath):
-        from grading.contract.display import shown  # it needs this module
+    from grading.contract.display import shown  # it needs this module
 
-        return shown(value)
-    return value
+    return shown(path)
 
 
 class Catalogue:
