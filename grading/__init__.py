@@ -7,8 +7,8 @@
 It needs only the standard library of Python 3.9 or newer; the folder `grading/` works when copied to a bare machine.
 A submission is read as bytes: nothing in it is imported, unpickled or trusted about itself. Start the grader from your own
 checkout and name the submission with `--submission`: `python -m` puts the current folder on the import path, so a grader
-that is started *inside* a submission runs the submission's `grading/` and its `json.py`. `docs/reference/grading.md` lists
-what is accepted, and what each key of a report means.
+that is started *inside* a submission runs the submission's `grading/`, if it has one. `docs/reference/grading.md` lists what is
+accepted, and what each key of a report means.
 
 One submission: `submission.opening` opens it (`archives` unpacks it), `grader` asks `checks` for the verdicts of the
 `rubric` and `audit` for the advice that carries no points, `report` writes the result down. A class: `classroom.run` grades

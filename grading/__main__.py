@@ -1,5 +1,6 @@
 """`python -m grading` is `python -m grading.score`."""
 
+import os
 import sys
 
 if not __package__:
@@ -8,6 +9,10 @@ if not __package__:
         "  next: start it in the folder around it: python -m grading.score --submission PATH\n"
     )
     sys.exit(2)
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if os.path.realpath(sys.path[0] or os.curdir) == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT):
+    sys.path[0] = CHECKOUT  # the current folder may be a submission: nothing is imported from it
 
 from grading.score import main
 

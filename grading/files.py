@@ -119,11 +119,6 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def shown(path: Path) -> str:
-    """A path as ASCII for a message."""
-    return ascii(str(path))[1:-1]
-
-
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     """The error where a file of a class cannot be written."""
     reason = reason_of(error)

@@ -16,7 +16,7 @@ from grading.checks.base_shapes import BaseShapes, read_base_shapes
 from grading.checks.predictions import check_predictions
 from grading.checks.records import check_records
 from grading.contract.language import reason_of, tr
-from grading.errors import CouldNotGrade
+from grading.errors import CouldNotGrade, quoted
 from grading.grades import Advice, AnswerKey, DatasetGrade, PartGrade, Report
 from grading.submission.folder import Submission
 from grading.submission.opening import named, opened
@@ -51,7 +51,7 @@ def grade(
     for name, path in (("submission", submission), ("answers", answers), ("base", base), ("data", data)):
         if path is not None and (path == "" or "\0" in str(path)):
             raise CouldNotGrade(
-                tr("{name}={path!a}: expected a path", name=name, path=str(path)),
+                tr("{name}={path}: expected a path", name=name, path=quoted(path)),
                 tr("pass '.', say, which is the current folder"),
             )
     exam = Exam(
@@ -69,7 +69,8 @@ def _distinct(datasets: Sequence[str]) -> tuple[str, ...]:
     names = () if isinstance(datasets, str) else tuple(datasets)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         problem = tr(
-            "datasets={datasets!a}: expected a list with the name of at least one dataset, each once", datasets=datasets
+            "datasets={datasets}: expected a list with the name of at least one dataset, each once",
+            datasets=quoted(datasets),
         )
         raise CouldNotGrade(problem, tr("pass ['QQP'], say, or None for all that have an answer key"))
     return names

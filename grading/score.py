@@ -11,19 +11,18 @@ Exit codes: 0 graded (whatever the points), 2 the examiner's mistake (a message 
 import os
 import sys
 
-if __name__ == "__main__":  # nothing else is imported before: a folder that is no checkout can hold an argparse.py
+if __name__ == "__main__":  # nothing else is imported before: the folder that is searched first can hold an argparse.py
     CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    FIRST = os.path.realpath(sys.path[0] or os.curdir)
-    WORKSPACE = any(os.path.lexists(os.path.join(FIRST, name)) for name in ("pre_data", "saved_model", "result"))
-    if not __package__ or (FIRST == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT) and WORKSPACE):
+    if not __package__:
         sys.stderr.write(
-            f"grading: it was started {'in a submission' if __package__ else 'as a file'}, "
-            "so Python looks for its modules there first\n"
+            "grading: it was started as a file, so Python looks for its modules in the wrong folder\n"
             f"  next: start it in its own checkout: cd {ascii(CHECKOUT)[1:-1]} && "
             "python -m grading.score --submission PATH\n"
             "        or, where labeltune is installed: labeltune grade --submission PATH\n"
         )
         sys.exit(2)
+    if os.path.realpath(sys.path[0] or os.curdir) == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT):
+        sys.path[0] = CHECKOUT  # the current folder may be a submission: nothing is imported from it
 
 import argparse
 import dataclasses
@@ -32,11 +31,12 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Optional
+from typing import Any, NoReturn, Optional
 
 from grading import contract, rubric
 from grading.classroom.alone import Bounds, Outcome, can_fork, failed, in_fork, in_interpreter
 from grading.classroom.sandbox import Limits
+from grading.contract.display import one_line, printed, quoted, writable
 from grading.contract.language import english, reason_of, speak_to_argparse, tr
 from grading.errors import CouldNotGrade, fault_of
 from grading.files import are_one, require_outside, write_json
@@ -79,6 +79,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except BrokenPipeError:  # the reader of the report has ended: `| head`
         _drop_output()
         return 0
+    except Exception:  # of a class: the traceback may quote names too
+        _print_traceback()
+        return 1
 
 
 def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
@@ -129,7 +132,7 @@ def grade_safely(exam: Exam, options: argparse.Namespace, bounds: Bounds) -> Out
     except Exception as error:  # whatever it is, there must be a report that says so
         fault, reason, next_step = fault_of(error, bounds.limits.address_space >> 20)
         if fault == "grader":
-            traceback.print_exc()
+            _print_traceback()
         return failed(fault, reason, next_step, CouldNotGrade(reason, next_step) if fault == "examiner" else None)
 
 
@@ -179,9 +182,19 @@ def _grade_class(exam: Exam, options: argparse.Namespace) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that repeats no argument raw: a name on the command line may hold terminal escapes."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(writable(printed(message), file or sys.stderr), file)
+
+
 def _parser() -> argparse.ArgumentParser:
     speak_to_argparse()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m grading.score",
         description=tr("Grade submissions: 10 points for pre_data, 20 for saved_model, 70 x accuracy, with reasons."),
         epilog=tr("Start it from your own checkout, not inside a submission. Exit codes: 0 graded, 2 could not grade."),
@@ -285,7 +298,7 @@ def _require_together(parser: argparse.ArgumentParser, options: argparse.Namespa
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text[:9]) < 1:
-        raise argparse.ArgumentTypeError(tr("{text!a}: expected a whole number > 0", text=text))
+        raise argparse.ArgumentTypeError(tr("{text}: expected a whole number > 0", text=quoted(text)))
     return int(text[:9])
 
 
@@ -293,9 +306,11 @@ def _datasets(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
         if not contract.is_dataset_name(name):
-            raise argparse.ArgumentTypeError(tr("{name!a} is not a dataset's name; expected e.g. QQP,CoLA", name=name))
+            raise argparse.ArgumentTypeError(
+                tr("{name} is not a dataset's name; expected e.g. QQP,CoLA", name=quoted(name))
+            )
     if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(tr("{text} names a dataset twice", text=text))
+        raise argparse.ArgumentTypeError(tr("{text} names a dataset twice", text=quoted(text)))
     return names
 
 
@@ -307,7 +322,7 @@ def _say(text: str) -> None:
     """Prints to standard output. Raises OSError or ValueError if it is full or closed."""
     if sys.stdout is None:  # it was closed when Python started
         raise ValueError("closed")
-    sys.stdout.write(ascii_safe(text, sys.stdout.encoding))
+    sys.stdout.write(writable(text, sys.stdout))
     sys.stdout.flush()  # now, so that a closed pipe is noticed here
 
 
@@ -330,7 +345,7 @@ def _printed(text: str) -> Optional[CouldNotGrade]:
 def _say_line(text: str) -> None:
     """Prints a line of progress. An output that is full or closed does not stop a class: its files say the same."""
     try:
-        _say(f"{text}\n")
+        _say(f"{printed(text)}\n")
     except (OSError, ValueError):
         _drop_output()
 
@@ -344,7 +359,7 @@ def _drop_output() -> None:
 def _complain(text: str) -> None:
     """Prints to standard error, if it is there."""
     with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(ascii_safe(text, sys.stderr.encoding))
+        sys.stderr.write(writable(printed(text), sys.stderr))
         sys.stderr.flush()
 
 
@@ -357,10 +372,8 @@ def _hold_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def ascii_safe(text: str, encoding: Optional[str]) -> str:
-    """The text with escapes for what `encoding` cannot write, so that no quoted record ends in a traceback."""
-    encoding = encoding or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+def _print_traceback() -> None:
+    _complain(traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ GRADING = {
 }
 """The same of `grading`."""
 
-EVERYWHERE = {"runner.language", "grading.contract.language"}
+EVERYWHERE = {"runner.language", "grading.contract.language", "grading.contract.display"}
 """Modules that every folder may import: messages come from everywhere."""
 
 ARROWS = {"runner": RUNNER, "grading": GRADING}

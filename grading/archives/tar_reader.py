@@ -217,7 +217,7 @@ def _entry(
         raise refused(name, tr("is a sparse file"), _NO_SPARSE)
     is_folder = kind == _FOLDER_KIND or (kind in _FILE_KINDS and name.endswith("/"))
     if not is_folder and kind not in _FILE_KINDS:
-        words = _OTHER_KINDS.get(kind, tr("of the unknown type {kind}", kind=ascii(kind)[1:]))
+        words = _OTHER_KINDS.get(kind, tr("of the unknown type {kind}", kind=quoted(kind)))
         raise refused(name, tr("is {words}", words=words), _NO_SPARSE if kind == b"S" else NO_LINKS)
     if is_folder and size:
         raise refused(name, tr("is a folder with data of its own"))

@@ -29,6 +29,7 @@ from grading.archives.source import (
 )
 from grading.archives.tar_reader import BLOCK, gzipped_tar_entries, is_tar_header, tar_entries
 from grading.archives.zip_reader import zip_entries
+from grading.contract.display import one_line, told_apart
 from grading.contract.language import mark, reason_of, tr
 from grading.errors import FileProblem, quoted
 
@@ -141,9 +142,8 @@ class _Tree:
             self._made[key] = path, is_folder
             return True
         if there != path:
-            problem = tr(
-                "entries {there} and {path} differ only in case or Unicode form", there=quoted(there), path=quoted(path)
-            )
+            first, second = (f"'{one_line(each, 160)}'" for each in told_apart((there, path)).values())
+            problem = tr("entries {there} and {path} differ only in case or Unicode form", there=first, path=second)
             raise FileProblem(problem, SHORTER)
         if is_folder and there_is_folder:
             return False
@@ -236,4 +236,4 @@ def _found(first: bytes) -> str:
     if _starts_as_tar(first):
         return tr("a tar archive")
     known = next((words for start, words in _OTHER_FORMATS.items() if first.startswith(start)), None)
-    return known or tr("a file that starts with {first}", first=ascii(first[:8])[1:])
+    return known or tr("a file that starts with {first}", first=quoted(first[:8]))

@@ -17,6 +17,7 @@ from grading import contract
 from grading.checks.adapter import CONFIG_LIMIT, WEIGHTS_LIMIT
 from grading.checks.adapter_config import ConfigError, parse_config
 from grading.checks.records import read_records
+from grading.contract.display import one_line
 from grading.contract.language import mark, tr
 from grading.errors import FileProblem
 from grading.grades import AGREES, LOOK, UNKNOWN, Advice, AnswerKey, DatasetGrade
@@ -143,14 +144,16 @@ def _run(folder: Path, recipes: Sequence[str], rows: int) -> tuple[dict[str, Any
         except (ValueError, KeyError, TypeError):
             continue  # a line that a library printed
     last = [line for line in ran.stderr.decode("utf-8", "replace").splitlines() if line.strip()][-1:]
-    return found, last[0].strip() if last else tr("the runner ended with {returncode}", returncode=ran.returncode)
+    return found, one_line(last[0].strip()) if last else tr(
+        "the runner ended with {returncode}", returncode=ran.returncode
+    )
 
 
 def _compare(grade: DatasetGrade, rows: Sequence[int], found: Optional[Mapping[str, Any]], problem: str) -> Advice:
     dataset = grade.key.dataset
     if found is None or "problem" in found:
         words = str(found["problem"]) if found else tr("no recipe of this dataset answered: {problem}", problem=problem)
-        return Advice(dataset, CHECK, UNKNOWN, words[:400])
+        return Advice(dataset, CHECK, UNKNOWN, one_line(words, 400))
     if grade.predictions is None:
         return Advice(dataset, CHECK, UNKNOWN, tr("the result file cannot be read"))
     same = sum(1 for row, label in zip(rows, found["labels"]) if grade.predictions[row] == label)

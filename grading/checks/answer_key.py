@@ -45,9 +45,9 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
         if dataset not in found:
             raise CouldNotGrade(
                 tr(
-                    "{folder}: no answer key for {dataset!r}, only for {found}",
+                    "{folder}: no answer key for {dataset}, only for {found}",
                     folder=folder,
-                    dataset=dataset,
+                    dataset=quoted(dataset),
                     found=", ".join(sorted(found)),
                 ),
                 tr("correct --datasets, or add the key"),
@@ -56,10 +56,10 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
             names = ", ".join(path.name for path in found[dataset])
             raise CouldNotGrade(
                 tr(
-                    "{folder}: {found_count} answer keys for {dataset!r}: {names}",
+                    "{folder}: {found_count} answer keys for {dataset}: {names}",
                     folder=folder,
                     found_count=len(found[dataset]),
-                    dataset=dataset,
+                    dataset=quoted(dataset),
                     names=names,
                 ),
                 tr("keep one"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from grading import contract
 from grading.contract.language import reason_of, tr
-from grading.errors import CouldNotGrade
+from grading.errors import CouldNotGrade, quoted
 
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3")
 """Values of `model_type` whose modules are named and sized as in `_modules`."""
@@ -33,8 +33,8 @@ def read_base_shapes(path: Path) -> BaseShapes:
         if value.get("model_type") not in FAMILIES:
             raise contract.ContractError(
                 tr(
-                    "model_type is {model_type!r}, expected one of {families}",
-                    model_type=value.get("model_type"),
+                    "model_type is {model_type}, expected one of {families}",
+                    model_type=quoted(value.get("model_type")),
                     families=", ".join(FAMILIES),
                 )
             )
@@ -78,5 +78,5 @@ def _modules(value: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 def _size(value: Mapping[str, Any], key: str) -> int:
     size = value.get(key)
     if type(size) is not int or size < 1:
-        raise contract.ContractError(tr("{key} is {size!r}, expected a whole number > 0", key=key, size=size))
+        raise contract.ContractError(tr("{key} is {size}, expected a whole number > 0", key=key, size=quoted(size)))
     return size

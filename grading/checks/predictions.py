@@ -14,7 +14,7 @@ from grading import contract
 from grading.checks.misplaced import with_misplaced
 from grading.contract.language import joined, mark, tr, trn
 from grading.contract.metrics import Metrics, measure
-from grading.errors import FileMissing, FileProblem
+from grading.errors import FileMissing, FileProblem, quoted
 from grading.grades import AnswerKey
 from grading.rubric import Verdict, lost, shared
 from grading.submission.folder import Submission
@@ -106,12 +106,12 @@ def read_predictions(submission: Submission, key: AnswerKey) -> Predictions:
         kind = next((words for is_kind, words in _NEARLY if is_kind(line, key.labels)), tr("which is not a label"))
         remarks.append(
             trn(
-                "1 line is not one of {labels} and counts as wrong, it is row {row:,}: {line!a}, {kind}",
-                "{count:,} lines are not one of {labels} and count as wrong, the first is row {row:,}: {line!a}, {kind}",
+                "1 line is not one of {labels} and counts as wrong, it is row {row:,}: {line}, {kind}",
+                "{count:,} lines are not one of {labels} and count as wrong, the first is row {row:,}: {line}, {kind}",
                 labels.count(None),
                 labels=contract.label_words(key.labels),
                 row=first + 1,
-                line=line,
+                line=quoted(lines[first], 40),
                 kind=kind,
             )
         )

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
+from grading.archives.names import folded
 from grading.archives.source import OPEN_FLAGS
 from grading.archives.unpack import is_archive, is_other_archive, looks_packed
 from grading.classroom.card import GONE
+from grading.contract.display import shown, told_apart
 from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade, quoted
 from grading.submission.directory import Directory
@@ -24,7 +26,14 @@ ENTRIES_LIMIT = 20_000
 _MOST_SHOWN = 5
 """Most names that a message shows."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
+LONGEST_STEM = 80
+"""Most characters of a file name that is the submission's own; it may have 200 bytes, too, since more is added to it."""
+
+_UNSAFE = re.compile(r'[<>:"/\\|?*]|^[-. ~]|[. ]$')
+"""What a file name must not have on Windows, or what a shell takes for something else at its start."""
+
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?: *\..*)?", re.IGNORECASE)
+"""Names that are devices on Windows, whatever their ending."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +45,33 @@ class HandIn:
     stem: str
     """The name of its files in the output folder."""
     path: Path
+    shown: str
+    """Its name as people see it, different from all others of the class."""
 
 
 def stems(names: Iterable[str]) -> dict[str, str]:
-    """The file name for each name: the name itself if it has 1 to 80 of `A-Za-z0-9._-`, starts with neither dot nor dash
-    and differs from all others in more than case; else a cleaned form with a part of its SHA-256."""
+    """The file name for each name: the name itself if that is a file name on every system, shows all of its characters, and
+    differs from all others in more than case and Unicode form; else a cleaned form with a part of its SHA-256."""
     hashed = {name: _hashed(name) for name in names}
-    spelt = Counter(name.lower() for name in hashed)
-    spelt.update(stem.lower() for stem in hashed.values())  # nobody can take another's file name
+    spelt = Counter(map(folded, hashed))
+    spelt.update(map(folded, hashed.values()))  # nobody can take another's file name
+    looks = told_apart(hashed)
     return {
-        name: name if _PLAIN.fullmatch(name) and spelt[name.lower()] == 1 else stem for name, stem in hashed.items()
+        name: name if looks[name] == name and _is_file_name(name) and spelt[folded(name)] == 1 else stem
+        for name, stem in hashed.items()
     }
 
 
+def _is_file_name(name: str) -> bool:
+    fits = 0 < len(name) <= LONGEST_STEM and len(name.encode("utf-8", "surrogatepass")) <= 200
+    return fits and not _UNSAFE.search(name) and not _DEVICE.fullmatch(name)
+
+
 def _hashed(name: str) -> str:
-    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:60].strip("-")
-    return f"{cleaned}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}".lstrip("-")
+    cleaned = "".join(char if char.isalnum() or char == "_" else "-" for char in name if shown(char) == char)
+    short = re.sub("-+", "-", cleaned).encode("utf-8")[:120].decode("utf-8", "ignore")[:60].strip("-")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{short}-{digest[:16]}".lstrip("-")
 
 
 def refusal_of(path: Path) -> Optional[tuple[str, str, str]]:
@@ -140,13 +160,13 @@ def hand_ins(submissions: Path) -> tuple[list[HandIn], list[str]]:
             + found,
             tr("pass --submissions DIR"),
         )
-    named = stems(candidates)
-    return [HandIn(name, named[name], submissions / name) for name in candidates], others
+    named, seen = stems(candidates), told_apart(candidates)
+    return [HandIn(name, named[name], submissions / name, seen[name]) for name in candidates], others
 
 
 def names_of(names: Sequence[str]) -> str:
     """Some of the names, for a message."""
-    return ", ".join([quoted(name[:60]) for name in names[:_MOST_SHOWN]] + ["..."] * (len(names) > _MOST_SHOWN))
+    return ", ".join([quoted(name, 60) for name in names[:_MOST_SHOWN]] + ["..."] * (len(names) > _MOST_SHOWN))
 
 
 def _is_candidate(path: Path) -> bool:

@@ -2,10 +2,9 @@
 
 Both are made from cards only, without date, machine, answers or grading times, so the same submissions give the same bytes.
 
-A stranger's text (`visible`) has its backslashes doubled; control and format characters (newlines, bidirectional overrides,
-zero-width ones), line separators and lone surrogates become `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`. In the CSV it gets a
-leading apostrophe if it starts with one of = + - @ (half or full width), tab or carriage return, because a spreadsheet
-would compute it; `as_csv` says how far that protects.
+Names are those of `told_apart`: as they are written, with escapes for what cannot be seen. In the CSV a text gets a leading
+apostrophe if it starts with one of = + - @ (half or full width), because a spreadsheet would compute it, or if a spreadsheet
+would change it into a number or a date: `007`, `1-2`, `1e5`. `as_csv` says how far that protects.
 
 Submissions with equal points share a rank; those that could not be graded have none. Points are rounded down to hundredths,
 as in reports. A submission is marked as not distinguishable from the first if the 95 % intervals of their accuracies overlap
@@ -14,13 +13,14 @@ on every dataset: never less cautious than a test of the difference (N. Schenker
 
 import csv
 import io
-import unicodedata
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, Optional, Union
 
 from grading.classroom.card import Card
+from grading.contract.display import one_line, told_apart
 from grading.contract.language import english, mark
 
 Cell = Union[str, int, float, Decimal, None]
@@ -28,7 +28,20 @@ Cell = Union[str, int, float, Decimal, None]
 FAULTS = {"submission": mark("the submission"), "examiner": mark("the examiner"), "grader": mark("the grader itself")}
 """Whose fault it is that there is no grade, for the page."""
 
+BYTE_ORDER_MARK = "\ufeff"
+"""At the start of the CSV file; without it Excel reads UTF-8 as the system's old encoding."""
+
 _FORMULA = tuple("=+-@\t\r＝＋－＠")
+
+_KEPT_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+"""Numbers that stay the same in a spreadsheet."""
+
+_CHANGED = re.compile(
+    r"(?=.*\d)(?:[\d\s.,:/()%$€£¥+\-eE年月日时時分秒]+"
+    r"|(?:\d+[ -]?)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[\d ,/-]*)|true|false",
+    re.IGNORECASE,
+)
+"""Texts that a spreadsheet would take for a number, a date, a time or a truth value."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +66,14 @@ def ranked(cards: Sequence[Card]) -> list[Row]:
     return rows
 
 
-def visible(text: str) -> str:
-    """The text with escapes for characters that are invisible or change the display of others."""
-    return "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        return (
-            character.encode("ascii", "backslashreplace").decode() if character > "\x7f" else f"\\x{ord(character):02x}"
-        )
-    return character
-
-
 def as_csv(cards: Sequence[Card]) -> str:
-    """A header and a line for each submission, fields as in RFC 4180 with plain newlines; write it as UTF-8.
+    """A header and a line for each submission, fields as in RFC 4180 with plain newlines. Its file begins with
+    `BYTE_ORDER_MARK`.
 
     Split at commas, semicolons or tabs, no cell starts like a formula, except the grader's own numbers (-0.1250). Semicolons
     in a text are written `\\x3b`, because quotes inside a line do not protect them when it is split at semicolons. Not
     protected: a program that splits at other characters, drops a leading apostrophe, or computes what is marked as text."""
-    datasets, parts = datasets_of(cards), parts_of(cards)
+    datasets, parts, names = datasets_of(cards), parts_of(cards), told_apart(card.name for card in cards)
     header = ["rank", "name", "points"]
     for dataset in datasets:
         header += [f"{dataset} {column}" for column in (*parts, *_METRICS)]
@@ -83,17 +82,18 @@ def as_csv(cards: Sequence[Card]) -> str:
     writer.writerow([*header, "fault", "problem", "next step"])
     for row in ranked(cards):
         problem = problem_of(row.card) or {}
-        cells: list[Cell] = [row.rank, _csv_text(row.card.name), hundredths(row.card.points)]
+        cells: list[Cell] = [row.rank, _csv_text(names[row.card.name]), hundredths(row.card.points)]
         for dataset in datasets:
             cells += [part_points(row.card, dataset, part) for part in parts]
             cells += _metrics(row.card, dataset)
-        cells += [_csv_text(english(problem.get(key, ""))) for key in ("fault", "reason", "next_step")]
+        cells += [_csv_text(one_line(english(problem.get(key, "")))) for key in ("fault", "reason", "next_step")]
         writer.writerow(cells)
     return file.getvalue()
 
 
 def _csv_text(text: str) -> str:
-    return ("'" if text.startswith(_FORMULA) else "") + visible(text).replace(";", "\\x3b")
+    is_changed = _CHANGED.fullmatch(text) and not _KEPT_NUMBER.fullmatch(text)
+    return ("'" if text.startswith(_FORMULA) or is_changed else "") + text.replace(";", "\\x3b")
 
 
 _METRICS = ("accuracy", "accuracy from", "accuracy to", "MCC", "F1")

@@ -5,12 +5,15 @@ Its Content-Security-Policy allows only its own style and script, by their diges
 
 import base64
 import hashlib
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Optional
 from urllib.parse import quote
 
 from grading.classroom.card import Card
+from grading.classroom.groups import Group, Likeness, groups
 from grading.classroom.leaderboard import (
     FAULTS,
     Cell,
@@ -21,16 +24,31 @@ from grading.classroom.leaderboard import (
     parts_of,
     problem_of,
     ranked,
-    visible,
 )
-from grading.classroom.similarity import CAVEAT, KINDS, Finding
-from grading.contract.language import language, tr, translated, trn
+from grading.classroom.page_assets import SCRIPT, STYLE
+from grading.classroom.similarity import CAVEAT, KINDS, SAME_ADAPTER, Finding
+from grading.contract.display import one_line, told_apart
+from grading.contract.language import joined, language, tr, translated, trn
 
 LONGEST_NAME = 60
 """Characters of a name that the page shows; the whole name is in the CSV and in the tooltip."""
 
 _TAGS = {"en": "en", "zh": "zh-CN"}
 """Languages as a page names its own."""
+
+MOST_NAMES = 8
+"""Most names of a group that are in sight; more are behind their number."""
+
+MOST_ROWS = 5
+"""Most rows of one group that are in sight."""
+
+FEW_DATASETS = 2
+"""Most datasets whose columns all fit on a screen of 1,280 pixels. With more, or on a narrow one, a few are shown at first."""
+
+FEW_COLUMNS = 2
+"""How many of a dataset's columns those few are: accuracy and MCC."""
+
+_TITLES = {kind.name: kind.title for kind in KINDS}
 
 _BINS = 20
 """Bars of the distribution, of 5 points each."""
@@ -44,18 +62,18 @@ def as_html(
 ) -> str:
     """The page. `title`: None for "Leaderboard". `reports` maps a submission's name to its file in `reports/` without `.txt`;
     None: no links."""
-    page = _Page(ranked(cards), reports or {})
-    policy = f"default-src 'none'; style-src '{_digest(_STYLE)}'; script-src '{_digest(_SCRIPT)}'"
-    sections = [page.summary(), page.distribution(), page.leaderboard(), page.problems(), page.similarity(findings)]
-    name = escape(visible(tr("Leaderboard") if title is None else title))
+    page = _Page(ranked(cards), findings, reports or {})
+    policy = f"default-src 'none'; style-src '{_digest(STYLE)}'; script-src '{_digest(SCRIPT)}'"
+    sections = [page.summary(), page.distribution(), page.leaderboard(), page.problems(), page.similarity()]
+    name = escape(one_line(tr("Leaderboard") if title is None else title))
     return (
         f'<!DOCTYPE html>\n<html lang="{_TAGS[language()]}">\n<head>\n<meta charset="utf-8">\n'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"{escape(policy)}; base-uri 'none'; form-action 'none'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f"<title>{name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n"
+        f"<title>{name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n"
         + "".join(sections)
-        + f"</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        + f"</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
@@ -66,26 +84,45 @@ def _digest(text: str) -> str:
 class _Page:
     """The sections of the page, each a complete piece of HTML."""
 
-    def __init__(self, rows: Sequence[Row], reports: Mapping[str, str]) -> None:
+    def __init__(self, rows: Sequence[Row], findings: Sequence[Finding], reports: Mapping[str, str]) -> None:
         self._rows = rows
+        self._findings = findings
+        self._groups = groups(findings)
+        self._group_of = {name: group.number for group in self._groups for name in group.names}
         self._reports = reports
+        self._names = told_apart(row.card.name for row in rows)
         self._graded = [row for row in rows if row.rank is not None]
 
     def summary(self) -> str:
-        """Number of submissions, and the range and median of points."""
-        points = [row.card.points for row in self._graded]
-        if not points:
-            words = tr("{count:,} submissions, 0 graded.", count=len(self._rows))
-            return f"<p>{escape(words)}</p>\n"
-        words = tr(
-            "{count:,} submissions, {graded:,} graded; points from {lowest} to {highest}, median {median} of 100.",
-            count=len(self._rows),
-            graded=len(points),
-            lowest=hundredths(points[-1]),
-            highest=hundredths(points[0]),
-            median=hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2),
+        """How many are graded, not graded and alike, with links; and the range and median of points."""
+        alike = trn("{count:,} group of similar ones", "{count:,} groups of similar ones", len(self._groups))
+        if self._groups:
+            alike = tr("{groups}, {count:,} submissions", groups=alike, count=len(self._group_of))
+        facts = "".join(
+            f'<li{" class=look" if look else ""}><a href="#{place}">{_counted(words)}</a></li>\n'
+            for place, look, words in (
+                ("leaderboard", False, tr("{count:,} graded", count=len(self._graded))),
+                (
+                    "not-graded",
+                    len(self._rows) > len(self._graded),
+                    tr("{count:,} not graded", count=len(self._rows) - len(self._graded)),
+                ),
+                ("alike", bool(self._groups), alike),
+            )
         )
-        return f"<p>{escape(words)}</p>\n"
+        words = tr("{count:,} submissions, {graded:,} graded.", count=len(self._rows), graded=len(self._graded))
+        points = [row.card.points for row in self._graded]
+        if points:
+            words = tr(
+                "{count:,} submissions, {graded:,} graded; points from {lowest} to {highest}, median {median} of 100.",
+                count=len(self._rows),
+                graded=len(points),
+                lowest=hundredths(points[-1]),
+                highest=hundredths(points[0]),
+                median=hundredths((points[len(points) // 2] + points[(len(points) - 1) // 2]) / 2),
+            )
+        label = escape(tr("Overview"))
+        return f'<nav aria-label="{label}">\n<ul class="facts">\n{facts}</ul>\n</nav>\n<p>{escape(words)}</p>\n'
 
     def distribution(self) -> str:
         """The histogram of points, as a drawing and as text."""
@@ -119,43 +156,57 @@ class _Page:
         )
 
     def leaderboard(self) -> str:
-        """The table of submissions with a grade."""
+        """The table of submissions with a grade, and the box that filters it."""
+        if not self._graded:
+            return _section("leaderboard", tr("Graded"), f"<p>{escape(tr('None.'))}</p>\n")
         cards = [row.card for row in self._graded]
         datasets, parts = datasets_of(cards), parts_of(cards)
-        columns = (*parts, tr("accuracy"), "MCC", "F1")
-        groups = "".join(f'<th colspan="{len(columns)}" scope="colgroup">{_text(each)}</th>' for each in datasets)
-        heads = [("text", tr("submission")), ("number", tr("points"))]
-        heads += [("number", column) for _ in datasets for column in columns]
-        head = f'<th scope="col" data-sort="number" aria-sort="ascending">{escape(tr("rank"))}</th>'
-        head += "".join(f'<th scope="col" data-sort="{sort}">{escape(name)}</th>' for sort, name in heads)
+        columns = [*parts, tr("accuracy"), "MCC", "F1"]
+        top, head = "", f'<th scope="col" data-sort="number" aria-sort="ascending">{escape(tr("rank"))}</th>'
+        head += f'<th scope="col" data-sort="text">{escape(tr("submission"))}</th>'
+        head += f'<th scope="col" data-sort="number">{escape(tr("points"))}</th>'
+        for dataset in datasets:
+            top += f'<th colspan="{len(columns)}" scope="colgroup" class="first">{_text(dataset)}</th>'
+            for place, name in enumerate(columns):
+                kinds = _kinds_of(place, len(parts))
+                head += f'<th scope="col" data-sort="number" class="{kinds}">{_breakable(name)}</th>'
         body = "".join(self._row(row, datasets, parts) for row in self._graded)
+        words = tr(
+            "Accuracy with its 95 % interval. ≈ marks whose accuracy is <b>not distinguishable from the first</b>: the "
+            "intervals overlap on every dataset, another sample of rows could reverse the order."
+        )
+        table = (
+            f'<div class="wide" tabindex="0" role="region" aria-label="{escape(tr("Leaderboard"))}">\n'
+            f'<table class="sortable">\n<thead>\n<tr><td colspan="3"></td>{top}</tr>\n<tr>{head}</tr>\n</thead>\n'
+            f"<tbody>\n{body}</tbody>\n</table>\n</div>\n"
+        )
+        return _section("leaderboard", tr("Graded"), f"<p>{words}</p>\n{self._tools()}{table}")
+
+    def _tools(self) -> str:
+        """The filter, and the choice of columns. The script shows them: without it they do nothing."""
+        told = tr("# of {count:,} shown", count=len(self._graded))
         return (
-            f"<section>\n<h2>{escape(tr('Leaderboard'))}</h2>\n<p>"
-            + tr(
-                "Accuracy with its 95 % interval. ≈ marks whose accuracy is <b>not distinguishable from the first</b>: the "
-                "intervals overlap on every dataset, another sample of rows could reverse the order."
-            )
-            + f'</p>\n<div class="wide" tabindex="0" role="region" aria-label="{escape(tr("Leaderboard"))}">\n'
-            '<table class="sortable">\n<thead>\n'
-            f'<tr><td colspan="3"></td>{groups}</tr>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n'
-            "</table>\n</div>\n</section>\n"
+            f'<div class="tools" id="tools" role="search" hidden>\n<label>{escape(tr("Filter by name"))} '
+            '<input type="search" id="filter" autocomplete="off" spellcheck="false"></label>\n'
+            f'<label><input type="checkbox" id="all" data-few="{FEW_COLUMNS}" data-fit="{FEW_DATASETS}"> '
+            f'{escape(tr("all columns"))}</label>\n<span id="told" role="status" data-words="{escape(told)}"></span>\n</div>\n'
         )
 
     def _row(self, row: Row, datasets: Sequence[str], parts: Sequence[str]) -> str:
-        mark = ""
+        name = self._link(row.card.name)
         if row.like_first and row.rank != 1:
-            mark = f'<abbr title="{escape(tr("not distinguishable from the first"))}">≈</abbr> '
-        cells = [_number(row.rank), f'<th scope="row">{mark}{self._link(row.card.name)}</th>']
-        cells.append(_number(hundredths(row.card.points)))
-        for dataset in datasets:
-            cells += [_number(part_points(row.card, dataset, part)) for part in parts]
-            found = row.card.metrics(dataset)
-            if found:
-                low, high = (f"{100 * end:.1f}" for end in found["interval"])
-                cells.append(_number(f"{100 * found['accuracy']:.1f}", f" <small>{low}–{high}</small>"))
-                cells += [_number(f"{found[key]:.2f}") for key in ("mcc", "f1")]
-            else:
-                cells += [_number(None)] * 3
+            words = escape(tr("not distinguishable from the first"))
+            name += (
+                f' <span class="like" title="{words}" aria-hidden="true">≈</span><span class="unseen">{words}</span>'
+            )
+        if row.card.name in self._group_of:
+            number = self._group_of[row.card.name]
+            name += f' <a class="tag" href="#group-{number}">{escape(tr("group {number}", number=number))}</a>'
+        cells = [_number(row.rank), f'<th scope="row">{name}</th>', _number(hundredths(row.card.points))]
+        for number, dataset in enumerate(datasets):
+            band = " band" if number % 2 else ""
+            for place, (value, more) in enumerate(_numbers(row.card, dataset, parts)):
+                cells.append(_number(value, more, _kinds_of(place, len(parts)) + band))
         return f"<tr>{''.join(cells)}</tr>\n"
 
     def problems(self) -> str:
@@ -167,37 +218,62 @@ class _Page:
                 words = [FAULTS.get(problem["fault"], problem["fault"]), problem["reason"], problem["next_step"]]
                 cells = "".join(f"<td>{_text(each)}</td>" for each in words)
                 rows.append(f'<tr><th scope="row">{self._link(row.card.name)}</th>{cells}</tr>\n')
-        table = _table((tr("submission"), tr("fault of"), tr("what happened"), tr("next step")), rows)
-        inner = table if rows else f"<p>{escape(tr('None: every submission has a grade.'))}</p>\n"
-        return f"<section>\n<h2>{escape(tr('Not graded'))}</h2>\n{inner}</section>\n"
+        heads = (tr("submission"), tr("fault of"), tr("what happened"), tr("next step"))
+        none = f"<p>{escape(tr('None: every submission has a grade.'))}</p>\n"
+        return _section("not-graded", tr("Not graded"), _table(tr("Not graded"), heads, rows) if rows else none)
 
-    def similarity(self, findings: Sequence[Finding]) -> str:
-        """The findings by kind."""
-        blocks = [f'<section>\n<h2>{escape(tr("Similar submissions"))}</h2>\n<p class="note">{_text(CAVEAT)}</p>\n']
-        for kind in KINDS:
-            rows = [self._finding(finding) for finding in findings if finding.kind == kind.name]
-            if rows:
-                heads = (tr("submissions"), tr("dataset"), tr("shared errors"), tr("expected"), tr("finding"))
-                table = _table(heads, rows)
-                blocks.append(f"<h3>{_text(kind.title)}</h3>\n<p>{_text(kind.meaning)}</p>\n{table}")
-        if not findings:
+    def similarity(self) -> str:
+        """The groups of similar submissions, what the kinds of findings mean, and what could not be compared."""
+        blocks = [f'<p class="note">{_text(CAVEAT)}</p>\n']
+        if self._groups:
+            heads = [tr("group"), tr("submissions"), *(kind.title for kind in KINDS[:-1])]
+            blocks.append(
+                _table(tr("Similar submissions"), heads, [self._group(group) for group in self._groups], "groups")
+            )
+        else:
             words = tr("No pair is remarkable. That does not prove that everybody worked alone.")
             blocks.append(f"<p>{escape(words)}</p>\n")
-        return "".join(blocks) + "</section>\n"
+        for kind in KINDS:
+            about = [finding for finding in self._findings if finding.kind == kind.name]
+            if about:
+                alone = "".join(f"<dd>{_text(finding.words)}</dd>\n" for finding in about if not finding.names)
+                blocks.append(f"<dl>\n<dt>{_text(kind.title)}</dt>\n<dd>{_text(kind.meaning)}</dd>\n{alone}</dl>\n")
+        return _section("alike", tr("Similar submissions"), "".join(blocks))
 
-    def _finding(self, finding: Finding) -> str:
-        names = "".join(f"<li>{self._link(name)}</li>" for name in finding.names)
-        if len(finding.names) > 8:
-            count = trn("{count} submission", "{count} submissions", len(finding.names))
-            names = f"<details><summary>{escape(count)}</summary><ul>{names}</ul></details>"
-        elif names:
-            names = f"<ul>{names}</ul>"
-        expected = None if finding.expected is None else f"{finding.expected:.1f}"
-        numbers = _number(finding.shared) + _number(expected)
-        return f"<tr><td>{names}</td><td>{_text(finding.dataset)}</td>{numbers}<td>{_text(finding.words)}</td></tr>\n"
+    def _group(self, group: Group) -> str:
+        """The rows of one group, the first with its number. Only the most remarkable are in sight."""
+        shown, rest = group.likenesses[:MOST_ROWS], group.likenesses[MOST_ROWS:]
+        rows = [f"<td>{self._list(each.names)}</td>{self._kinds(each)}" for each in shown]
+        if rest:
+            pairs = "".join(f"<li>{self._pair(each)}</li>" for each in rest)
+            words = trn("{count:,} more finding in this group", "{count:,} more findings in this group", len(rest))
+            rows.append(f'<td colspan="4"><details><summary>{escape(words)}</summary><ul>{pairs}</ul></details></td>')
+        number = f'<th scope="rowgroup" rowspan="{len(rows)}">{group.number}</th>'
+        lines = "".join(f"<tr>{number if place == 0 else ''}{row}</tr>\n" for place, row in enumerate(rows))
+        return f'<tbody id="group-{group.number}">\n{lines}</tbody>\n'
+
+    def _kinds(self, likeness: Likeness) -> str:
+        """A cell for each kind of finding, with its datasets."""
+        cells = ""
+        for kind in KINDS[:-1]:
+            words = [_in_cell(finding) for finding in likeness.findings if finding.kind == kind.name]
+            cells += f"<td>{escape(one_line(joined('; ', words))) or '–'}</td>"
+        return cells
+
+    def _pair(self, likeness: Likeness) -> str:
+        names = ", ".join(map(self._link, likeness.names))
+        words = [tr("{kind}: {found}", kind=_TITLES[each.kind], found=_in_cell(each)) for each in likeness.findings]
+        return f"{names}: {escape(one_line(joined('; ', words)))}"
+
+    def _list(self, names: Sequence[str]) -> str:
+        items = "".join(f"<li>{self._link(name)}</li>" for name in names)
+        if len(names) <= MOST_NAMES:
+            return f'<ul class="names">{items}</ul>'
+        count = trn("{count} submission", "{count} submissions", len(names))
+        return f'<details><summary>{escape(count)}</summary><ul class="names">{items}</ul></details>'
 
     def _link(self, name: str) -> str:
-        shown = _name(name)
+        shown = _name(self._names.get(name) or one_line(name))
         if name not in self._reports:
             return shown
         stem = quote(self._reports[name].encode("utf-8", "surrogatepass"), safe="")
@@ -205,7 +281,11 @@ class _Page:
 
 
 def _text(text: str) -> str:
-    return escape(visible(translated(text)))
+    return escape(one_line(translated(text)))
+
+
+def _section(place: str, title: str, inner: str) -> str:
+    return f'<section aria-labelledby="{place}">\n<h2 id="{place}">{escape(title)}</h2>\n{inner}</section>\n'
 
 
 def _range(low: int, high: int) -> str:
@@ -215,93 +295,67 @@ def _range(low: int, high: int) -> str:
 
 
 def _name(name: str) -> str:
-    """A name that cannot change the direction of the text around it, shortened if it is very long."""
-    whole = visible(name)
-    if len(whole) <= LONGEST_NAME:
-        return f"<bdi>{escape(whole)}</bdi>"
-    length = tr("({count:,} characters)", count=len(name))
-    return f'<bdi title="{escape(whole)}">{escape(whole[:LONGEST_NAME])}… {escape(length)}</bdi>'
+    """A name that cannot change the direction of the text around it, cut in its middle if it is very long."""
+    short = one_line(name, LONGEST_NAME)
+    return f"<bdi>{escape(name)}</bdi>" if short == name else f'<bdi title="{escape(name)}">{escape(short)}</bdi>'
 
 
-def _number(value: Cell, more: str = "") -> str:
-    return '<td class="n">–</td>' if value is None else f'<td class="n" data-value="{value}">{value}{more}</td>'
+def _number(value: Cell, more: str = "", classes: str = "") -> str:
+    classes = f"n {classes}".strip()
+    if value is None:
+        return f'<td class="{classes}">–</td>'
+    return f'<td class="{classes}" data-value="{value}">{value}{more}</td>'
 
 
-def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
-    return (
-        f'<div class="wide" tabindex="0">\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{"".join(rows)}</tbody>\n'
-        "</table>\n</div>\n"
+def _numbers(card: Card, dataset: str, parts: Sequence[str]) -> list[tuple[Cell, str]]:
+    """The cells of one dataset, each with what stands below its number."""
+    cells: list[tuple[Cell, str]] = [(part_points(card, dataset, part), "") for part in parts]
+    found = card.metrics(dataset)
+    if not found:
+        return cells + [(None, "")] * 3
+    low, high = (f"{100 * end:.1f}" for end in found["interval"])
+    cells.append((f"{100 * found['accuracy']:.1f}", f"<small>{low}–{high}</small>"))
+    return cells + [(f"{found[key]:.2f}", "") for key in ("mcc", "f1")]
+
+
+def _kinds_of(place: int, parts: int) -> str:
+    """The classes of a dataset's column: `more` is hidden where only a few are shown, and a line is before the first."""
+    return ["first more", "more", "few", "", "more"][0 if place == 0 else 1 if place < parts else place - parts + 2]
+
+
+def _breakable(name: str) -> str:
+    """A heading that may break after an underscore."""
+    first, underscore, rest = _text(name).partition("_")
+    return f"<span>{first}_</span><span>{rest}</span>" if underscore else first
+
+
+def _counted(words: str) -> str:
+    """The words with their first number in bold."""
+    return re.sub(r"[\d,]+", lambda found: f"<strong>{found[0]}</strong>", escape(words), count=1)
+
+
+def _in_cell(finding: Finding) -> str:
+    """A finding in short, below the title of its kind."""
+    if finding.kind == SAME_ADAPTER or finding.shared is None:
+        return finding.dataset
+    if finding.expected is None or finding.p is None:
+        return tr("{dataset} ({errors:,} wrong)", dataset=finding.dataset, errors=finding.shared)
+    return tr(
+        "{dataset}: {shared:,}, expected {expected:.1f}; by chance fewer than 1 pair in 10^{exponent}",
+        dataset=finding.dataset,
+        shared=finding.shared,
+        expected=finding.expected,
+        exponent=math.floor(-math.log10(max(finding.p, 1e-99))),
     )
 
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2430; --dim: #5b6472; --paper: #fff; --line: #d9dee6; --head: #f3f5f8;
-  --bar: #3667b8; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ee; --dim: #9aa5b4; --paper: #14181e; --line: #313946; --head: #1d232c; --bar: #7ea6ea; }
-}
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 76rem; margin: 0 auto; padding: 1rem; }
-h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
-h2 { margin-top: 2.2rem; }
-p { max-width: 46rem; }
-.note { border-left: 4px solid var(--bar); padding-left: .8rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-thead th { background: var(--head); white-space: nowrap; }
-tbody th { font-weight: 500; min-width: 8rem; max-width: 22rem; overflow-wrap: anywhere; }
-tbody tr:hover { background: var(--head); }
-.sortable tbody th, th[data-sort="text"] { position: sticky; left: 0; }
-.sortable tbody th { background: var(--paper); }
-td { overflow-wrap: break-word; max-width: 36rem; }
-.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.n small, abbr { color: var(--dim); text-decoration: none; }
-th[data-sort="number"], th[scope="colgroup"] { text-align: right; }
-th button { all: unset; cursor: pointer; font-weight: 600; }
-th button:focus-visible { outline: 2px solid var(--bar); outline-offset: 2px; }
-th[aria-sort="ascending"] button::after { content: " \\2191"; }
-th[aria-sort="descending"] button::after { content: " \\2193"; }
-a { color: var(--bar); }
-ul { margin: 0; padding-left: 1.1rem; min-width: 8rem; max-width: 22rem; overflow-wrap: anywhere; }
-svg { width: 100%; max-width: 42rem; }
-svg rect { fill: var(--bar); }
-svg text { fill: var(--dim); font-size: 11px; }
-svg line { stroke: var(--dim); }
-@media print {
-  :root { --ink: #000; --dim: #444; --paper: #fff; --line: #bbb; --head: #eee; --bar: #555; }
-  body { font-size: 9pt; } .wide { overflow: visible; } th, td { padding: .15rem .3rem; } tr { break-inside: avoid; }
-}
-"""
-
-
-_SCRIPT = """
-"use strict";
-// Without this script the tables stay in their order, best first.
-for (const table of document.querySelectorAll("table.sortable")) {
-  const body = table.tBodies[0];
-  for (const head of table.querySelectorAll("th[data-sort]")) {
-    const column = head.cellIndex, numbers = head.dataset.sort === "number";
-    const value = row => {
-      const cell = row.cells[column];
-      return numbers ? parseFloat(cell.dataset.value) : cell.textContent.toLowerCase();
-    };
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = head.textContent;
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      const rows = Array.from(body.rows, row => [value(row), row]);
-      rows.sort(([a], [b]) => {
-        if (a !== a || b !== b) return (a !== a) - (b !== b);  // no number: last in both orders
-        return (a < b ? -1 : a > b ? 1 : 0) * (down ? -1 : 1);
-      });
-      for (const each of table.querySelectorAll("th[aria-sort]")) each.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      body.append(...rows.map(([, row]) => row));
-    });
-  }
-}
-"""
+def _table(label: str, heads: Iterable[str], rows: Iterable[str], kind: str = "") -> str:
+    """A table of rows, or of whole `tbody` elements."""
+    head = "".join(f'<th scope="col">{_text(each)}</th>' for each in heads)
+    body = "".join(rows)
+    if not body.startswith("<tbody"):
+        body = f"<tbody>\n{body}</tbody>\n"
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">\n<table class="{kind}">\n'
+        f"<thead><tr>{head}</tr></thead>\n{body}</table>\n</div>\n"
+    )

@@ -11,9 +11,9 @@ cannot be opened (a `.7z`, a link, a named pipe), with 0 points. Other files (`n
     errors/STEM.txt          the error stream of the grader, if the grader itself failed
     class.json               what the class was graded with
 
-STEM is the submission's name if that is a plain file name, see `stems`. A card that exists is complete, so a run may be ended
-at any time and resumed with `--resume`: then submissions without a card, those that could not be graded and those that have
-changed are graded. Changes are found by names, kinds, sizes and times, not by contents.
+STEM is the submission's name if that is a file name on every system, see `stems`. A card that exists is complete, so a run may
+be ended at any time and resumed with `--resume`: then submissions without a card, those that could not be graded and those that
+have changed are graded. Changes are found by names, kinds, sizes and times, not by contents.
 """
 
 import json
@@ -34,8 +34,9 @@ from grading.classroom.hand_ins import HandIn, fingerprint, hand_ins, names_of, 
 from grading.classroom.leaderboard_html import as_html
 from grading.classroom.output_folder import WORK, Damaged, about_class, kept_card, locked, require_apart, require_same
 from grading.classroom.sandbox import Child, Limits, start
+from grading.contract.display import printed, quoted
 from grading.contract.language import english, mark, reason_of, tr, trn
-from grading.files import make_folder, remove_folder, remove_partials, shown, write_text
+from grading.files import make_folder, remove_folder, remove_partials, write_text
 from grading.grader import Exam
 from grading.report.json_report import failure
 from grading.report.text import failure_text
@@ -99,7 +100,7 @@ def grade_class(
         finally:
             remove_folder(out / WORK)
         cards = [run.done[each.name] for each in found if each.name in run.done]
-        write_text(out / "class.csv", leaderboard.as_csv(cards))
+        write_text(out / "class.csv", leaderboard.BYTE_ORDER_MARK + leaderboard.as_csv(cards))
         named = {each.name: each.stem for each in found}
         write_text(out / "index.html", as_html(cards, similarity.find(cards), reports=named))
         if stopped.is_set():
@@ -108,12 +109,12 @@ def grade_class(
                     "interrupted: {cards_count} of {found_count} submissions are graded and kept in {out}",
                     cards_count=len(cards),
                     found_count=len(found),
-                    out=shown(out),
+                    out=out,
                 )
             )
             say(tr("next: run the same command with --resume"))
             raise KeyboardInterrupt
-    say(tr("{cards_count} submissions: {out}", cards_count=len(cards), out=shown(out / "index.html")))
+    say(tr("{cards_count} submissions: {out}", cards_count=len(cards), out=out / "index.html"))
     return cards
 
 
@@ -153,7 +154,7 @@ class _Run:
                 kept = kept_card(self._out, hand_in)
             except Damaged:
                 kept = None
-                self._say(tr("{name!a}: its card is damaged, so it is graded again", name=hand_in.name))
+                self._say(tr("{name}: its card is damaged, so it is graded again", name=quoted(hand_in.name)))
             if kept is None:
                 yield hand_in
             else:
@@ -191,7 +192,7 @@ class _Run:
             hand_in, mark = self._running.pop(child)
             errors = child.errors()
             if errors:
-                write_text(self._out / "errors" / f"{hand_in.stem}.txt", errors)
+                write_text(self._out / "errors" / f"{hand_in.stem}.txt", printed(errors))
             else:
                 (self._out / "errors" / f"{hand_in.stem}.txt").unlink(missing_ok=True)
             self._finish(hand_in, made, mark)
@@ -207,7 +208,7 @@ class _Run:
         write_text(self._out / "cards" / f"{hand_in.stem}.json", json.dumps(kept, allow_nan=False) + "\n")
         self.done[hand_in.name] = made
         width = len(str(len(self._hand_ins)))
-        self._say(f"[{len(self.done):>{width}}/{len(self._hand_ins)}] {hand_in.name!a}: {_verdict(made)}")
+        self._say(f"[{len(self.done):>{width}}/{len(self._hand_ins)}] '{hand_in.shown}': {_verdict(made)}")
 
 
 def _for_candidates(made: Card) -> tuple[Mapping[str, Any], str]:

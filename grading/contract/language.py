@@ -7,7 +7,7 @@ words are the ids of the messages, so English needs no catalogue. Files that pro
 import os
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Callable, Optional
 
 VARIABLE = "LABELTUNE_LANG"
@@ -45,8 +45,10 @@ def _report_unknown(wish: str) -> None:
     if wish not in _told:
         import logging
 
+        from grading.contract.display import quoted
+
         _told.add(wish)
-        words = f"{VARIABLE}={wish[:40]!a}: expected en or zh; the language of the locale is used"
+        words = f"{VARIABLE}={quoted(wish)}: expected en or zh; the language of the locale is used"
         logging.getLogger("labeltune").warning(words)
 
 
@@ -109,7 +111,18 @@ def english(value: Any) -> Any:
 
 
 def _filled(message: str, values: Mapping[str, Any], of: Callable[[Any], Any]) -> str:
-    return message.format(**{name: of(value) for name, value in values.items()}) if values else message
+    filled = {
+        name: of(value) if type(value) is str or not isinstance(value, PurePath) else _path(value)
+        for name, value in values.items()
+    }
+    return message.format(**filled) if values else message
+
+
+def _path(path: PurePath) -> str:
+    """A path as messages show it. Other foreign texts are shown by the caller, who knows how long they may be."""
+    from grading.contract.display import shown  # it needs this module
+
+    return shown(path)
 
 
 class Catalogue:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Optional
 
+from grading.contract.display import quoted
 from grading.contract.language import tr
 from grading.contract.strict_json import kind_of
 
@@ -52,7 +53,7 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
         return tr("key {missing!r} is missing", missing=missing[0])
     extra = [key for key in record if key not in keys]
     if extra:
-        return tr("key {extra!a} is not part of the record", extra=extra[0][:40])
+        return tr("key {extra} is not part of the record", extra=quoted(extra[0], 40))
     for key in keys:
         if not isinstance(record[key], str):
             return tr("{key!r} is {record}, expected a string", key=key, record=kind_of(record[key]))
@@ -60,7 +61,9 @@ def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> O
         return tr("'instruction' is empty")
     if "output" in keys and record["output"] not in labels:
         return tr(
-            "'output' is {output!a}, expected one of {labels}", output=record["output"][:40], labels=label_words(labels)
+            "'output' is {output}, expected one of {labels}",
+            output=quoted(record["output"], 40),
+            labels=label_words(labels),
         )
     return None
 

@@ -6,6 +6,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from grading.contract.display import quoted
 from grading.contract.language import tr
 
 JSON_DEPTH = 32
@@ -285,7 +286,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ContractError(tr("key {key!a} is repeated in one object", key=key[:40]))
+                raise ContractError(tr("key {key} is repeated in one object", key=quoted(key, 40)))
             seen.add(key)
     return found
 
@@ -340,7 +341,7 @@ def _require_no_surrogate(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ContractError(tr("a string holds a bare surrogate: {value!a}", value=text[:40])) from None
+        raise ContractError(tr("a string holds a bare surrogate: {value}", value=quoted(text, 40))) from None
 
 
 def kind_of(value: Any) -> str:

@@ -7,6 +7,7 @@ shows more than was earned. Nothing in a report depends on the machine or the ti
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grading.contract.display import one_line, printed
 from grading.contract.language import padded, tr
 from grading.contract.metrics import Metrics
 from grading.errors import FAULTS
@@ -21,12 +22,13 @@ _PLAIN = "\x1b[0m"
 def failure_text(report: Mapping[str, Any]) -> str:
     """The text of a report whose `problem` is not null."""
     problem = report["problem"]
-    return tr(
+    words = tr(
         "not graded, {fault}: {reason}\n  next: {next_step}\n",
         fault=FAULTS[problem["fault"]],
         reason=problem["reason"],
         next_step=problem["next_step"],
     )
+    return printed(words)
 
 
 def as_text(report: Report, colour: bool = False) -> str:
@@ -43,9 +45,9 @@ def as_text(report: Report, colour: bool = False) -> str:
                 most = check.points * part.weight
                 tone = "good" if verdict.share == 1 else "bad"
                 amount = paint(tone, f"{points_text(most * verdict.share):>7} / {points_text(most):<6}")
-                lines.append(f"    {padded(tr(check.name), 22)}{amount} {verdict.reason}")
+                lines.append(f"    {padded(tr(check.name), 22)}{amount} {one_line(verdict.reason)}")
                 if verdict.next_step:
-                    lines.append(" " * 43 + tr("next: {step}", step=verdict.next_step))
+                    lines.append(" " * 43 + one_line(tr("next: {step}", step=verdict.next_step)))
         if dataset.metrics:
             lines.append(f"  {_metrics_text(dataset.metrics)}")
             if is_open(dataset.key):
@@ -54,7 +56,8 @@ def as_text(report: Report, colour: bool = False) -> str:
     if report.advice:
         lines.append(paint("title", tr("for the examiner to look at, no points")))
         lines += [
-            f"  {found.dataset} {tr(found.check)}: {tr(found.state)}: {tr(found.reason)}" for found in report.advice
+            one_line(f"  {found.dataset} {tr(found.check)}: {tr(found.state)}: {tr(found.reason)}")
+            for found in report.advice
         ]
         lines.append("")
     total = tr("points: {points} / {most}", points=points_text(report.points), most=MAX_POINTS)
@@ -93,12 +96,12 @@ def _confusion_lines(labels: Sequence[str], metrics: Metrics) -> list[str]:
     for label, row in zip(labels, metrics.confusion):
         counts = "".join(f"{count:>{wide},}" for count in row[:-1])
         lines.append(f"    {label:>18}  {counts}{row[-1]:>{max(wide, 10)},}")
-    return lines
+    return [printed(line) for line in lines]
 
 
 def _paint(tone: str, text: str) -> str:
-    return f"{_COLOURS[tone]}{text}{_PLAIN}"
+    return f"{_COLOURS[tone]}{printed(text)}{_PLAIN}"
 
 
 def _no_paint(tone: str, text: str) -> str:
-    return text
+    return printed(text)

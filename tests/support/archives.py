@@ -16,6 +16,7 @@ import pytest
 
 from grading.archives import unpack as archive
 from grading.archives.unpack import Limits, unpack
+from grading.contract.display import one_line
 from grading.errors import FileProblem
 
 SMALL = Limits(entries=8, expanded_bytes=20_000, entry_bytes=10_000, path_bytes=40, depth=4, archive_bytes=100_000)
@@ -147,8 +148,7 @@ def problem(tmp_path, name, data, limits=archive.LIMITS):
     assert caught.value.next_step
     assert caught.value.problem.startswith(f"'{name}': ")
     assert len(caught.value.problem) < 400
-    assert caught.value.problem.isascii()
-    assert caught.value.problem.isprintable()
+    assert one_line(caught.value.problem) == caught.value.problem
     return caught.value.problem[len(name) + 4 :]
 
 

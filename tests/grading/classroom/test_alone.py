@@ -192,26 +192,27 @@ def test_one_file_for_two_reports(folder, answers, tmp_path, capsys):
         assert "--json and --gradescope name one file" in capsys.readouterr().err
 
 
-STARTS = {
-    "a file": ["grading/score.py"],
-    "a file of its folder": ["score.py"],
-    "the folder": ["grading"],
-    "inside a submission": ["-m", "grading.score"],
-}
+def started(where, answers, *words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-S", *words, "--answers", str(answers)]
+    return subprocess.run(line, cwd=where, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_how_it_must_be_started(folder, answers, start):
-    places = {"a file of its folder": ROOT / "grading", "inside a submission": folder}
-    submissions.write(folder / "argparse.py", b"raise SystemExit(99)")
-    found = subprocess.run(
-        [sys.executable, "-S", *STARTS[start], "--answers", str(answers)],
-        cwd=places.get(start, ROOT), env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+@pytest.mark.parametrize(("where", "name"), [(".", "grading/score.py"), ("grading", "score.py"), (".", "grading")])
+def test_a_start_as_a_file_says_how_to_start(answers, where, name):
+    found = started(ROOT / where, answers, name)
     assert (found.returncode, found.stdout) == (2, "")
     assert "next: start it in " in found.stderr
     assert "python -m grading.score --submission PATH" in found.stderr
+
+
+@pytest.mark.parametrize("name", ["argparse.py", "json.py", "pathlib.py", "traceback.py", "ctypes/__init__.py"])
+def test_nothing_is_imported_from_the_current_folder(folder, answers, name):
+    submissions.write(folder / name, b"raise SystemExit(99)")
+    for module in ("grading.score", "grading"):
+        found = started(folder, answers, "-m", module)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert found.stdout.endswith("points: 100 / 100\n")
 
 
 def test_the_package_can_be_started(folder, answers):

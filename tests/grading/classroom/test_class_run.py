@@ -21,6 +21,7 @@ from grading.classroom import worker as child
 from grading.classroom.hand_ins import stems
 from grading.classroom.run import ClassFolders, grade_class
 from grading.classroom.sandbox import Limits
+from grading.contract.display import one_line
 from grading.grader import Exam
 from grading.report.json_report import as_json
 from grading.report.text import as_text
@@ -96,7 +97,8 @@ def test_a_mixed_class(exam, folder, out, tmp_path):
     assert sum(line.startswith("[") for line in lines) == len(cards)
     assert any(line.endswith("'good': 100 points") for line in lines)
     assert 'href="reports/good.txt"' in (out / "index.html").read_text()
-    assert all(line.isascii() and "\n" not in line for line in lines)
+    assert all(one_line(line) == line for line in lines)
+    assert any("'ü': 0 points" in line for line in lines)
     assert not any("hidden" in line for line in lines)
     assert not list(tmp_path.rglob("escaped"))
     named = stems(cards)

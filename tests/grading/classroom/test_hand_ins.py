@@ -3,14 +3,17 @@
 import contextlib
 import csv
 import os
+import re
 import socket
 
 import pytest
 from support import submissions
 from support.classes import run_class, zipped
 
+from grading.archives.names import folded
 from grading.classroom import run as classroom
 from grading.classroom.hand_ins import stems
+from grading.contract.display import shown, told_apart
 from grading.errors import CouldNotGrade
 from grading.grader import Exam
 
@@ -60,7 +63,7 @@ def test_what_is_neither_folder_nor_archive_is_refused_and_shown(exam, folder, o
     step = "submit the folder itself, or a .zip or .tar.gz of it"
     assert {(each["fault"], each["next_step"]) for each in refused.values()} == {("submission", step)}
     assert all(cards[name].points == 0 for name in wanted)
-    rows = {row["name"]: row["problem"] for row in csv.DictReader((out / "class.csv").open(encoding="utf-8"))}
+    rows = {row["name"]: row["problem"] for row in csv.DictReader((out / "class.csv").open(encoding="utf-8-sig"))}
     assert rows == {"good": "", "packed.zip": "", **wanted}
     page = (out / "index.html").read_text(encoding="utf-8")
     assert all(f'href="reports/{stem}.txt"' in page for stem in stems(cards).values())
@@ -110,15 +113,67 @@ def test_stems():
     names = ["plain-1.zip", "Case", "case", "a b", "..", "x" * 81, "\udcff", "", "-rf", ".hidden"]
     found = stems(names)
     assert found["plain-1.zip"] == "plain-1.zip"
-    assert found["a b"].startswith("a-b-")
+    assert found["a b"] == "a b"
+    assert found["-rf"].startswith("rf-")
     assert len({stem.lower() for stem in found.values()}) == len(names)
-    assert all(len(stem) <= 80 and stem.isascii() and stem[0] not in ".-" for stem in found.values())
-    assert not any(character in stem for stem in found.values() for character in "/\\ \n:")
+    assert all(len(stem) <= 80 and stem[0] not in ".-" for stem in found.values())
+    assert not any(character in stem for stem in found.values() for character in "/\\\n:")
     # whoever names a submission like somebody else's files does not get them
-    thief = found["a b"]
-    assert (
-        thief not in stems([*names, thief]).values() or stems([*names, thief])["a b"] != stems([*names, thief])[thief]
-    )
+    thief = found["-rf"]
+    again = stems([*names, thief])
+    assert again["-rf"] == thief
+    assert again[thief] != thief
+
+
+WRITTEN = (
+    "王小明",
+    "王小明.zip",
+    "José",
+    "Silva, Ana (late).tar.gz",
+    "😀",
+    "li'l $x",
+    "a" * 80,
+    "语" * 66,
+    "e\u0301",
+    "com",
+    "con1",
+)
+UNSAFE = (
+    "con", "CON.zip", "aux.tar.gz", "com1", "LPT9.txt", "nul .x", "conin$", "com\xb9", "x.", "x ", " x", "x::$DATA", "a:b", "a?b",
+    "a*b", 'a"b', "a|b", "a<b", "a>b", "back\\slash", "-rf", "~root", ".hidden", "a" * 81, "语" * 67, "a  b", "a\nb", "a\u200bb",
+    "\u202ea", "a\u3000b", "\udcff", "\u0301",
+)  # fmt: skip
+
+
+def test_a_report_has_the_name_of_its_candidate_where_every_system_has_such_files():
+    assert stems(WRITTEN) == {name: name for name in WRITTEN}
+    found = stems(UNSAFE)
+    for name, stem in found.items():
+        assert stem != name
+        assert stem == shown(stem)
+        assert not re.search(r'[<>:"/\\|?*\s]|^[-.~]|\.$', stem)
+        assert len(f".{stem}.json.partial".encode()) <= 255
+    assert len(set(found.values())) == len(UNSAFE)
+    assert found["a\u3000b"].startswith("ab-")
+    assert stems(["王: 小明"])["王: 小明"].startswith("王-小明-")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Li", "li"),
+        ("José", "Jose\u0301"),
+        ("STRASSE", "straße"),
+        ("\u212a", "k"),
+        ("\u2126", "ω"),
+        ("\u0430lice", "alice"),
+    ],
+    ids=ascii,
+)
+def test_names_that_are_one_file_somewhere_are_two(names):
+    found = stems(names)
+    assert len({folded(stem) for stem in found.values()}) == 2
+    assert len(set(told_apart(found.values()).values())) == 2
 
 
 def test_a_fingerprint_sees_what_a_candidate_may_change(folder):

@@ -312,7 +312,7 @@ DEFECTS = [
      "the first is row 1: '1.0', a decimal number", WRITE, []),
     ("full-width digits", replaced(RESULT, "１\n０\n0\n1\n0\n0\n1\n0\n0\n0\n".encode()), "accuracy", Fraction(2, 10),
      f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
-     "the first is row 1: '\\uff11', the label in other characters", WRITE, []),
+     "the first is row 1: '１', the label in other characters", WRITE, []),
     ("spaces beside labels", replaced(RESULT, b"1 \n 0\n0\n1\n0\n0\n1\n0\n0\n0\n"), "accuracy", Fraction(2, 10),
      f"{RESULT}: 8 of 10 rows are right; 2 lines are not one of 0, 1 and count as wrong, "
      "the first is row 1: '1 ', with spaces around the label", WRITE, []),
@@ -350,7 +350,8 @@ DEFECTS = [
     ("pickle of another protocol", replaced(WEIGHTS, b"\x80\x05" + b"x" * 20), "weights format", 1,
      f"{WEIGHTS}: expected a header of at most 14 bytes, found a pickle", SAVE, ["weights trained"]),
     ("tensor with an endless name", with_tensors(lambda tensors: tensors.update({"x" * 600: ("I8", [], b"1")})),
-     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 156}...: a name of 600 characters, more than the limit of 512",
+     "weights format", 1, f"{WEIGHTS}: tensor '{'x' * 80} ... {'x' * 80}' (600 characters): "
+     "a name of 600 characters, more than the limit of 512",
      SAVE, ["weights trained"]),
     ("train file in UTF-16", replaced(TRAIN, "[]".encode("utf-16")), "train file", 1,
      f"{TRAIN} is not strict JSON: expected UTF-8 text, found UTF-16; save it as UTF-8", PREPARE, ["train records"]),
