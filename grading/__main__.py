@@ -14,7 +14,7 @@ CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if os.path.realpath(sys.path[0] or os.curdir) == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT):
     sys.path[0] = CHECKOUT  # the current folder may be a submission: nothing is imported from it
 
-from grading.score import main
+from grading.score import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())
