@@ -31,6 +31,8 @@ labeltune new FILE [--out RECIPE] [--base BASE]
 labeltune doubtful RECIPE [--processes N] [key.sub=value ...] [--folds N] [--top N] [--workspace DIR]
 labeltune runs [WORKSPACE] | restore ID | remove ID
 labeltune compare RUN RUN...
+labeltune ask RUN [FILE] [--out FILE] [--why] [--prompt]
+labeltune export RUN --out FOLDER [--adapter-only]
 labeltune grade [--submission PATH] [--answers DIR] ...
 
 `labeltune run --help`, and so on, lists all options.
@@ -46,6 +48,8 @@ COMMANDS = {
     "doctor": "runner.commands.doctor",
     "runs": "runner.commands.runs",
     "compare": "runner.commands.compare",
+    "ask": "runner.commands.ask",
+    "export": "runner.commands.export",
     "grade": "grading.score",
 }
 """Commands with a module of their own, whose `main` takes the other arguments."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from grading import contract
 from grading.contract.language import english, speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
@@ -18,8 +17,8 @@ from runner.evaluation.comparison import Comparison, compare_runs
 from runner.evaluation.holdout import read_holdout_predictions
 from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
-from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
-from runner.workspace.runs import Run, find_run, read_object, run_at, run_in_place
+from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS
+from runner.workspace.runs import Run, named_run, read_object
 
 SCHEMA = "labeltune.comparison/1"
 
@@ -55,7 +54,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 ),
                 tr("`labeltune runs` lists them"),
             )
-        found = compared([_run(text, options.workspace) for text in options.runs])
+        found = compared([named_run(text, options.workspace) for text in options.runs])
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -120,24 +119,6 @@ def shown(found: Mapping[str, Any]) -> str:
             tr("p: McNemar's exact test, corrected for {pairs_count} pairs (Holm)", pairs_count=len(pairs))
         )
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
-
-
-def _run(text: str, workspace: Path) -> Run:
-    """The run that an argument names. Raises UserError where it names none, or more than one."""
-    folder = Path(text)
-    if (folder / contract.ADAPTER_WEIGHTS).is_file():
-        here = folder.resolve()
-        kept = here.parent.parent.name == ".runs"
-        # a comparison needs no workspace around the folder, only the dataset's name
-        return run_at(Workspace(here.parent, here.parent.name if kept else here.name), folder, in_place=not kept)
-    if (folder / "saved_model").is_dir():
-        names = sorted(path.parent.name for path in folder.glob(f"saved_model/[!.]*/{contract.ADAPTER_WEIGHTS}"))
-        present = run_in_place(Workspace(folder, names[0])) if len(names) == 1 else None
-        if present is not None:
-            return present
-        problem = tr("has the adapters of {names}", names=", ".join(names)) if names else tr("has no adapter")
-        raise UserError(f"{folder}: {problem}", tr("name one adapter's folder, such as saved_model/QQP"))
-    return find_run(workspace, text)
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -136,8 +136,9 @@ def patient_streams() -> Iterator[None]:
             sys.stdout, sys.stderr = before
 
 
-def progress(total: int, what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0) -> Any:
-    """A tqdm bar over `rows`, or over `total` rows that `update` counts; `done` of them were done before."""
+def progress(total: Optional[int], what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0) -> Any:
+    """A tqdm bar over `rows`, or over `total` rows that `update` counts; `done` of them were done before. `total`: None where it
+    is not known."""
     from tqdm import tqdm
 
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
