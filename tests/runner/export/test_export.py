@@ -1,8 +1,10 @@
 """The command `export`: folders that load without labeltune and answer alike."""
 
 import json
+import math
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ from support.answered import answered_run
 from support.snippets import probabilities, snippet_of
 
 import labeltune
-from runner.commands import export as command
 from runner.commands.export import main
 from runner.export.facts import facts_of
 
@@ -119,19 +120,33 @@ def test_rows_are_needed_to_prove_a_merge_and_any_file_does(
     assert "2 rows compared, 0 with another label" in capsys.readouterr().out
 
 
+def at_the_border(folder: Path, rows: Sequence[Sequence[str]], copy: Path) -> Path:
+    """A copy of a run whose calibration puts many of these rows at the border between two labels."""
+    shutil.copytree(folder, copy)
+    tree = json.loads((copy / "calibration.json").read_text())
+    (copy / "calibration.json").write_text(json.dumps({**tree, "temperature": 1.0, "bias": [0.0, 0.0]}))
+    with labeltune.Asker.load(copy) as asker:
+        found = [answer.prediction for answer in asker.answer(rows, 16)]
+    shares = sorted(math.log(each.probabilities["1"] / each.probabilities["0"]) for each in found if each)
+    # the middle of the eight that are closest together
+    _, first = min((shares[n + 7] - shares[n], n) for n in range(len(shares) - 7))
+    border = (shares[first + 3] + shares[first + 4]) / 2
+    (copy / "calibration.json").write_text(json.dumps({**tree, "temperature": 1.0, "bias": [border / 2, -border / 2]}))
+    return copy
+
+
 def test_a_merge_that_changes_a_label_is_refused_and_leaves_nothing(
-    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In bf16 the sum is rounded, and among many rows some are near the border."""
-    folder = answered_run(tiny_base, "all") / "saved_model/tiny"
-    rows = "".join(f"{'ab' if n % 3 else 'ba'} word {n}\t{'xy' if n % 2 else 'ba'} {n * n}\n" for n in range(400))
-    (tmp_path / "rows.tsv").write_text(f"first\tsecond\n{rows}")
-    monkeypatch.setattr(command, "MOST_ROWS", 400)
-    assert export(folder, "--out", tmp_path / "out", "--rows", tmp_path / "rows.tsv", "--precision", "bf16") == 2
+    """In bf16 the sum is rounded, and some rows are at the border."""
+    rows = [(f"{'ab' if n % 3 else 'ba'} word {n}", f"{'xy' if n % 2 else 'ba'} {n * n}") for n in range(300)]
+    copy = at_the_border(answered_run(tiny_base, "all") / "saved_model/tiny", rows, tmp_path / "copy")
+    (tmp_path / "rows.tsv").write_text("first\tsecond\n" + "".join("\t".join(row) + "\n" for row in rows))
+    assert export(copy, "--out", tmp_path / "out", "--rows", tmp_path / "rows.tsv", "--precision", "bf16") == 2
     error = capsys.readouterr().err
-    assert re.search(r"of 400 rows gets? another label from the merged model in bf16", error)
+    assert re.search(r"\d of 300 rows gets? another label from the merged model in bf16", error)
     assert "--precision fp32" in error
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.tsv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "rows.tsv"]
 
 
 def test_an_ensemble_says_what_is_exported(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
