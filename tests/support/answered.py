@@ -11,8 +11,8 @@ from runner.commands.run import execute
 from runner.recipe.loader import load_recipes
 
 PAIRS = [
-    f"{number}\t{number % 4 // 3}\t{'ab' if number % 2 else 'ba'} one {number}\tab two {number % 5}"
-    for number in range(48)
+    f"{number}\t{number % 3 // 2}\t{'ab' if number % 2 else 'ba'} one {number}\tab two {number % 5}"
+    for number in range(72)
 ]
 NEW_PAIRS = [f"{number}\tab new {number}\t{'ab' if number % 3 else 'ba'} other" for number in range(6)]
 
@@ -21,9 +21,9 @@ WAYS: dict[str, dict[str, Any]] = {
     # several tokens, both orders, other label shares in training, and a calibration
     "all": {
         "prompt": {"answers": {"0": "no", "1": "yes"}},
-        "samples": {"balance": "oversample", "holdout": 16},
+        "samples": {"balance": "oversample", "holdout": 40},
         "decoding": {"kind": "label", "average": "swap", "calibration": "auto"},
-        "train": {"learning_rate": 0.03, "epochs": 3},
+        "train": {"learning_rate": 0.02, "epochs": 8},
     },
     "ensemble": {"ensemble": {"seeds": [1, 2]}, "train": {"epochs": 1}},
     "generate": {"decoding": {"kind": "generate"}, "train": {"epochs": 1}},

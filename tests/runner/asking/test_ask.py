@@ -64,6 +64,7 @@ def test_ask_answers_as_the_predict_stage(tiny_base: Path, tmp_path: Path, way: 
 def test_the_calibration_and_both_orders_are_really_used(tiny_base: Path) -> None:
     """The run that the test above calls `all` is one in which they matter."""
     folder = answered_run(tiny_base, "all") / "saved_model/tiny"
+    assert json.loads((folder / "calibration.json").read_text())["temperature"] > 1.5
     prompt = json.loads((folder / "prompt.json").read_text())
     assert len(prompt["label_sequences"][1]) == 3
     assert any(abs(value) > 0.1 for value in prompt["prior_shift"].values())
