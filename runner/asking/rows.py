@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Union
 
 from runner.asking.input_form import InputForm
 from runner.data.encoding import EncodingError
@@ -106,8 +106,8 @@ def _wanted(form: InputForm, how: FileForm) -> Wanted:
     if all(len(each) != len(form.columns) for each in forms):
         forms = (*forms, form.columns)
     quoting = task.quoting if task else "auto"
-    known = (how.header or "auto", quoting, how.format, how.encoding)
-    return Wanted(forms, form.columns, *known, own_names=True)
+    header: Union[bool, Literal["auto"]] = how.header or "auto"
+    return Wanted(forms, form.columns, header, quoting, how.format, how.encoding, own_names=True)
 
 
 def piped_rows(lines: Iterable[bytes], form: InputForm) -> Iterator[AskedRow]:
