@@ -22,6 +22,7 @@ from make_recipe_page import words_of  # noqa: E402  (the paths come first)
 
 from runner.recipe import schema as shapes  # noqa: E402
 from runner.recipe.duration import PATTERN, Duration  # noqa: E402
+from runner.recipe.rules import TRACKERS  # noqa: E402
 
 LIMITS = {"low": "minimum", "above": "exclusiveMinimum", "high": "maximum", "below": "exclusiveMaximum"}
 """JSON Schema's names of the range rules of `recipe.key`."""
@@ -135,6 +136,8 @@ def _member(member: Any, rule: Any, path: str) -> dict[str, Any]:
         return {"type": "string", "pattern": f"^{PATTERN}$", "examples": ["90s", "40m", "2h"]}
     if member is Any:
         return {}
+    if path == "train.trackers[]":
+        return {"enum": list(TRACKERS)}
     pattern = {"pattern": PATTERNS[path]} if member is str and path in PATTERNS else {}
     return {"type": PLAIN[member], **(limits if member in (int, float) else pattern)}
 

@@ -181,6 +181,7 @@ LIGHT = {
     "chat_base",
     "base_folder",
     "lora_targets",
+    "trackers",
     "input_form",
     "rows",
     "words",
