@@ -6,7 +6,8 @@
 
 A run is the product's own: `recipes/{task}.yaml` with the changes of the lever's row in `LEVERS`, in a workspace of its own, on
 one thread, in a process of its own. 1,000 labelled rows of each task, the same for every run, are kept out of its data as the
-dev file and are the *unseen* rows here. A finished run is a line of the file that `--keep` names, with a `1` for each right
+dev file and are the *unseen* rows here. The minutes of the timed ways are CPU minutes, so that what else the machine does does not
+matter. A finished run is a line of the file that `--keep` names, with a `1` for each right
 answer, and is not run again, so you can stop and continue. Levers of prediction alone use the adapter of the run without levers.
 """
 
@@ -174,6 +175,9 @@ def _child(run: Run, base: Path, folder: Path, pipe: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if run.minutes:
+        # on one thread it is the time of a machine that does nothing else, whatever this one does
+        time.monotonic = time.perf_counter = time.process_time
     from runner import pipeline
     from runner.recipe.loader import load_recipes
 
@@ -193,7 +197,7 @@ def _child(run: Run, base: Path, folder: Path, pipe: Any) -> None:
         "epochs_holdout": [round(epoch["accuracy"], 4) for epoch in trained["epochs"]],
         "kept_epoch": trained["kept"],
         "untuned": trained["untuned"]["accuracy"],
-        "bag_of_words": evaluation["baselines"]["bag_of_words"]["accuracy"],
+        "bag_of_words": evaluation["baselines"].get("bag_of_words", {}).get("accuracy"),
         "log_loss": round(evaluation["log_loss"], 4),
         "calibrated": evaluation["calibration"]["used"],
         "holdout": evaluation["accuracy"],

@@ -17,6 +17,9 @@ from runner.system.files import digest_folder
 
 log = logging.getLogger("labeltune.model")
 
+LARGE = 10**9
+"""Bytes of a base whose digest takes seconds, and so gets a line before."""
+
 
 @dataclass(frozen=True)
 class BaseFiles:
@@ -35,6 +38,14 @@ class BaseFiles:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over the files, computed once."""
+        if self.bytes > LARGE:
+            log.info(
+                tr(
+                    "computing the digest of the base {folder}, {bytes:.1f} GB",
+                    folder=self.folder,
+                    bytes=self.bytes / 1e9,
+                )
+            )
         return digest_folder(self.folder, content(self.trusted))
 
 

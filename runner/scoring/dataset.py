@@ -16,6 +16,10 @@ from runner.language import tr, trn
 from runner.scoring.prompt import Prompt
 from runner.scoring.token_store import Example, Rows, stored_tokens
 from runner.scoring.tokenization import encode_texts
+from runner.system.console import progress
+
+BAR_AFTER = 1
+"""Seconds of tokenising after which a progress bar appears."""
 
 
 class Suffixes(Rows):
@@ -133,7 +137,7 @@ def encode_file(prompt: Prompt, file: RecordFile, name: str, store: Path, may_dr
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def examples() -> Iterator[Example]:
-        yield from _examples(prompt, file, name)
+        yield from progress(None, tr("tokenize {name} rows", name=name), _examples(prompt, file, name), delay=BAR_AFTER)
         if file.digest() != digest:
             raise DataError(
                 tr("{shown}: the records changed while they were read", shown=file.shown),

@@ -24,6 +24,13 @@ FEWEST_PASSES = 500
 EXTRA_EVALUATIONS = 2
 """How often a run scores the hold-out besides once an epoch: before training, and with the saved adapter."""
 
+IN_A_SEARCH = 1
+"""The same for a run of a search: the untuned base is evaluated once for all of them."""
+
+ALONE = 0.2
+"""Share of the time for the only trial where several do not fit. It says what a row costs better than the measurement, and it is
+there if the last run is not finished in time."""
+
 MOST_EPOCHS = 5
 """Epochs of the last run, where time is left when all rows are used."""
 
@@ -49,6 +56,10 @@ class Pace:
         """Seconds of one run over so many training rows, epochs counted, and so many held-out rows."""
         return self.start + passes * self.train + evaluated * self.evaluate
 
+    def slower(self, times: float) -> Pace:
+        """The pace of a device that needs so many times as long."""
+        return Pace(self.train * times, self.evaluate * times, self.start * times)
+
     def predicting(self, rows: int) -> float:
         """Seconds to predict so many dev rows, one at a time."""
         return self.start + rows * self.evaluate * ONE_AT_A_TIME
@@ -64,7 +75,7 @@ class Rung:
     """Training rows of each, epochs counted."""
 
 
-def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
+def plan(seconds: float, pace: Pace, holdout: int, most: int, least: int) -> list[Rung]:
     """All rungs but the last.
 
     Args:
@@ -72,30 +83,37 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
         pace: What a run costs.
         holdout: Number of held-out rows, which every run scores once for every epoch.
         most: Most candidates there are.
+        least: Fewest row passes of a run: one batch.
 
     Returns:
-        The rungs, the one with the most candidates first; none where the time is too short to compare anything.
+        The rungs, the one with the most candidates first; one trial where the time is too short to compare anything, and
+        none where it is too short for that.
     """
+    evaluated = holdout * (1 + IN_A_SEARCH)
     for start in (min(start, most) for start in STARTS):
         counts = [start]
         while counts[-1] // KEPT > 1:
             counts.append(counts[-1] // KEPT)
         share = SAFETY * EXPLORING * seconds / len(counts)
-        rungs = [Rung(count, _passes(share / count, pace, holdout * (1 + EXTRA_EVALUATIONS))) for count in counts]
+        rungs = [Rung(count, _passes(share / count, pace, evaluated)) for count in counts]
         if start > 1 and rungs[0].passes >= FEWEST_PASSES:
             return rungs
-    return []
+    alone = _passes(ALONE * seconds, pace, evaluated)
+    return [Rung(1, alone)] if alone >= least else []
 
 
-def last_run(seconds: float, pace: Pace, holdout: int, rows: int, epochs: int) -> tuple[int, int]:
-    """Rows and epochs of the last run: as many as fit.
+def last_run(
+    seconds: float, pace: Pace, holdout: int, rows: int, epochs: int, extra: int = EXTRA_EVALUATIONS
+) -> tuple[int, int]:
+    """Rows and epochs of the last run: as many as fit; 0 rows where none does.
 
-    New rows come before more epochs. `rows`: how many there are. `epochs`: the fewest."""
+    New rows come before more epochs. `rows`: how many there are. `epochs`: the fewest. `extra`: evaluations besides those after
+    each epoch."""
     seconds *= SAFETY
-    passes = _passes(seconds, pace, holdout * (epochs + EXTRA_EVALUATIONS))
+    passes = _passes(seconds, pace, holdout * (epochs + extra))
     if passes // epochs < rows:
-        return max(passes // epochs, 1), epochs
-    most = _passes(seconds, pace, holdout * (MOST_EPOCHS + EXTRA_EVALUATIONS)) // rows
+        return passes // epochs, epochs
+    most = _passes(seconds, pace, holdout * (MOST_EPOCHS + extra)) // rows
     return rows, max(epochs, min(MOST_EPOCHS, most))
 
 

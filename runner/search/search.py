@@ -6,6 +6,8 @@ Every decision is in the journal before it is acted on, so a search that was kil
 from __future__ import annotations
 
 import logging
+import math
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,22 +17,26 @@ from runner.errors import UserError
 from runner.language import tr
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import KEPT, STARTS, Pace, Rung, last_run, plan
+from runner.search.plan import IN_A_SEARCH, KEPT, STARTS, Pace, Rung, last_run, plan
 from runner.search.runs import FORWARD, Runs
 from runner.search.space import candidates, space_of
-from runner.search.trials import Trial, TrialResult, as_event, best_first, from_event, winner
+from runner.search.trials import Trial, TrialResult, as_event, best_first, describe, from_event, winner
 from runner.system.signals import OUT_OF_TIME, Stopped
 
 log = logging.getLogger("labeltune.search")
 
-LOOKS, PART = 2, 0.3
-"""How often the last run is looked at, and after which share of its time each: is it as fast as the measurement said?"""
+LOOK_AFTER = 0.3
+"""The last run is looked at once, after this share of its time: is it as fast as the trials were?"""
 
-STARTS_A_PART = 10.0
-"""Time between two looks, at least, as a multiple of a run's start: each look costs one."""
+LOOK_COSTS = 5.0
+"""Time before that look, at least, as a multiple of a run's start: the look costs one."""
 
-MOST_ATTEMPTS = 4
-"""How often the last run is planned."""
+MOST_OVER = 4.0
+"""Most time of a trial before the last run, as a multiple of what it was planned to take; one slow setting (DoRA takes three
+times as long) must not take the time of all others."""
+
+WORTH_A_RUN = 1.5
+"""The last run has so many times the row passes of the longest trial, at least; else the best trial stays."""
 
 
 class Search:
@@ -56,7 +62,8 @@ class Search:
         for rung in self._plan(measured):
             epochs = {number: self._epochs(number) for number in order[: rung.candidates]}
             these = [
-                self._trial(number, min(rung.passes // each, measured.rows), each) for number, each in epochs.items()
+                self._trial(number, min(rung.passes // each, measured.rows), each, self._limit(rung, measured))
+                for number, each in epochs.items()
             ]
             finished = [result for result in these if result is not None]
             if len(finished) < len(these):
@@ -73,7 +80,7 @@ class Search:
         self._last(order[0], measured)
         if not self.results:
             raise UserError(
-                tr("no trial of the search could be run: ") + self._problems(),
+                tr("no trial of the search could be run: ") + (self._problems() or tr("out of time")),
                 tr("correct the recipe, or raise search.minutes"),
             )
         return winner(self.results)
@@ -92,10 +99,12 @@ class Search:
     def _plan(self, measured: Measurement) -> list[Rung]:
         event = self.journal.find("plan")
         if event is None:
-            rungs = plan(self._left(), measured.pace, measured.held_out, len(self.candidates))
+            rungs = plan(self._left(), measured.pace, measured.held_out, len(self.candidates), self._least())
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
+        if sum(rung.candidates for rung in rungs) < 2 and not self.recipe.search.space:
+            self.candidates = [{"train.learning_rate": "auto"}]
         words = tr(", then ").join(
             tr("{candidates} on {passes:,} rows", candidates=rung.candidates, passes=rung.passes) for rung in rungs
         )
@@ -105,75 +114,108 @@ class Search:
                 candidates_count=len(self.candidates),
                 words=words,
             )
-            if rungs
-            else tr("the time is too short to compare settings: the recipe as it is, on as many rows as fit")
+            if rungs and rungs[0].candidates > 1
+            else tr(
+                "the time is too short to compare settings: {settings}, on as many rows as fit",
+                settings=describe(self.candidates[0]),
+            )
         )
         return rungs
 
     def _last(self, candidate: int, measured: Measurement) -> None:
-        """The last run. Where it turns out to be slower than planned, it starts again on the rows that do fit."""
-        event, pace = self.journal.latest("last"), measured.pace
+        """The last run. Where it turns out to be slower than planned, it starts again, once, on the rows that do fit."""
+        event = self.journal.latest("last")
         if event is None:
-            event = self._plan_last(candidate, measured, pace, 1)
-        while event.get("attempt", 1) < MOST_ATTEMPTS:
+            event = self._plan_last(candidate, measured, self._observed(measured), 1)
+        if event["rows"] and event["attempt"] == 1:
             trial = Trial(self.trials + 1, candidate, self.candidates[candidate], event["rows"], event["epochs"])
-            seconds = self._slower_pace(trial, measured)
-            if seconds is None:
-                break
-            log.info(
-                tr(
-                    "training is slower than it was measured: {rows:.1f} rows a second; the last run starts again on fewer rows",
-                    rows=1 / seconds,
-                )
-            )
-            self.runs.remove(trial)
-            pace = Pace(seconds, seconds * FORWARD, pace.start)
-            event = self._plan_last(candidate, measured, pace, event.get("attempt", 1) + 1)
-        self._trial(candidate, event["rows"], event["epochs"])
+            pace = self._slower_pace(trial, measured)
+            if pace is not None:
+                self.runs.remove(trial)
+                event = self._plan_last(candidate, measured, pace, 2)
+                log.info(tr("training is slower than it was measured: {rows:.1f} rows a second", rows=1 / pace.train))
+                if event["rows"]:
+                    log.info(tr("the last run starts again on fewer rows"))
+        if event["rows"]:
+            self._trial(candidate, event["rows"], event["epochs"])
+        else:
+            log.info(tr("no time is left for a longer run: the best trial stays"))
 
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
-        seconds = self._left() - LOOKS * pace.start
-        used, epochs = last_run(seconds, pace, measured.held_out, measured.rows, self._epochs(candidate))
-        event = {"event": "last", "rows": used, "epochs": epochs, "attempt": attempt}
+        """Plan it, in the journal; 0 rows where those that fit are too few."""
+        epochs = self._epochs(candidate)
+        rows, epochs = last_run(self._left() - pace.start, pace, measured.held_out, measured.rows, epochs, IN_A_SEARCH)
+        longest = max((result.trial.passes for result in self.results), default=0)
+        # a run of all rows is worth it whatever the trials had
+        if rows < measured.rows and rows * epochs < max(WORTH_A_RUN * longest, self._least()):
+            rows = 0
+        event = {"event": "last", "rows": rows, "epochs": epochs, "attempt": attempt}
         self._add(event)
         return event
 
-    def _slower_pace(self, trial: Trial, measured: Measurement) -> Optional[float]:
-        """Run a trial in parts, which its checkpoints join, and look after each whether the rest fits into the time.
+    def _observed(self, measured: Measurement) -> Pace:
+        """The pace of the trials so far, where they were slower than the measurement."""
+        ratios = [
+            result.seconds
+            / measured.pace.seconds(result.trial.passes, measured.held_out * (result.trial.epochs + IN_A_SEARCH))
+            for result in self.results
+        ]
+        return measured.pace.slower(max(statistics.median(ratios), 1.0) if ratios else 1.0)
 
-        Returns the seconds that a training row takes, where the rest does not fit; else None, before the last part."""
+    def _slower_pace(self, trial: Trial, measured: Measurement) -> Optional[Pace]:
+        """Run the first part of a trial, which its checkpoint joins to the rest, and look whether the rest fits into the time.
+
+        Returns the pace of that part where the rest does not fit, else None."""
+        look = self.journal.find("look") or self._look(trial, measured)
+        seconds = look and look["slower"]
+        return Pace(seconds, seconds * FORWARD, measured.pace.start) if seconds else None
+
+    def _look(self, trial: Trial, measured: Measurement) -> Optional[dict[str, Any]]:
+        """The event of a look, in the journal: `slower` is the seconds of a training row where the rest does not fit, else null.
+
+        None where there was nothing to look at."""
         pace = measured.pace
-        part = max(self._left() * PART, pace.start * STARTS_A_PART)
-        evaluated = measured.held_out * (trial.epochs + 1) * FORWARD
-        training = 0.0
-        while self.journal.trial(trial.number) is None and self._left() > 2 * part:
-            started = time.monotonic()
-            try:
-                # it may be finished already
-                self._add(dict(as_event(self.runs.run(trial, part))))
-            except UserError:
-                return None  # it is met again, and reported, when the trial is run
-            except Stopped as stopped:
-                if stopped.code != 128 + OUT_OF_TIME:
-                    raise
-                taken, done = time.monotonic() - started, self.runs.passes_done(trial)
-                self._add({"event": "look", "seconds": round(taken, 3)})
-                training += max(taken - pace.start, 0.0)
-                if done and (trial.passes - done + evaluated) * training / done > self._left() - pace.start:
-                    return training / done
-        return None
+        part = max(self._left() * LOOK_AFTER, pace.start * LOOK_COSTS)
+        if self.journal.trial(trial.number) or self._left() < 2 * part:
+            return None
+        started = time.monotonic()
+        try:
+            # it may be finished already
+            self._add(dict(as_event(self.runs.run(trial, part))))
+            return None
+        except UserError:
+            return None  # it is met again, and reported, when the trial is run
+        except Stopped as stopped:
+            if stopped.code != 128 + OUT_OF_TIME:
+                raise
+        training, done = time.monotonic() - started - pace.start, self.runs.passes_done(trial)
+        rest = trial.passes - done + measured.held_out * (trial.epochs + IN_A_SEARCH) * FORWARD
+        fits = not done or rest * training / done <= self._left() - pace.start
+        spent = round(time.monotonic() - self._since, 3)
+        event = {"event": "look", "slower": None if fits else training / done, "seconds": spent}
+        self._add(event)
+        return event
+
+    def _least(self) -> int:
+        """The rows of one batch, and of one for each label."""
+        return max(self.recipe.train.batch_size, len(self.recipe.task.labels))
 
     def _epochs(self, candidate: int) -> int:
         """Those that the candidate asks for; else one, for new rows teach more than rows that were seen."""
         return int(self.candidates[candidate].get("train.epochs", 1))
 
-    def _trial(self, candidate: int, rows: int, epochs: int) -> Optional[TrialResult]:
-        """One trial, or its result in the journal; None where it could not be run or the time was over."""
+    def _limit(self, rung: Rung, measured: Measurement) -> float:
+        """Most seconds of one of its trials."""
+        evaluated = measured.held_out * (1 + IN_A_SEARCH)
+        return MOST_OVER * self._observed(measured).seconds(rung.passes, evaluated)
+
+    def _trial(self, candidate: int, rows: int, epochs: int, limit: float = math.inf) -> Optional[TrialResult]:
+        """One trial, or its result in the journal; None where it could not be run, or the time or its own `limit` was over."""
         self.trials += 1
         trial = Trial(self.trials, candidate, self.candidates[candidate], rows, epochs)
         event = self.journal.trial(trial.number)
         if event is None:
-            event = self._run(trial)
+            event = self._run(trial, limit)
             self._add(event)
         if event["event"] != "trial":
             log.info(
@@ -202,8 +244,8 @@ class Search:
         )
         return result
 
-    def _run(self, trial: Trial) -> dict[str, Any]:
-        started, seconds = time.monotonic(), self._left()
+    def _run(self, trial: Trial, limit: float) -> dict[str, Any]:
+        started, seconds = time.monotonic(), min(self._left(), limit)
         problem = tr("out of time")
         try:
             if seconds > 0:

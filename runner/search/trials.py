@@ -34,8 +34,7 @@ class Trial:
 
     def describe(self) -> str:
         """Its changes in words."""
-        words = [f"{key} = {_short(value)}" for key, value in self.changes.items()]
-        return ", ".join(words) or tr("the recipe as it is")
+        return describe(self.changes)
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,12 @@ class TrialResult:
         """Two-sided exact McNemar test of the two on the same rows."""
         pairs = list(zip(self.right, other.right))
         return exact_mcnemar(pairs.count(("1", "0")), pairs.count(("0", "1")))
+
+
+def describe(changes: Changes) -> str:
+    """A candidate's changes in words."""
+    words = [f"{key} = {_short(value)}" for key, value in changes.items()]
+    return ", ".join(words) or tr("the recipe as it is")
 
 
 def best_first(results: Sequence[TrialResult]) -> list[TrialResult]:

@@ -136,9 +136,12 @@ def patient_streams() -> Iterator[None]:
             sys.stdout, sys.stderr = before
 
 
-def progress(total: Optional[int], what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0) -> Any:
-    """A tqdm bar over `rows`, or over `total` rows that `update` counts; `done` of them were done before. `total`: None where it
-    is not known."""
+def progress(
+    total: Optional[int], what: str, rows: Optional[Any] = None, shown: bool = True, done: int = 0, delay: float = 0
+) -> Any:
+    """A tqdm bar over `rows`, or over `total` rows that `update` counts; `done` of them were done before.
+
+    `total`: None where it is not known. `delay`: seconds without a bar, for work that is mostly shorter."""
     from tqdm import tqdm
 
     seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
@@ -151,4 +154,5 @@ def progress(total: Optional[int], what: str, rows: Optional[Any] = None, shown:
         dynamic_ncols=True,
         disable=not shown,
         initial=done,
+        delay=delay,
     )

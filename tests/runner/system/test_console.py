@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from runner.system.console import console_logging, log_context
+from runner.system.console import console_logging, log_context, progress
 
 log = logging.getLogger("labeltune.test")
 
@@ -44,3 +44,10 @@ def test_a_warning_never_joins_the_line_of_a_progress_bar() -> None:
     assert "WARNING: out of memory" in lines
     assert any("3/10" in line for line in lines)
     assert any("6/10" in line for line in lines)
+
+
+def test_a_bar_with_a_delay_appears_only_for_work_that_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(None, "tokenize", range(3), delay=3600)) == [0, 1, 2]
+    assert "tokenize" not in capsys.readouterr().err
+    assert list(progress(None, "tokenize", range(3), delay=1e-9)) == [0, 1, 2]
+    assert "tokenize" in capsys.readouterr().err
