@@ -46,7 +46,8 @@ def page() -> str:
 
 
 def _section(name: str, shape: Any, skip: bool = False) -> str:
-    hints, words = typing.get_type_hints(shape), _words(shape)
+    hints = typing.get_type_hints(shape)
+    words = {name: text.replace("|", "\\|").replace("\n", "\\n") for name, text in words_of(shape).items()}
     rows = []
     for field in dataclasses.fields(shape):
         hint = hints[field.name]
@@ -66,16 +67,14 @@ def _section(name: str, shape: Any, skip: bool = False) -> str:
     return "\n".join([*lines, "| key | value | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
-def _words(shape: Any) -> dict[str, str]:
+def words_of(shape: Any) -> dict[str, str]:
     """The sentence below each field."""
     tree = ast.parse(Path(shapes.__file__).read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == shape.__name__)
     found = {}
     for field, below in zip(body, body[1:]):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            found[ast.unparse(field.target)] = (
-                " ".join(str(below.value.value).split()).replace("|", "\\|").replace("\n", "\\n")
-            )
+            found[ast.unparse(field.target)] = " ".join(str(below.value.value).split())
     return found
 
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from grading import grade
     from grading.errors import CouldNotGrade, FileProblem
     from runner.api import load_recipe, run
+    from runner.asking.asker import Asker
     from runner.errors import UserError
     from runner.prediction.classifier import Classifier
     from runner.prediction.prediction_file import Prediction
     from runner.reporting.run_result import RunResult
 
 _HOMES = {
+    "Asker": "runner.asking.asker",
     "Classifier": "runner.prediction.classifier",
     "CouldNotGrade": "grading.errors",
     "FileProblem": "grading.errors",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Asker",
     "Classifier",
     "CouldNotGrade",
     "FileProblem",

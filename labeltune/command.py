@@ -32,6 +32,8 @@ labeltune doubtful RECIPE [--processes N] [key.sub=value ...] [--folds N] [--top
 labeltune runs [WORKSPACE] | restore ID | remove ID
 labeltune report [FOLDER...]
 labeltune compare RUN RUN... [--html FILE]
+labeltune ask RUN [FILE] [--out FILE] [--why] [--prompt]
+labeltune export RUN --out FOLDER [--adapter-only]
 labeltune grade [--submission PATH] [--answers DIR] ...
 
 `labeltune run --help`, and so on, lists all options.
@@ -48,6 +50,8 @@ COMMANDS = {
     "runs": "runner.commands.runs",
     "report": "runner.commands.report",
     "compare": "runner.commands.compare",
+    "ask": "runner.commands.ask",
+    "export": "runner.commands.export",
     "grade": "grading.score",
 }
 """Commands with a module of their own, whose `main` takes the other arguments."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
+from runner.distributed.trackers import require_trackers
 from runner.ensemble.members import members_of
 from runner.ensemble.run import run_members, stages_of
 from runner.errors import UserError
@@ -26,7 +27,7 @@ from runner.reporting.report import report_in_place
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
 from runner.search.budget import within_budget
-from runner.stages import PREDICT, PREPARE, STAGES, StageContext, run_stage
+from runner.stages import FINETUNE, PREDICT, PREPARE, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
 from runner.system.lock import locked
@@ -61,6 +62,9 @@ def run(
     bases, wanted = Bases(root), set(stages)
     if wanted - {PREPARE.name}:
         require_packages(RUN)
+    if FINETUNE.name in wanted:
+        for loaded in recipes:
+            require_trackers(loaded.recipe)
     # one launch is one process
     if any(loaded.recipe.offline for loaded in recipes):
         offline.block_network()

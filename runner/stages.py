@@ -231,8 +231,9 @@ class Finetune:
 
     def run(self) -> Mapping[str, Any]:
         """Train, and put the finished adapter's folder in its place."""
-        from runner.distributed.accelerator import accelerator_for
+        from runner.distributed.accelerator import connect
         from runner.distributed.sharding import requested_sharding
+        from runner.distributed.trackers import tracked
         from runner.training.finetune import FinetuneJob, Folders, finetune
 
         recipe, workspace = self.context.recipe, self.context.workspace
@@ -249,7 +250,7 @@ class Finetune:
         retire = retired(workspace) if self.context.keeps_runs else shutil.rmtree
         replacing = atomic_folder(target, OWN_RECORDS, retire)
         with replacing if is_main_process() else nullcontext(target) as folder:
-            accelerator = accelerator_for(recipe, folder)
+            accelerator = connect()
             sharding = requested_sharding(accelerator)
             if sharding and recipe.train.cache_frozen_layers:
                 raise UserError(
@@ -270,7 +271,8 @@ class Finetune:
             folders = Folders(folder, store, self.unfinished.folder)
             shared = self.context.shared
             job = FinetuneJob(recipe, base, prompt, records, accelerator, folders, self.label_counts, shared)
-            result = finetune(job)
+            with tracked(accelerator, recipe, workspace.tracker_folder):
+                result = finetune(job)
             if is_main_process():
                 self._describe(base, folder)
         if is_main_process():

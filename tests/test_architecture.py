@@ -84,6 +84,19 @@ RUNNER = {
         "system",
         "workspace",
     },
+    "asking": {
+        "data",
+        "ensemble",
+        "errors",
+        "model",
+        "prediction",
+        "recipe",
+        "scoring",
+        "stages",
+        "system",
+        "workspace",
+    },
+    "export": {"asking", "errors", "model", "prediction", "recipe", "scoring", "system", "workspace"},
     "pipeline": {
         "distributed",
         "ensemble",
@@ -112,11 +125,13 @@ RUNNER = {
     },
     "api": {"errors", "pipeline", "recipe", "reporting", "workspace"},
     "commands": {
+        "asking",
         "data",
         "distributed",
         "doubtful",
         "errors",
         "evaluation",
+        "export",
         "lookahead",
         "model",
         "pipeline",
@@ -179,10 +194,20 @@ LIGHT = {
     "chat_base",
     "base_folder",
     "lora_targets",
+    "trackers",
+    "input_form",
+    "rows",
+    "words",
+    "answer_file",
+    "older_peft",
+    "facts",
+    "snippet",
+    "card",
+    "target",
 }
-"""Modules of the folders below that load nothing heavy at the top: `pipeline` needs them before it needs a model."""
+"""Modules of the folders below that load nothing heavy at the top: they are needed before a model is, or without one."""
 
-HEAVY_FOLDERS = {"model", "scoring", "training", "prediction", "distributed"}
+HEAVY_FOLDERS = {"model", "scoring", "training", "prediction", "distributed", "asking", "export"}
 
 
 def modules(package: str) -> list[Path]:
@@ -273,6 +298,8 @@ def test_heavy_libraries_are_imported_at_the_top_of_few_modules(path: Path) -> N
         ("compare", ["--help"]),
         ("report", ["--help"]),
         ("doubtful", ["--help"]),
+        ("ask", ["--help"]),
+        ("export", ["--help"]),
     ],
     ids=str,
 )

@@ -17,7 +17,7 @@ PAGES = sorted(
 COMMANDS = {"runner/main.py": ["runner/main.py"], "grading.score": ["-m", "grading.score"]}
 """What a command line names, and what Python is given to start it."""
 
-LABELTUNE = ("run", "check", "new", "doctor", "doubtful", "runs", "report", "compare", "grade")
+LABELTUNE = ("run", "check", "new", "doctor", "doubtful", "runs", "report", "compare", "ask", "export", "grade")
 """What the `labeltune` command can do."""
 
 

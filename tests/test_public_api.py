@@ -12,6 +12,7 @@ from conftest import DEV_ROWS, ROOT, recipe_tree, write_recipe
 import labeltune
 
 NAMES = [
+    "Asker",
     "Classifier",
     "CouldNotGrade",
     "FileProblem",

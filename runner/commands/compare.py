@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from grading import contract
 from grading.contract.language import english, speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
 from runner.errors import UserError
@@ -20,7 +19,7 @@ from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.system.packages import REPORT, require_packages
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
-from runner.workspace.runs import Run, find_run, read_object, run_at, run_in_place
+from runner.workspace.runs import Run, named_run, read_object, run_at
 
 SCHEMA = "labeltune.comparison/1"
 
@@ -166,7 +165,7 @@ def _runs(text: str, workspace: Path) -> Sequence[Run]:
     pattern = f"trial-*/saved_model/*/{HOLDOUT_PREDICTIONS}"
     searches = {path.parents[3] for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))}
     if not searches or (folder / "saved_model").is_dir():
-        return [_run(text, workspace)]
+        return [named_run(text, workspace)]
     if len(searches) > 1:
         raise UserError(
             tr("{folder}: has {count} searches", folder=folder, count=len(searches)),
@@ -175,24 +174,6 @@ def _runs(text: str, workspace: Path) -> Sequence[Run]:
     places = sorted(searches.pop().glob(pattern))
     trials = [run_at(Workspace(path.parents[2], path.parent.name), path.parent, in_place=True) for path in places]
     return sorted(trials, key=lambda run: -(read_object(run.folder / EVALUATION).get("accuracy") or 0.0))
-
-
-def _run(text: str, workspace: Path) -> Run:
-    """The run that an argument names. Raises UserError where it names none, or more than one."""
-    folder = Path(text)
-    if (folder / contract.ADAPTER_WEIGHTS).is_file():
-        here = folder.resolve()
-        kept = here.parent.parent.name == ".runs"
-        # a comparison needs no workspace around the folder, only the dataset's name
-        return run_at(Workspace(here.parent, here.parent.name if kept else here.name), folder, in_place=not kept)
-    if (folder / "saved_model").is_dir():
-        names = sorted(path.parent.name for path in folder.glob(f"saved_model/[!.]*/{contract.ADAPTER_WEIGHTS}"))
-        present = run_in_place(Workspace(folder, names[0])) if len(names) == 1 else None
-        if present is not None:
-            return present
-        problem = tr("has the adapters of {names}", names=", ".join(names)) if names else tr("has no adapter")
-        raise UserError(f"{folder}: {problem}", tr("name one adapter's folder, such as saved_model/QQP"))
-    return find_run(workspace, text)
 
 
 def _facts(run: Run) -> dict[str, Any]:

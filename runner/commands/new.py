@@ -15,6 +15,7 @@ from runner.data.guess import guess
 from runner.data.recipe_draft import first_prompts, recipe_draft, task_name
 from runner.errors import UserError
 from runner.language import mark, tr
+from runner.recipe.editor import schema_line
 from runner.recipe.loader import load_recipes
 
 DESCRIPTION = mark("""\
@@ -60,7 +61,9 @@ def _new(options: argparse.Namespace) -> str:
     if path.exists():
         raise UserError(tr("{path}: is there already", path=path), tr("choose another name: --out FILE.yaml"))
     found = guess(file, str(file), options.encoding)
-    text = recipe_draft(found, _named(file), name, options.base, [_named(other) for other in _others(file)])
+    text = schema_line(path.parent) + recipe_draft(
+        found, _named(file), name, options.base, [_named(other) for other in _others(file)]
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as recipe:
         recipe.write(text)

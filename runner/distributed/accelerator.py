@@ -1,19 +1,15 @@
-"""The accelerator: Accelerate's handle on devices, processes and trackers."""
+"""The accelerator: Accelerate's handle on devices and processes."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
 
 from runner.distributed.sharding import require_fully_shard
 from runner.errors import UserError
 from runner.language import tr
-from runner.recipe.schema import Recipe
 
 
 def connect(**settings: Any) -> Accelerator:
@@ -42,28 +38,4 @@ def connect(**settings: Any) -> Accelerator:
             ),
             tr("without a GPU for each, set ACCELERATE_USE_CPU=true, or start one process"),
         )
-    return accelerator
-
-
-def accelerator_for(recipe: Recipe, folder: Path) -> Accelerator:
-    """An accelerator for one fine-tune, its trackers started. Trackers that write files write them into `folder`.
-
-    Raises UserError for a tracker that is not installed, and as `connect` does."""
-    available = sorted(str(tracker) for tracker in get_available_trackers())
-    for name in recipe.train.trackers:
-        if name not in available:
-            installed = ", ".join(available) or tr("none")
-            raise UserError(
-                tr("train.trackers: {name} is not installed; installed: {installed}", name=name, installed=installed),
-                f"pip install {name}",
-            )
-    accelerator = connect(log_with=list(recipe.train.trackers) or None, project_dir=str(folder))
-    if recipe.train.trackers:
-        numbers = {
-            f"{block}.{key}": value
-            for block in ("samples", "lora", "train")
-            for key, value in dataclasses.asdict(getattr(recipe, block)).items()
-            if isinstance(value, (int, float, str, bool))
-        }
-        accelerator.init_trackers(recipe.task.name, config=numbers)
     return accelerator

@@ -20,9 +20,9 @@ from runner.prediction.decoders import DECODERS, Scored
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, PromptShape
 from runner.scoring.dataset import EncodedDataset, encode_records
-from runner.scoring.prompt import DESCRIBED, DESCRIBED_SOMETIMES, Prompt, build_prompt, positions_of
+from runner.scoring.prompt import DESCRIBED, DESCRIBED_SOMETIMES, PRIOR_SHIFT, Prompt, build_prompt, positions_of
 from runner.scoring.proof import prove_head, subject_of
-from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
+from runner.scoring.scorer import LabelScorer
 from runner.system.fingerprint import Fingerprint
 from runner.workspace.paths import CLASSIFIER, PROMPT
 
@@ -76,21 +76,8 @@ class Classifier:
             UserError: the folder holds no adapter of ours, or the base is missing or another one.
         """
         folder = Path(folder)
-        described = _read(folder / CLASSIFIER, "base", "folder", "precision", "too_long")
-        trained = _read(folder / PROMPT, "template", "max_length", "instruction", "labels")
-        place = _device(device)
-        here = Path(described["folder"]).is_dir()
-        found = find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
-        loaded = load_base(found, described["precision"], place, trust_remote_code)
-        shape = PromptShape(
-            template=trained["template"],
-            max_length=trained["max_length"],
-            too_long=described["too_long"],
-            answers=trained.get("answers"),
-        )
-        prompt = build_prompt(
-            shape, trained["instruction"], trained["labels"], loaded.tokenizer, positions_of(loaded.model)
-        )
+        loaded = base_of(folder, base, device, trust_remote_code)
+        prompt = trained_prompt(folder, loaded)
         return cls(loaded, prompt, folder, read_calibration(folder, prompt.labels) if calibrate else None)
 
     def predict(self, texts: Sequence[str], batch_size: int = 1) -> list[Prediction]:
@@ -184,7 +171,45 @@ class Classifier:
             self._head_is_proved = True
 
 
-def _device(device: Any) -> torch.device:
+def base_of(
+    folder: Path,
+    base: Optional[str] = None,
+    device: Any = None,
+    trust_remote_code: bool = False,
+    precision: Optional[str] = None,
+) -> Base:
+    """Load the base that the adapter in `folder` was trained on, in the precision of its training.
+
+    The arguments are those of `Classifier.load`. `precision`: another one, `bf16` or `fp32`. Raises UserError."""
+    described = _read(folder / CLASSIFIER, "base", "folder", "precision", "too_long")
+    # an unknown device is reported before a base is looked for
+    place = device_of(device)
+    found = base_folder_of(folder, base, trust_remote_code)
+    return load_base(found, precision or described["precision"], place, trust_remote_code)
+
+
+def base_folder_of(folder: Path, base: Optional[str] = None, trust_remote_code: bool = False) -> Path:
+    """The folder of the base that the adapter in `folder` was trained on: where it was in training, or by its name."""
+    described = _read(folder / CLASSIFIER, "base", "folder")
+    here = Path(described["folder"]).is_dir()
+    return find_base(base or described["folder" if here else "base"], Path(), trust_remote_code)
+
+
+def trained_prompt(folder: Path, base: Base) -> Prompt:
+    """The prompt that the adapter in `folder` was trained with. Raises UserError."""
+    described = _read(folder / CLASSIFIER, "too_long")
+    trained = _read(folder / PROMPT, "template", "max_length", "instruction", "labels")
+    shape = PromptShape(
+        template=trained["template"],
+        max_length=trained["max_length"],
+        too_long=described["too_long"],
+        answers=trained.get("answers"),
+    )
+    return build_prompt(shape, trained["instruction"], trained["labels"], base.tokenizer, positions_of(base.model))
+
+
+def device_of(device: Any) -> torch.device:
+    """The device of this name; None: a GPU where there is one. Raises UserError."""
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-_FORM = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])")
+PATTERN = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])"
+"""A duration as a regular expression."""
+
+_FORM = re.compile(PATTERN)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 

@@ -7,6 +7,7 @@ module checks a recipe again.
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,6 +45,12 @@ class LoadedRecipe:
     """Its values."""
     warnings: tuple[str, ...] = ()
     """What is probably a mistake in the file, and may be meant: a sentence each, with its place."""
+
+
+def recipe_from(values: object) -> Optional[Recipe]:
+    """The recipe with these plain values, as the record of a run has them; None where this version cannot read it."""
+    root = parse(json.dumps(values), "run.json").root
+    return None if root is None else RecipeReader().build(Recipe, root, "")
 
 
 def is_override(argument: str) -> bool:

@@ -394,6 +394,24 @@ def _two_times(train: Union[int, str], minutes: Optional[float]) -> Findings:
         yield "samples.train", tr("{text}; set search.minutes: null, or samples.train: all", text=text)
 
 
+TRACKERS = ("tensorboard", "wandb", "mlflow", "swanlab")
+"""Names of experiment trackers."""
+
+
+def _trackers(names: Sequence[str]) -> Findings:
+    for name in dict.fromkeys(names):
+        if name not in TRACKERS:
+            text = tr(
+                "{name!r} is not a known tracker; known are {trackers}{suggestion}",
+                name=name,
+                trackers=", ".join(TRACKERS),
+                suggestion=suggestion(name, TRACKERS),
+            )
+            yield "train.trackers", text
+        elif names.count(name) > 1:
+            yield "train.trackers", tr("{name} is there twice", name=name)
+
+
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
@@ -424,6 +442,7 @@ RULES = (
     Rule(("lora.init_lora_weights",), _initial_weights),
     Rule(("lora.init_lora_weights", "lora.use_dora"), _pissa),
     Rule(("train.average_epochs", "train.epochs"), _average),
+    Rule(("train.trackers",), _trackers),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
     Rule(("search.space",), _space),
     Rule(("ensemble.seeds", "ensemble.instructions", "ensemble.answer", "train.seed", "instruction"), _ensemble),

@@ -210,7 +210,8 @@ class Train:
     checkpoint_minutes: float = key(10.0, above=0)
     """Minutes between two checkpoints, from which the same command resumes after a crash. There is also one after every epoch."""
     trackers: tuple[str, ...] = key(())
-    """Experiment trackers of Accelerate that get the metrics, for instance `[tensorboard]`."""
+    """Experiment trackers that get the metrics, through Accelerate: some of `tensorboard`, `wandb`, `mlflow` and `swanlab`. Their
+    files are in `trackers/` of the workspace. With `offline: true`, wandb and swanlab write files only."""
     class_weights: Union[Literal["none", "balanced"], dict[str, float]] = key("none", above=0)
     """How much the loss of a row counts, by its label: all alike, so that all labels count alike (`balanced`), or as in
     `{"0": 1, "1": 3}`. Weights are scaled to a mean of 1 over the training rows, so the learning rate keeps its meaning.

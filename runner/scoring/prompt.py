@@ -30,6 +30,9 @@ DESCRIBED = ("template", "instruction", "labels", "prefix", "tail", "label_ids",
 DESCRIBED_SOMETIMES = ("answers", "label_sequences")
 """The names that are in it where answers are not the labels, and where they have several tokens. No older adapter has them."""
 
+PRIOR_SHIFT = "prior_shift"
+"""Key of an adapter's prompt.json: what `LabelScorer.undo_prior` needs, where training had other label shares than the file."""
+
 
 @dataclass(frozen=True)
 class Prompt:

@@ -17,9 +17,6 @@ from runner.scoring.last_layer import mlp_at
 from runner.scoring.layouts import Batch
 from runner.scoring.prompt import Prompt
 
-PRIOR_SHIFT = "prior_shift"
-"""Key of an adapter's prompt.json: what `undo_prior` needs, where training had other label shares than the file."""
-
 
 class Scores(NamedTuple):
     """The scores of a batch."""

@@ -8,6 +8,7 @@ import time
 
 from grading.contract.language import english
 from runner.language import tr
+from runner.recipe.editor import schema_line
 from runner.recipe.loader import LoadedRecipe
 from runner.recipe.writer import recipe_text
 from runner.search import savings, table
@@ -52,7 +53,7 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
         winner = runs.recipe(best.trial)
         comment = english(table.sentence(search.results, best)).partition(". ")[0]
         path = workspace.at(workspace.search_recipe)
-        write_atomic(path, recipe_text(winner, f"Found by a search; {comment}").encode())
+        write_atomic(path, f"{schema_line(path.parent)}{recipe_text(winner, f'Found by a search; {comment}')}".encode())
         _keep(runs, best.trial, workspace)
         for result in search.results:
             runs.forget(result.trial)

@@ -34,9 +34,9 @@ from runner.scoring.dataset import EncodedDataset, encode_file, encode_orders
 from runner.scoring.frozen_layers import cached_frozen_layers, from_frozen_layers
 from runner.scoring.layout_choice import Choice, choose_layout
 from runner.scoring.layouts import LAYOUTS, Layout
-from runner.scoring.prompt import Prompt
+from runner.scoring.prompt import PRIOR_SHIFT, Prompt
 from runner.scoring.proof import Subject, prove, prove_head, subject_of
-from runner.scoring.scorer import PRIOR_SHIFT, LabelScorer
+from runner.scoring.scorer import LabelScorer
 from runner.system.console import progress
 from runner.system.memory import peak_host_bytes
 from runner.system.reserve import reserved

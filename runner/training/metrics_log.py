@@ -12,6 +12,7 @@ from typing import Any, Optional
 import torch
 from accelerate import Accelerator
 
+from runner.distributed.trackers import METRICS
 from runner.evaluation.intervals import with_interval
 from runner.system.console import progress
 from runner.training.evaluation import Evaluation
@@ -96,5 +97,4 @@ class MetricsLog:
         if self.accelerator.is_main_process:
             with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dict(values), allow_nan=False) + "\n")
-        numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
-        self.accelerator.log(numbers, step=step)
+        self.accelerator.log({name: values[name] for name in METRICS if name in values}, step=step)

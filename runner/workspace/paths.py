@@ -188,6 +188,11 @@ class Workspace:
         return self._below(f"result/.predictions_{self.dataset}.partial")
 
     @property
+    def tracker_folder(self) -> Path:
+        """Where experiment trackers write their files: beside what is handed in, also for the trials of a search."""
+        return (self.data_root or self.root) / "trackers"
+
+    @property
     def lock(self) -> Path:
         """Locked while a run works on this dataset."""
         return self.root / f"saved_model/.{self.dataset}.lock"

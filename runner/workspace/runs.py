@@ -155,6 +155,26 @@ def find_run(root: Path, text: str) -> Run:
     raise UserError(f"{text}: {problem}", tr("`labeltune runs` lists all; in another folder: labeltune runs FOLDER"))
 
 
+def named_run(text: str, root: Path) -> Run:
+    """The run that a command's argument names: an adapter's folder, a workspace with one dataset, or an id in `root`.
+
+    Raises UserError where it names none, or more than one."""
+    folder = Path(text)
+    if (folder / contract.ADAPTER_WEIGHTS).is_file():
+        here = folder.resolve()
+        kept = here.parent.parent.name == ".runs"
+        # no workspace is needed around the folder, only the dataset's name
+        return run_at(Workspace(here.parent, here.parent.name if kept else here.name), folder, in_place=not kept)
+    if (folder / "saved_model").is_dir():
+        names = sorted(path.parent.name for path in folder.glob(f"saved_model/[!.]*/{contract.ADAPTER_WEIGHTS}"))
+        present = run_in_place(Workspace(folder, names[0])) if len(names) == 1 else None
+        if present is not None:
+            return present
+        problem = tr("has the adapters of {names}", names=", ".join(names)) if names else tr("has no adapter")
+        raise UserError(f"{folder}: {problem}", tr("name one adapter's folder, such as saved_model/QQP"))
+    return find_run(root, text)
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none."""
     try:

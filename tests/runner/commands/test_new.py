@@ -10,6 +10,7 @@ from support.layouts import LAYOUTS, real_rows, write_layout
 
 from runner.commands.new import main
 from runner.commands.run import execute
+from runner.recipe.editor import schema_line
 from runner.recipe.loader import load_recipes
 from runner.recipe.schema import Task
 
@@ -197,7 +198,8 @@ def test_the_recipe_says_why_and_shows_prompts(
     assert new("mood_train.csv", "--base", "models/base") == 0
     assert (
         Path("mood.yaml").read_text(encoding="utf-8")
-        == """\
+        == schema_line(tmp_path)
+        + """\
 # mood: made by labeltune new from mood_train.csv. Every guess has its reason; correct what is wrong.
 # All keys: docs/reference/recipe.md
 
