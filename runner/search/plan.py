@@ -27,10 +27,6 @@ EXTRA_EVALUATIONS = 2
 IN_A_SEARCH = 1
 """The same for a run of a search: the untuned base is evaluated once for all of them."""
 
-ALONE = 0.2
-"""Share of the time for the only trial where several do not fit. It says what a row costs better than the measurement, and it is
-there if the last run is not finished in time."""
-
 MOST_EPOCHS = 5
 """Epochs of the last run, where time is left when all rows are used."""
 
@@ -75,7 +71,7 @@ class Rung:
     """Training rows of each, epochs counted."""
 
 
-def plan(seconds: float, pace: Pace, holdout: int, most: int, least: int) -> list[Rung]:
+def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
     """All rungs but the last.
 
     Args:
@@ -83,11 +79,9 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int, least: int) -> lis
         pace: What a run costs.
         holdout: Number of held-out rows, which every run scores once for every epoch.
         most: Most candidates there are.
-        least: Fewest row passes of a run: one batch.
 
     Returns:
-        The rungs, the one with the most candidates first; one trial where the time is too short to compare anything, and
-        none where it is too short for that.
+        The rungs, the one with the most candidates first; none where the time is too short to compare anything.
     """
     evaluated = holdout * (1 + IN_A_SEARCH)
     for start in (min(start, most) for start in STARTS):
@@ -98,8 +92,7 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int, least: int) -> lis
         rungs = [Rung(count, _passes(share / count, pace, evaluated)) for count in counts]
         if start > 1 and rungs[0].passes >= FEWEST_PASSES:
             return rungs
-    alone = _passes(ALONE * seconds, pace, evaluated)
-    return [Rung(1, alone)] if alone >= least else []
+    return []
 
 
 def last_run(

@@ -6,7 +6,6 @@ Every decision is in the journal before it is acted on, so a search that was kil
 from __future__ import annotations
 
 import logging
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -30,6 +29,9 @@ LOOK_AFTER = 0.3
 
 LOOK_COSTS = 5.0
 """Time before that look, at least, as a multiple of a run's start: the look costs one."""
+
+LATE = 1.0
+"""Time over the search's, as a share of it, that the last run may take where nothing else has a result."""
 
 MOST_OVER = 4.0
 """Most time of a trial before the last run, as a multiple of what it was planned to take; one slow setting (DoRA takes three
@@ -99,12 +101,13 @@ class Search:
     def _plan(self, measured: Measurement) -> list[Rung]:
         event = self.journal.find("plan")
         if event is None:
-            rungs = plan(self._left(), measured.pace, measured.held_out, len(self.candidates), self._least())
+            rungs = plan(self._left(), measured.pace, measured.held_out, len(self.candidates))
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
-        if sum(rung.candidates for rung in rungs) < 2 and not self.recipe.search.space:
-            self.candidates = [{"train.learning_rate": "auto"}]
+        if not rungs:
+            rate = {} if self.recipe.search.space else {"train.learning_rate": "auto"}
+            self.candidates = [{**rate, "train.epochs": self.recipe.train.epochs}]
         words = tr(", then ").join(
             tr("{candidates} on {passes:,} rows", candidates=rung.candidates, passes=rung.passes) for rung in rungs
         )
@@ -114,7 +117,7 @@ class Search:
                 candidates_count=len(self.candidates),
                 words=words,
             )
-            if rungs and rungs[0].candidates > 1
+            if rungs
             else tr(
                 "the time is too short to compare settings: {settings}, on as many rows as fit",
                 settings=describe(self.candidates[0]),
@@ -137,8 +140,10 @@ class Search:
                 if event["rows"]:
                     log.info(tr("the last run starts again on fewer rows"))
         if event["rows"]:
-            self._trial(candidate, event["rows"], event["epochs"])
-        else:
+            # a search that ends late is better than one that ends with nothing
+            late = 0.0 if self.results else LATE * self.minutes * 60
+            self._trial(candidate, event["rows"], event["epochs"], self._left() + late)
+        elif self.results:
             log.info(tr("no time is left for a longer run: the best trial stays"))
 
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
@@ -207,10 +212,12 @@ class Search:
     def _limit(self, rung: Rung, measured: Measurement) -> float:
         """Most seconds of one of its trials."""
         evaluated = measured.held_out * (1 + IN_A_SEARCH)
-        return MOST_OVER * self._observed(measured).seconds(rung.passes, evaluated)
+        return min(self._left(), MOST_OVER * self._observed(measured).seconds(rung.passes, evaluated))
 
-    def _trial(self, candidate: int, rows: int, epochs: int, limit: float = math.inf) -> Optional[TrialResult]:
-        """One trial, or its result in the journal; None where it could not be run, or the time or its own `limit` was over."""
+    def _trial(self, candidate: int, rows: int, epochs: int, limit: Optional[float] = None) -> Optional[TrialResult]:
+        """One trial, or its result in the journal; None where it could not be run, or the time was over.
+
+        `limit`: seconds for it; default: all that are left."""
         self.trials += 1
         trial = Trial(self.trials, candidate, self.candidates[candidate], rows, epochs)
         event = self.journal.trial(trial.number)
@@ -244,8 +251,8 @@ class Search:
         )
         return result
 
-    def _run(self, trial: Trial, limit: float) -> dict[str, Any]:
-        started, seconds = time.monotonic(), min(self._left(), limit)
+    def _run(self, trial: Trial, limit: Optional[float]) -> dict[str, Any]:
+        started, seconds = time.monotonic(), self._left() if limit is None else limit
         problem = tr("out of time")
         try:
             if seconds > 0:
@@ -260,9 +267,14 @@ class Search:
 
     def _left(self) -> float:
         """Seconds that are left for training: without those for predicting the dev rows at the end."""
-        assert self.recipe.search.minutes is not None
         spent = self.journal.seconds + time.monotonic() - self._since
-        return self.recipe.search.minutes * 60 - spent - self._reserve
+        return self.minutes * 60 - spent - self._reserve
+
+    @property
+    def minutes(self) -> float:
+        """Time of the whole search."""
+        assert self.recipe.search.minutes is not None
+        return self.recipe.search.minutes
 
     def _add(self, event: dict[str, Any]) -> None:
         self.journal.add(event)

@@ -10,7 +10,7 @@ PACE = Pace(train=1 / 10, evaluate=1 / 30, start=4)
 @pytest.mark.parametrize("minutes", [5, 20, 60, 240, 3000])
 def test_all_runs_together_fit_into_the_time(minutes):
     total = minutes * 60
-    rungs = plan(total, PACE, 500, 27, 16)
+    rungs = plan(total, PACE, 500, 27)
     spent = sum(rung.candidates * PACE.seconds(rung.passes, 500 * (1 + IN_A_SEARCH)) for rung in rungs)
     rows, epochs = last_run(total - spent, PACE, 500, 300_000, 2, IN_A_SEARCH)
     assert spent + PACE.seconds(rows * epochs, 500 * (epochs + IN_A_SEARCH)) <= total
@@ -18,23 +18,23 @@ def test_all_runs_together_fit_into_the_time(minutes):
 
 
 def test_more_time_compares_more_candidates():
-    starts = [plan(60 * minutes, PACE, 500, 27, 16)[0] for minutes in (5, 30, 200, 1000)]
-    assert [rung.candidates for rung in starts] == [1, 3, 9, 27]
+    starts = [(plan(60 * minutes, PACE, 500, 27) or [None])[0] for minutes in (2, 30, 200, 1000)]
+    assert starts[0] is None
+    assert [rung.candidates for rung in starts[1:]] == [3, 9, 27]
 
 
-def test_a_time_for_less_than_one_batch_has_no_trial_and_no_last_run():
-    assert plan(60, PACE, 500, 27, 16) == []
+def test_a_time_for_less_than_one_row_has_no_last_run():
     assert last_run(40, PACE, 500, 300_000, 1) == (0, 1)
 
 
 def test_a_third_of_the_candidates_is_trained_further_on_about_three_times_the_rows():
-    first, second, third = plan(60_000, PACE, 500, 27, 16)
+    first, second, third = plan(60_000, PACE, 500, 27)
     assert [first.candidates, second.candidates, third.candidates] == [27, 9, 3]
     assert 2.9 < second.passes / first.passes < 4.5
 
 
 def test_there_are_no_more_runs_than_candidates():
-    assert [rung.candidates for rung in plan(60_000, PACE, 500, 4, 16)] == [4]
+    assert [rung.candidates for rung in plan(60_000, PACE, 500, 4)] == [4]
 
 
 def test_epochs_grow_only_when_all_rows_are_used():
