@@ -4,6 +4,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from grading.archives.source import SHORTER, Limits
@@ -50,6 +51,16 @@ def decoded_name(name: bytes) -> str:
         return name.decode("utf-8")
     except UnicodeDecodeError:
         raise FileProblem(tr("the name of entry {name} is not UTF-8", name=quoted(name)), SHORTER) from None
+
+
+def unmarked_name(name: bytes) -> str:
+    """The name as text, where an archive does not say its encoding. Chinese Windows writes GBK, in which a byte 0x5c, a
+    backslash, can be the second of a character; so do Big5 and Shift JIS. Code page 437 has every byte."""
+    pages = ("utf-8", "gbk", *(("big5", "shift_jis") if b"\\" in name else ()))
+    for page in pages:
+        with suppress(UnicodeDecodeError):
+            return name.decode(page)
+    return name.decode("cp437")
 
 
 def clean_name(name: str, limits: Limits) -> str:

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator
 
-from grading.archives.names import clean_name, decoded_name
+from grading.archives.names import clean_name, decoded_name, unmarked_name
 from grading.archives.source import (
     CHUNK,
     COPY_AGAIN,
@@ -211,7 +211,8 @@ def _entry(
         if not _DECIMAL.fullmatch(records[b"size"]):
             raise FileProblem(tr("gives entry {raw} a size that is not a number", raw=quoted(raw)), COPY_AGAIN)
         size = int(records[b"size"])
-    name = decoded_name(raw)
+    # only pax says an encoding: UTF-8
+    name = decoded_name(raw) if b"path" in records else unmarked_name(raw)
     path = clean_name(name, limits)
     if _PAX_SPARSE in records or _PAX_SPARSE in everywhere:
         raise refused(name, tr("is a sparse file"), _NO_SPARSE)

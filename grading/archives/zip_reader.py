@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from grading.archives.names import clean_name, decoded_name
+from grading.archives.names import clean_name, decoded_name, unmarked_name
 from grading.archives.source import (
     COPY_AGAIN,
     NO_LINKS,
@@ -223,14 +223,8 @@ _CODE_PAGES = ("gbk", "cp437", "big5", "shift_jis", "cp949", "cp850", "cp1252", 
 
 
 def _zip_name(raw: bytes, flags: int, extra: bytes) -> str:
-    """The name of an entry. Chinese Windows writes GBK, in which a byte 0x5c, a
-    backslash, can be the second of a character; so do Big5 and Shift JIS."""
-    if flags & _IS_UTF8:
-        name = decoded_name(raw)
-    else:
-        pages = ("utf-8", "gbk", *(("big5", "shift_jis") if b"\\" in raw else ()), "cp437")
-        name = next(text for text in (_decoded(raw, page) for page in pages) if text is not None)
-    return _agreed_name(raw, name, extra)
+    """The name of an entry."""
+    return _agreed_name(raw, decoded_name(raw) if flags & _IS_UTF8 else unmarked_name(raw), extra)
 
 
 def _decoded(raw: bytes, encoding: str) -> Optional[str]:

@@ -44,6 +44,17 @@ def label_words(labels: Sequence[str]) -> str:
     return ", ".join(labels) if len(labels) <= MOST_NAMED else tr("the {count:,} labels", count=len(labels))
 
 
+def is_record(record: Any, keys: Sequence[str], labels: Sequence[str]) -> bool:
+    """Whether `record_problem` would find none, in a fraction of its time: no message is made."""
+    return (
+        isinstance(record, dict)
+        and record.keys() == frozenset(keys)
+        and all(isinstance(value, str) for value in record.values())
+        and bool(record["instruction"].strip())
+        and ("output" not in keys or record["output"] in labels)
+    )
+
+
 def record_problem(record: Any, keys: Sequence[str], labels: Sequence[str]) -> Optional[str]:
     """The problem of one record as a phrase, or None. `keys` is `TRAIN_KEYS` or `DEV_KEYS`."""
     if not isinstance(record, dict):

@@ -60,7 +60,7 @@ def test_each_file_is_opened_once(tmp_path, program, recorded):
 def test_a_file_is_digested_whole_however_little_is_read(tmp_path):
     """One that is broken at its start may still be as the run wrote it. One that is too large is not read at all."""
     folder = submissions.write_submission(tmp_path / "submission")
-    submissions.write(folder / RESULT, b"0\n" * (1 << 20))
+    submissions.write(folder / RESULT, b"0\n" * (8 << 20) + b"0\n")
     submissions.write(folder / WEIGHTS, b"PK\3\4" + bytes(3 << 20))
     (folder / DEV).unlink()
     outputs = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, RESULT, TRAIN)}

@@ -34,6 +34,9 @@ GOOD = {
     "mac.tar": (made_tar(pax(record(b"SCHILY.xattr.a", b"\xff\n=\0")), member(b"a", b"1")), {"a": b"1"}),
     "MZ.tar": (made_tar(member(b"MZ", b"1")), {"MZ": b"1"}),
     "sixty-four-records.tar": (made_tar(pax(b"5 a=\n" * 64), member(b"a", b"1")), {"a": b"1"}),
+    "gbk.tar": (made_tar(member("\u5f20\u4e09/a".encode("gbk"), b"1")), {"\u5f20\u4e09/a": b"1"}),
+    "gbk-with-5c.tar": (made_tar(member(b"\x95\x5c/a", b"1")), {b"\x95\x5c".decode("gbk") + "/a": b"1"}),
+    "code-page.tar": (made_tar(member(b"\x82", b"1")), {"\u00e9": b"1"}),
     "one-zero-block.tar": (member(b"a", b"1") + bytes(512), {"a": b"1"}),
     "streams.tgz": (
         gzip.compress(made_tar(member(b"a", b"1"))[:700])
@@ -52,7 +55,10 @@ def test_odd_but_sound_tars(tmp_path, name):
 
 BAD = {
     # Names.
-    "not-utf-8.tar": (made_tar(member(b"a\xff")), "the name of entry 'a\\xff' is not UTF-8"),
+    "not-utf-8.tar": (
+        made_tar(pax(record(b"path", b"\xd5\xc5")), member(b"a")),
+        "the name of entry '\\xd5\\xc5' is not UTF-8",
+    ),
     "nul-in-pax.tar": (
         made_tar(pax(record(b"path", b"a\0b")), member(b"a")),
         "the name of entry 'a\\x00b' has a control character",

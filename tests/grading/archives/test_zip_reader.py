@@ -187,7 +187,7 @@ BAD = {
     ),
     "unicode-path-above.zip": (
         zip_with(b"\xd5\xc5", extra=unicode_path(b"\xd5\xc5", "../a")),
-        "entry '\\u5f20' has another name in its Unicode path field",
+        "entry '\u5f20' has another name in its Unicode path field",
     ),
     "unicode-path-cut.zip": (
         zip_with(extra=struct.pack("<HH", 0x7075, 1) + b"\x01"),

@@ -92,7 +92,7 @@ def test_a_file_that_is_nearly_named_as_a_key_is_named(folder, tmp_path, capsys,
         answers = submissions.write_answers(tmp_path / str(number), name=name)
         if other:
             submissions.write_answers(answers, name=other)
-        shown = ascii(name)
+        shown = f"'{name}'"
         assert (
             f"{shown} looks like an answer key, but a key is named result_{{dataset}}.txt or result_{{dataset}}_{{number}}.txt. "
             "Next: rename it, or move it out of the folder"
@@ -102,7 +102,7 @@ def test_a_file_that_is_nearly_named_as_a_key_is_named(folder, tmp_path, capsys,
 @pytest.mark.parametrize("name", ["result_QQP_46\u526f\u672c.txt", "result_QQP_46-1.txt", "result_QQP_46copy.txt"])
 def test_a_copy_is_no_other_dataset(folder, answers, capsys, name):
     submissions.write_answers(answers, name=name)
-    assert f"{name!a} looks like an answer key" in refusal(capsys, folder, answers)
+    assert f"'{name}' looks like an answer key" in refusal(capsys, folder, answers)
 
 
 def test_other_files_beside_the_keys(folder, answers, capsys):

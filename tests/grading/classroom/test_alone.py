@@ -65,7 +65,8 @@ def test_limits(folder, answers, tmp_path, way, monkeypatch, capsys, limits, wor
         # a fork has it besides what its parent has
         limits = {"address_space": (16 if way == "fork" else 40) << 20}
         words = words if way == "fork" else words.replace("16", "40")
-        (folder / "pre_data/QQP/QQP_train.json").write_bytes(b"[[" + b"[]," * 340_000 + b"[]]]")
+        # one string of 60 MiB: a block as large as this is new memory, whatever the parent has left free
+        (folder / "result/result_QQP.txt").write_bytes(b"0\n" * (7 << 20) + "\U0001f600".encode() + b"0\n" * (1 << 19))
     else:
         large(folder, 1000)
     bounded(monkeypatch, **limits)

@@ -98,7 +98,7 @@ def test_a_mixed_class(exam, folder, out, tmp_path):
     assert any(line.endswith("'good': 100 points") for line in lines)
     assert 'href="reports/good.txt"' in (out / "index.html").read_text()
     assert all(one_line(line) == line for line in lines)
-    assert any("'ü': 0 points" in line for line in lines)
+    assert any("'ü': not graded (submission)" in line for line in lines)
     assert not any("hidden" in line for line in lines)
     assert not list(tmp_path.rglob("escaped"))
     named = stems(cards)

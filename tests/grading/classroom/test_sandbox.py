@@ -36,9 +36,10 @@ def write_large(folder):
     return large(folder, 1000)
 
 
-def write_long_records(folder):
-    path = folder / "pre_data/QQP/QQP_train.json"
-    path.write_bytes(b"[" + b"[]," * (10 << 20) + b"[]]")
+def write_wide_text(folder):
+    """16 MB as one string, in which a character takes four bytes."""
+    path = folder / "result/result_QQP.txt"
+    path.write_bytes(b"0\n" * (7 << 20) + "\U0001f600".encode() + b"0\n" * (1 << 19))
 
 
 def write_long_entry(folder):
@@ -52,11 +53,11 @@ def write_long_entry(folder):
         (write_large, Limits(seconds=1.5), "good", "submission", "takes longer than 1.5 seconds"),
         (write_large, Limits(cpu_seconds=1), "good", "submission", "takes more than 1 seconds of CPU"),
         (
-            write_long_records,
-            Limits(address_space=256 << 20),
+            write_wide_text,
+            Limits(address_space=64 << 20),
             "good",
             "submission",
-            "grading it takes more than 256 MiB of memory",
+            "grading it takes more than 64 MiB of memory",
         ),
         (
             write_long_entry,

@@ -69,6 +69,7 @@ RECORDS = [
 @pytest.mark.parametrize(("record", "problem"), [row[1:] for row in RECORDS], ids=[row[0] for row in RECORDS])
 def test_training_records(record, problem):
     assert contract.record_problem(record, contract.TRAIN_KEYS, contract.LABELS) == problem
+    assert contract.is_record(record, contract.TRAIN_KEYS, contract.LABELS) == (problem is None)
 
 
 def test_a_dev_record_has_no_answer():

@@ -143,7 +143,7 @@ REFUSED = {
     "rar in a folder": (files("a/b.RAR"), ARCHIVES.replace("'x'", "'a/b.RAR'")),
     "tar.xz": (files("x.tar.xz"), ARCHIVES.replace("'x'", "'x.tar.xz'")),
     "links": (linked, NONE + "holds 'handin', 'handin.zip'"),
-    "strange": (files("\x1b[2J\u4e2d"), NONE + r"holds '\x1b[2J\u4e2d'"),
+    "strange": (files("\x1b[2J\u4e2d"), NONE + "holds '\\x1b[2J\u4e2d'"),
 }
 
 
