@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grading.contract.language import english, reason_of, tr
+from grading.contract.paths import dataset_of_answer
 from grading.errors import CouldNotGrade
 
 
@@ -78,6 +79,15 @@ def require_outside(submission: Path, targets: Iterable[Path]) -> None:
             )
 
 
+def require_no_key(answers: Path, targets: Iterable[Path]) -> None:
+    """Raises CouldNotGrade if a report would be written over an answer key, or be taken for one."""
+    for path in targets:
+        if dataset_of_answer(path.name) is not None and are_one(str(path.parent), str(answers)):
+            raise CouldNotGrade(
+                tr("{path}: the report must not be written over an answer key", path=path), tr("name another file")
+            )
+
+
 def are_one(one: str, other: str) -> bool:
     """Whether two paths mean one file."""
     try:
@@ -122,7 +132,10 @@ def remove_folder(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     """The error where a file of a class cannot be written."""
     reason = reason_of(error)
+    is_in_the_way = isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError))
     return CouldNotGrade(
         tr("{path}: cannot be written: {reason}", path=path, reason=reason),
-        tr("free space, or name another folder with --out"),
+        tr("remove it, or name another folder with --out")
+        if is_in_the_way
+        else tr("free space, or name another folder with --out"),
     )
