@@ -148,7 +148,7 @@ def _kind_of_line(line: str) -> str:
     """What is wrong with a line of a key, without a character of it."""
     if not line.strip():
         return tr("a blank line")
-    if line != line.strip():
+    if line != line.strip() or "\r" in line:
         return tr("spaces or a line end of an old Mac beside a label")
     return tr("{count:,} characters", count=len(line))
 

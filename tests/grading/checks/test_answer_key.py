@@ -31,6 +31,7 @@ def answers(tmp_path):
             "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found "
             "spaces or a line end of an old Mac beside a label",
         ),
+        (b"1\r0\r", "found spaces or a line end of an old Mac beside a label"),
         (b"1\n\xff\n", "result_QQP_46.txt: bad answer key: expected UTF-8 text, found byte 0xff at offset 2"),
         (
             "1\n0\n".encode("utf-16"),
