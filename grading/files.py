@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from grading.contract.language import english, reason_of, tr
-from grading.contract.paths import dataset_of_answer
 from grading.errors import CouldNotGrade
 
 
@@ -76,15 +75,6 @@ def require_outside(submission: Path, targets: Iterable[Path]) -> None:
             raise CouldNotGrade(
                 tr("{path}: the report must not be written into the submission", path=path),
                 tr("name a file outside of it, or pass --json - for standard output"),
-            )
-
-
-def require_no_key(answers: Path, targets: Iterable[Path]) -> None:
-    """Raises CouldNotGrade if a report would be written over an answer key, or be taken for one."""
-    for path in targets:
-        if dataset_of_answer(path.name) is not None and are_one(str(path.parent), str(answers)):
-            raise CouldNotGrade(
-                tr("{path}: the report must not be written over an answer key", path=path), tr("name another file")
             )
 
 

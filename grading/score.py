@@ -39,7 +39,7 @@ from grading.classroom.sandbox import Limits
 from grading.contract.display import one_line, printed, quoted, writable
 from grading.contract.language import english, reason_of, speak_to_argparse, tr
 from grading.errors import CouldNotGrade, fault_of
-from grading.files import are_one, require_no_key, require_outside, write_json
+from grading.files import are_one, require_outside, write_json
 from grading.grader import Exam
 from grading.grades import Report
 from grading.report.gradescope import as_gradescope
@@ -87,7 +87,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
     if not are_one(str(options.submission), os.curdir):  # the current folder is your own
         require_outside(options.submission, _targets(options))
-    require_no_key(options.answers, _targets(options))
+    _require_no_key(options.answers, _targets(options))
     outcome = _bounded(exam, options)
     if outcome.errors:
         _complain(outcome.errors)
@@ -96,6 +96,15 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
     if mistake is not None:
         raise mistake
     return outcome.exit_code
+
+
+def _require_no_key(answers: Path, targets: Sequence[Path]) -> None:
+    """Raises CouldNotGrade if a report would be written over an answer key, or be taken for one."""
+    for path in targets:
+        if contract.dataset_of_answer(path.name) is not None and are_one(str(path.parent), str(answers)):
+            raise CouldNotGrade(
+                tr("{path}: the report must not be written over an answer key", path=path), tr("name another file")
+            )
 
 
 def _targets(options: argparse.Namespace) -> list[Path]:
