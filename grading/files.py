@@ -122,7 +122,10 @@ def remove_folder(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> CouldNotGrade:
     """The error where a file of a class cannot be written."""
     reason = reason_of(error)
+    is_in_the_way = isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError))
     return CouldNotGrade(
         tr("{path}: cannot be written: {reason}", path=path, reason=reason),
-        tr("free space, or name another folder with --out"),
+        tr("remove it, or name another folder with --out")
+        if is_in_the_way
+        else tr("free space, or name another folder with --out"),
     )

@@ -87,6 +87,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
     if not are_one(str(options.submission), os.curdir):  # the current folder is your own
         require_outside(options.submission, _targets(options))
+    _require_no_key(options.answers, _targets(options))
     outcome = _bounded(exam, options)
     if outcome.errors:
         _complain(outcome.errors)
@@ -95,6 +96,15 @@ def _grade_one(exam: Exam, options: argparse.Namespace) -> int:
     if mistake is not None:
         raise mistake
     return outcome.exit_code
+
+
+def _require_no_key(answers: Path, targets: Sequence[Path]) -> None:
+    """Raises CouldNotGrade if a report would be written over an answer key, or be taken for one."""
+    for path in targets:
+        if contract.dataset_of_answer(path.name) is not None and are_one(str(path.parent), str(answers)):
+            raise CouldNotGrade(
+                tr("{path}: the report must not be written over an answer key", path=path), tr("name another file")
+            )
 
 
 def _targets(options: argparse.Namespace) -> list[Path]:
@@ -208,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_one(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--submission",
-        type=Path,
+        type=_path,
         default=Path("."),
         metavar="PATH",
         help=tr(
@@ -216,9 +226,12 @@ def _add_one(group: "argparse._ArgumentGroup") -> None:
         ),
     )
     group.add_argument(
-        "--json", metavar="FILE", help=tr("write the report as JSON too; -: to standard output, instead of the text")
+        "--json",
+        type=_file,
+        metavar="FILE",
+        help=tr("write the report as JSON too; -: to standard output, instead of the text"),
     )
-    group.add_argument("--gradescope", metavar="FILE", help=tr("write Gradescope's results.json too"))
+    group.add_argument("--gradescope", type=_file, metavar="FILE", help=tr("write Gradescope's results.json too"))
     group.add_argument(
         "--rerun",
         type=_count,
@@ -238,11 +251,11 @@ def _add_one(group: "argparse._ArgumentGroup") -> None:
 def _add_class(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--submissions",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help=tr("folder of submissions, each a folder or an archive; needs --out"),
     )
-    group.add_argument("--out", type=Path, metavar="DIR", help=tr("folder for the reports, class.csv and index.html"))
+    group.add_argument("--out", type=_path, metavar="DIR", help=tr("folder for the reports, class.csv and index.html"))
     group.add_argument(
         "--jobs",
         type=_count,
@@ -256,7 +269,7 @@ def _add_class(group: "argparse._ArgumentGroup") -> None:
 def _add_exam(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--answers",
-        type=Path,
+        type=_path,
         default=OWN_ANSWERS,
         metavar="DIR",
         help=tr(
@@ -271,12 +284,12 @@ def _add_exam(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--base",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help=tr("base model's folder or config.json: adapters must have its shapes"),
     )
     group.add_argument(
-        "--data", type=Path, metavar="DIR", help=tr("the exam's TSV files: compare the records with them (no points)")
+        "--data", type=_path, metavar="DIR", help=tr("the exam's TSV files: compare the records with them (no points)")
     )
     group.add_argument("--rubric", action="store_true", help=tr("print how the 100 points are given, and stop"))
 
@@ -294,6 +307,17 @@ def _require_together(parser: argparse.ArgumentParser, options: argparse.Namespa
         parser.error(tr("--json and --gradescope name one file; each needs its own"))
     if options.submissions is None and options.resume:
         parser.error(tr("--resume is for a class: --submissions DIR --out DIR"))
+
+
+def _file(text: str) -> str:
+    """A path as it is. An empty one is a variable of the shell that was not set: it does not mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError(tr("an empty text is no path; pass '.' for the current folder"))
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_file(text))
 
 
 def _count(text: str) -> int:

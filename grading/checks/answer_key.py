@@ -4,7 +4,9 @@ A key's answers are trusted, its format is checked. A bad key is the examiner's 
 nothing is graded until it is fixed.
 """
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
@@ -15,7 +17,8 @@ from grading.contract.near_names import squashed
 from grading.errors import CouldNotGrade, quoted
 from grading.grades import AnswerKey
 
-_KEY_NAMES = "result_{dataset}.txt or result_{dataset}_{number}.txt"
+_MOST_SHOWN = 4
+"""Most names that a message shows."""
 
 MOST_LABELS = 4_096
 """Most different labels of a key: reports and the record of a class grow with rows times labels."""
@@ -37,7 +40,12 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
     _require_no_stray(folder, strays, datasets)
     if not found:
         raise CouldNotGrade(
-            tr("{folder}: no answer key, expected {key_names}", folder=folder, key_names=_KEY_NAMES),
+            tr(
+                "{folder}: no answer key, expected {key_names}; {found}",
+                folder=folder,
+                key_names=_key_names(),
+                found=_what_is_in(folder),
+            ),
             tr("pass the keys' folder with --answers DIR"),
         )
     wanted = sorted(found) if datasets is None else datasets
@@ -52,19 +60,36 @@ def read_keys(folder: Path, datasets: Optional[Sequence[str]] = None) -> list[An
                 ),
                 tr("correct --datasets, or add the key"),
             )
-        if len(found[dataset]) > 1:
-            names = ", ".join(path.name for path in found[dataset])
+        paths = [path for other in found if other.casefold() == dataset.casefold() for path in found[other]]
+        if len(paths) > 1:  # two names that differ only in case are one on other systems
+            names = ", ".join(path.name for path in paths)
             raise CouldNotGrade(
                 tr(
                     "{folder}: {found_count} answer keys for {dataset}: {names}",
                     folder=folder,
-                    found_count=len(found[dataset]),
+                    found_count=len(paths),
                     dataset=quoted(dataset),
                     names=names,
                 ),
                 tr("keep one"),
             )
     return [_read_key(dataset, found[dataset][0]) for dataset in wanted]
+
+
+def _key_names() -> str:
+    return tr("{plain} or {numbered}", plain="result_{dataset}.txt", numbered="result_{dataset}_{number}.txt")
+
+
+def _what_is_in(folder: Path) -> str:
+    """What a folder without keys holds, for the examiner who named the wrong one."""
+    names = sorted(os.listdir(folder))
+    if not names:
+        return tr("it is empty")
+    more = len(names) - _MOST_SHOWN
+    shown = ", ".join(quoted(name[:60]) for name in names[:_MOST_SHOWN])
+    return tr(
+        "it holds {names}", names=tr("{shown} and {count:,} more", shown=shown, count=more) if more > 0 else shown
+    )
 
 
 def _require_no_stray(folder: Path, strays: Sequence[str], datasets: Optional[Sequence[str]]) -> None:
@@ -76,7 +101,7 @@ def _require_no_stray(folder: Path, strays: Sequence[str], datasets: Optional[Se
                     "{folder}: {name} looks like an answer key, but a key is named {key_names}",
                     folder=folder,
                     name=quoted(name),
-                    key_names=_KEY_NAMES,
+                    key_names=_key_names(),
                 ),
                 tr("rename it, or move it out of the folder"),
             )
@@ -109,9 +134,28 @@ def _find_keys(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     return found, strays
 
 
+def _bytes_of(path: Path) -> bytes:
+    """The bytes of a key. A named pipe is not waited for. Raises OSError, and CouldNotGrade for what is no regular file."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CouldNotGrade(
+                tr("{path}: the answer key is not a regular file", path=path), tr("make it a readable file")
+            )
+        return file.read()
+
+
+def _kind_of_line(line: str) -> str:
+    """What is wrong with a line of a key, without a character of it."""
+    if not line.strip():
+        return tr("a blank line")
+    if line != line.strip() or "\r" in line:
+        return tr("spaces or a line end of an old Mac beside a label")
+    return tr("{count:,} characters", count=len(line))
+
+
 def _read_key(dataset: str, path: Path) -> AnswerKey:
     try:
-        answers = contract.parse_result(path.read_bytes())
+        answers = contract.parse_result(_bytes_of(path))
     except OSError as error:
         raise CouldNotGrade(
             tr("{path}: the answer key cannot be read: {reason}", path=path, reason=reason_of(error)),
@@ -128,10 +172,10 @@ def _read_key(dataset: str, path: Path) -> AnswerKey:
             raise CouldNotGrade(
                 tr(
                     "{path}:{number}: bad answer key: expected one label of 1 to 32 visible ASCII "
-                    "characters or letters, found {answer_count:,} characters",
+                    "characters or letters, found {found}",
                     path=path,
                     number=number,
-                    answer_count=len(answer),
+                    found=_kind_of_line(answer),
                 ),
                 tr("fix the line"),
             )

@@ -33,6 +33,8 @@ def require_sound(card: Mapping[str, Any]) -> None:
     _require(isinstance(report["datasets"], list), "datasets")
     rows = {_required_dataset(each): each["rows"] for each in report["datasets"]}
     _require(len(rows) == len(report["datasets"]), "datasets")
+    _require(all(part["dataset"] in rows for part in report["parts"]), "parts")
+    _require_measured(report)
     _require(isinstance(report["advice"], list), "advice")
     for each in report["advice"]:
         _require(_is_table(each, _is_text, {"dataset", "check", "state", "reason"}), "advice")
@@ -67,12 +69,21 @@ def _require_points(report: Mapping[str, Any]) -> None:
         _require(_is_text(part["dataset"]) and _is_text(part["part"]), "parts")
         _require(_is_number(part["max_points"], 0, most), "parts")
         _require(_is_number(part["points"], 0, part["max_points"] + _NEARLY), "parts")
-        _require(all(map(_is_text, part["reasons"])) and isinstance(part["checks"], list), "parts")
+        _require(isinstance(part["reasons"], list) and all(map(_is_text, part["reasons"])), "parts")
+        _require(isinstance(part["checks"], list), "parts")
         for check in part["checks"]:
+            _require(_is_number(check["max_points"], 0, part["max_points"]), "checks")
             _require(_is_text(check["check"]) and _is_number(check["points"], 0, check["max_points"]), "checks")
         _require(_is_sum(part["checks"], "points", part["points"]), "checks")
     _require(_is_sum(parts, "points", report["points"]), "points")
     _require(not parts or _is_sum(parts, "max_points", most), "points")
+
+
+def _require_measured(report: Mapping[str, Any]) -> None:
+    """A result without measures could not be read, so it has earned nothing."""
+    unread = {each["dataset"] for each in report["datasets"] if each["measures"] is None}
+    for part in report["parts"]:
+        _require(part["part"] != "result" or part["dataset"] not in unread or part["points"] == 0, "measures")
 
 
 def _required_dataset(value: Any) -> str:

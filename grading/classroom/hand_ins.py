@@ -18,7 +18,7 @@ from grading.contract.display import shown, told_apart
 from grading.contract.language import mark, reason_of, tr
 from grading.errors import CouldNotGrade, quoted
 from grading.submission.directory import Directory
-from grading.submission.root import LITTER, NOT_PACKED, PACK
+from grading.submission.root import LITTER, NOT_PACKED, PACK, PARTS
 
 ENTRIES_LIMIT = 20_000
 """Most files of a folder that are compared to see whether it changed. A folder with more is always graded again."""
@@ -159,6 +159,15 @@ def hand_ins(submissions: Path) -> tuple[list[HandIn], list[str]]:
             tr("{submissions}: no submission found, expected a folder or an archive for each", submissions=submissions)
             + found,
             tr("pass --submissions DIR"),
+        )
+    if len(set(PARTS) & set(candidates)) > 1:
+        raise CouldNotGrade(
+            tr(
+                "{submissions}: this is one submission, and no folder of submissions; it holds {names}",
+                submissions=submissions,
+                names=", ".join(part for part in PARTS if part in candidates),
+            ),
+            tr("pass it with --submission, or pass the folder around it with --submissions DIR"),
         )
     named, seen = stems(candidates), told_apart(candidates)
     return [HandIn(name, named[name], submissions / name, seen[name]) for name in candidates], others

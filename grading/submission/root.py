@@ -6,6 +6,7 @@ so nothing else needs a list of names. What is found is one folder, one archive,
 
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from grading import contract
@@ -63,6 +64,7 @@ class _Seen:
     archives: list[tuple[str, ...]] = field(default_factory=list)
     others: list[tuple[str, ...]] = field(default_factory=list)
     """Archives of kinds that are not opened."""
+    links: list[tuple[str, ...]] = field(default_factory=list)
     folders: int = 0
     names: int = 0
 
@@ -105,17 +107,22 @@ def _look(here: Directory, path: tuple[str, ...], names: Sequence[str], seen: _S
     """Adds what is at `here` to `seen`; a folder with a submission's parts is not looked into."""
     seen.folders += 1
     seen.names += len(names)
-    if any(name in PARTS or (not path and _is_result(name)) for name in names):
+    if any(_is_full(here, part) for part in PARTS) or (not path and any(map(_is_result, names))):
         seen.exact.append(path)
         return
-    if any(_may_be_part(name) for name in names):
-        seen.near.append(path)
+    # an empty folder, a file or a link with a part's name does not hide the submission below
+    if (_has_part(here) or any(map(_may_be_part, names))) and not any(
+        path[: len(other)] == other for other in seen.near
+    ):
+        seen.near.append(path)  # a folder below one of them is its own
     for name in names:
         if _is_litter(name):
             continue
         try:
             mode = here.status(name).st_mode
-            if stat.S_ISREG(mode):
+            if stat.S_ISLNK(mode):
+                seen.links.append((*path, name))
+            elif stat.S_ISREG(mode):
                 if is_archive(name):
                     seen.archives.append((*path, name))
                 elif is_other_archive(name):
@@ -132,6 +139,34 @@ def _enter(here: Directory, path: tuple[str, ...], seen: _Seen) -> None:
         _look(inner, path, inner.names(MOST_NAMES), seen)
     finally:
         inner.close()
+
+
+def _is_full(here: Directory, part: str) -> bool:
+    """Whether a part is a folder that holds something, or one that cannot be listed."""
+    try:
+        if not stat.S_ISDIR(here.status(part).st_mode):
+            return False
+    except OSError:
+        return False
+    try:
+        inner = here.enter(part)
+    except OSError:
+        return True
+    try:
+        return any(not _is_litter(name) for name in inner.names(MOST_NAMES))
+    except OSError:
+        return True
+    finally:
+        inner.close()
+
+
+def _has_part(here: Directory) -> bool:
+    """Whether a part is there, also if the folder has more names than are listed."""
+    for part in PARTS:
+        with suppress(OSError):
+            here.status(part)
+            return True
+    return False
 
 
 def _is_result(name: str) -> bool:
@@ -159,6 +194,11 @@ def _nothing(names: Sequence[str], seen: _Seen) -> FileProblem:
         return FileProblem(
             tr("it holds {names}, which is {not_packed}", names=packed, not_packed=NOT_PACKED),
             tr("unpack it, and {pack}", pack=PACK),
+        )
+    if seen.links:
+        links = _shown(["/".join(path) for path in seen.links])
+        return FileProblem(
+            tr("this holds none of {parts}; links are not followed: {names}", parts=", ".join(PARTS), names=links), PACK
         )
     there = [name for name in names if not _is_litter(name)] or list(names)
     found = tr("it holds {names}", names=_shown(there)) if there else tr("it is empty")

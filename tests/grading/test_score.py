@@ -48,6 +48,28 @@ def test_a_json_report_that_cannot_be_written(folder, answers, tmp_path, capsys)
         assert words in err
 
 
+@pytest.mark.parametrize("name", ["result_QQP_46.txt", "result_CoLA.txt"])
+@pytest.mark.parametrize("option", ["--json", "--gradescope"])
+def test_no_report_over_a_key_or_with_the_name_of_one(folder, answers, capsys, option, name):
+    before = (answers / "result_QQP_46.txt").read_bytes()
+    assert "the report must not be written over an answer key" in refusal(
+        capsys, folder, answers, option, str(answers / name)
+    )
+    assert [path.name for path in answers.iterdir()] == ["result_QQP_46.txt"]
+    assert (answers / "result_QQP_46.txt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "option", ["--submission", "--answers", "--submissions", "--out", "--base", "--data", "--json", "--gradescope"]
+)
+def test_an_empty_path_is_not_the_current_folder(folder, answers, capsys, option):
+    """A variable of the shell that was not set."""
+    with pytest.raises(SystemExit) as caught:
+        run(folder, answers, option, "")
+    assert caught.value.code == 2
+    assert f"argument {option}: an empty text is no path; pass '.' for the current folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("names", ["", "QQP,", "QQP,QQP", "../QQP", "QQP CoLA"])
 def test_dataset_names_on_the_command_line(folder, answers, names, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -1,5 +1,7 @@
 """The answer keys: a bad key is the examiner's mistake, and no report shows a line of it."""
 
+import os
+
 import pytest
 from support import submissions
 from support.commands import refusal, run
@@ -21,14 +23,15 @@ def answers(tmp_path):
         (b"", "result_QQP_46.txt: the answer key is empty"),
         (
             b"1\n\n0\n",
-            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found 0 "
-            "characters",
+            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found "
+            "a blank line",
         ),
         (
             b"1\n0 \n",
-            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found 2 "
-            "characters",
+            "result_QQP_46.txt:2: bad answer key: expected one label of 1 to 32 visible ASCII characters or letters, found "
+            "spaces or a line end of an old Mac beside a label",
         ),
+        (b"1\r0\r", "found spaces or a line end of an old Mac beside a label"),
         (b"1\n\xff\n", "result_QQP_46.txt: bad answer key: expected UTF-8 text, found byte 0xff at offset 2"),
         (
             "1\n0\n".encode("utf-16"),
@@ -55,13 +58,33 @@ def test_two_keys_of_one_dataset(folder, answers, capsys):
     assert "2 answer keys for 'QQP': result_QQP.txt, result_QQP_46.txt. Next: keep one" in found
 
 
+@pytest.mark.parametrize("options", [(), ("--datasets", "QQP")])
+def test_two_keys_whose_names_differ_only_in_case(folder, answers, capsys, options):
+    """One dataset's points would be halved: nobody hands in both."""
+    submissions.write_answers(answers, name="result_qqp_46.txt")
+    if len(list(answers.iterdir())) == 1:
+        pytest.skip("this file system ignores case")
+    found = refusal(capsys, folder, answers, *options)
+    assert "2 answer keys for 'QQP': result_QQP_46.txt, result_qqp_46.txt. Next: keep one" in found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_key_that_is_a_pipe_is_not_waited_for(folder, answers, capsys):
+    (answers / "result_QQP_46.txt").unlink()
+    os.mkfifo(answers / "result_QQP_46.txt")
+    assert "result_QQP_46.txt: the answer key is not a regular file. Next: make it a" in refusal(
+        capsys, folder, answers
+    )
+
+
 def test_no_keys_and_no_such_key(folder, answers, tmp_path, capsys):
     assert "expected the folder of the answer keys: No such file or directory. Next: pass it with --answers DIR" in (
         refusal(capsys, folder, tmp_path / "nothing")
     )
-    assert "no answer key, expected result_{dataset}.txt or result_{dataset}_{number}.txt" in (
-        refusal(capsys, folder, folder)
-    )
+    assert (
+        "no answer key, expected result_{dataset}.txt or result_{dataset}_{number}.txt; "
+        "it holds 'pre_data', 'result', 'saved_model'"
+    ) in refusal(capsys, folder, folder)
     assert "no answer key for 'SST-2', only for QQP" in refusal(capsys, folder, answers, "--datasets", "QQP,SST-2")
     (answers / "result_A.txt").mkdir()
     assert "result_A.txt: the answer key cannot be read: Is a directory" in refusal(capsys, folder, answers)
@@ -92,9 +115,8 @@ def test_a_file_that_is_nearly_named_as_a_key_is_named(folder, tmp_path, capsys,
         answers = submissions.write_answers(tmp_path / str(number), name=name)
         if other:
             submissions.write_answers(answers, name=other)
-        shown = f"'{name}'"
         assert (
-            f"{shown} looks like an answer key, but a key is named result_{{dataset}}.txt or result_{{dataset}}_{{number}}.txt. "
+            f"'{name}' looks like an answer key, but a key is named result_{{dataset}}.txt or result_{{dataset}}_{{number}}.txt. "
             "Next: rename it, or move it out of the folder"
         ) in refusal(capsys, folder, answers)
 

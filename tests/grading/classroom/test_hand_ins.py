@@ -96,6 +96,13 @@ def test_what_nobody_hands_in_is_left_out_and_named(exam, folder, out):
         run_class(exam, folder, out / "again")
 
 
+def test_a_submission_is_no_class(exam, folder, out):
+    """Its three folders would be three candidates."""
+    words = "this is one submission, and no folder of submissions; it holds pre_data, saved_model, result"
+    with pytest.raises(CouldNotGrade, match=words):
+        run_class(exam, folder / "good", out)
+
+
 def test_a_fingerprint_follows_no_link(folder):
     """A folder with links to the outside, pipes and a loop: one mark, whatever is behind the links."""
     path = folder / "good"

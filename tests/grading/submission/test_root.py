@@ -142,7 +142,7 @@ REFUSED = {
     "7z": (files("handin.7z"), ARCHIVES.replace("x", "handin.7z")),
     "rar in a folder": (files("a/b.RAR"), ARCHIVES.replace("'x'", "'a/b.RAR'")),
     "tar.xz": (files("x.tar.xz"), ARCHIVES.replace("'x'", "'x.tar.xz'")),
-    "links": (linked, NONE + "holds 'handin', 'handin.zip'"),
+    "links": (linked, NONE.replace("it ", "links are not followed: 'handin', 'handin.zip'")),
     "strange": (files("\x1b[2J\u4e2d"), NONE + "holds '\\x1b[2J\u4e2d'"),
 }
 
@@ -172,6 +172,32 @@ def test_names_that_may_be_meant_are_graded_and_named(top, answers):
     report = grading.grade(top, answers)
     reasons = [verdict.reason for part in report.datasets[0].parts for verdict in part.verdicts]
     assert any("'Result/result_QQP.txt'" in reason for reason in reasons)
+
+
+def test_a_part_is_found_beside_more_names_than_are_listed(top, answers):
+    submissions.write_submission(top)
+    for number in range(1_500):
+        (top / f"{number:04}").mkdir()
+    assert grading.grade(top, answers).points == 100
+
+
+def test_folders_below_one_that_may_be_meant_are_its_own(top, answers):
+    """`Result` in a wrapper: the wrapper is meant, and the report names what is there."""
+    submissions.write_submission(top / "handin")
+    for name in ("pre_data", "saved_model", "result"):
+        (top / "handin" / name).rename(top / "moved")  # in two steps, for file systems that ignore case
+        (top / "moved").rename(top / "handin" / name.title())
+    report = grading.grade(top, answers)
+    reasons = [verdict.reason for part in report.datasets[0].parts for verdict in part.verdicts]
+    assert any("'Result/result_QQP.txt'" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("path", ["handin", "wrapper/handin"])
+def test_a_wrapper_that_is_a_link_is_said_to_be_one(top, answers, path):
+    (top / path).parent.mkdir(exist_ok=True)
+    os.symlink(submissions.write_submission(top.parent / "elsewhere"), top / path)
+    with pytest.raises(FileProblem, match=f"none of pre_data, saved_model, result; links are not followed: '{path}'"):
+        grading.grade(top, answers)
 
 
 def test_a_result_alone_in_a_folder(top, answers):
@@ -204,3 +230,17 @@ def test_somebody_elses_link_is_not_followed(top, answers):
     os.lchown(top / "link", 12345, 12345)
     with pytest.raises(grading.CouldNotGrade, match="it is a link of somebody else's, which is not followed"):
         grading.grade(top / "link", answers)
+
+
+@pytest.mark.parametrize("hidden", ["an empty folder", "a file", "a link", "litter"])
+def test_a_part_that_holds_nothing_does_not_hide_the_submission_below(top, answers, hidden):
+    submissions.write_submission(top / "handin")
+    if hidden == "a file":
+        submissions.write(top / "result", b"")
+    elif hidden == "a link":
+        (top / "result").symlink_to("nowhere")
+    else:
+        (top / "result").mkdir()
+        if hidden == "litter":
+            submissions.write(top / "result/.DS_Store", b"")
+    assert float(grading.grade(top, answers=answers).points) == 100
