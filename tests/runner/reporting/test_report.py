@@ -15,6 +15,7 @@ from support.finished_runs import predict, write_dev, write_evaluation
 from support.finished_runs import train as train_only
 
 from runner.commands.report import main
+from runner.reporting.facts import _time
 from runner.reporting.report import PAGE, SWITCH, report_in_place
 from runner.workspace.paths import RECIPE
 from runner.workspace.runs import kept_runs
@@ -188,6 +189,12 @@ def test_a_run_of_an_earlier_version_has_a_report_too(tmp_path: Path) -> None:
     assert "Their texts are not kept: the run is of an earlier version." in words
     assert "The tokens are not known" in words
     assert "There is no training log beside this adapter." in words
+    assert "lora.r" in words
+    assert "ensemble.seeds [] []" not in words, "an equal value is no difference"
+
+
+def test_a_short_time_is_in_seconds() -> None:
+    assert [_time(each) for each in (None, 1.84, 59.9, 90)] == ["", "1.8 s", "59.9 s", "1.5 min"]
 
 
 def test_a_kept_run_has_a_report_in_a_folder_of_its_own(tmp_path: Path) -> None:
