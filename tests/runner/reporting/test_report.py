@@ -249,16 +249,19 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
 def test_the_folder_changes_no_result(tmp_path: Path, monkeypatch: Any) -> None:
     from grading.score import main as grade
 
-    workspace = evaluated(tmp_path, rows_of(30))
-    write_dev(tmp_path)
-    predict(tmp_path, "01")
+    # the grader writes no report into a submission
+    root = tmp_path / "submission"
+    root.mkdir()
+    workspace = evaluated(root, rows_of(30))
+    write_dev(root)
+    predict(root, "01")
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/result_tiny.txt").write_text("0\n0\n")
     report = tmp_path / "grade.json"
     grades = []
     for written in (False, True):
-        assert not written or main([str(tmp_path)]) == 0
-        grade(["--submission", str(tmp_path), "--answers", str(tmp_path / "keys"), "--json", str(report)])
+        assert not written or main([str(root)]) == 0
+        grade(["--submission", str(root), "--answers", str(tmp_path / "keys"), "--json", str(report)])
         grades.append(json.loads(report.read_text()))
     assert grades[0] == grades[1]
-    assert (tmp_path / workspace.report / PAGE).exists()
+    assert (root / workspace.report / PAGE).exists()
