@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Union
 
 from runner.asking.input_form import InputForm
-from runner.data.encoding import EncodingError
+from runner.data.encoding import CODECS, EncodingError
 from runner.data.open_table import Columns, Wanted, open_table
 from runner.data.table import Table
 from runner.data.tsv import BLANK
-from runner.errors import DataError
+from runner.errors import DataError, UserError
 from runner.language import tr
 from runner.recipe.schema import dev_forms
 
@@ -70,6 +70,12 @@ def _empty(fields: Sequence[str]) -> str:
 
 def open_file(path: Path, form: InputForm, how: FileForm) -> AskedFile:
     """Open a file of rows. Raises DataError where it cannot be read, or has not the columns of the input."""
+    if not path.is_file():
+        found = tr("found a folder, a pipe or a device") if path.exists() else tr("there is none")
+        raise DataError(
+            tr("{path}: expected a file of rows, {found}", path=path, found=found),
+            tr("name a file of rows; without a file, or with `-`, a pipe is read"),
+        )
     wanted = _wanted(form, how)
     try:
         return AskedFile(_table(path, wanted), form)
@@ -110,11 +116,26 @@ def _wanted(form: InputForm, how: FileForm) -> Wanted:
     return Wanted(forms, form.columns, header, quoting, how.format, how.encoding, own_names=True)
 
 
-def piped_rows(lines: Iterable[bytes], form: InputForm) -> Iterator[AskedRow]:
-    """A row for each line, in UTF-8: the columns of the input, with a tab between two. Blank lines at the end are no rows."""
+def require_pipe(how: FileForm) -> None:
+    """Raise UserError where an option cannot be used for a pipe."""
+    if how.header or how.format != "auto":
+        raise UserError(
+            tr("--header and --format are for a file; a pipe has a row in each line, with a tab between two texts"),
+            tr("leave them out, or write the rows into a file"),
+        )
+    if how.encoding == "utf-16":
+        raise UserError(
+            tr("--encoding utf-16 is for a file; a pipe is read line by line"), tr("write the rows into a file")
+        )
+
+
+def piped_rows(lines: Iterable[bytes], form: InputForm, encoding: str = "auto") -> Iterator[AskedRow]:
+    """A row for each line: the columns of the input, with a tab between two. Blank lines at the end are no rows.
+
+    `encoding`: as `task.encoding`; `auto` is UTF-8."""
     blank: list[AskedRow] = []
     for number, line in enumerate(lines, 1):
-        row = _piped_row(number, line, form)
+        row = _piped_row(number, line, form, CODECS[encoding])
         if row.problem == BLANK:
             blank.append(row._replace(problem=tr(BLANK)))
             continue
@@ -123,17 +144,21 @@ def piped_rows(lines: Iterable[bytes], form: InputForm) -> Iterator[AskedRow]:
         yield row
 
 
-def _piped_row(number: int, line: bytes, form: InputForm) -> AskedRow:
+def _piped_row(number: int, line: bytes, form: InputForm, codec: str) -> AskedRow:
     raw = line.rstrip(b"\r\n")
     raw = raw[3:] if number == 1 and raw.startswith(b"\xef\xbb\xbf") else raw
     size = len(form.columns)
-    text = raw.decode("utf-8", "replace")
+    text = raw.decode(codec, "replace")
     fields = text.split("\t") if size > 1 else [text]
     problem = ""
     if not text.strip():
         problem = BLANK
-    elif "\ufffd" in text and not _is_utf8(raw):
-        problem = tr("expected text in UTF-8")
+    elif "\ufffd" in text and not _is_in(raw, codec):
+        problem = (
+            tr("expected text in UTF-8; --encoding gbk, for example, reads another encoding")
+            if codec == "utf-8"
+            else tr("expected text in {codec}, as --encoding says", codec=codec)
+        )
     elif len(fields) != size:
         problem = tr(
             "expected {size} texts with a tab between them ({columns}), found {found}",
@@ -145,9 +170,9 @@ def _piped_row(number: int, line: bytes, form: InputForm) -> AskedRow:
     return AskedRow(number, whole, problem, whole)
 
 
-def _is_utf8(raw: bytes) -> bool:
+def _is_in(raw: bytes, codec: str) -> bool:
     try:
-        raw.decode("utf-8")
+        raw.decode(codec)
     except UnicodeDecodeError:
         return False
     return True

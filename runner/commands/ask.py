@@ -53,7 +53,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from runner.asking.answer_file import require_new_file
     from runner.asking.input_form import form_of
-    from runner.asking.rows import FileForm, open_file
+    from runner.asking.rows import FileForm, open_file, require_pipe
 
     folder = _folder(options)
     form = form_of(recipe_of(folder))
@@ -62,6 +62,8 @@ def _run(options: argparse.Namespace) -> int:
     # a file is opened before the model is loaded
     how = FileForm(options.header, options.format, options.encoding)
     file = open_file(options.file, form, how) if options.file and str(options.file) != "-" else None
+    if file is None:
+        require_pipe(how)
     require_packages(RUN)
     if file:
         _note(f"{file.table.shown}: {file.table.described()}")
@@ -89,7 +91,7 @@ def _answer_all(asker: Asker, file: Optional[AskedFile], options: argparse.Names
     from runner.asking.answer_file import Form, write_answers
     from runner.asking.rows import piped_rows
 
-    rows = file.rows() if file else piped_rows(sys.stdin.buffer, asker.form)
+    rows = file.rows() if file else piped_rows(sys.stdin.buffer, asker.form, options.encoding)
     form = Form(file.columns if file else asker.columns, asker.labels)
     # a pipe is answered as it comes; more rows of a file share a batch
     answered = _answers(asker, rows, options.batch, AT_ONCE if file else options.batch)
@@ -131,7 +133,12 @@ def _print_row(asker: Asker, answered: Answered, options: argparse.Namespace) ->
     prediction = answered.prediction
     probability = prediction.probabilities.get(prediction.label) if prediction else None
     cells = (prediction.label if prediction else "", "" if probability is None else f"{probability:.6f}")
-    texts = (text.replace("\t", " ").replace("\n", " ") for text in answered.row.fields)
+    texts = [text.replace("\t", " ").replace("\n", " ") for text in answered.row.fields]
+    if sys.stdout.isatty():
+        # a program reads the texts as they are; a terminal would obey what is in them
+        from runner.asking.coloured import harmless
+
+        texts = list(map(harmless, texts))
     print("\t".join([*cells, *texts]), flush=True)
     if prediction:
         for line in _more(asker, answered.row.fields, options):

@@ -26,6 +26,9 @@ SCHEMA = "labeltune.comparison/1"
 MOST_RUNS = 100
 """Each run is named by a letter, and after Z by two."""
 
+PAGES = (".html", ".htm")
+"""Ends of the name of a page."""
+
 ALL_PAIRS = 8
 """Most runs of which every pair is printed. Of more only the pairs with the best one are; the JSON and the page have all."""
 
@@ -58,6 +61,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     try:
         if options.html is not None:
             require_packages(REPORT)
+            _require_page(options.html)
         runs = [run for text in options.runs for run in _runs(text, options.workspace)]
         if not 2 <= len(runs) <= MOST_RUNS:
             raise UserError(
@@ -68,6 +72,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 ),
                 tr("`labeltune runs` lists them"),
             )
+        _require_different(runs)
         found = compared(runs)
         if options.html is not None:
             from runner.reporting.comparison_page import write_comparison
@@ -81,6 +86,28 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         words = tr("written: {path}", path=options.html)
         print(words if options.json else f"\n{words}", file=sys.stderr if options.json else sys.stdout)
     return 0
+
+
+def _require_page(path: Path) -> None:
+    """Raise UserError where the page could replace something that is not a page."""
+    if path.suffix.lower() not in PAGES:
+        raise UserError(
+            tr("{path}: expected a name that ends with {endings}", path=path, endings=tr(" or ").join(PAGES)),
+            "--html compared.html",
+        )
+    if path.is_dir():
+        raise UserError(tr("{path}: expected a file, found a folder", path=path), "--html compared.html")
+
+
+def _require_different(runs: Sequence[Run]) -> None:
+    """Raise UserError where a run is there twice: it would be tied with itself."""
+    folders = [run.folder.resolve() for run in runs]
+    for number, folder in enumerate(folders):
+        if folder in folders[:number]:
+            raise UserError(
+                tr("{folder}: is named twice", folder=runs[number].folder),
+                tr("name each run once; `labeltune runs` lists them"),
+            )
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
@@ -242,7 +269,7 @@ def _cells(run: Mapping[str, Any]) -> Sequence[str]:
         f"{run['f1']:.3f}",
         "" if run["log_loss"] is None else f"{run['log_loss']:.3f}",
         "" if run["brier"] is None else f"{run['brier']:.3f}",
-        "" if seconds is None else f"{seconds / 60:,.1f} min",
+        "" if seconds is None else f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:,.1f} min",
         "" if device is None else f"{device / 1e9:.1f} GB",
         "" if host is None else f"{host / 1e9:.1f} GB",
     )

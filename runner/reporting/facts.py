@@ -116,7 +116,7 @@ def recipe_lines(files: RunFiles) -> tuple[str, list[RecipeLine]]:
     lines = []
     for key, value in files.recipe.items():
         known = key in other
-        differs = known and other[key] != value
+        differs = known and other[key] != _plain(value)
         lines.append(RecipeLine(key, _value(value), _value(other[key]) if known else None, differs))
     return name, lines
 
@@ -163,7 +163,7 @@ def _training_facts(
 ) -> Iterator[tuple[str, str]]:
     yield tr("adapter of"), str(trained.get("kept") or "")
     yield tr("trained parameters"), _count(trained.get("trainable_parameters"))
-    yield tr("training time"), _minutes(trained.get("train_seconds"))
+    yield tr("training time"), _time(trained.get("train_seconds"))
     yield tr("training rows per second"), _count(trained.get("rows_per_second"))
     yield tr("GPU memory, at most"), _gigabytes(trained.get("peak_device_bytes"))
     yield tr("host memory, at most"), _gigabytes(trained.get("peak_host_bytes"))
@@ -214,8 +214,10 @@ def _decimal(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, (int, float)) else ""
 
 
-def _minutes(seconds: object) -> str:
-    return f"{seconds / 60:,.1f} min" if isinstance(seconds, (int, float)) else ""
+def _time(seconds: object) -> str:
+    if not isinstance(seconds, (int, float)):
+        return ""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:,.1f} min"
 
 
 def _gigabytes(value: object) -> str:

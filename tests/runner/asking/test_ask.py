@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from conftest import ROOT
@@ -170,8 +170,38 @@ def test_rows_that_cannot_be_read_are_named_and_the_others_answered(
         "line 2: not answered: expected 2 texts with a tab between them (first, second), found 1",
         "line 3: not answered: expected a row, found a blank line",
         "line 4: not answered: its prompt has 98 tokens, more than prompt.max_length = 64",
-        "line 5: not answered: expected text in UTF-8",
+        "line 5: not answered: expected text in UTF-8; --encoding gbk, for example, reads another encoding",
     ]
+
+
+def test_a_pipe_in_gbk(tiny_base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = answered_run(tiny_base, "plain") / "saved_model/tiny"
+    piped(monkeypatch, "狗\t猫\n".encode("gbk"))
+    assert ask(folder, "--encoding", "gbk") == 0
+    assert capsys.readouterr().out.endswith("\t狗\t猫\n")
+
+
+@pytest.mark.parametrize("options", [["--header"], ["--format", "csv"], ["--encoding", "utf-16"]])
+def test_options_of_a_file_are_refused_for_a_pipe(
+    tiny_base: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert ask(answered_run(tiny_base, "plain") / "saved_model/tiny", *options) == 2
+    err = capsys.readouterr().err
+    assert "for a file; a pipe" in err
+    assert "loading torch" not in err
+
+
+def test_a_terminal_does_not_obey_a_text(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = answered_run(tiny_base, "plain") / "saved_model/tiny"
+    hostile = "ab\x1b[31m\u202e"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"first": hostile, "second": "ba"}) + "\n")
+    assert ask(folder, tmp_path / "rows.jsonl") == 0
+    assert hostile in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert ask(folder, tmp_path / "rows.jsonl") == 0
+    assert "ab\\x1b[31m\\u202e\tba" in capsys.readouterr().out
 
 
 def test_nothing_is_overwritten_or_put_beside_the_results(
@@ -200,12 +230,14 @@ def test_nothing_is_overwritten_or_put_beside_the_results(
         ("b.xlsx", b"PK\x03\x04", "an Excel file"),
         ("c.jsonl", b'{"first": "x"}\n', "expected the columns first, second, found first"),
         ("d.csv", b"", "found an empty file"),
+        ("e.csv", None, "expected a file of rows, there is none\n  next: name a file of rows"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_explained_before_the_model_is_loaded(
-    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: bytes, message: str
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, data: Optional[bytes], message: str
 ) -> None:
-    (tmp_path / name).write_bytes(data)
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
     assert ask(answered_run(tiny_base, "plain") / "saved_model/tiny", tmp_path / name) == 2
     err = capsys.readouterr().err
     assert message in err

@@ -106,3 +106,21 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     assert capsys.readouterr().err.startswith(f"{place}: has the adapters of other, tiny\n  next: name one adapter's")
     assert main([str(tmp_path / "saved_model/other"), str(tmp_path / "saved_model/tiny")]) == 2
     assert "holdout_predictions.jsonl: cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path, capsys: Any) -> None:
+    run, *_ = workspace_with(tmp_path, 80, 70)
+    assert main([run, str(tmp_path), run, "--workspace", str(tmp_path)]) == 2
+    assert "is named twice\n  next: name each run once" in capsys.readouterr().err
+
+
+def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: Any) -> None:
+    runs = workspace_with(tmp_path, 80, 70)
+    answers = tmp_path / "result/result_tiny.txt"
+    answers.parent.mkdir(exist_ok=True)
+    answers.write_text("1\n")
+    assert main([*runs, str(tmp_path), "--workspace", str(tmp_path), "--html", str(answers)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "expected a name that ends with .html or .htm\n  next: --html compared.html\n"
+    )
+    assert answers.read_text() == "1\n"

@@ -25,6 +25,9 @@ FEW = (
     "train.batch_size=4",
     "train.precision=fp32",
 )
+SMALL = ("samples.train=4", "samples.holdout=4", "samples.dev=2", "train.layout=padded")
+"""For bases that need seconds for a row on a processor: one update of the weights, and two rows to compare."""
+
 WORDS = ("instruction=Do the two questions ask the same thing? Answer 1 for yes, 0 for no.", "prompt.max_length=128")
 
 
@@ -38,28 +41,31 @@ def same_answers(workspace: Path, *changes: str) -> None:
     records = json.loads((workspace / "pre_data/paraphrase/paraphrase_dev.json").read_text(encoding="utf-8"))
     texts = [record["input"] for record in records]
 
-    def check(found: list[Any]) -> None:
-        assert len(found) == 4
-        for one, row in zip(found, expected):
-            assert one == pytest.approx(row, abs=1e-5)
+    def check(name: str, found: list[Any], most: int = 1000) -> None:
+        assert len(found) == min(most, len(expected)) > 0
+        pairs = list(zip(found, expected))
+        difference = max(abs(one[label] - row[label]) for one, row in pairs for label in row)
+        # pytest -rP shows it
+        print(f"largest difference, {name}: {difference:.2g}")
+        assert difference <= 1e-5
+        for one, row in pairs:
+            assert one.keys() == row.keys()
             assert max(one, key=one.__getitem__) == max(row, key=row.__getitem__)
 
     with labeltune.Classifier.load(folder) as classifier:
-        check([each.probabilities for each in classifier.predict(texts, batch_size=4)])
+        check("API", [each.probabilities for each in classifier.predict(texts, batch_size=4)])
     with labeltune.Asker.load(folder) as asker:
-        check(
-            [each.prediction and each.prediction.probabilities for each in asker.answer([t.split("\n") for t in texts])]
-        )
+        answers = asker.answer([text.split("\n") for text in texts])
+        check("Asker", [each.prediction and each.prediction.probabilities for each in answers])
     (workspace / "rows.tsv").write_text("".join(text.replace("\n", "\t") + "\n" for text in texts), encoding="utf-8")
     out = workspace / "out.jsonl"
     assert ask.main([str(folder), str(workspace / "rows.tsv"), "--out", str(out)]) == 0
     written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    check([{label: row[f"probability_{label}"] for label in ("0", "1")} for row in written])
+    check("ask", [{label: row[f"probability_{label}"] for label in ("0", "1")} for row in written])
     for name, more in (("merged", []), ("adapter", ["--adapter-only"])):
         assert export.main([str(folder), "--out", str(workspace / name), *more]) == 0
         # one process for each: the first row is enough
-        found = probabilities(workspace / name, texts[:1])
-        assert found == pytest.approx(expected[0], abs=1e-5)
+        check(f"snippet of the {name} model", [probabilities(workspace / name, texts[:1])], most=1)
 
 
 def test_on_the_demo(tmp_path: Path) -> None:
@@ -71,4 +77,4 @@ def test_on_the_demo(tmp_path: Path) -> None:
 def test_on_real_bases(tmp_path: Path, name: str) -> None:
     if not (PLACE / name / "config.json").exists():
         pytest.skip(f"{PLACE / name} is not there")
-    same_answers(tmp_path, f"base={PLACE / name}", *WORDS)
+    same_answers(tmp_path, f"base={PLACE / name}", *SMALL, *WORDS)

@@ -15,6 +15,7 @@ from support.finished_runs import predict, write_dev, write_evaluation
 from support.finished_runs import train as train_only
 
 from runner.commands.report import main
+from runner.reporting.facts import _time
 from runner.reporting.report import PAGE, SWITCH, report_in_place
 from runner.workspace.paths import RECIPE
 from runner.workspace.runs import kept_runs
@@ -188,6 +189,12 @@ def test_a_run_of_an_earlier_version_has_a_report_too(tmp_path: Path) -> None:
     assert "Their texts are not kept: the run is of an earlier version." in words
     assert "The tokens are not known" in words
     assert "There is no training log beside this adapter." in words
+    assert "lora.r" in words
+    assert "ensemble.seeds [] []" not in words, "an equal value is no difference"
+
+
+def test_a_short_time_is_in_seconds() -> None:
+    assert [_time(each) for each in (None, 1.84, 59.9, 90)] == ["", "1.8 s", "59.9 s", "1.5 min"]
 
 
 def test_a_kept_run_has_a_report_in_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -242,16 +249,19 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
 def test_the_folder_changes_no_result(tmp_path: Path, monkeypatch: Any) -> None:
     from grading.score import main as grade
 
-    workspace = evaluated(tmp_path, rows_of(30))
-    write_dev(tmp_path)
-    predict(tmp_path, "01")
+    # the grader writes no report into a submission
+    root = tmp_path / "submission"
+    root.mkdir()
+    workspace = evaluated(root, rows_of(30))
+    write_dev(root)
+    predict(root, "01")
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/result_tiny.txt").write_text("0\n0\n")
     report = tmp_path / "grade.json"
     grades = []
     for written in (False, True):
-        assert not written or main([str(tmp_path)]) == 0
-        grade(["--submission", str(tmp_path), "--answers", str(tmp_path / "keys"), "--json", str(report)])
+        assert not written or main([str(root)]) == 0
+        grade(["--submission", str(root), "--answers", str(tmp_path / "keys"), "--json", str(report)])
         grades.append(json.loads(report.read_text()))
     assert grades[0] == grades[1]
-    assert (tmp_path / workspace.report / PAGE).exists()
+    assert (root / workspace.report / PAGE).exists()
