@@ -375,16 +375,22 @@ def _say_line(text: str) -> None:
 
 
 def _drop_output() -> None:
+    _drop(sys.stdout)
+
+
+def _drop(stream: Any) -> None:
     """Sends what is still to be printed nowhere, so that nothing fails at the end because of it."""
     with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _complain(text: str) -> None:
-    """Prints to standard error, if it is there."""
-    with suppress(OSError, ValueError, AttributeError):
+    """Prints to standard error, if it is there and not full."""
+    try:
         sys.stderr.write(writable(printed(text), sys.stderr))
         sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        _drop(sys.stderr)
 
 
 def _hold_streams() -> None:

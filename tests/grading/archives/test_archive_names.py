@@ -144,6 +144,7 @@ def test_a_name_that_the_file_system_cannot_write(tmp_path):
     )
     command = [sys.executable, "-S", "-c", check, *(str(tmp_path / name) for name in ("into", "a.tar", "b.zip"))]
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment.pop("PYTHONIOENCODING", None)
     root = ROOT
     done = subprocess.run(command, env=environment, cwd=root, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == [
