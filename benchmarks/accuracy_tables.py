@@ -103,7 +103,8 @@ def _curve_cell(group: Sequence[Line], rows: int, epochs: int) -> str:
     if not found:
         return ""
     mean = 100 * statistics.mean(share(run["right"]) for run in found)
-    return f"{mean:.1f} ({len(found)}; {statistics.mean(run['cpu'] for run in found):.0f} s)"
+    seconds = [run["cpu"] for run in found if run["cpu"] is not None]
+    return f"{mean:.1f} ({len(found)}; {f'{statistics.mean(seconds):.0f} s' if seconds else 'time not measured'})"
 
 
 def timed_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> str:
