@@ -71,9 +71,11 @@ def failed(fault: str, reason: str, next_step: str, mistake: Optional[CouldNotGr
 
 
 def can_fork() -> bool:
-    """Whether a bounded child can be a fork of this process: on Linux, and without other threads of Python's."""
+    """Whether a bounded child can be a fork of this process: on Linux, and without other threads of Python's but daemons, such as
+    the one that watches progress bars."""
     threads = sys.modules.get("threading")
-    return sys.platform == "linux" and os.path.exists(_STATM) and (threads is None or threads.active_count() == 1)
+    others = [] if threads is None else [each for each in threads.enumerate() if each is not threads.main_thread()]
+    return sys.platform == "linux" and os.path.exists(_STATM) and all(each.daemon for each in others)
 
 
 def in_fork(work: Callable[[Bounds], Outcome], limits: Limits) -> Outcome:
@@ -114,7 +116,14 @@ def in_interpreter(exam: Exam, path: Path, limits: Limits) -> Outcome:
     """The outcome of the submission at `path`, graded in a new interpreter with limits, without its advice of a rerun."""
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="grading-") as work:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="grading-")
+    except OSError as error:
+        raise CouldNotGrade(
+            tr("no temporary folder could be made: {reason}", reason=reason_of(error)),
+            tr("the examiner frees space, and grades again"),
+        ) from None
+    with folder as work:
         try:
             child = start(path, path.name, exam, limits, Path(work))
         except OSError as error:

@@ -179,10 +179,12 @@ tr, trn, mark = _OWN.tr, _OWN.trn, _OWN.mark
 
 def speak_to_argparse() -> None:
     """Let argparse write its own words in the language of messages. Call it before a parser is made."""
-    if language() == "en":
-        return
-    import gettext
+    import gettext  # argparse does
 
+    if language() == "en":
+        if gettext.textdomain() == _OWN.domain:  # of a command in the same process
+            gettext.textdomain("messages")
+        return
     # argparse asks the process's own domain, whose language is that of the environment
     gettext.bindtextdomain(_OWN.domain, str(_OWN.folder))
     gettext.textdomain(_OWN.domain)

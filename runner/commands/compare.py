@@ -42,6 +42,13 @@ search (saved_model/.search/QQP) means all its trials, the best first.
 )
 
 
+def _wrong_count(count: int) -> UserError:
+    return UserError(
+        tr("expected 2 to {most_runs} runs, found {runs_count}", most_runs=MOST_RUNS, runs_count=count),
+        tr("`labeltune runs` lists them"),
+    )
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit code."""
     speak_to_argparse()
@@ -62,16 +69,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if options.html is not None:
             require_packages(REPORT)
             _require_page(options.html)
+        if len(options.runs) == 1 and not Path(options.runs[0]).is_dir():
+            raise _wrong_count(1)
         runs = [run for text in options.runs for run in _runs(text, options.workspace)]
         if not 2 <= len(runs) <= MOST_RUNS:
-            raise UserError(
-                tr(
-                    "expected 2 to {most_runs} runs, found {runs_count}",
-                    most_runs=MOST_RUNS,
-                    runs_count=len(runs),
-                ),
-                tr("`labeltune runs` lists them"),
-            )
+            raise _wrong_count(len(runs))
         _require_different(runs)
         found = compared(runs)
         if options.html is not None:

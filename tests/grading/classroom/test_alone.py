@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 from conftest import ROOT
@@ -122,6 +123,23 @@ def shell(redirections, *arguments):
     line = f'"$@" {redirections}'
     words = [sys.executable, "-S", "-m", "grading.score", *map(str, arguments)]
     return subprocess.run(["sh", "-c", line, "sh", *words], cwd=ROOT, capture_output=True, check=False, timeout=60)
+
+
+def test_no_space_for_a_temporary_folder_is_the_examiners_to_fix(folder, answers, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(score, "can_fork", lambda: False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert run(folder, answers) == 2
+    found = capsys.readouterr().err
+    assert "no temporary folder could be made: No such file or directory. Next: the examiner frees space" in found
+
+
+def test_a_daemon_thread_of_a_library_does_not_forbid_a_fork():
+    ended = threading.Event()
+    threading.Thread(target=ended.wait, daemon=True).start()
+    try:
+        assert alone.can_fork() == (sys.platform == "linux")
+    finally:
+        ended.set()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device here")
