@@ -118,11 +118,7 @@ def _draw(submission: Submission, key: AnswerKey, count: int, known: int) -> dic
 def _copy(submission: Submission, name: str, most: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with submission.open(name, most) as file, target.open("wb") as copy:
-        if file.size > most:
-            raise FileProblem(
-                tr("{name} has {size:,} bytes, more than {most:,}", name=name, size=file.size, most=most),
-                tr("submit a smaller file"),
-            )
+        file.require_at_most(most)
         for piece in file.pieces(file.size):
             copy.write(piece)
         file.require_unchanged()

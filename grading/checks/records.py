@@ -12,7 +12,7 @@ from grading.rubric import Verdict, blocked, earned, lost, shared
 from grading.submission.folder import Submission
 
 RECORDS_LIMIT = 512 << 20
-"""Most bytes of a record file. All 363,846 QQP rows with an instruction of 56 Chinese characters, written as `\\uXXXX`, are
+"""Most bytes of a record file. All 363,846 QQP rows with an instruction of 56 Chinese characters, written as ASCII escapes, are
 182 MiB."""
 
 MOST_RECORDS = 5_000_000
@@ -81,16 +81,7 @@ def read_records(submission: Submission, path: str) -> Iterator[Any]:
 
     Raises FileProblem, if the file is no array also at its end: then those before count nothing."""
     with submission.open(path, RECORDS_LIMIT) as file:
-        if file.size > RECORDS_LIMIT:
-            raise FileProblem(
-                tr(
-                    "{path} has {size:,} bytes, more than the limit of {most:,}",
-                    path=path,
-                    size=file.size,
-                    most=RECORDS_LIMIT,
-                ),
-                tr("submit a smaller file"),
-            )
+        file.require_at_most(RECORDS_LIMIT)
         problem = None
         try:
             for number, record in enumerate(contract.read_array(file.pieces(file.size)), start=1):

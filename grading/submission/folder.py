@@ -80,6 +80,19 @@ class SubmittedFile:
         self._hashers.append(hashlib.sha256())
         return self._hashers[-1]
 
+    def require_at_most(self, most: int, shorten: str = mark("submit a smaller file")) -> None:
+        """Raises FileProblem with the next step `shorten` if the file has more than `most` bytes."""
+        if self.size > most:
+            raise FileProblem(
+                tr(
+                    "{path} has {size:,} bytes, more than the limit of {most:,}",
+                    path=self.path,
+                    size=self.size,
+                    most=most,
+                ),
+                shorten,
+            )
+
     def require_unchanged(self) -> None:
         """Raises FileProblem if the file was written to since it was opened: old and new bytes may be mixed."""
         if self._now() != self._state:
@@ -225,16 +238,7 @@ class Submission:
 
         Raises the errors of `open`, and FileProblem with the next step `shorten` if there are more than `most`."""
         with self.open(path, most) as file:
-            if file.size > most:
-                raise FileProblem(
-                    tr(
-                        "{path} has {size:,} bytes, more than the limit of {most:,}",
-                        path=path,
-                        size=file.size,
-                        most=most,
-                    ),
-                    shorten,
-                )
+            file.require_at_most(most, shorten)
             data = file.read(file.size)
             file.require_unchanged()
             return data
