@@ -1,6 +1,5 @@
 """`python -m grading` is `python -m grading.score`."""
 
-import os
 import sys
 
 if not __package__:
@@ -10,11 +9,6 @@ if not __package__:
     )
     sys.exit(2)
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-if os.path.realpath(sys.path[0] or os.curdir) == os.path.realpath(os.curdir) != os.path.realpath(CHECKOUT):
-    sys.path[0] = CHECKOUT  # the current folder may be a submission: nothing is imported from it
+import runpy  # `python -m` has loaded it
 
-from grading.score import main  # noqa: E402
-
-if __name__ == "__main__":
-    sys.exit(main())
+runpy.run_module("grading.score", run_name="__main__")
