@@ -171,7 +171,7 @@ GRADING = {
         "rubric",
         "submission",
     },
-    "__main__": {"score"},
+    "__main__": set(),
 }
 """The same of `grading`."""
 

@@ -134,6 +134,18 @@ def report_dev(recipe: Recipe, sources: Sources, scan: Scan, rows: DevRows) -> N
                 problem=row.problem,
             )
         )
+    if not task.dev_differs and 2 * len(rows.problems) > len(rows.records):
+        raise DataError(
+            tr(
+                "{shown}: {bad:,} of {all:,} rows are bad, so its columns are not those of its rows",
+                shown=dev.shown,
+                bad=len(rows.problems),
+                all=len(rows.records),
+            ),
+            tr(
+                "correct its first line, task.dev_columns or task.header; or set task.dev_differs: true if the file is right"
+            ),
+        )
     if rows.empty:
         first = tr(
             "{empty_count:,} rows have no text, the first is line {empty}",

@@ -205,3 +205,19 @@ def test_a_row_that_holds_a_columns_name_is_no_header(workspace: Path, tiny_base
     assert main([str(path), "--workspace", str(workspace), "--stages", "prepare"]) == 0
     records = json.loads((workspace / "pre_data/tiny/tiny_dev.json").read_text(encoding="utf-8"))
     assert [record["input"] for record in records][:2] == ["text\t r0e of 0", "text r1e of 1"]
+
+
+def test_a_header_with_more_columns_than_the_rows_is_refused(workspace: Path, tiny_base: Path) -> None:
+    path = write_recipe(workspace, recipe_tree(tiny_base, task={"header": True, "bad_rows": "skip"}))
+    train = workspace / "data/tiny_train.tsv"
+    train.write_text("id\tlabel\ttext\n" + train.read_text(encoding="utf-8"), encoding="utf-8")
+    dev = "".join(f"{number}\tA sentence .\n" for number in range(5))
+    (workspace / "data/tiny_dev.tsv").write_text("\tid\ttext\n" + dev, encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"5 of 5 rows are bad, so its columns are not those of its rows\n  next: correct"
+    ):
+        execute(load_recipes([path]), workspace, ["prepare"])
+    insisted = write_recipe(
+        workspace, recipe_tree(tiny_base, task={"header": True, "bad_rows": "skip", "dev_differs": True})
+    )
+    execute(load_recipes([insisted]), workspace, ["prepare"])
