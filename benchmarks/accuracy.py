@@ -219,7 +219,8 @@ def read_kept(path: Path) -> list[dict[str, Any]]:
 def plan(base: str, options: argparse.Namespace) -> list[Run]:
     """The wanted runs, seed by seed, those without levers first."""
     if options.minutes:
-        return [Run(base, options.task, name, seed, 0, 0, options.minutes) for seed in options.seeds for name in TIMED]
+        ways = [name for name in TIMED if not options.only or name in options.only]
+        return [Run(base, options.task, name, seed, 0, 0, options.minutes) for seed in options.seeds for name in ways]
     names = [name for name in LEVERS if name == NONE or not options.only or name in options.only]
     names = [name for name in names if options.task in LEVERS[name].tasks]
     return [
@@ -275,7 +276,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--base", type=Path, help="folder of a real base; without it only the tables are written")
     parser.add_argument("--task", choices=list(common.TASKS), default="CoLA")
     parser.add_argument("--keep", type=Path, required=True, help="file of the finished runs")
-    parser.add_argument("--only", nargs="+", choices=list(LEVERS), help="levers (default: all that fit the task)")
+    parser.add_argument("--only", nargs="+", choices=[*LEVERS, *TIMED], help="some of them (default: all)")
     parser.add_argument("--size", nargs="+", type=_size, default=[(1000, 2)], help="ROWSxEPOCHS")
     parser.add_argument("--minutes", type=float, default=0, help="the ways of `TIMED` instead of the levers")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

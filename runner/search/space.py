@@ -38,9 +38,10 @@ def space_of(recipe: Recipe) -> dict[str, list[Any]]:
 def candidates(space: Mapping[str, Sequence[Any]], count: int, seed: int) -> list[Changes]:
     """Draw candidates, each with a value for every key that differs from the recipe's own.
 
-    The first one is the recipe as it is, so a search never starts without it. Where the whole grid has no more than `count`,
-    all of it is taken. Else every key goes through its values in a shuffled order again and again, so that each value is
-    tried about equally often, as in Latin hypercube sampling (McKay et al. 1979)."""
+    The first one is the recipe as it is, so a search never starts without it. The next ones change the first key alone, the
+    learning rate in the default space: a search that compares only the first few has tried each of its values. Where the whole
+    grid has no more than `count`, all of it is taken. Else every key goes through its values in a shuffled order again and
+    again, so that each value is tried about equally often, as in Latin hypercube sampling (McKay et al. 1979)."""
     sizes = [len(values) for values in space.values()]
     numbers = random.Random(seed)
     total = 1
@@ -50,7 +51,7 @@ def candidates(space: Mapping[str, Sequence[Any]], count: int, seed: int) -> lis
         drawn: Iterator[tuple[int, ...]] = itertools.product(*map(range, sizes))
     else:
         drawn = zip(*(_shuffles(size, numbers) for size in sizes))
-    found: dict[tuple[int, ...], None] = {(0,) * len(sizes): None}
+    found = {(place, *(0,) * (len(sizes) - 1)): None for place in range(min(sizes[0], count))}
     while len(found) < min(count, total):
         found[next(drawn)] = None
     return [{key: values[place] for place, (key, values) in zip(places, space.items()) if place} for places in found]

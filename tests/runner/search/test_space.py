@@ -40,12 +40,18 @@ def test_a_small_space_is_tried_whole():
     assert {"lora.r": 8, "train.epochs": 3} in found
 
 
+def test_the_first_candidates_try_each_value_of_the_first_key():
+    space = {"train.learning_rate": [2e-4, 1e-3], "lora.r": [16, 8], "lora.lora_dropout": [0.0, 0.1, 0.2]}
+    for count in (4, 27):
+        assert candidates(space, count, seed=0)[:2] == [{}, {"train.learning_rate": 1e-3}]
+
+
 def test_each_value_is_drawn_about_equally_often():
     space = {"a.a": list(range(9)), "b.b": list(range(5)), "c.c": [0, 1, 2]}
     drawn = candidates(space, 27, seed=3)
     assert len({tuple(sorted(one.items())) for one in drawn}) == 27
     for key, values in space.items():
-        counts = Counter(one.get(key, 0) for one in drawn)
+        counts = Counter(one.get(key, 0) for one in drawn[9:])
         assert set(counts) == set(values)
         assert max(counts.values()) - min(counts.values()) <= 2
     assert drawn == candidates(space, 27, seed=3) != candidates(space, 27, seed=4)
