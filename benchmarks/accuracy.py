@@ -252,11 +252,13 @@ def write_tables(keep: Path, others: Optional[Path], page: Path) -> None:
     """Write every table below the page's `TABLES` line; what stands above it stays."""
     timed = [run for run in read_kept(keep) if run.get("minutes")]
     runs = [run for run in read_kept(keep) if not run.get("minutes")]
+    rivals = read_kept(others) if others else []
     parts = [*tables.curve_table(runs, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
     parts += [
         tables.timed_table(timed, list(TIMED), AS_MANY),
+        tables.rivals_table(timed, rivals, "autopilot"),
         tables.ensemble_table(runs, NONE),
-        tables.minutes_table(read_kept(others) if others else []),
+        tables.minutes_table(rivals),
     ]
     above = page.read_text(encoding="utf-8").partition(TABLES)[0] if page.exists() else "# Accuracy\n\n"
     page.write_text(above + TABLES + "".join(parts), encoding="utf-8")

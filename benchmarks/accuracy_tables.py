@@ -116,13 +116,71 @@ def timed_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> str:
             against = _against(by_seed, ways[plain]) if name != plain else None
             found = list(by_seed.values())
             if found:
-                rows = ", ".join(f"{run['train_rows']:,} × {len(run['epochs_holdout'])}" for run in found)
-                rates = ", ".join(f"{run['learning_rate']:g}" for run in found)
-                lines.append([base, task, f"{minutes:g}", name, str(len(found)), rows, rates,
+                lines.append([base, task, f"{minutes:g}", name, str(len(found)), _sizes(found), _rates(found),
                               accuracy_cell([run["right"] for run in found]),
                               *((against[0], f"{against[1]:.2g}") if against else ("", ""))])  # fmt: skip
     head = ["base", "task", "minutes", "way", "seeds", "rows × epochs", "learning rates", "unseen, %", "points", "p"]
     return markdown("The same minutes: the recipe as it is, and the autopilot", head, lines) if lines else ""
+
+
+def rivals_table(timed: Sequence[Line], others: Sequence[Line], ours: str) -> str:
+    """The run `ours` of some minutes against every TRL and head run of about as many, pair by pair over the same rows; at the end
+    the mean over bases and tasks for each rival, with its best learning rate."""
+    lines, best = [], {name: [] for name in RIVALS}
+    for (base, task, minutes), group in _groups(
+        [run for run in timed if run["lever"] == ours], "base", "task", "minutes"
+    ):
+        own = {run["seed"]: run for run in group}
+        lines.append([base, task, f"{minutes:g}", ours, _sizes(group), _rates(group), str(len(own)),
+                      accuracy_cell([run["right"] for run in group]), "", ""])  # fmt: skip
+        for name, rival in RIVALS.items():
+            fitting = [run for run in others if (run["base"], run["task"], run["way"]) == (base, task, name)]
+            fitting = [run for run in fitting if ABOUT[0] <= run["seconds"] / (60 * minutes) <= ABOUT[1]]
+            found = []
+            for (rate, rows, epochs), runs in _groups(fitting, "rate", "rows", "epochs"):
+                against = _against(own, {run["seed"]: run for run in runs})
+                rights = [run["right"] for run in runs]
+                found.append((statistics.mean(map(share, rights)), against))
+                lines.append([base, task, f"{minutes:g}", rival, f"{rows:,} × {epochs}", f"{rate:g}", str(len(runs)),
+                              accuracy_cell(rights), *((against[0], f"{against[1]:.2g}") if against else ("", ""))])  # fmt: skip
+            if found:
+                mean = statistics.mean(share(run["right"]) for run in group)
+                best[name].append(100 * (mean - max(accuracy for accuracy, _ in found)))
+    for name, points in best.items():
+        if points:
+            places = f"{len(points)} of base and task"
+            lines.append(
+                [
+                    "mean",
+                    places,
+                    "",
+                    f"{RIVALS[name]}, best rate",
+                    "",
+                    "",
+                    "",
+                    "",
+                    f"{statistics.mean(points):+.1f}",
+                    "",
+                ]
+            )
+    head = ["base", "task", "minutes", "way", "rows × epochs", "learning rate", "seeds", "unseen, %",
+            f"{ours} against it, points", "p"]  # fmt: skip
+    return markdown("The same minutes: the autopilot, TRL and a classification head", head, lines) if lines else ""
+
+
+RIVALS = {"trl": "TRL SFTTrainer", "head": "classification head"}
+"""What users would take instead, by its name in time_to_accuracy.py."""
+
+ABOUT = (0.9, 1.05)
+"""A rival's run of training alone has about the minutes of ours, which have everything in them."""
+
+
+def _sizes(runs: Sequence[Line]) -> str:
+    return ", ".join(f"{run['train_rows']:,} × {len(run['epochs_holdout'])}" for run in runs)
+
+
+def _rates(runs: Sequence[Line]) -> str:
+    return ", ".join(f"{run['learning_rate']:g}" for run in runs)
 
 
 def ensemble_table(runs: Sequence[Line], plain: str) -> str:
