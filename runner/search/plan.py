@@ -112,7 +112,7 @@ def last_run(
 
 
 def _passes(seconds: float, pace: Pace, evaluated: int) -> int:
-    """Row passes that fit, in two significant digits: more would be noise of the pace."""
+    """Row passes that fit, in three significant digits: more would be noise of the pace."""
     passes = int((seconds - pace.start - evaluated * pace.evaluate) / pace.train)
-    unit = 10 ** max(len(str(max(passes, 1))) - 2, 0)
+    unit = 10 ** max(len(str(max(passes, 1))) - 3, 0)
     return max(passes // unit * unit, 0)
