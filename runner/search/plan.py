@@ -72,7 +72,7 @@ class Rung:
     """Training rows of each, epochs counted."""
 
 
-def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
+def plan(seconds: float, pace: Pace, holdout: int, most: int, fewest: int = FEWEST_PASSES) -> list[Rung]:
     """All rungs but the last.
 
     Args:
@@ -80,6 +80,7 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
         pace: What a run costs.
         holdout: Number of held-out rows, which every run scores once for every epoch.
         most: Most candidates there are.
+        fewest: Row passes of each trial, at least.
 
     Returns:
         The rungs, the one with the most candidates first; none where the time is too short to compare anything.
@@ -91,7 +92,7 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
             counts.append(counts[-1] // KEPT)
         share = SAFETY * EXPLORING * seconds / len(counts)
         rungs = [Rung(count, _passes(share / count, pace, evaluated)) for count in counts]
-        if start > 1 and rungs[0].passes >= FEWEST_PASSES:
+        if start > 1 and rungs[0].passes >= fewest:
             return rungs
     return []
 
