@@ -6,7 +6,6 @@ before its trial begins, so a search that was killed continues with the same one
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -14,12 +13,12 @@ import logging
 import math
 import uuid
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from runner.language import trn
 from runner.search.inputs import comparable
 from runner.search.journal import Journal
-from runner.search.plan import FEWEST_PASSES, STARTS, Rung
+from runner.search.plan import STARTS, Planned, Rung
 from runner.search.runs import Runs
 from runner.search.space import Changes, candidates, space_of
 from runner.search.study import DRAWN, Study, Values, open_storage, study_names
@@ -37,19 +36,19 @@ class OptunaSampler:
     def __init__(self, runs: Runs, journal: Journal) -> None:
         """`journal`: what was asked before."""
         context, self.journal = runs.context, journal
-        self.settings, space = context.recipe.search, space_of(context.recipe)
+        self.search, space = context.recipe.search, space_of(context.recipe)
         self.values = {key: {_json(value): value for value in values} for key, values in space.items()}
         # they are better spread over the space than random ones
-        self.drawn = candidates(space, DRAWN, self.settings.seed)
+        self.drawn = candidates(space, DRAWN, self.search.seed)
         self.size = math.prod(len(values) for values in self.values.values())
         self.most = min(self.size, max(STARTS))
         self.names = f"{context.workspace.dataset} {comparable(context, space)} rows "
-        named = self.settings.storage
+        named = self.search.storage
         self.path = (runs.folder / FILE if named is None else context.workspace.at(named)).absolute()
 
-    def join(self, planned: Callable[[int], list[Rung]]) -> list[Rung]:
+    def join(self, planned: Planned) -> list[Rung]:
         """The plan, with the length of the trials of the first study in the file that the time allows; else with its own."""
-        own = planned(FEWEST_PASSES)
+        own = planned(None)
         if not own:
             return own
         if self.journal.find("search") is None:
@@ -58,7 +57,8 @@ class OptunaSampler:
             # reading its trials creates it
             assert self._study(own[0].passes).trials == []
         # looked up again: of searches that begin at once all take the first one's
-        length, rungs = next((each, rungs) for each in self._lengths() for rungs in [planned(each)] if rungs)
+        rungs = next(rungs for rungs in map(planned, self._lengths()) if rungs)
+        length = rungs[0].passes
         known = len(self._study(length).finished)
         if known:
             log.info(
@@ -70,7 +70,7 @@ class OptunaSampler:
                     length=length,
                 )
             )
-        return [dataclasses.replace(rungs[0], passes=length), *rungs[1:]]
+        return rungs
 
     def ask(self, place: int) -> Optional[Changes]:
         """The candidate with this number; None where all others were tried, here or in other searches."""
@@ -119,8 +119,8 @@ class OptunaSampler:
     def _next(self, place: int) -> Optional[Values]:
         if place == 0:
             return self._all_values({})
-        assert self.settings.minutes is not None
-        taken = self.study.taken(self.settings.minutes * 60)
+        assert self.search.minutes is not None
+        taken = self.study.taken(self.search.minutes * 60)
         if len({tuple(sorted(values.items())) for values in taken}) >= self.size:
             return None
         drawn = [values for values in map(self._all_values, self.drawn) if values not in taken]
@@ -128,13 +128,13 @@ class OptunaSampler:
             return drawn[0]
         searches = list(dict.fromkeys(each.user_attrs["search"] for each in self.study.trials))
         # each search of a study has other numbers; the same search, alone in its file, has the same ones again
-        words = f"{self.settings.seed} {searches.index(self._search)} {place}"
+        words = f"{self.search.seed} {searches.index(self._search)} {place}"
         seed = int.from_bytes(hashlib.sha256(words.encode()).digest()[:4], "big")
         return next(values for values in self.study.proposals(seed) if values not in taken)
 
     @functools.cached_property
     def _storage(self) -> Any:
-        if self.settings.storage is None:
+        if self.search.storage is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         return open_storage(self.path)
 

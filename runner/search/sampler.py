@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple, Optional, Protocol
 from runner.recipe.schema import Recipe
 from runner.search.journal import Journal
 from runner.search.optuna_sampler import OptunaSampler
-from runner.search.plan import FEWEST_PASSES, STARTS, Rung
+from runner.search.plan import STARTS, Planned, Rung
 from runner.search.runs import Runs
 from runner.search.space import Changes, candidates, space_of
 from runner.search.trials import TrialResult
@@ -21,8 +21,8 @@ class Sampler(Protocol):
     most: int
     """Most candidates that it has."""
 
-    def join(self, planned: Callable[[int], list[Rung]]) -> list[Rung]:
-        """The plan. `planned` makes one whose first trials have so many row passes or more; none where the time is too short."""
+    def join(self, planned: Planned) -> list[Rung]:
+        """The plan of the search."""
 
     def ask(self, place: int) -> Optional[Changes]:
         """The candidate with this number, from 0; None where there is no other one."""
@@ -43,9 +43,9 @@ class Drawn:
         self.drawn = candidates(space_of(recipe), max(STARTS), recipe.search.seed)
         self.most = len(self.drawn)
 
-    def join(self, planned: Callable[[int], list[Rung]]) -> list[Rung]:
+    def join(self, planned: Planned) -> list[Rung]:
         """The plan of a search of its own."""
-        return planned(FEWEST_PASSES)
+        return planned(None)
 
     def ask(self, place: int) -> Optional[Changes]:
         """One of them."""

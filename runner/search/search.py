@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from runner.errors import UserError
-from runner.language import tr
+from runner.language import tr, trn
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
 from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan
@@ -105,7 +105,7 @@ class Search:
         event = self.journal.find("plan")
         if event is None:
             left, most = self._left(), self.sampler.most
-            rungs = self.sampler.join(lambda fewest: plan(left, measured.pace, measured.held_out, most, fewest))
+            rungs = self.sampler.join(lambda length: plan(left, measured.pace, measured.held_out, most, length))
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
@@ -145,6 +145,14 @@ class Search:
     def _others(self) -> list[TrialResult]:
         """Results of other searches, whose candidates may be trained here as well from now on."""
         others = self.sampler.others(self.candidates)
+        if others:
+            log.info(
+                trn(
+                    "{count} candidate of other searches is compared with these",
+                    "{count} candidates of other searches are compared with these",
+                    len(others),
+                )
+            )
         self.candidates += [result.trial.changes for result in others]
         return others
 
