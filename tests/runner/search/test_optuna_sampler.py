@@ -36,10 +36,11 @@ def runs_of(root: Path, base: Path, **search: Any) -> Runs:
 
 
 class Search:
-    """A search without a model: its losses follow from a function."""
+    """A search without a model: its losses are lowest at one learning rate."""
 
     def __init__(self, root: Path, base: Path, length: int = 3000, **search: Any) -> None:
         self.runs, self.length, self.path = runs_of(root, base, **search), length, root / "search/journal.jsonl"
+        self.best = 0.03
         self.begin()
 
     def begin(self, lost: int = 0) -> None:
@@ -67,7 +68,7 @@ class Search:
         return changes
 
     def result(self, place: int, changes: Changes) -> TrialResult:
-        loss = abs(changes.get("train.learning_rate", 0.01) - 0.03) * 10 + changes.get("lora.r", 2) / 10
+        loss = abs(changes.get("train.learning_rate", 0.01) - self.best) * 10 + changes.get("lora.r", 2) / 100
         return TrialResult(Trial(place + 1, place, changes, 16, 1), "1010", loss, 1.0)
 
 
@@ -76,17 +77,22 @@ def _optuna() -> None:
     pytest.importorskip("optuna")
 
 
-def test_the_first_candidates_are_drawn_and_the_later_ones_follow_the_results(tmp_path: Path, tiny_base: Path) -> None:
+def test_the_first_candidates_are_drawn(tmp_path: Path, tiny_base: Path) -> None:
     search = Search(tmp_path, tiny_base)
     found = [search.trial(place) for place in range(search.sampler.most)]
     assert len(found) == 27
     assert found[:4] == [{}, *({"train.learning_rate": rate} for rate in (0.02, 0.03, 0.04))]
     assert found[:DRAWN] == search.sampler.drawn
     assert len({str(sorted(changes.items())) for changes in found}) == 27
-    # five of the sixty have a loss of 0.4 or less besides the drawn ones
-    drawn, proposed = ([search.result(0, each).log_loss for each in part] for part in (found[:DRAWN], found[DRAWN:]))
-    assert sum(proposed) / len(proposed) < sum(drawn) / len(drawn)
-    assert min(search.result(0, each).log_loss for each in found) == 0.2
+
+
+@pytest.mark.parametrize("best", [0.02, 0.04])
+def test_the_later_candidates_follow_the_results(tmp_path: Path, tiny_base: Path, best: float) -> None:
+    search = Search(tmp_path, tiny_base)
+    search.best = best
+    found = [search.trial(place) for place in range(DRAWN + 8)]
+    # two of eight would be chance
+    assert sum(changes.get("train.learning_rate") == best for changes in found[DRAWN:]) >= 5
 
 
 def test_another_seed_gives_other_candidates(tmp_path: Path, tiny_base: Path) -> None:
