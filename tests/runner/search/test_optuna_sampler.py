@@ -90,9 +90,11 @@ def test_the_first_candidates_are_drawn(tmp_path: Path, tiny_base: Path) -> None
 def test_the_later_candidates_follow_the_results(tmp_path: Path, tiny_base: Path, best: float) -> None:
     search = Search(tmp_path, tiny_base)
     search.best = best
-    found = [search.trial(place) for place in range(DRAWN + 8)]
-    # two of eight would be chance
-    assert sum(changes.get("train.learning_rate") == best for changes in found[DRAWN:]) >= 5
+    for place in range(search.sampler.most):
+        search.trial(place)
+    proposals = [next(search.sampler.study.proposals(seed)) for seed in range(20)]
+    # five of twenty would be chance
+    assert sum(values["train.learning_rate"] == str(best) for values in proposals) >= 10
 
 
 def test_another_seed_gives_other_candidates(tmp_path: Path, tiny_base: Path) -> None:
