@@ -70,7 +70,7 @@ def test_every_result_of_the_first_rung_is_in_the_file(found: Path) -> None:
         assert trial.user_attrs["right"].count("1") / len(trial.user_attrs["right"]) == row["accuracy"]
 
 
-@pytest.mark.parametrize("killed", [1, 12, 14])
+@pytest.mark.parametrize("killed", [12, 14])
 def test_a_killed_search_ends_with_the_same_table(
     found: Path, tmp_path: Path, tiny_base: Path, killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

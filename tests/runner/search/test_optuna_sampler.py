@@ -106,6 +106,19 @@ def test_another_seed_gives_other_candidates(tmp_path: Path, tiny_base: Path) ->
     assert one != other
 
 
+def test_another_seed_gives_other_proposals_of_optuna(tmp_path: Path, tiny_base: Path) -> None:
+    first = Search(tmp_path / "first", tiny_base)
+    for place in range(DRAWN):
+        first.trial(place)
+    found = []
+    for seed in (0, 1):
+        shared = tmp_path / f"{seed}.log"
+        shared.write_bytes((tmp_path / "first/search/optuna.log").read_bytes())
+        search = Search(tmp_path / str(seed), tiny_base, storage=str(shared), seed=seed)
+        found.append([search.trial(place) for place in range(5)])
+    assert found[0] != found[1]
+
+
 def test_a_killed_search_asks_for_the_same_candidates(tmp_path: Path, tiny_base: Path) -> None:
     whole, killed = Search(tmp_path / "whole", tiny_base), Search(tmp_path / "killed", tiny_base)
     for place in range(DRAWN + 3):
