@@ -27,6 +27,7 @@ from runner.reporting.report import report_in_place
 from runner.reporting.run_result import RunResult, read_run
 from runner.search.best import best_recipe
 from runner.search.budget import within_budget
+from runner.search.sampler import require_sampler
 from runner.stages import FINETUNE, PREDICT, PREPARE, STAGES, StageContext, run_stage
 from runner.system import offline
 from runner.system.console import log_context
@@ -65,6 +66,7 @@ def run(
     if FINETUNE.name in wanted:
         for loaded in recipes:
             require_trackers(loaded.recipe)
+            require_sampler(loaded.recipe)
     # one launch is one process
     if any(loaded.recipe.offline for loaded in recipes):
         offline.block_network()

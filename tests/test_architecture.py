@@ -23,6 +23,7 @@ HEAVY = {
     "safetensors",
     "matplotlib",
     "jinja2",
+    "optuna",
 }
 
 RUNNER = {

@@ -341,6 +341,16 @@ def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
             yield "search.space", tr("{key}: an empty list has no value to try", key=key)
 
 
+def _storage(storage: Optional[str], sampler: str) -> Findings:
+    if storage == "":
+        yield "search.storage", tr("names no file; leave it out for a file of this search alone")
+    elif storage is not None and sampler != "optuna":
+        yield (
+            "search.storage",
+            tr("only sampler: optuna keeps its results in a file; add it, or remove search.storage"),
+        )
+
+
 def _ensemble(seeds: Sequence[int], instructions: Sequence[str], answer: str, seed: int, instruction: str) -> Findings:
     for name, values in (("seeds", seeds), ("instructions", instructions)):
         for value in dict.fromkeys(value for value in values if values.count(value) > 1):
@@ -415,7 +425,7 @@ def _trackers(names: Sequence[str]) -> Findings:
 REQUIRED_TEXTS = ("instruction", "base", "task.train", "task.dev")
 """Keys whose text may not be empty."""
 
-PATHS = ("base", "task.train", "task.dev", "samples.exclude")
+PATHS = ("base", "task.train", "task.dev", "samples.exclude", "search.storage")
 """Keys that name a file or a folder."""
 
 RULES = (
@@ -445,6 +455,7 @@ RULES = (
     Rule(("train.trackers",), _trackers),
     Rule(("lora.target_modules", "lora.layers_to_transform"), _layers),
     Rule(("search.space",), _space),
+    Rule(("search.storage", "search.sampler"), _storage),
     Rule(("ensemble.seeds", "ensemble.instructions", "ensemble.answer", "train.seed", "instruction"), _ensemble),
     *(
         Rule(("ensemble.seeds", "ensemble.instructions", key), functools.partial(_ensemble_without, unwanted, reason))

@@ -272,6 +272,14 @@ class Search:
     rates, ranks and, for the labels 0 and 1, answers in words."""
     seed: int = key(0, low=0, high=2**31 - 1)
     """Seed of the draw of candidates."""
+    sampler: Literal["random", "optuna"] = key("random")
+    """Where the candidates come from. `random`: drawn before the first trial, or the whole grid where it is small. `optuna`: the
+    first ones are drawn, and then Optuna proposes one after another from the results so far; it needs
+    `pip install "optuna>=4"`."""
+    storage: Optional[str] = key(None, path=True)
+    """With `sampler: optuna`, the file of its results, in the workspace, beside the recipe (`./…`) or absolute. Searches of the
+    same recipe, base and data that name one file share their results. Default: a file of this search alone, in
+    `saved_model/.search`."""
 
 
 @dataclass(frozen=True)

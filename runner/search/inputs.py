@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from runner.distributed.processes import process_count
 from runner.errors import UserError
@@ -18,6 +20,22 @@ def identity(context: StageContext, *keys: str) -> str:
     version."""
     recipe = context.recipe
     inputs = {**PREPARE.job(context).inputs, "recipe": recipe.digest(*keys), "base": context.bases.digest(recipe)}
+    return Fingerprint(inputs).digest[:16]
+
+
+def comparable(context: StageContext, space: Mapping[str, Sequence[Any]]) -> str:
+    """Digest of what a trial's result depends on, besides its changes and its length: equal on every machine with the same
+    recipe, base and data, wherever their files are."""
+    recipe = context.recipe
+    settings = recipe.flat("task", "instruction", "prompt", "samples", "lora", "train", "decoding")
+    paths = ("task.train", "task.dev", "samples.exclude")
+    data = {name: value for name, value in PREPARE.job(context).inputs.items() if name != "recipe"}
+    inputs = {
+        "settings": {key: value for key, value in settings.items() if key not in paths},
+        "space": {key: list(values) for key, values in space.items()},
+        "data": data,
+        "base": context.bases.digest(recipe),
+    }
     return Fingerprint(inputs).digest[:16]
 
 

@@ -6,7 +6,9 @@ times as many, and the last one all rows for which time is left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Callable, Optional
 
 KEPT = 3
 """One of so many candidates goes on to the next rung."""
@@ -72,7 +74,11 @@ class Rung:
     """Training rows of each, epochs counted."""
 
 
-def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
+Planned = Callable[[Optional[int]], list[Rung]]
+"""Gives a plan whose first trials have so many row passes, or None: as many as fit. It is empty where the time is too short."""
+
+
+def plan(seconds: float, pace: Pace, holdout: int, most: int, length: Optional[int] = None) -> list[Rung]:
     """All rungs but the last.
 
     Args:
@@ -80,19 +86,21 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int) -> list[Rung]:
         pace: What a run costs.
         holdout: Number of held-out rows, which every run scores once for every epoch.
         most: Most candidates there are.
+        length: Row passes of the first trials; default: as many as fit, and `FEWEST_PASSES` or more.
 
     Returns:
         The rungs, the one with the most candidates first; none where the time is too short to compare anything.
     """
     evaluated = holdout * (1 + IN_A_SEARCH)
-    for start in (min(start, most) for start in STARTS):
+    starts: Sequence[int] = STARTS if length is None else range(max(STARTS), 1, -1)
+    for start in (min(start, most) for start in starts):
         counts = [start]
         while counts[-1] // KEPT > 1:
             counts.append(counts[-1] // KEPT)
         share = SAFETY * EXPLORING * seconds / len(counts)
         rungs = [Rung(count, _passes(share / count, pace, evaluated)) for count in counts]
-        if start > 1 and rungs[0].passes >= FEWEST_PASSES:
-            return rungs
+        if start > 1 and rungs[0].passes >= (length or FEWEST_PASSES):
+            return [Rung(start, length), *rungs[1:]] if length else rungs
     return []
 
 

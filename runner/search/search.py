@@ -13,12 +13,13 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from runner.errors import UserError
-from runner.language import tr
+from runner.language import tr, trn
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, STARTS, Pace, Rung, last_run, plan
+from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan
 from runner.search.runs import FORWARD, Runs
-from runner.search.space import candidates, space_of
+from runner.search.sampler import SAMPLERS
+from runner.search.space import Changes
 from runner.search.trials import Trial, TrialResult, as_event, best_first, describe, from_event, winner
 from runner.system.signals import OUT_OF_TIME, Stopped
 
@@ -48,7 +49,8 @@ class Search:
     def __init__(self, runs: Runs, journal: Journal, started: float) -> None:
         """`journal`: what an earlier process has done of this search. `started`: when this one began, by `time.monotonic()`."""
         self.runs, self.journal, self.recipe = runs, journal, runs.context.recipe
-        self.candidates = candidates(space_of(self.recipe), max(STARTS), self.recipe.search.seed)
+        self.sampler = SAMPLERS[self.recipe.search.sampler].make(runs, journal)
+        self.candidates: list[Changes] = []
         self.results: list[TrialResult] = []
         self.trials = 0
         self._reserve = 0.0
@@ -61,13 +63,13 @@ class Search:
         measured = self._measure()
         # the dev rows are predicted at the end
         self._reserve = measured.pace.predicting(measured.dev)
-        order = list(range(len(self.candidates)))
-        for rung in self._plan(measured):
-            epochs = {number: self._epochs(number) for number in order[: rung.candidates]}
-            these = [
-                self._trial(number, min(rung.passes // each, measured.rows), each, self._limit(rung, measured))
-                for number, each in epochs.items()
-            ]
+        order = [0]
+        for number, rung in enumerate(self._plan(measured)):
+            these = (
+                [self._trial_of(rung, candidate, measured) for candidate in order[: rung.candidates]]
+                if number
+                else self._first(rung, measured)
+            )
             finished = [result for result in these if result is not None]
             if len(finished) < len(these):
                 # out of time, or not possible: the others are still compared
@@ -78,7 +80,8 @@ class Search:
                         trials=len(these),
                     )
                 )
-            order = [result.trial.candidate for result in best_first(finished)] if finished else order[:1]
+            compared = finished if number else [*finished, *self._others()]
+            order = [result.trial.candidate for result in best_first(compared)] if compared else order[:1]
             self._forget(order[: max(rung.candidates // KEPT, 1)])
         self._last(order[0], measured)
         if not self.results:
@@ -102,7 +105,8 @@ class Search:
     def _plan(self, measured: Measurement) -> list[Rung]:
         event = self.journal.find("plan")
         if event is None:
-            rungs = plan(self._left(), measured.pace, measured.held_out, len(self.candidates))
+            left, most = self._left(), self.sampler.most
+            rungs = self.sampler.join(lambda length: plan(left, measured.pace, measured.held_out, most, length))
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
@@ -115,7 +119,7 @@ class Search:
         log.info(
             tr(
                 "{candidates_count} candidates: {words}, then the best on as many rows as fit",
-                candidates_count=len(self.candidates),
+                candidates_count=self.sampler.most,
                 words=words,
             )
             if rungs
@@ -125,6 +129,38 @@ class Search:
             )
         )
         return rungs
+
+    def _first(self, rung: Rung, measured: Measurement) -> list[Optional[TrialResult]]:
+        """The trials of the first rung: the sampler proposes their candidates one after another."""
+        these: list[Optional[TrialResult]] = []
+        for candidate in range(rung.candidates):
+            changes = self.sampler.ask(candidate)
+            if changes is None:
+                log.info(tr("no other candidate is left"))
+                break
+            self.candidates.append(changes)
+            these.append(self._trial_of(rung, candidate, measured))
+            self.sampler.tell(candidate, these[-1])
+        return these
+
+    def _others(self) -> list[TrialResult]:
+        """Results of other searches, whose candidates may be trained here as well from now on."""
+        others = self.sampler.others(self.candidates)
+        if others:
+            log.info(
+                trn(
+                    "{count} candidate of other searches is compared with these",
+                    "{count} candidates of other searches are compared with these",
+                    len(others),
+                )
+            )
+        self.candidates += [result.trial.changes for result in others]
+        return others
+
+    def _trial_of(self, rung: Rung, candidate: int, measured: Measurement) -> Optional[TrialResult]:
+        epochs = self._epochs(candidate)
+        rows = min(rung.passes // epochs, measured.rows)
+        return self._trial(candidate, rows, epochs, self._limit(rung, measured))
 
     def _last(self, candidate: int, measured: Measurement) -> None:
         """The last run. Where it turns out to be slower than planned, it starts again, once, on the rows that do fit."""

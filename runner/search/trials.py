@@ -17,7 +17,7 @@ class Trial:
     """One run of a search."""
 
     number: int
-    """From 1, in the order they began."""
+    """From 1, in the order they began; 0 for one of another search."""
     candidate: int
     """The candidate that was trained."""
     changes: Changes
@@ -73,8 +73,8 @@ def describe(changes: Changes) -> str:
 def best_first(results: Sequence[TrialResult]) -> list[TrialResult]:
     """Trials of one rung in order: those that are not distinguishable from the most accurate one by their log loss, which
     differs more than the accuracy does on few rows, and then the others."""
-    equal = {result.trial.number for result in indistinguishable(_most_accurate(results), results)}
-    return sorted(results, key=lambda result: (result.trial.number not in equal, result.log_loss))
+    equal = {result.trial.candidate for result in indistinguishable(_most_accurate(results), results)}
+    return sorted(results, key=lambda result: (result.trial.candidate not in equal, result.log_loss))
 
 
 def winner(results: Sequence[TrialResult]) -> TrialResult:

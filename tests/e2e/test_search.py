@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,11 @@ def table(root: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """A workspace after a search."""
+    """A workspace after a search, on a machine without Optuna."""
     root = workspace(tmp_path_factory.mktemp("found"), tiny_base)
-    assert start(root) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "optuna", None)
+        assert start(root) == 0
     return root
 
 

@@ -160,15 +160,22 @@ def planned(workspace: Path, journal: Path) -> Path:
     return workspace
 
 
-def test_a_search_that_is_killed_ends_with_the_table_of_a_whole_one(tiny_base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["random", "optuna"])
+def test_a_search_that_is_killed_ends_with_the_table_of_a_whole_one(
+    tiny_base: Path, tmp_path: Path, sampler: str
+) -> None:
     """In both, the pace and the plan are those of one measurement; there is time enough for all rows in any case."""
     import runner.prediction.predict
     import runner.training.finetune  # noqa: F401
 
+    if sampler == "optuna":
+        pytest.importorskip("optuna")
     torch.set_num_threads(1)
     space = {"train.learning_rate": [0.02, 1e-6], "instruction": ["Which one?"], "lora.r": [4]}
     # a small share of the time is used: whether all rows fit never depends on a kill
-    tree = recipe_tree(tiny_base, search={"minutes": 600, "space": space}, train={"checkpoint_minutes": 1e-9})
+    tree = recipe_tree(
+        tiny_base, search={"minutes": 600, "space": space, "sampler": sampler}, train={"checkpoint_minutes": 1e-9}
+    )
     recipe, whole = write_recipe(tmp_path, tree), write_tables(tmp_path / "whole")
     started = time.monotonic()
     assert ended(forked(whole, recipe), 300) == 0

@@ -42,3 +42,13 @@ def test_epochs_grow_only_when_all_rows_are_used():
     rows, epochs = last_run(10_000, PACE, 500, 8_051, 1)
     assert rows == 8_051
     assert epochs == MOST_EPOCHS
+
+
+def test_trials_of_a_given_length_are_as_many_as_fit():
+    own = plan(60_000, PACE, 500, 27)
+    assert plan(60_000, PACE, 500, 27, own[0].passes) == own
+    longer = plan(60_000, PACE, 500, 27, own[0].passes + 100)
+    assert longer[0].passes == own[0].passes + 100
+    assert 20 < longer[0].candidates < 27
+    assert longer[1].passes > longer[0].passes
+    assert plan(60_000, PACE, 500, 27, 100 * own[0].passes) == []
