@@ -1,5 +1,6 @@
 """The command as users start it: through accelerate, from any folder, in one process or two."""
 
+import io
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 from conftest import ROOT, recipe_tree, write_recipe
 from safetensors.torch import load_file
+
+from runner.commands.run import main
 
 
 def free_port() -> str:
@@ -48,6 +51,22 @@ TWO = (
 )
 
 
+def run_alone(folder: Path, *arguments: str) -> str:
+    """The run of one process, in this one, which has everything loaded. Returns what it printed."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main([str(folder / "tiny.yaml"), "--workspace", str(folder), *arguments]) == 0
+    return printed.getvalue()
+
+
+def run_by_two(folder: Path, *arguments: str) -> str:
+    """The run of two processes, launched by the configuration that we have for two on a CPU. Returns what they printed."""
+    config = str(ROOT / "recipes/accelerate/cpu.yaml")
+    done = launch(folder, "--config_file", config, str(ROOT / "runner/main.py"), "tiny.yaml", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 ONE_EPOCH = {"samples": {"train": 13}, "train": {"epochs": 1}}
 """The last step has one row: with two processes one of them has none."""
 
@@ -75,15 +94,11 @@ def test_the_module_form_works_too(finished: Path) -> None:
 
 
 def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
-    """Launched by the configuration that we have for two on a CPU."""
     from conftest import write_tables
 
     write_tables(tmp_path)
     write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
-    config = str(ROOT / "recipes/accelerate/cpu.yaml")
-    done = launch(tmp_path, "--config_file", config, str(ROOT / "runner/main.py"), "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("tiny finetune: 13 rows") == 1, "only the main process speaks"
+    assert run_by_two(tmp_path).count("tiny finetune: 13 rows") == 1, "only the main process speaks"
     name = "saved_model/tiny/adapter_model.safetensors"
     one, two = load_file(finished / name), load_file(tmp_path / name)
     assert one.keys() == two.keys()
@@ -96,18 +111,17 @@ def test_two_processes_train_the_ensemble_of_one(tmp_path: Path, tiny_base: Path
     from conftest import write_tables
 
     found = []
-    for name, processes in (("one", ONE), ("two", ("--config_file", str(ROOT / "recipes/accelerate/cpu.yaml")))):
+    for name, run in (("one", run_alone), ("two", run_by_two)):
         folder = write_tables(tmp_path / name)
         write_recipe(folder, recipe_tree(tiny_base, **ONE_EPOCH, ensemble={"seeds": [0, 1]}))
-        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("tiny ensemble: 2 members: mean ") == 1
-        found.append(done.stdout.splitlines()[-1])
+        out = run(folder)
+        (spread,) = [line for line in out.splitlines() if "tiny ensemble: 2 members: mean " in line]
+        found.append(spread)
         rows = (folder / "result/predictions_tiny.jsonl").read_text().splitlines()
         found.append([list(json.loads(row)["probabilities"].values()) for row in rows])
-        again = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
-        assert again.stdout.count("finetune: nothing changed") == 2, again.stdout
-        assert "tiny predict: nothing changed" in again.stdout
+    again = run_by_two(folder)
+    assert again.count("finetune: nothing changed") == 2, again
+    assert "tiny predict: nothing changed" in again
     assert found[0] == found[2]
     for one, two in zip(found[1], found[3]):
         assert two == pytest.approx(one, abs=1e-5)
@@ -123,12 +137,10 @@ def test_two_processes_weigh_rows_as_one_does(tmp_path: Path, tiny_base: Path) -
         "train": {"epochs": 1, "class_weights": {"0": 1, "1": 3}},
     }
     found = []
-    for name, processes in (("one", ONE), ("two", ("--config_file", str(ROOT / "recipes/accelerate/cpu.yaml")))):
+    for name, run in (("one", run_alone), ("two", run_by_two)):
         folder = write_tables(tmp_path / name, train=rare)
         write_recipe(folder, recipe_tree(tiny_base, **how))
-        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml")
-        assert done.returncode == 0, done.stderr
-        assert "0: 25.0% (66.7% in the file, +0.981), 1: 75.0% (33.3% in the file, -0.811)" in done.stdout
+        assert "0: 25.0% (66.7% in the file, +0.981), 1: 75.0% (33.3% in the file, -0.811)" in run(folder)
         found.append(load_file(folder / "saved_model/tiny/adapter_model.safetensors"))
     one, two = found
     assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
@@ -145,12 +157,11 @@ def test_two_processes_find_the_learning_rate_of_one(tmp_path: Path, tiny_base: 
         "train": {"learning_rate": "auto", "batch_size": 2, "epochs": 40, "patience": 1, "average_epochs": 2},
     }
     figures = []
-    for name, processes in (("one", ONE), ("two", TWO)):
+    for name, run in (("one", run_alone), ("two", run_by_two)):
         folder = write_tables(tmp_path / name)
         write_recipe(folder, recipe_tree(tiny_base, **how))
-        done = launch(folder, *processes, str(ROOT / "runner/main.py"), "tiny.yaml", "--stages", "prepare,finetune")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("learning rate: trying 0.0002, 0.0005, 0.001, 0.002, 8 steps each") == 1
+        out = run(folder, "--stages", "prepare,finetune")
+        assert out.count("learning rate: trying 0.0002, 0.0005, 0.001, 0.002, 8 steps each") == 1
         figures.append(json.loads((folder / "saved_model/tiny/manifest.json").read_text())["figures"])
     one, two = figures
     assert (one["learning_rate"], one["kept"]) == (two["learning_rate"], two["kept"])
