@@ -256,7 +256,7 @@ def write_tables(keep: Path, others: Optional[Path], page: Path) -> None:
     parts = [*tables.curve_table(runs, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
     parts += [
         tables.timed_table(timed, list(TIMED), AS_MANY),
-        tables.rivals_table(timed, rivals, "autopilot"),
+        tables.rivals_table(runs, rivals, NONE),
         tables.ensemble_table(runs, NONE),
         tables.minutes_table(rivals),
     ]
