@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grading import contract
+from runner.errors import UserError
 from runner.evaluation.holdout import read_holdout_predictions
+from runner.recipe.rules import contradictions
 from runner.recipe.schema import Recipe, Search
 from runner.search.plan import Pace
 from runner.search.space import changed
@@ -61,7 +63,9 @@ class Runs:
         """The trial's recipe, which gives the same adapter when it runs alone."""
         recipe = changed(self.context.recipe, {**trial.changes, "train.epochs": trial.epochs})
         samples = dataclasses.replace(recipe.samples, train=trial.rows)
-        return dataclasses.replace(recipe, samples=samples, search=Search())
+        # the search chooses the epochs, and a mean of more than there are is refused
+        train = dataclasses.replace(recipe.train, average_epochs=min(recipe.train.average_epochs, trial.epochs))
+        return dataclasses.replace(recipe, samples=samples, train=train, search=Search())
 
     def run(self, trial: Trial, seconds: float) -> TrialResult:
         """Prepare, fine-tune and evaluate; continue where a killed search was.
@@ -128,6 +132,9 @@ class Runs:
 
     def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float, level: int) -> None:
         recipe, workspace = self.recipe(trial), self.workspace(trial)
+        # the values of a space are checked one by one, and two of them may not fit together
+        for key, problem in contradictions(recipe.flat()):
+            raise UserError(f"{key}: {problem}")
         context = dataclasses.replace(self.context, recipe=recipe, workspace=workspace, fresh=False, keeps_runs=False)
         with time_limit(seconds), quiet(level):
             run_aside(stages, context)

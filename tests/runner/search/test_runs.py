@@ -1,0 +1,42 @@
+"""The runs of a search: the recipes of its trials are those that a user could write."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import recipe_tree, write_recipe, write_tables
+
+from runner.errors import UserError
+from runner.model.base import Bases
+from runner.recipe.loader import load_recipes
+from runner.recipe.writer import recipe_text
+from runner.search.runs import Runs
+from runner.search.trials import Trial
+from runner.stages import StageContext
+from runner.workspace.paths import Workspace
+
+
+def runs_of(root: Path, base: Path, **changes: Any) -> Runs:
+    path = write_recipe(write_tables(root), recipe_tree(base, search={"minutes": 30}, **changes))
+    recipe = load_recipes([path])[0].recipe
+    return Runs(StageContext(recipe, Workspace(root, "tiny"), Bases(root), False), root / "search")
+
+
+@pytest.mark.parametrize(("epochs", "averaged"), [(1, 1), (3, 2)])
+def test_no_more_epochs_are_averaged_than_a_trial_has(
+    tmp_path: Path, tiny_base: Path, epochs: int, averaged: int
+) -> None:
+    """The search chooses the epochs. The recipe that it writes is refused if it averages more of them."""
+    recipe = runs_of(tmp_path, tiny_base, train={"average_epochs": 2}).recipe(Trial(1, 0, {}, 8, epochs))
+    (tmp_path / "winner.yaml").write_text(recipe_text(recipe, "Found by a search"), encoding="utf-8")
+    assert load_recipes([tmp_path / "winner.yaml"])[0].recipe.train.average_epochs == averaged
+
+
+def test_values_that_do_not_fit_together_are_refused(tmp_path: Path, tiny_base: Path) -> None:
+    """Each value of a space fits the recipe, but not each combination of them."""
+    both = Trial(1, 0, {"lora.use_dora": True, "lora.init_lora_weights": "pissa"}, 8, 1)
+    with pytest.raises(UserError) as error:
+        runs_of(tmp_path, tiny_base).run(both, 60)
+    assert str(error.value) == (
+        "lora.use_dora: not together with lora.init_lora_weights: pissa: its file could not be a plain LoRA"
+    )
