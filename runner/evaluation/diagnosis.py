@@ -39,12 +39,14 @@ class TrainingFacts:
     """Peak learning rate."""
     losses: Sequence[float]
     """The training losses of metrics.jsonl, in nats, in order."""
-    label_counts: Mapping[str, int]
-    """Training rows of each label."""
+    label_shares: Mapping[str, float]
+    """The share of each label in training, or its rows. Rows count by their weight."""
     holdout_loss: float
     """The saved adapter's loss on the hold-out, in nats."""
     skipped_steps: int = 0
     """Steps whose loss or gradient was not finite."""
+    holdout_shares: Optional[Mapping[str, float]] = None
+    """The same on the hold-out; default: as in training."""
 
 
 def training_facts(
@@ -57,19 +59,23 @@ def training_facts(
         label_counts: Training rows of each label.
         history: The lines of metrics.jsonl.
     """
+    shift = trained.get("prior_shift")
+    shares: Mapping[str, float] = trained["training_shares"] if shift else label_counts
     return TrainingFacts(
         rows=trained["rows"],
         epochs=len(trained["epochs"]),
         learning_rate=trained["learning_rate"],
         losses=[step["loss"] for step in history if "loss" in step],
-        label_counts=label_counts,
+        label_shares=shares,
         holdout_loss=trained["tuned"]["loss"],
         skipped_steps=trained["skipped_steps"],
+        holdout_shares={label: share * math.exp(shift[label]) for label, share in shares.items()} if shift else None,
     )
 
 
 def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFacts) -> Optional[str]:
-    """The warning about an adapter that is not better than some baselines; None for one that is better than all.
+    """The warning about an adapter that is not better than some baselines; None for one that is better than all, or without a
+    mistake.
 
     Args:
         accuracy: The adapter's, on the hold-out, 0 to 1.
@@ -77,7 +83,7 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
         facts: The training of the adapter.
     """
     better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
-    if not better:
+    if not better or accuracy == 1:
         return None
     names = tr(" and ").join(filter(None, (", ".join(better[:-1]), better[-1])))
     return tr(
@@ -103,7 +109,7 @@ def cause(facts: TrainingFacts) -> str:
     if not facts.losses:
         return tr("{size} are too few; raise samples.train or train.epochs", size=size)
     levels = _levels(facts.losses)
-    shares, end = _entropy(facts.label_counts), levels[-1]
+    shares, end = _entropy(facts.label_shares), levels[-1]
     if end > DIVERGED * min(levels):
         return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=min(levels), end=end))
     if end > LEARNED * shares:
@@ -117,7 +123,7 @@ def cause(facts: TrainingFacts) -> str:
             shares=shares,
             rate_2=rate * FACTOR,
         )
-    if facts.holdout_loss > LEARNED * shares:
+    if facts.holdout_loss > LEARNED * _entropy(facts.holdout_shares or facts.label_shares):
         return tr(
             "too few rows ({rows:,}), or damaged labels: the training loss fell to {end:.2f}, "
             "and the hold-out loss is {holdout_loss:.2f}; raise samples.train, and read some "
@@ -148,7 +154,7 @@ def _levels(losses: Sequence[float]) -> list[float]:
     return [math.fsum(losses[start:end]) / (end - start) for start, end in zip(edges, edges[1:])]
 
 
-def _entropy(counts: Mapping[str, int]) -> float:
+def _entropy(counts: Mapping[str, float]) -> float:
     """The entropy of the label shares in nats: the loss of a model that knows nothing else."""
     total = sum(counts.values())
     return -math.fsum(count / total * math.log(count / total) for count in counts.values() if count)

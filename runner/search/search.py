@@ -118,7 +118,7 @@ class Search:
         )
         log.info(
             tr(
-                "{candidates_count} candidates: {words}, then the best on as many rows as fit",
+                "of {candidates_count} candidates: {words}, then the best on as many rows as fit",
                 candidates_count=self.sampler.most,
                 words=words,
             )

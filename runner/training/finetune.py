@@ -277,11 +277,11 @@ def _warn_of_few_steps(train: Train, rows: int) -> None:
         log.warning(
             tr(
                 "one optimizer step takes all {rows:,} rows (train.batch_size × accumulation is "
-                "{per_step:,}): {epochs} steps in {epochs} epochs are few; lower train.batch_size, "
-                "to 16 for instance",
+                "{per_step:,}): {epochs} steps in {epochs} epochs are few; lower it, to {fewer} for instance",
                 rows=rows,
                 per_step=per_step,
                 epochs=train.epochs,
+                fewer=max(1, min(16, rows * train.epochs // LEAST_STEPS)),
             )
         )
 

@@ -572,5 +572,5 @@ def test_what_may_be_meant_is_a_warning(tmp_path: Path, tiny_base: Path, capsys:
         f"WARNING: base: {chat} is tuned for chats (by its name), and prompt.template is plain text, which it was not tuned on; "
         f"name the plain base ({tmp_path}/gemma), or write the marks of its chat format into prompt.template",
         "tiny2 finetune: WARNING: one optimizer step takes all 16 rows (train.batch_size × accumulation is 4,096): 1 steps in 1 "
-        "epochs are few; lower train.batch_size, to 16 for instance",
+        "epochs are few; lower it, to 1 for instance",
     ]

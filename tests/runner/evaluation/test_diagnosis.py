@@ -1,17 +1,18 @@
 """The warning about an adapter that is not better than a baseline, and each of the causes, word for word."""
 
 import dataclasses
+import math
 
 import pytest
 
-from runner.evaluation.diagnosis import TrainingFacts, cause, warning
+from runner.evaluation.diagnosis import TrainingFacts, cause, training_facts, warning
 
 STUCK = TrainingFacts(
     rows=2000,
     epochs=2,
     learning_rate=2e-4,
     losses=[2.0, 0.7, 0.69, 0.7, 0.68, 0.69, 0.69, 0.69],
-    label_counts={"0": 1000, "1": 1000},
+    label_shares={"0": 1000, "1": 1000},
     holdout_loss=0.69,
 )
 """A training that learned the label shares and nothing else."""
@@ -58,7 +59,7 @@ def test_the_shares_of_the_labels_count() -> None:
     """A loss of 0.5 is good where the labels are equally frequent, and nothing where one of them has 80 %."""
     facts = dataclasses.replace(STUCK, losses=[0.7, 0.5, 0.5, 0.5], holdout_loss=0.5)
     assert cause(facts).startswith("2,000 rows × 2 epochs are too few, or the base")
-    assert "too low" in cause(dataclasses.replace(facts, label_counts={"0": 400, "1": 1600}))
+    assert "too low" in cause(dataclasses.replace(facts, label_shares={"0": 400, "1": 1600}))
 
 
 def test_only_baselines_that_are_as_good_are_named() -> None:
@@ -70,3 +71,24 @@ def test_only_baselines_that_are_as_good_are_named() -> None:
     assert str(warning(0.5, {**found, "untuned": 0.5}, STUCK)).startswith(
         "the adapter (50.0%) is not better than the majority (50.0%), the untuned base (50.0%) and a bag of words (71.0%) on"
     )
+
+
+def test_an_adapter_without_a_mistake_lacks_nothing() -> None:
+    """Nothing can be better than it, so there is no cause to look for."""
+    assert warning(1.0, {"majority": 0.5, "bag_of_words": 1.0}, STUCK) is None
+
+
+def test_class_weights_change_what_the_label_shares_alone_give() -> None:
+    """With balanced weights that is log 2 in training, whatever the file's shares are; on the hold-out they are the file's."""
+    trained = {
+        "rows": 2000,
+        "epochs": [{}, {}],
+        "learning_rate": 2e-4,
+        "tuned": {"loss": 0.3},
+        "skipped_steps": 0,
+        "training_shares": {"0": 0.5, "1": 0.5},
+        "prior_shift": {"0": math.log(0.9 / 0.5), "1": math.log(0.1 / 0.5)},
+    }
+    counts, losses = {"0": 1800, "1": 200}, [{"loss": loss} for loss in (0.7, 0.6, 0.4, 0.4)]
+    assert cause(training_facts(trained, counts, losses)).startswith("too few rows (2,000), or damaged labels")
+    assert "too low" in cause(training_facts({**trained, "prior_shift": None}, counts, losses))
