@@ -64,7 +64,10 @@ def compare_runs(runs: Sequence[Predictions], names: Sequence[str]) -> Compariso
         rows=len(common),
         left_out=tuple(len(rows) - len(common) for rows in answers),
         metrics=tuple(measure(targets, given, labels) for given in predicted),
-        pairs={names: dataclasses.replace(pair, p=p) for (names, pair), p in zip(pairs.items(), corrected)},
+        pairs={
+            names: dataclasses.replace(pair, p=p, tests=len(pairs))
+            for (names, pair), p in zip(pairs.items(), corrected)
+        },
     )
 
 

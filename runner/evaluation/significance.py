@@ -22,10 +22,6 @@ POWER = 0.8
 RESAMPLES = 10_000
 """Resamples of a bootstrap interval."""
 
-LEAST_DISCORDANT = 6
-"""Fewest rows that only one of two gets right with which McNemar's exact test can find a difference: 2 / 2**6 < 0.05."""
-
-
 def exact_mcnemar(only_first: int, only_second: int) -> float:
     """McNemar's exact test, two-sided (Q. McNemar, 1947).
 
@@ -68,13 +64,14 @@ def bootstrap_interval(only_first: int, only_second: int, rows: int, seed: int =
     return float(low), float(high)
 
 
-def rows_needed(only_first: int, only_second: int, rows: int) -> Optional[int]:
+def rows_needed(only_first: int, only_second: int, rows: int, tests: int = 1) -> Optional[int]:
     """How many rows would show the observed difference at `LEVEL` with the chance `POWER` (R. J. Connor, 1987).
 
     Args:
         only_first: rows that only the first of two models gets right.
         only_second: rows that only the second gets right.
         rows: all rows, at least one.
+        tests: how many comparisons share `LEVEL`. Holm's first step, the strictest one, gives each a part of it.
 
     Returns:
         The number; None where both get equally many right, which no number of rows would tell apart.
@@ -82,9 +79,12 @@ def rows_needed(only_first: int, only_second: int, rows: int) -> Optional[int]:
     if only_first == only_second:
         return None
     discordant, difference = (only_first + only_second) / rows, abs(only_first - only_second) / rows
-    at_level, at_power = NormalDist().inv_cdf(1 - LEVEL / 2), NormalDist().inv_cdf(POWER)
+    level = LEVEL / tests
+    at_level, at_power = NormalDist().inv_cdf(1 - level / 2), NormalDist().inv_cdf(POWER)
     spread = at_level * math.sqrt(discordant) + at_power * math.sqrt(max(0.0, discordant - difference**2))
-    return max(math.ceil((spread / difference) ** 2), math.ceil(LEAST_DISCORDANT / discordant))
+    # with fewer rows that only one gets right McNemar's exact test finds nothing: 2 / 2**6 < 0.05
+    least = math.floor(math.log2(2 / level)) + 1
+    return max(math.ceil((spread / difference) ** 2), math.ceil(least / discordant))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -118,6 +118,8 @@ class PairedComparison:
     """McNemar's exact p-value, or the adjusted one where it is one of several comparisons."""
     interval: tuple[float, float]
     """95 % bootstrap interval of `difference`."""
+    tests: int = 1
+    """How many comparisons the p-value is adjusted for."""
 
     @property
     def difference(self) -> float:
@@ -132,7 +134,7 @@ class PairedComparison:
     @property
     def rows_needed(self) -> Optional[int]:
         """How many rows would show the observed difference; None where there is none."""
-        return rows_needed(self.only_first, self.only_second, self.rows)
+        return rows_needed(self.only_first, self.only_second, self.rows, self.tests)
 
     def sentence(self, first: str = mark("the first"), second: str = mark("the second")) -> str:
         """The result in a sentence. `first`, `second`: the names of the two models."""

@@ -42,7 +42,7 @@ def test_three_runs_as_text(tmp_path: Path, capsys: Any) -> None:
     assert "C * 83.0% (" in text
     assert "* is the best, = is not distinguishable from the best" in text
     assert "A, B A is 20.0 points better than B on 100 rows (95 % interval 12.0 to 28.0, p < 0.0001)" in text
-    assert "A, C not distinguishable on 100 rows; about 260 would be needed" in text
+    assert "A, C not distinguishable on 100 rows; about 350 would be needed" in text
     assert "p: McNemar's exact test, corrected for 3 pairs (Holm)" in text
 
 

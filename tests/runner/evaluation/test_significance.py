@@ -1,5 +1,6 @@
 """Paired comparisons, against exact counts, by-hand numbers, and what is promised on simulated pairs."""
 
+import dataclasses
 import math
 import random
 from fractions import Fraction
@@ -69,6 +70,16 @@ def test_as_many_rows_as_are_needed_show_the_difference_with_the_promised_power(
     assert 0.72 <= found / 300 <= 0.88
     assert rows_needed(25, 25, 500) is None
     assert rows_needed(5, 0, 5) == 6
+
+
+def test_of_several_comparisons_each_needs_more_rows() -> None:
+    """9 rows of 20 are a difference for one comparison (p = 0.004), but not for 15: these need more than 20 rows."""
+    assert 15 * exact_mcnemar(9, 0) > LEVEL
+    alone = compare([True] * 20, [False] * 9 + [True] * 11)
+    adjusted = dataclasses.replace(alone, p=15 * alone.p, tests=15)
+    assert alone.distinguishable
+    assert adjusted.rows_needed == 29
+    assert adjusted.sentence() == "not distinguishable on 20 rows; about 29 would be needed"
 
 
 def test_holm_by_hand() -> None:
