@@ -22,6 +22,7 @@ POWER = 0.8
 RESAMPLES = 10_000
 """Resamples of a bootstrap interval."""
 
+
 def exact_mcnemar(only_first: int, only_second: int) -> float:
     """McNemar's exact test, two-sided (Q. McNemar, 1947).
 

@@ -45,6 +45,9 @@ class OptunaSampler:
         self.names = f"{context.workspace.dataset} {comparable(context, space)} rows "
         named = self.search.storage
         self.path = (runs.folder / FILE if named is None else context.workspace.at(named)).absolute()
+        if named is not None and journal.find("plan") is None:
+            # a file that cannot be used is reported before anything is loaded or measured
+            study_names(self._storage)
 
     def join(self, planned: Planned) -> list[Rung]:
         """The plan, with the length of the trials of the first study in the file that the time allows; else with its own."""

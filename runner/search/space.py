@@ -30,8 +30,11 @@ def space_of(recipe: Recipe) -> dict[str, list[Any]]:
     own = recipe.flat()
     space: dict[str, list[Any]] = {}
     for key, values in named.items():
-        first = own.get(key)
-        space[key] = [first, *(value for value in values if not _same(value, first))]
+        # a value that is there twice would be the same candidate twice
+        found: dict[str, Any] = {}
+        for value in (own.get(key), *values):
+            found.setdefault(json.dumps(value, sort_keys=True), value)
+        space[key] = list(found.values())
     return space
 
 
@@ -82,7 +85,3 @@ def _shuffles(size: int, numbers: random.Random) -> Iterator[int]:
         places = list(range(size))
         numbers.shuffle(places)
         yield from places
-
-
-def _same(one: Any, other: Any) -> bool:
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

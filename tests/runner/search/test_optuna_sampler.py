@@ -236,12 +236,12 @@ def test_only_comparable_searches_share_results(
     assert (digest(tmp_path / "one") == digest(tmp_path / "other", changes)) is equal
 
 
-def test_a_file_that_cannot_be_used_is_reported(tmp_path: Path, tiny_base: Path) -> None:
+def test_a_file_that_cannot_be_used_is_reported_before_anything_is_planned(tmp_path: Path, tiny_base: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("one\ntwo\n")
     for path, found in ((other, "Expecting value"), (tmp_path / "none/shared.log", "No such file or directory")):
         with pytest.raises(UserError) as error:
-            Search(tmp_path / "one", tiny_base, storage=str(path))
+            OptunaSampler(runs_of(tmp_path / "one", tiny_base, storage=str(path)), Journal(tmp_path / "journal.jsonl"))
         assert f"search.storage: {path} cannot be used as Optuna's journal file: " in str(error.value)
         assert found in str(error.value)
     assert other.read_text() == "one\ntwo\n"

@@ -25,6 +25,10 @@ def test_default_space_tries_rates_ranks_and_words():
     assert space["prompt.answers"] == [None, {"0": "no", "1": "yes"}]
 
 
+def test_each_value_is_there_once_and_the_recipes_own_is_the_first():
+    assert space_of(recipe("search.space={lora.r: [4, 8, 4, 16, 8]}"))["lora.r"] == [16, 4, 8]
+
+
 def test_words_are_not_tried_for_other_labels():
     assert "prompt.answers" not in space_of(recipe("task.labels=[a, b]", "search.minutes=1"))
 
