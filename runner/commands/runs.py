@@ -148,7 +148,7 @@ def _accuracy(run: Run) -> tuple[Optional[float], int]:
     """Hold-out accuracy, as evaluated or else as training ended, and the number of rows; 0 where it is not known."""
     evaluation = read_object(run.folder / EVALUATION)
     if isinstance(evaluation.get("accuracy"), float) and isinstance(evaluation.get("rows"), int):
-        return evaluation["accuracy"], evaluation["rows"]
+        return run.accuracy, evaluation["rows"]
     tuned = run.statistics.get("tuned")
     counts = tuned.get("answers") if isinstance(tuned, dict) else None
     return run.accuracy, sum(counts.values()) if isinstance(counts, dict) else 0

@@ -78,6 +78,8 @@ def prepare(
     }
     for line in _summary(counts):
         log.info(line)
+    for line in _without_rows(counts):
+        log.warning(line)
     return counts
 
 
@@ -244,6 +246,23 @@ def _write_answers(workspace: Workspace, answers: Sequence[Optional[str]]) -> No
 def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
     counts = Counter(numbers)
     return {label: counts[number] for number, label in enumerate(recipe.task.labels)}
+
+
+def _without_rows(counts: Mapping[str, Any]) -> Iterator[str]:
+    """Warnings about labels that are too rare to be drawn."""
+    for label, count in counts["train"].items():
+        if not count:
+            yield tr(
+                "no training row has the label {label!r}, so the model cannot learn it; raise samples.train, or set "
+                "samples.balance: equal",
+                label=label,
+            )
+    for label, count in counts["holdout"].items():
+        if not count:
+            yield tr(
+                "no hold-out row has the label {label!r}, so mistakes on such rows are not seen; raise samples.holdout",
+                label=label,
+            )
 
 
 def _summary(counts: Mapping[str, Any]) -> Iterator[str]:

@@ -432,7 +432,8 @@ def _describe(result: FinetuneResult) -> None:
     tuned, state = result.tuned, result.state
     if not result.changed:
         log.warning(tr("training has not changed the adapter; raise train.learning_rate, or lower train.warmup"))
-    if sum(count > 0 for count in tuned.predicted_counts.values()) == 1:
+    # without a mistake the hold-out has one label only, which the prepare stage has warned of
+    if sum(count > 0 for count in tuned.predicted_counts.values()) == 1 and tuned.accuracy < 1:
         rate, auto = result.learning_rate.value, result.job.recipe.train.learning_rate == "auto"
         advice = (
             tr("try more rows or epochs, or set it yourself")

@@ -20,7 +20,7 @@ from runner.recipe.writer import read_flat_recipe
 from runner.system.files import digest
 from runner.system.fingerprint import Fingerprint
 from runner.workspace.manifest import Manifest, read_manifest
-from runner.workspace.paths import HOLDOUT_PREDICTIONS, RECIPE, Workspace
+from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, RECIPE, Workspace
 
 RESULTS = ".result"
 """Folder in a kept run with the result, the predictions, their score and the manifest of the predict stage."""
@@ -66,9 +66,11 @@ class Run:
 
     @property
     def accuracy(self) -> Optional[float]:
-        """Hold-out accuracy at the end of training, 0 to 1."""
+        """Hold-out accuracy, 0 to 1: as the evaluate stage has measured it, or else at the end of training."""
+        found = read_object(self.folder / EVALUATION).get("accuracy")
         tuned = self.statistics.get("tuned")
-        return tuned.get("accuracy") if isinstance(tuned, dict) else None
+        at_end = tuned.get("accuracy") if isinstance(tuned, dict) else None
+        return found if isinstance(found, float) else at_end
 
     @property
     def is_evaluated(self) -> bool:

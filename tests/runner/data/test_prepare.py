@@ -78,6 +78,17 @@ def test_bad_training_rows_can_be_skipped_and_counted(workspace: Path, capsys: p
     assert "data/tiny_train.tsv:26: expected the label 0 or 1, found '7'; skipped" in capsys.readouterr().out
 
 
+def test_a_label_that_is_too_rare_to_be_drawn_is_a_warning(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tables(workspace, [f"{row}\t{int(row == 7)}\tword {row}" for row in range(60)])
+    run(workspace, samples={"train": 20, "holdout": 20})
+    assert [line for line in capsys.readouterr().out.splitlines() if "WARNING" in line] == [
+        "tiny prepare: WARNING: no training row has the label '1', so the model cannot learn it; raise samples.train, or set "
+        "samples.balance: equal",
+        "tiny prepare: WARNING: no hold-out row has the label '1', so mistakes on such rows are not seen; raise "
+        "samples.holdout",
+    ]
+
+
 def test_repeated_rows_are_reported_and_not_in_the_holdout(workspace: Path) -> None:
     twice = [f"{number}\t{number % 2}\tthe same" for number in range(4)]
     in_dev = [f"9\t1\t{DEV_ROWS[0].split(chr(9))[1]}"]

@@ -54,6 +54,17 @@ def test_another_setting_keeps_the_adapter_and_its_results(tmp_path: Path) -> No
     assert not (kept.folder / "NOTES.md").exists()
 
 
+def test_the_accuracy_of_a_run_is_that_of_its_evaluation(tmp_path: Path) -> None:
+    """With decoding.average: swap or a calibration it is not that of the training."""
+    train(tmp_path, rank=2)
+    run = run_in_place(tiny(tmp_path))
+    assert run is not None
+    write_evaluation(run.folder, [True, False])
+    assert run.accuracy == 0.5
+    (run.folder / "evaluation.json").unlink()
+    assert run.accuracy == run.statistics["tuned"]["accuracy"] == 0.75
+
+
 def test_the_same_run_again_replaces_itself(tmp_path: Path) -> None:
     train(tmp_path, rank=2)
     train(tmp_path, rank=2, day=2)
