@@ -45,7 +45,7 @@ class Member:
         if ensemble.seeds:
             words.append(tr("seed {seed}", seed=recipe.train.seed))
         if ensemble.instructions:
-            text = recipe.instruction
+            text = " ".join(recipe.instruction.split())
             words.append(f"“{text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'}”")
         return ", ".join(words)
 

@@ -31,7 +31,7 @@ IN_A_SEARCH = 1
 """The same for a run of a search: the untuned base is evaluated once for all of them."""
 
 MOST_EPOCHS = 5
-"""Epochs of the last run, where time is left when all rows are used."""
+"""Epochs of a run, where time is left when all rows are used."""
 
 ONE_AT_A_TIME = 3.0
 """Cost of predicting a row alone, as a multiple of scoring it in a batch."""
@@ -102,6 +102,15 @@ def plan(seconds: float, pace: Pace, holdout: int, most: int, length: Optional[i
         if start > 1 and rungs[0].passes >= (length or FEWEST_PASSES):
             return [Rung(start, length), *rungs[1:]] if length else rungs
     return []
+
+
+def trial_length(passes: int, rows: int, epochs: Optional[int]) -> tuple[int, int]:
+    """Rows and epochs of a trial of so many row passes, where there are so many rows.
+
+    New rows come before more epochs. `epochs`: those that its candidate asks for; None: as many as the passes are for."""
+    if epochs is None:
+        epochs = max(1, min(MOST_EPOCHS, passes // rows))
+    return min(passes // epochs, rows), epochs
 
 
 def last_run(

@@ -16,7 +16,7 @@ from runner.errors import UserError
 from runner.language import tr, trn
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan
+from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan, trial_length
 from runner.search.runs import FORWARD, Runs
 from runner.search.sampler import SAMPLERS
 from runner.search.space import Changes
@@ -158,8 +158,12 @@ class Search:
         return others
 
     def _trial_of(self, rung: Rung, candidate: int, measured: Measurement) -> Optional[TrialResult]:
-        epochs = self._epochs(candidate)
-        rows = min(rung.passes // epochs, measured.rows)
+        asked = self.candidates[candidate].get("train.epochs")
+        rows, epochs = trial_length(rung.passes, measured.rows, asked)
+        for result in self.results:
+            if (result.trial.candidate, result.trial.rows, result.trial.epochs) == (candidate, rows, epochs):
+                # it was trained on all rows, and there are no more
+                return result
         return self._trial(candidate, rows, epochs, self._limit(rung, measured))
 
     def _last(self, candidate: int, measured: Measurement) -> None:
@@ -181,15 +185,18 @@ class Search:
             late = 0.0 if self.results else LATE * self.minutes * 60
             self._trial(candidate, event["rows"], event["epochs"], self._left() + late)
         elif self.results:
-            log.info(tr("no time is left for a longer run: the best trial stays"))
+            log.info(tr("no longer run is possible: the best trial stays"))
 
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
         """Plan it, in the journal; 0 rows where those that fit are too few."""
         epochs = self._epochs(candidate)
         rows, epochs = last_run(self._left() - pace.start, pace, measured.held_out, measured.rows, epochs, IN_A_SEARCH)
         longest = max((result.trial.passes for result in self.results), default=0)
+        own = max((result.trial.passes for result in self.results if result.trial.candidate == candidate), default=0)
         # a run of all rows is worth it whatever the trials had
         if rows < measured.rows and rows * epochs < max(WORTH_A_RUN * longest, self._least()):
+            rows = 0
+        if rows * epochs <= own:
             rows = 0
         event = {"event": "last", "rows": rows, "epochs": epochs, "attempt": attempt}
         self._add(event)

@@ -55,6 +55,9 @@ def test_the_table_has_every_trial_and_one_winner(found: Path) -> None:
     assert len(rows) >= 4
     assert sum(row["winner"] for row in rows) == 1
     assert {} in [row["changes"] for row in rows]
+    # with so few rows the trials of every round are equally long
+    lengths = [(json.dumps(row["changes"]), row["rows"], row["epochs"]) for row in rows]
+    assert len(set(lengths)) == len(lengths)
 
 
 def test_the_winners_recipe_gives_the_same_adapter_alone(found: Path, tmp_path: Path) -> None:

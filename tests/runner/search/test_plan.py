@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.search.plan import IN_A_SEARCH, MOST_EPOCHS, Pace, last_run, plan
+from runner.search.plan import IN_A_SEARCH, MOST_EPOCHS, Pace, last_run, plan, trial_length
 
 PACE = Pace(train=1 / 10, evaluate=1 / 30, start=4)
 
@@ -52,3 +52,18 @@ def test_trials_of_a_given_length_are_as_many_as_fit():
     assert 20 < longer[0].candidates < 27
     assert longer[1].passes > longer[0].passes
     assert plan(60_000, PACE, 500, 27, 100 * own[0].passes) == []
+
+
+@pytest.mark.parametrize(
+    ("passes", "rows", "epochs", "expected"),
+    [
+        (3000, 8000, None, (3000, 1)),
+        (12000, 8000, None, (8000, 1)),
+        (24000, 8000, None, (8000, 3)),
+        (90000, 8000, None, (8000, MOST_EPOCHS)),
+        (3000, 8000, 2, (1500, 2)),
+        (90000, 8000, 2, (8000, 2)),
+    ],
+)
+def test_a_trial_repeats_rows_only_where_there_are_no_more(passes, rows, epochs, expected):
+    assert trial_length(passes, rows, epochs) == expected

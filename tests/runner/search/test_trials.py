@@ -31,6 +31,11 @@ def test_the_sentence_names_the_trials_that_may_be_equal():
     )
 
 
+def test_settings_are_one_line_of_the_table():
+    trial = Trial(1, 0, {"instruction": "Is it\nthe same?\n"}, 8, 1)
+    assert trial.describe() == "instruction = Is it the same?"
+
+
 def test_the_journal_gives_back_what_was_written_and_drops_a_torn_line(tmp_path):
     path = tmp_path / "search" / "journal.jsonl"
     Journal(path).add(as_event(result(1, GOOD)))
