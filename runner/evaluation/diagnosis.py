@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -14,6 +15,9 @@ LEARNED = 0.9
 
 DIVERGED = 1.1
 """A training loss that ends above this many times its lowest level has diverged."""
+
+NOISE = 2.0
+"""Standard errors by which the loss must have risen as well: with few steps it varies by more than a tenth."""
 
 FACTOR = 5
 """How far the next learning rate to try is from the last one. Rates that fit a base are often a factor of 5 apart: 2e-4 for
@@ -108,10 +112,11 @@ def cause(facts: TrainingFacts) -> str:
         )
     if not facts.losses:
         return tr("{size} are too few; raise samples.train or train.epochs", size=size)
-    levels = _levels(facts.losses)
-    shares, end = _entropy(facts.label_shares), levels[-1]
-    if end > DIVERGED * min(levels):
-        return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=min(levels), end=end))
+    quarters = _quarters(facts.losses)
+    lowest, end = min(map(statistics.fmean, quarters)), statistics.fmean(quarters[-1])
+    shares = _entropy(facts.label_shares)
+    if _has_diverged(quarters):
+        return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=lowest, end=end))
     if end > LEARNED * shares:
         return tr(
             "train.learning_rate {rate:g} is too low for this base, or {size} are too few: the "
@@ -147,11 +152,20 @@ def _too_high(rate: float, sign: str) -> str:
     )
 
 
-def _levels(losses: Sequence[float]) -> list[float]:
-    """The mean loss of each quarter of the training; fewer where there are fewer losses."""
+def _quarters(losses: Sequence[float]) -> list[Sequence[float]]:
+    """The losses of each quarter of the training; fewer parts where there are fewer losses."""
     parts = min(4, len(losses))
     edges = [len(losses) * number // parts for number in range(parts + 1)]
-    return [math.fsum(losses[start:end]) / (end - start) for start, end in zip(edges, edges[1:])]
+    return [losses[start:end] for start, end in zip(edges, edges[1:])]
+
+
+def _has_diverged(quarters: Sequence[Sequence[float]]) -> bool:
+    """Whether the last quarter's mean loss is above the lowest one by more than noise."""
+    lowest, last = min(quarters, key=statistics.fmean), quarters[-1]
+    # the noise of a single loss is not known
+    errors = [statistics.variance(each) / len(each) for each in (lowest, last) if len(each) > 1]
+    rise = statistics.fmean(last) - statistics.fmean(lowest)
+    return rise > NOISE * math.sqrt(sum(errors)) and statistics.fmean(last) > DIVERGED * statistics.fmean(lowest)
 
 
 def _entropy(counts: Mapping[str, float]) -> float:

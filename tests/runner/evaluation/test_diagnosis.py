@@ -55,6 +55,15 @@ def test_the_likeliest_cause(changes: dict[str, object], expected: str) -> None:
     assert cause(dataclasses.replace(STUCK, **changes)) == expected
 
 
+def test_a_loss_that_only_varies_has_not_diverged() -> None:
+    """The quarters' means are 0.9, 0.8, 0.9 and 1.0."""
+    facts = dataclasses.replace(STUCK, losses=[0.2, 1.6, 0.3, 1.3, 0.4, 1.4, 0.3, 1.7])
+    assert "is too low" in cause(facts)
+    assert "rose from 0.80 to 1.00" in cause(
+        dataclasses.replace(facts, losses=[0.9, 0.9, 0.79, 0.81, 0.9, 0.9, 0.99, 1.01])
+    )
+
+
 def test_the_shares_of_the_labels_count() -> None:
     """A loss of 0.5 is good where the labels are equally frequent, and nothing where one of them has 80 %."""
     facts = dataclasses.replace(STUCK, losses=[0.7, 0.5, 0.5, 0.5], holdout_loss=0.5)
