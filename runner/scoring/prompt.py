@@ -161,15 +161,7 @@ def build_prompt(
             tr("the tokenizer gives no token for {after!r} after the input", after=after),
             tr("end prompt.template with a word"),
         )
-    if fixed >= max_length:
-        raise UserError(
-            tr(
-                "prompt.max_length = {max_length} leaves no room for an input: the fixed words take {fixed} tokens",
-                max_length=max_length,
-                fixed=fixed,
-            ),
-            tr("raise prompt.max_length or shorten the instruction"),
-        )
+    _require_room(max_length, positions, fixed, tree)
     return Prompt(
         shape.template,
         instruction,
@@ -185,6 +177,30 @@ def build_prompt(
         tokenizer,
         positions,
     )
+
+
+def _require_room(max_length: int, positions: int, fixed: int, tree: AnswerTree) -> None:
+    """Raise UserError where the fixed words, or they and the answers, leave no room for an input."""
+    if fixed >= positions:
+        raise UserError(
+            tr(
+                "the model has {positions:,} positions, and none is left for an input: the fixed words take {fixed:,}, an "
+                "answer takes {depth:,} more",
+                positions=positions + tree.depth,
+                fixed=fixed,
+                depth=tree.depth,
+            ),
+            tr("shorten the instruction or the answers"),
+        )
+    if fixed >= max_length:
+        raise UserError(
+            tr(
+                "prompt.max_length = {max_length} leaves no room for an input: the fixed words take {fixed} tokens",
+                max_length=max_length,
+                fixed=fixed,
+            ),
+            tr("raise prompt.max_length or shorten the instruction"),
+        )
 
 
 def _around_input(template: str, instruction: str) -> tuple[str, str]:

@@ -179,6 +179,15 @@ def test_a_cut_or_a_filling_in_the_tokenizers_file_is_not_obeyed() -> None:
     assert encode_text(tokenizer, "a long text") == plain
 
 
+def test_answers_that_fill_the_model_are_refused() -> None:
+    with pytest.raises(UserError) as error:
+        build_prompt(DEFAULT, "Which?", ("no" * 30, "yes"), TOKENIZER, positions=70)
+    assert str(error.value) == (
+        "the model has 70 positions, and none is left for an input: the fixed words take 16, an answer takes 59 more\n"
+        "  next: shorten the instruction or the answers"
+    )
+
+
 def test_a_prompt_without_room_for_an_input_is_refused() -> None:
     with pytest.raises(UserError, match=r"max_length = 16 leaves no room for an input: the fixed words take 16 tokens"):
         prompt(PromptShape(max_length=16))
