@@ -62,15 +62,15 @@ def test_every_result_of_the_first_rung_is_in_the_file(found: Path) -> None:
     rows, trials = table(found), trials_in(folder(found) / "optuna.log")
     assert rows[0]["changes"] == {}
     assert len(trials) == 12
-    # four of the second rung, and the last run
-    assert len(rows) == 17
+    # each was trained on all rows five times: the second rung and the last run have nothing to add
+    assert len(rows) == 12
     for row, trial in zip(rows, trials):
         shown = {name: trial.user_attrs[name] for name in ("changes", "rows", "epochs")}
         assert {"log_loss": trial.value, **shown} == {name: row[name] for name in ("log_loss", *shown)}
         assert trial.user_attrs["right"].count("1") / len(trial.user_attrs["right"]) == row["accuracy"]
 
 
-@pytest.mark.parametrize("killed", [12, 14])
+@pytest.mark.parametrize("killed", [2, 12])
 def test_a_killed_search_ends_with_the_same_table(
     found: Path, tmp_path: Path, tiny_base: Path, killed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,10 +103,11 @@ def test_a_second_search_uses_the_results_of_the_first(
     assert f"{file} has the results of 12 trials on {passes:,} rows already" in out
     assert "no other candidate is left" in out
     assert "11 candidates of other searches are compared with these" in out
-    # its own trial of the recipe as it is, and the best of all twelve
     assert len(trials_in(file)) == 13
     first, second = table(found), table(root)
-    assert [row["changes"] for row in second] == [{}, *(row["changes"] for row in first[12:])]
+    # its own trial of the recipe as it is, and then the best four of all twelve: on four held-out rows the log loss decides
+    best = sorted(first, key=lambda row: row["log_loss"])[:4]
+    assert [row["changes"] for row in second] == [{}, *(row["changes"] for row in best if row["changes"])]
     assert [row["trial"] for row in second] == list(range(1, len(second) + 1))
 
 
