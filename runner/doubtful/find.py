@@ -93,7 +93,7 @@ def _listed(runs: CrossFit, top: int) -> Found:
     if aside:
         log.info(
             tr(
-                "the list that was there, with your decisions: {relative_to}",
+                "the list that was there is kept, for it may have your decisions: {relative_to}",
                 relative_to=aside.relative_to(workspace.root),
             )
         )
