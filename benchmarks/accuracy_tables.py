@@ -27,6 +27,12 @@ def share(right: str) -> float:
     return right.count("1") / len(right)
 
 
+def log_loss(run: Line) -> float:
+    """Mean of minus the log-probability of the right one of two labels over the unseen rows, in nats."""
+    shares = [(max(p, 1 - p), right) for p, right in zip(run["last_label"], run["right"])]
+    return -statistics.mean(math.log(max(p if right == "1" else 1 - p, 1e-5)) for p, right in shares)
+
+
 def accuracy_cell(rights: Sequence[str]) -> str:
     """Mean and range over the seeds; with one seed, the 95 % interval of its rows."""
     shares = [100 * share(right) for right in rights]
@@ -68,13 +74,24 @@ def lever_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> list[
             )
             lines.append([name, str(len(by_seed)), accuracy_cell([run["right"] for run in by_seed.values()]), *against,
                           f"{100 * statistics.mean(run['holdout'] for run in by_seed.values()):.1f}",
+                          f"{statistics.mean(map(log_loss, by_seed.values())):.3f}",
                           f"{statistics.mean(run['cpu'] for run in by_seed.values()):.0f}"])  # fmt: skip
         title = f"{base}, {task}, {rows:,} rows × {epochs}: each lever alone"
         tables.append(markdown(title, LEVER_HEAD, lines))
     return tables
 
 
-LEVER_HEAD = ["lever", "seeds", "unseen, %", "against none, points", "p", "p (Holm)", "hold-out, %", "CPU s"]
+LEVER_HEAD = [
+    "lever",
+    "seeds",
+    "unseen, %",
+    "against none, points",
+    "p",
+    "p (Holm)",
+    "hold-out, %",
+    "its log loss",
+    "CPU s",
+]
 
 
 def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
