@@ -134,7 +134,10 @@ def test_another_list_is_moved_aside_with_its_decisions(again: Path, capsys: pyt
     (aside,) = (again / "pre_data/tiny").glob("doubtful_*.csv")
     assert aside.read_bytes() == file
     assert len(listed(again)) == 3 + 4
-    assert f"the list that was there is kept, for it may have your decisions: pre_data/tiny/{aside.name}" in capsys.readouterr().out
+    assert (
+        f"the list that was there is kept, for it may have your decisions: pre_data/tiny/{aside.name}"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_command_that_was_cut_trains_only_what_is_left(

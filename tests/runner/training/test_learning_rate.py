@@ -29,7 +29,7 @@ def figures(workspace: Path) -> dict[str, Any]:
 
 
 def test_small_bases_get_higher_rates() -> None:
-    assert [guessed_rate(size) for size in (10**6, 134_515_008, 268_098_176, 2_506_172_416)] == [1e-3, 1e-3, 5e-4, 2e-4]
+    assert [guessed_rate(size) for size in (10**6, 134_515_008, 268_098_176, 2_506_172_416)] == [1e-3, 1e-3, 2e-4, 2e-4]
 
 
 def noisy(mean: float) -> list[float]:
