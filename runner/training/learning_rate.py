@@ -33,8 +33,8 @@ RATES = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
 
 GUESSES = ((200e6, 1e-3), (math.inf, 2e-4))
 """The guess for a base with at most so many parameters. Measured on CoLA and QQP with rank 16 and 16 rows a step: SmolLM2-135M
-learns at 1e-3 and not at 2e-4; Gemma-3-270m learns no better at 5e-4 than at 2e-4, and one
-run of four at 5e-4 was not better than the majority (benchmarks/ACCURACY.md)."""
+learns at 1e-3 and not at 2e-4; Gemma-3-270m learns no better at 5e-4 than at 2e-4, and one run of four at 5e-4 was not
+better than the majority (benchmarks/ACCURACY.md)."""
 
 MOST_STEPS, FEWEST_STEPS = 32, 8
 """Optimizer steps at each rate. Where the run is too short for the fewest, nothing is probed."""
