@@ -89,7 +89,7 @@ LEVER_HEAD = [
     "p",
     "p (Holm)",
     "hold-out, %",
-    "its log loss",
+    "unseen log loss",
     "CPU s",
 ]
 
