@@ -81,17 +81,8 @@ def lever_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> list[
     return tables
 
 
-LEVER_HEAD = [
-    "lever",
-    "seeds",
-    "unseen, %",
-    "against none, points",
-    "p",
-    "p (Holm)",
-    "hold-out, %",
-    "unseen log loss",
-    "CPU s",
-]
+LEVER_HEAD = ["lever", "seeds", "unseen, %", "against none, points", "p", "p (Holm)", "hold-out, %", "unseen log loss",
+              "CPU s"]  # fmt: skip
 
 
 def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
@@ -119,7 +110,7 @@ def _curve_cell(group: Sequence[Line], rows: int, epochs: int) -> str:
     found = [run for run in group if (run["rows"], run["epochs"]) == (rows, epochs)]
     if not found:
         return ""
-    mean = 100 * statistics.mean(share(run["right"]) for run in found)
+    mean = 100 * _mean_share(found)
     seconds = [run["cpu"] for run in found if run["cpu"] is not None]
     return f"{mean:.1f} ({len(found)}; {f'{statistics.mean(seconds):.0f} s' if seconds else 'time not measured'})"
 
@@ -167,20 +158,8 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], plain: str) -> st
             points[way].append(least)
     for way, each in points.items():
         if each:
-            lines.append(
-                [
-                    "**mean**",
-                    "",
-                    "",
-                    f"{RIVALS[way]}, best rate",
-                    "",
-                    "",
-                    "",
-                    "",
-                    f"**{statistics.mean(each):+.1f}**",
-                    "",
-                ]
-            )
+            name, mean = f"{RIVALS[way]}, best of these rates", f"**{statistics.mean(each):+.1f}**"
+            lines.append(["**mean**", "", "", name, "", "", "", "", mean, ""])
     head = ["base", "task", "rows × epochs", "way", "learning rate", "seeds", "CPU s", "unseen, %",
             "labeltune against it, points", "p"]  # fmt: skip
     return markdown("The same minutes: labeltune, TRL and a classification head", head, lines) if lines else ""

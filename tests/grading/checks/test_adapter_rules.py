@@ -268,7 +268,7 @@ def test_peft_agrees():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 made = peft.PeftModel(model(), peft.LoraConfig(**values))
-        except (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, AssertionError):
+        except (ValueError, TypeError, AttributeError, RuntimeError, AssertionError):
             return True
         scales = [scale for module in made.modules() for scale in getattr(module, "scaling", {}).values()]
         return not all(0 < abs(scale) < float("inf") for scale in scales)
