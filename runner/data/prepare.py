@@ -18,7 +18,7 @@ from runner.data import labels as label_values
 from runner.data.dev_rows import report_dev, with_dev_rows
 from runner.data.folds import Fold, draw_around, fold_numbers
 from runner.data.records import Record, write_records
-from runner.data.sampling import Draw, draw
+from runner.data.sampling import Draw, draw, undrawn_labels
 from runner.data.scan import Scan, report_bad_rows, scan_rows
 from runner.data.sources import Sources, good_rows, input_template, table_changed
 from runner.data.table import Table
@@ -78,8 +78,8 @@ def prepare(
     }
     for line in _summary(counts):
         log.info(line)
-    for line in _without_rows(counts):
-        log.warning(line)
+    for warning in undrawn_labels(chosen, scan.labels, recipe.task.labels):
+        log.warning(warning)
     return counts
 
 
@@ -246,23 +246,6 @@ def _write_answers(workspace: Workspace, answers: Sequence[Optional[str]]) -> No
 def _label_counts(recipe: Recipe, numbers: Iterable[int]) -> dict[str, int]:
     counts = Counter(numbers)
     return {label: counts[number] for number, label in enumerate(recipe.task.labels)}
-
-
-def _without_rows(counts: Mapping[str, Any]) -> Iterator[str]:
-    """Warnings about labels that are too rare to be drawn."""
-    for label, count in counts["train"].items():
-        if not count:
-            yield tr(
-                "no training row has the label {label!r}, so the model cannot learn it; raise samples.train, or set "
-                "samples.balance: equal",
-                label=label,
-            )
-    for label, count in counts["holdout"].items():
-        if not count:
-            yield tr(
-                "no hold-out row has the label {label!r}, so mistakes on such rows are not seen; raise samples.holdout",
-                label=label,
-            )
 
 
 def _summary(counts: Mapping[str, Any]) -> Iterator[str]:

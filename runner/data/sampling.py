@@ -116,6 +116,25 @@ def set_aside(labels: Sequence[int], unique: Sequence[bool], samples: Samples, n
     return sorted(chosen)
 
 
+def undrawn_labels(drawn: Draw, labels: Sequence[int], names: Sequence[str]) -> Iterator[str]:
+    """Warnings about labels that are too rare to be drawn. `labels` and `names`: as `draw` takes them."""
+    training = {labels[row] for row in drawn.train}
+    held_out = {labels[row] for row in drawn.holdout}
+    for number, name in enumerate(names):
+        if number not in training:
+            yield tr(
+                "no training row has the label {label!r}, so the model cannot learn it; raise samples.train, or set "
+                "samples.balance: equal",
+                label=name,
+            )
+    for number, name in enumerate(names):
+        if number not in held_out:
+            yield tr(
+                "no hold-out row has the label {label!r}, so mistakes on such rows are not seen; raise samples.holdout",
+                label=name,
+            )
+
+
 def _rows_by_label(labels: Sequence[int], names: Sequence[str]) -> list[array[int]]:
     # arrays of machine words: the full QQP has 363,846 rows
     by_label = [array("L") for _ in names]

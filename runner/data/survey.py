@@ -14,7 +14,7 @@ from runner.data.dev_checks import leaks
 from runner.data.dev_rows import DevRows, read_dev_rows, report_dev, with_dev_rows
 from runner.data.exclusion import Exclusion
 from runner.data.records import Record
-from runner.data.sampling import Draw, draw
+from runner.data.sampling import Draw, draw, undrawn_labels
 from runner.data.scan import Scan, bad_rows_error, scan_rows
 from runner.data.sources import Sources, input_columns
 from runner.data.table import Table
@@ -34,7 +34,7 @@ class Survey:
     problems: list[DataError]
     """The errors that `prepare` would raise, all of them."""
     warnings: list[str]
-    """Columns that may give the label away."""
+    """Columns that may give the label away, and labels that are too rare to be drawn."""
     lines: Sequence[int]
     """For each good labelled row that is not set aside the line of the training file that it begins on."""
     labels: Sequence[int]
@@ -92,5 +92,7 @@ def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table], exclusi
             if isinstance(samples.train, Duration):
                 samples = dataclasses.replace(samples, train="all")
             drawn = attempt(lambda: draw(scan.labels, scan.unique(rows.keys), samples, recipe.task.labels), drawn)
+            if drawn.train:
+                warnings += undrawn_labels(drawn, scan.labels, recipe.task.labels)
     counts = scan.lines, scan.labels, scan.keys, sum(scan.bad.values()), scan.empty
     return Survey(problems, warnings, *counts, scan.repeated, drawn, rows.records, rows.keys, rows.problems)

@@ -208,8 +208,8 @@ NAMES = {"majority": mark("majority"), "untuned": mark("untuned"), "bag_of_words
 
 def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
     """Log the evaluation for the user."""
-    rows, baselines = evaluation["rows"], {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    shown = [f"{tr(NAMES[name])} {with_interval(accuracy, rows)}" for name, accuracy in baselines.items()]
+    rows, baselines = evaluation["rows"], evaluation["baselines"]
+    shown = [f"{tr(NAMES[name])} {with_interval(each['accuracy'], rows)}" for name, each in baselines.items()]
     log.info(
         tr(
             "hold-out accuracy, 95 % intervals: {shown}, adapter {accuracy}",
@@ -236,14 +236,21 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
                 excluded_rows=evaluation["excluded_rows"],
             )
         )
-    warning = diagnosis.warning(evaluation["accuracy"], baselines, _training_facts(job))
-    if warning:
-        log.warning(warning)
+    warn_if_not_better(job.workspace, evaluation, job.trained, job.prepared["train"])
 
 
-def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
-    """What metrics.jsonl and the finetune stage know of the training."""
-    path = job.workspace.at(job.workspace.adapter) / "metrics.jsonl"
+def warn_if_not_better(
+    workspace: Workspace, evaluation: Mapping[str, Any], trained: Mapping[str, Any], train_labels: Mapping[str, int]
+) -> None:
+    """Log a warning where the adapter is not better than a baseline.
+
+    Args:
+        workspace: It has the adapter with its metrics.jsonl.
+        evaluation: The content of evaluation.json.
+        trained: The figures of the finetune stage.
+        train_labels: Training rows of each label.
+    """
+    path = workspace.at(workspace.adapter) / "metrics.jsonl"
     try:
         steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
@@ -251,7 +258,11 @@ def _training_facts(job: EvaluationJob) -> diagnosis.TrainingFacts:
             tr("{path}: cannot be read ({error})", path=path, error=error),
             tr("train again: --stages finetune,evaluate"),
         ) from None
-    return diagnosis.training_facts(job.trained, job.prepared["train"], steps)
+    baselines = {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
+    facts = diagnosis.training_facts(trained, train_labels, steps)
+    warning = diagnosis.warning(evaluation["accuracy"], baselines, facts)
+    if warning:
+        log.warning(warning)
 
 
 def _plain(scored: Scored) -> tuple[float, ...]:

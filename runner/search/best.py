@@ -49,6 +49,7 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
         log.info(savings.sentence(journal.events))
         for line in table.lines(search.results, best):
             log.info(line)
+        runs.warn_if_not_better(best.trial)
         write_atomic(workspace.at(workspace.search_table), table.as_json(search.results, best).encode())
         winner = runs.recipe(best.trial)
         comment = english(table.sentence(search.results, best)).partition(". ")[0]

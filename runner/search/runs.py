@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from grading import contract
 from runner.errors import UserError
 from runner.evaluation.holdout import read_holdout_predictions
+from runner.prediction.evaluate import warn_if_not_better
 from runner.recipe.rules import contradictions
 from runner.recipe.schema import Recipe, Search
 from runner.search.plan import Pace
@@ -73,10 +75,8 @@ class Runs:
         Raises UserError where the trial cannot be run, and `Stopped(OUT_OF_TIME)` after so many seconds."""
         shared, bases = self.context.shared, self.context.bases
         started, saved, loads = time.perf_counter(), shared.saved.copy(), bases.loads
-        self._run(trial, (PREPARE, FINETUNE, EVALUATE), seconds, logging.WARNING)
-        workspace = self.workspace(trial)
-        folder = workspace.at(workspace.adapter)
-        evaluation = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        self._run(trial, (PREPARE, FINETUNE, EVALUATE), seconds)
+        folder, evaluation = self._evaluated(trial)
         right = "".join("01"[row.label == row.target] for row in read_holdout_predictions(folder / HOLDOUT_PREDICTIONS))
         return TrialResult(
             trial,
@@ -87,15 +87,23 @@ class Runs:
             bases.loads - loads,
         )
 
+    def warn_if_not_better(self, trial: Trial) -> None:
+        """Log a warning where a finished trial is not better than a baseline."""
+        workspace = self.workspace(trial)
+        prepared, trained = (read_manifest(workspace.manifest(stage.name)) for stage in (PREPARE, FINETUNE))
+        assert prepared is not None
+        assert trained is not None
+        warn_if_not_better(workspace, self._evaluated(trial)[1], trained.figures, prepared.figures["train"])
+
     def measure(self, trial: Trial, held_out: int, seconds: float) -> tuple[Pace, float]:
         """What a run costs, from one that starts now, and the seconds of its training.
 
-        It is not evaluated at its end, and its warnings are not shown: a few steps teach nothing. Raises as `run` does."""
+        It is not evaluated at its end: a few steps teach nothing. Raises as `run` does."""
         root = self.workspace(trial).root
         # of a measurement that was killed
         shutil.rmtree(root, ignore_errors=True)
         started, saved = time.perf_counter(), self._untuned_saved()
-        self._run(trial, (PREPARE, FINETUNE), seconds, logging.ERROR)
+        self._run(trial, (PREPARE, FINETUNE), seconds)
         # as if the untuned base were evaluated again
         taken = time.perf_counter() - started + self._untuned_saved() - saved
         manifest = read_manifest(self.workspace(trial).manifest("finetune"))
@@ -127,14 +135,21 @@ class Runs:
         """Remove what only trials over the same rows share."""
         shutil.rmtree(self.store, ignore_errors=True)
 
+    def _evaluated(self, trial: Trial) -> tuple[Path, dict[str, Any]]:
+        """The folder of a finished trial's adapter, and the evaluation in it."""
+        workspace = self.workspace(trial)
+        folder = workspace.at(workspace.adapter)
+        return folder, json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+
     def _untuned_saved(self) -> float:
         return self.context.shared.saved.get(UNTUNED, 0.0)
 
-    def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float, level: int) -> None:
+    def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float) -> None:
+        """Run stages of a trial, without its warnings: those about the winner are shown when it is put in its place."""
         recipe, workspace = self.recipe(trial), self.workspace(trial)
         # the values of a space are checked one by one, and two of them may not fit together
         for key, problem in contradictions(recipe.flat()):
             raise UserError(f"{key}: {problem}")
         context = dataclasses.replace(self.context, recipe=recipe, workspace=workspace, fresh=False, keeps_runs=False)
-        with time_limit(seconds), quiet(level):
+        with time_limit(seconds), quiet(logging.ERROR):
             run_aside(stages, context)

@@ -123,12 +123,14 @@ def test_a_killed_search_ends_with_the_same_table(
     assert (root / OUTPUTS[0]).read_bytes() == (found / OUTPUTS[0]).read_bytes()
 
 
-def test_a_trial_that_is_impossible_is_left_out(tmp_path: Path, tiny_base: Path) -> None:
-    write_recipe(
-        write_tables(tmp_path),
-        recipe_tree(tiny_base, search={"minutes": 5, "space": {"lora.target_modules": [["q_proj"], ["nothing"]]}}),
-    )
+def test_a_trial_that_is_impossible_is_left_out_and_a_bad_winner_is_said_once(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"lora.target_modules": [["q_proj"], ["nothing"]]}
+    tree = recipe_tree(tiny_base, search={"minutes": 5, "space": space}, train={"learning_rate": 1e-7})
+    write_recipe(write_tables(tmp_path), tree)
     assert start(tmp_path) == 0
+    assert capsys.readouterr().out.count("is not better than") == 1
     assert [row["changes"] for row in table(tmp_path) if "nothing" in str(row["changes"])] == []
 
 

@@ -304,6 +304,7 @@ def test_rows_of_one_label_and_empty_inputs(workspace: Path, tiny_base: Path) ->
     found = look(workspace, tiny_base, task={"bad_rows": "skip"})
     for words in (
         "98.0% of the rows have the label '0' -> set samples.balance: oversample",
+        "data/tiny_train.tsv: no hold-out row has the label '1'",
         "1 rows have an empty input column",
         "1 bad rows are skipped",
         "data/tiny_dev.tsv:1: expected 2 tab-separated fields",
