@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from runner.errors import DataError
 from runner.language import mark, tr, trn
+from runner.workspace.paths import Workspace
+
+log = logging.getLogger("labeltune.evaluation")
 
 LEARNED = 0.9
 """Below this share of the label shares' entropy, a loss says that more than the shares was learned."""
@@ -75,6 +81,32 @@ def training_facts(
         skipped_steps=trained["skipped_steps"],
         holdout_shares={label: share * math.exp(shift[label]) for label, share in shares.items()} if shift else None,
     )
+
+
+def warn_if_not_better(
+    workspace: Workspace, evaluation: Mapping[str, Any], trained: Mapping[str, Any], train_labels: Mapping[str, int]
+) -> None:
+    """Log a warning where the adapter is not better than a baseline.
+
+    Args:
+        workspace: It has the adapter with its metrics.jsonl.
+        evaluation: The content of evaluation.json.
+        trained: The figures of the finetune stage.
+        train_labels: Training rows of each label.
+    """
+    path = workspace.at(workspace.adapter) / "metrics.jsonl"
+    try:
+        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            tr("{path}: cannot be read ({error})", path=path, error=error),
+            tr("train again: --stages finetune,evaluate"),
+        ) from None
+    baselines = {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
+    facts = training_facts(trained, train_labels, steps)
+    text = warning(evaluation["accuracy"], baselines, facts)
+    if text:
+        log.warning(text)
 
 
 def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFacts) -> Optional[str]:

@@ -15,7 +15,6 @@ from grading.contract import label_set, measure
 from grading.contract.language import english
 from runner.data.decoding_needs import needs_swapped
 from runner.data.records import Record, Records
-from runner.errors import DataError
 from runner.evaluation import diagnosis
 from runner.evaluation.baselines import MOST_ROWS, bag_of_words
 from runner.evaluation.expected_points import expected_points
@@ -236,33 +235,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
                 excluded_rows=evaluation["excluded_rows"],
             )
         )
-    warn_if_not_better(job.workspace, evaluation, job.trained, job.prepared["train"])
-
-
-def warn_if_not_better(
-    workspace: Workspace, evaluation: Mapping[str, Any], trained: Mapping[str, Any], train_labels: Mapping[str, int]
-) -> None:
-    """Log a warning where the adapter is not better than a baseline.
-
-    Args:
-        workspace: It has the adapter with its metrics.jsonl.
-        evaluation: The content of evaluation.json.
-        trained: The figures of the finetune stage.
-        train_labels: Training rows of each label.
-    """
-    path = workspace.at(workspace.adapter) / "metrics.jsonl"
-    try:
-        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataError(
-            tr("{path}: cannot be read ({error})", path=path, error=error),
-            tr("train again: --stages finetune,evaluate"),
-        ) from None
-    baselines = {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    facts = diagnosis.training_facts(trained, train_labels, steps)
-    warning = diagnosis.warning(evaluation["accuracy"], baselines, facts)
-    if warning:
-        log.warning(warning)
+    diagnosis.warn_if_not_better(job.workspace, evaluation, job.trained, job.prepared["train"])
 
 
 def _plain(scored: Scored) -> tuple[float, ...]:

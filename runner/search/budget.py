@@ -57,8 +57,8 @@ def fitting_rows(measured: Measurement, recipe: Recipe, spent: float) -> int:
     Raises UserError where there is no time for one batch."""
     budget, pace, epochs = recipe.samples.train, measured.pace, recipe.train.epochs
     assert isinstance(budget, Duration)
-    besides = spent + pace.predicting(measured.dev)
-    rows, _ = last_run(budget.seconds - besides, pace, measured.held_out, measured.rows, epochs)
+    besides = spent + measured.predict
+    rows, _ = last_run(budget.seconds - besides, pace, measured.held_out, measured.rows, recipe.train)
     least = min(max(recipe.train.batch_size, len(recipe.task.labels)), measured.rows)
     if rows < least:
         run = pace.seconds(least * epochs, measured.held_out * (epochs + EXTRA_EVALUATIONS))
@@ -81,7 +81,8 @@ def _decide(runs: Runs) -> dict[str, Any]:
     assert isinstance(budget, Duration)
     load_shared_base(runs.context)
     asked = f"samples.train: {budget}"
-    measured = measurement(measure(runs, budget.seconds - (time.monotonic() - started), asked))
+    event = measure(runs, budget.seconds - (time.monotonic() - started), asked)
+    measured = measurement(event, recipe.decoding)
     runs.clear_store()
     rows = fitting_rows(measured, recipe, time.monotonic() - started)
     what = (

@@ -6,10 +6,12 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Union
 
+from runner.data.decoding_needs import needs_swapped
 from runner.errors import UserError
 from runner.language import tr
+from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.search.plan import Pace
 from runner.search.runs import Runs
 from runner.search.trials import Trial
@@ -25,6 +27,9 @@ their start."""
 ENOUGH = 5.0
 """Seconds of training that say what a row costs."""
 
+ONE_AT_A_TIME = 3.0
+"""Cost of predicting a row alone, as a multiple of scoring it in a batch."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -36,8 +41,8 @@ class Measurement:
     """Rows that can be trained on."""
     held_out: int
     """Held-out rows."""
-    dev: int
-    """Rows to predict."""
+    predict: float
+    """Seconds to predict the dev rows."""
 
 
 def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
@@ -67,10 +72,14 @@ def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
     return {"event": "pace", **asdict(pace), **rows, "seconds": spent, "shared": shared}
 
 
-def measurement(event: Mapping[str, Any]) -> Measurement:
-    """The measurement in an event of the journal."""
-    pace = Pace(event["train"], event["evaluate"], event["start"])
+def measurement(event: Mapping[str, Any], decoding: Union[LabelDecoding, GenerateDecoding]) -> Measurement:
+    """The measurement in an event of the journal. `decoding`: the recipe's, which decides what prediction costs."""
+    evaluate, held_out = event["evaluate"], event["held_out"]
+    orders = 2 if needs_swapped(decoding) else 1
+    alone = isinstance(decoding, GenerateDecoding) or decoding.batch == 1
+    pace = Pace(event["train"], evaluate, event["start"] + (orders - 1) * held_out * evaluate)
+    predict = event["start"] + orders * event["dev"] * evaluate * (ONE_AT_A_TIME if alone else 1)
     log.info(
         tr("{train:,.1f} training rows a second; {rows:,} rows to train on", train=1 / pace.train, rows=event["rows"])
     )
-    return Measurement(pace, event["rows"], event["held_out"], event["dev"])
+    return Measurement(pace, event["rows"], held_out, predict)

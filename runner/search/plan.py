@@ -6,9 +6,13 @@ times as many, and the last one all rows for which time is left.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
+
+from runner.recipe.schema import Train
+from runner.training.steps import MOST_ROWS, TRIED, probe_steps
 
 KEPT = 3
 """One of so many candidates goes on to the next rung."""
@@ -24,6 +28,9 @@ FEWEST_PASSES = 2000
 """Row passes below which a run says little about a longer one: after 1,600 SmolLM2-135M is at the majority of CoLA at each rate,
 the right one too."""
 
+FORWARD = 1 / 3
+"""Cost of scoring a row, as a share of the cost of training on it: a forward pass, and no backward pass of twice its cost."""
+
 EXTRA_EVALUATIONS = 2
 """How often a run scores the hold-out besides once an epoch: before training, and with the saved adapter."""
 
@@ -32,9 +39,6 @@ IN_A_SEARCH = 1
 
 MOST_EPOCHS = 5
 """Epochs of a run, where time is left when all rows are used."""
-
-ONE_AT_A_TIME = 3.0
-"""Cost of predicting a row alone, as a multiple of scoring it in a batch."""
 
 SAFETY = 0.9
 """Share of the time that is planned: a run may be slower than the first seconds were."""
@@ -49,7 +53,7 @@ class Pace:
     evaluate: float
     """Seconds to score one held-out row."""
     start: float
-    """Seconds before the first step."""
+    """Seconds before the first step, and for the second order of the held-out rows where prediction averages both orders."""
 
     def seconds(self, passes: int, evaluated: int) -> float:
         """Seconds of one run over so many training rows, epochs counted, and so many held-out rows."""
@@ -58,10 +62,6 @@ class Pace:
     def slower(self, times: float) -> Pace:
         """The pace of a device that needs so many times as long."""
         return Pace(self.train * times, self.evaluate * times, self.start * times)
-
-    def predicting(self, rows: int) -> float:
-        """Seconds to predict so many dev rows, one at a time."""
-        return self.start + rows * self.evaluate * ONE_AT_A_TIME
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,26 @@ def trial_length(passes: int, rows: int, epochs: Optional[int]) -> tuple[int, in
     return min(passes // epochs, rows), epochs
 
 
+def probe_cost(train: Train, rows: int) -> float:
+    """Cost of the probe of learning rates before a run over so many rows, as a number of row passes; 0 where there is none."""
+    steps = probe_steps(train, rows)
+    return TRIED * (steps * train.batch_size * train.accumulation + MOST_ROWS * FORWARD) if steps else 0.0
+
+
 def last_run(
-    seconds: float, pace: Pace, holdout: int, rows: int, epochs: int, extra: int = EXTRA_EVALUATIONS
+    seconds: float, pace: Pace, holdout: int, rows: int, train: Train, extra: int = EXTRA_EVALUATIONS
 ) -> tuple[int, int]:
     """Rows and epochs of the last run: as many as fit; 0 rows where none does.
 
-    New rows come before more epochs. `rows`: how many there are. `epochs`: the fewest. `extra`: evaluations besides those after
-    each epoch."""
+    New rows come before more epochs. `rows`: how many there are. `train`: its settings, with the fewest epochs. `extra`:
+    evaluations besides those after each epoch."""
     seconds *= SAFETY
+    fitting = _fitting(seconds, pace, holdout, rows, train.epochs, extra)
+    probe = probe_cost(dataclasses.replace(train, epochs=fitting[1]), fitting[0])
+    return _fitting(seconds - probe * pace.train, pace, holdout, rows, train.epochs, extra) if probe else fitting
+
+
+def _fitting(seconds: float, pace: Pace, holdout: int, rows: int, epochs: int, extra: int) -> tuple[int, int]:
     passes = _passes(seconds, pace, holdout * (epochs + extra))
     if passes // epochs < rows:
         return passes // epochs, epochs

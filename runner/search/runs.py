@@ -15,11 +15,11 @@ from typing import Any
 
 from grading import contract
 from runner.errors import UserError
+from runner.evaluation.diagnosis import warn_if_not_better
 from runner.evaluation.holdout import read_holdout_predictions
-from runner.prediction.evaluate import warn_if_not_better
 from runner.recipe.rules import contradictions
 from runner.recipe.schema import Recipe, Search
-from runner.search.plan import Pace
+from runner.search.plan import FORWARD, Pace
 from runner.search.space import changed
 from runner.search.trials import Trial, TrialResult
 from runner.side_run import run_aside
@@ -29,9 +29,6 @@ from runner.system.shared_work import UNTUNED
 from runner.system.signals import time_limit
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
-
-FORWARD = 1 / 3
-"""Cost of scoring a row, as a share of the cost of training on it: a forward pass, and no backward pass of twice its cost."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from runner.errors import UserError
 from runner.language import tr, trn
 from runner.search.journal import Journal
 from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan, trial_length
-from runner.search.runs import FORWARD, Runs
+from runner.search.plan import FORWARD, IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan, probe_cost, trial_length
+from runner.search.runs import Runs
 from runner.search.sampler import SAMPLERS
-from runner.search.space import Changes
+from runner.search.space import Changes, changed
 from runner.search.trials import Trial, TrialResult, as_event, best_first, describe, from_event, winner
 from runner.system.signals import OUT_OF_TIME, Stopped
 
@@ -62,7 +62,7 @@ class Search:
         Raises UserError where not one trial could be run."""
         measured = self._measure()
         # the dev rows are predicted at the end
-        self._reserve = measured.pace.predicting(measured.dev)
+        self._reserve = measured.predict
         order = [0]
         for number, rung in enumerate(self._plan(measured)):
             these = (
@@ -100,7 +100,7 @@ class Search:
         if event is None:
             event = measure(self.runs, self._left(), f"search.minutes: {self.recipe.search.minutes:g}")
             self._add(event)
-        return measurement(event)
+        return measurement(event, self.recipe.decoding)
 
     def _plan(self, measured: Measurement) -> list[Rung]:
         event = self.journal.find("plan")
@@ -189,8 +189,8 @@ class Search:
 
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
         """Plan it, in the journal; 0 rows where those that fit are too few."""
-        epochs = self._epochs(candidate)
-        rows, epochs = last_run(self._left() - pace.start, pace, measured.held_out, measured.rows, epochs, IN_A_SEARCH)
+        train = changed(self.recipe, {**self.candidates[candidate], "train.epochs": self._epochs(candidate)}).train
+        rows, epochs = last_run(self._left() - pace.start, pace, measured.held_out, measured.rows, train, IN_A_SEARCH)
         longest = max((result.trial.passes for result in self.results), default=0)
         own = max((result.trial.passes for result in self.results if result.trial.candidate == candidate), default=0)
         # a run of all rows is worth it whatever the trials had
@@ -223,8 +223,9 @@ class Search:
         """The event of a look, in the journal: `slower` is the seconds of a training row where the rest does not fit, else null.
 
         None where there was nothing to look at."""
-        pace = measured.pace
-        part = max(self._left() * LOOK_AFTER, pace.start * LOOK_COSTS)
+        pace, probe = measured.pace, probe_cost(self.runs.recipe(trial).train, trial.rows)
+        # learning rates are tried before the first step
+        part = max(self._left() * LOOK_AFTER, pace.start * LOOK_COSTS) + probe * pace.train
         if self.journal.trial(trial.number) or self._left() < 2 * part:
             return None
         started = time.monotonic()
@@ -237,11 +238,12 @@ class Search:
         except Stopped as stopped:
             if stopped.code != 128 + OUT_OF_TIME:
                 raise
-        training, done = time.monotonic() - started - pace.start, self.runs.passes_done(trial)
+        done = self.runs.passes_done(trial)
+        train = (time.monotonic() - started - pace.start) / (done + probe) if done else 0.0
         rest = trial.passes - done + measured.held_out * (trial.epochs + IN_A_SEARCH) * FORWARD
-        fits = not done or rest * training / done <= SAFETY * self._left() - pace.start
+        fits = rest * train <= SAFETY * self._left() - pace.start
         spent = round(time.monotonic() - self._since, 3)
-        event = {"event": "look", "slower": None if fits else training / done, "seconds": spent}
+        event = {"event": "look", "slower": None if fits else train, "seconds": spent}
         self._add(event)
         return event
 

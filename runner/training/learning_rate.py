@@ -23,7 +23,8 @@ from runner.scoring.collator import Collator
 from runner.scoring.scorer import LabelScorer
 from runner.system.signals import Stopped, StopRequest, deferred_signals
 from runner.training.evaluation import Evaluator
-from runner.training.optimization import AdapterOptimizer, row_order, steps_of
+from runner.training.optimization import AdapterOptimizer, row_order
+from runner.training.steps import MOST_ROWS, TRIED, probe_steps, steps_of
 from runner.training.train_state import random_state, set_random_state
 
 log = logging.getLogger("labeltune.training")
@@ -35,15 +36,6 @@ GUESSES = ((200e6, 1e-3), (math.inf, 2e-4))
 """The guess for a base with at most so many parameters. Measured on CoLA and QQP with rank 16 and 16 rows a step: SmolLM2-135M
 learns at 1e-3 and not at 2e-4; Gemma-3-270m learns no better at 5e-4 than at 2e-4, and one run of four at 5e-4 was not
 better than the majority (benchmarks/ACCURACY.md)."""
-
-MOST_STEPS, FEWEST_STEPS = 32, 8
-"""Optimizer steps at each rate. Where the run is too short for the fewest, nothing is probed."""
-
-MOST_SHARE = 0.1
-"""The steps at all rates together, as a share of the run's."""
-
-MOST_ROWS = 256
-"""Rows of the hold-out that the rates are compared on."""
 
 CLEARLY = 3.0
 """Standard errors by which the mean loss of another rate must be lower than the guess's, row by row. With fewer, low rates would
@@ -134,17 +126,17 @@ class Probe:
         if self.config.learning_rate != "auto":
             return LearningRate(float(self.config.learning_rate), tr("as set"))
         size = sum(parameter.numel() for parameter in self.scorer.parameters() if not parameter.requires_grad)
-        guess, total = guessed_rate(size), steps_of(self.config, len(self.train.dataset))
-        steps = min(MOST_STEPS, int(MOST_SHARE * total / 4), total // self.config.epochs)
-        if steps < FEWEST_STEPS:
+        guess, rows = guessed_rate(size), len(self.train.dataset)
+        steps = probe_steps(self.config, rows)
+        if not steps:
             words = tr(
                 "the usual rate for {size:,.0f} million parameters; {total} steps are too few for a probe",
                 size=size / 1e6,
-                total=total,
+                total=steps_of(self.config, rows),
             )
             return LearningRate(guess, words)
         place = RATES.index(guess)
-        tried = RATES[place - 2 : place + 2]
+        tried = RATES[place - 2 : place - 2 + TRIED]
         log.info(
             tr(
                 "learning rate: trying {tried}, {steps} steps each",

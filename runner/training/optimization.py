@@ -124,11 +124,6 @@ def trained_tensors(scorer: LabelScorer) -> list[torch.Tensor]:
     return [*(each for each in scorer.parameters() if each.requires_grad), *starts(scorer).values()]
 
 
-def steps_of(config: Train, rows: int) -> int:
-    """The optimizer steps of all epochs over so many rows."""
-    return config.epochs * math.ceil(rows / (config.batch_size * config.accumulation))
-
-
 def row_order(seed: int, epoch: int, rows: int) -> list[int]:
     """The numbers of all rows in the order of an epoch, counted from 1. It depends on nothing else."""
     generator = torch.Generator().manual_seed(seed * 1000 + epoch)

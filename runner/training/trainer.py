@@ -27,7 +27,8 @@ from runner.training.checkpoint import Checkpoint, CheckpointPolicy, Checkpoints
 from runner.training.evaluation import Evaluator
 from runner.training.learning_rate import LearningRate
 from runner.training.metrics_log import MetricsLog
-from runner.training.optimization import AdapterOptimizer, row_order, steps_of
+from runner.training.optimization import AdapterOptimizer, row_order
+from runner.training.steps import steps_of
 from runner.training.train_state import TrainState, random_state, set_random_state
 
 log = logging.getLogger("labeltune.training")

@@ -11,7 +11,7 @@ from runner.search.measure import Measurement
 from runner.search.plan import EXTRA_EVALUATIONS, Pace
 
 PACE = Pace(train=1 / 10, evaluate=1 / 30, start=4)
-MEASURED = Measurement(PACE, 300_000, 500, 150)
+MEASURED = Measurement(PACE, 300_000, 500, 19)
 
 
 def recipe(time, *more):
@@ -24,7 +24,7 @@ def test_the_whole_run_fits_into_the_time_and_fills_most_of_it(time, epochs):
     rows = fitting_rows(MEASURED, recipe(time, f"train.epochs={epochs}"), 30)
     run = PACE.seconds(rows * epochs, 500 * (epochs + EXTRA_EVALUATIONS))
     budget = recipe(time).samples.train.seconds
-    assert 0.8 * budget < 30 + run + PACE.predicting(150) <= budget
+    assert 0.8 * budget < 30 + run + MEASURED.predict <= budget
 
 
 def test_more_epochs_leave_time_for_fewer_rows():
@@ -33,7 +33,7 @@ def test_more_epochs_leave_time_for_fewer_rows():
 
 
 def test_no_more_rows_than_there_are_and_no_more_epochs():
-    assert fitting_rows(Measurement(PACE, 900, 500, 150), recipe("40m"), 0) == 900
+    assert fitting_rows(Measurement(PACE, 900, 500, 19), recipe("40m"), 0) == 900
 
 
 def test_too_little_time_for_one_batch_is_refused():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.runs import cut_at, outputs, run
 
-from runner.training import learning_rate
+from runner.training import learning_rate, steps
 from runner.training.evaluation import Evaluator
 from runner.training.learning_rate import LearningRate, decide, guessed_rate
 
@@ -20,8 +20,8 @@ AUTO = {"learning_rate": "auto"}
 @pytest.fixture
 def short_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four steps at each rate in a run of twelve."""
-    monkeypatch.setattr(learning_rate, "MOST_SHARE", 1.4)
-    monkeypatch.setattr(learning_rate, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(steps, "MOST_SHARE", 1.4)
+    monkeypatch.setattr(steps, "FEWEST_STEPS", 2)
 
 
 def figures(workspace: Path) -> dict[str, Any]:
