@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,18 +52,18 @@ TWO = (
 )
 
 
-def run_alone(folder: Path, *arguments: str) -> str:
-    """The run of one process, in this one, which has everything loaded. Returns what it printed."""
+def run_alone(folder: Path, *names: str) -> str:
+    """Recipes in one process, this one, which has everything loaded. Returns what it printed."""
     printed = io.StringIO()
     with redirect_stdout(printed):
-        assert main([str(folder / "tiny.yaml"), "--workspace", str(folder), *arguments]) == 0
+        assert main([*(str(folder / f"{name}.yaml") for name in names), "--workspace", str(folder)]) == 0
     return printed.getvalue()
 
 
-def run_by_two(folder: Path, *arguments: str) -> str:
-    """The run of two processes, launched by the configuration that we have for two on a CPU. Returns what they printed."""
-    config = str(ROOT / "recipes/accelerate/cpu.yaml")
-    done = launch(folder, "--config_file", config, str(ROOT / "runner/main.py"), "tiny.yaml", *arguments)
+def run_by_two(folder: Path, *names: str) -> str:
+    """Recipes in two processes, launched by the configuration that we have for two on a CPU. Returns what they printed."""
+    command = ("--config_file", str(ROOT / "recipes/accelerate/cpu.yaml"), str(ROOT / "runner/main.py"))
+    done = launch(folder, *command, *(f"{name}.yaml" for name in names))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -93,77 +94,95 @@ def test_the_module_form_works_too(finished: Path) -> None:
     assert done.stdout.count("nothing changed") == 4
 
 
-def test_two_processes_give_the_adapter_of_one(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
-    from conftest import write_tables
-
-    write_tables(tmp_path)
-    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
-    assert run_by_two(tmp_path).count("tiny finetune: 13 rows") == 1, "only the main process speaks"
-    name = "saved_model/tiny/adapter_model.safetensors"
-    one, two = load_file(finished / name), load_file(tmp_path / name)
-    assert one.keys() == two.keys()
-    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
-    assert (finished / "result/result_tiny.txt").read_bytes() == (tmp_path / "result/result_tiny.txt").read_bytes()
-    assert '"processes": 2' in (tmp_path / "saved_model/tiny/manifest.json").read_text()
-
-
-def test_two_processes_train_the_ensemble_of_one(tmp_path: Path, tiny_base: Path) -> None:
-    from conftest import write_tables
-
-    found = []
-    for name, run in (("one", run_alone), ("two", run_by_two)):
-        folder = write_tables(tmp_path / name)
-        write_recipe(folder, recipe_tree(tiny_base, **ONE_EPOCH, ensemble={"seeds": [0, 1]}))
-        out = run(folder)
-        (spread,) = [line for line in out.splitlines() if "tiny ensemble: 2 members: mean " in line]
-        found.append(spread)
-        rows = (folder / "result/predictions_tiny.jsonl").read_text().splitlines()
-        found.append([list(json.loads(row)["probabilities"].values()) for row in rows])
-    again = run_by_two(folder)
-    assert again.count("finetune: nothing changed") == 2, again
-    assert "tiny predict: nothing changed" in again
-    assert found[0] == found[2]
-    for one, two in zip(found[1], found[3]):
-        assert two == pytest.approx(one, abs=1e-5)
-
-
-def test_two_processes_weigh_rows_as_one_does(tmp_path: Path, tiny_base: Path) -> None:
-    """With a last step of one row, and labels of which one is rare."""
-    from conftest import TRAIN_ROWS, write_tables
-
-    rare = [row for number, row in enumerate(TRAIN_ROWS) if number % 2 == 0 or number < 12]
-    how = {
+HOW: dict[str, dict[str, Any]] = {
+    "tiny": ONE_EPOCH,
+    "both": {**ONE_EPOCH, "ensemble": {"seeds": [0, 1]}},
+    # a last step of one row, and labels of which one is rare
+    "rare": {
+        "task": {"train": "data/rare_train.tsv"},
         "samples": {"train": 10, "balance": "oversample"},
         "train": {"epochs": 1, "class_weights": {"0": 1, "1": 3}},
-    }
-    found = []
-    for name, run in (("one", run_alone), ("two", run_by_two)):
-        folder = write_tables(tmp_path / name, train=rare)
-        write_recipe(folder, recipe_tree(tiny_base, **how))
-        assert "0: 25.0% (66.7% in the file, +0.981), 1: 75.0% (33.3% in the file, -0.811)" in run(folder)
-        found.append(load_file(folder / "saved_model/tiny/adapter_model.safetensors"))
-    one, two = found
-    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
-    results = [(tmp_path / name / "result/result_tiny.txt").read_bytes() for name in ("one", "two")]
-    assert results[0] == results[1]
-
-
-def test_two_processes_find_the_learning_rate_of_one(tmp_path: Path, tiny_base: Path) -> None:
-    """With PiSSA, whose start is the same in both."""
-    from conftest import write_tables
-
-    how = {
+    },
+    # with PiSSA, whose start is the same for one process and for two
+    "rate": {
         "lora": {"init_lora_weights": "pissa"},
         "train": {"learning_rate": "auto", "batch_size": 2, "epochs": 40, "patience": 1, "average_epochs": 2},
-    }
-    figures = []
-    for name, run in (("one", run_alone), ("two", run_by_two)):
-        folder = write_tables(tmp_path / name)
-        write_recipe(folder, recipe_tree(tiny_base, **how))
-        out = run(folder, "--stages", "prepare,finetune")
-        assert out.count("learning rate: trying 0.0002, 0.0005, 0.001, 0.002, 8 steps each") == 1
-        figures.append(json.loads((folder / "saved_model/tiny/manifest.json").read_text())["figures"])
-    one, two = figures
+    },
+}
+"""Recipes that one process and two carry out, by their dataset."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run of all of `HOW`."""
+
+    folder: Path
+    printed: str
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """Those of the finetune stage."""
+        manifest: dict[str, Any] = json.loads((self.folder / f"saved_model/{name}/manifest.json").read_text())
+        return dict(manifest["figures"])
+
+    def adapter(self, name: str) -> dict[str, Any]:
+        return dict(load_file(self.folder / f"saved_model/{name}/adapter_model.safetensors"))
+
+    def result(self, name: str) -> bytes:
+        return (self.folder / f"result/result_{name}.txt").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Done, Done]:
+    """All of `HOW` by one process, and by two."""
+    from conftest import TRAIN_ROWS, write_tables
+
+    found = []
+    for run in (run_alone, run_by_two):
+        folder = write_tables(tmp_path_factory.mktemp("processes"))
+        rare = [row for number, row in enumerate(TRAIN_ROWS) if number % 2 == 0 or number < 12]
+        (folder / "data/rare_train.tsv").write_text("".join(f"{row}\n" for row in rare))
+        for name, how in HOW.items():
+            task = {"name": name, **how.get("task", {})}
+            write_recipe(folder, recipe_tree(tiny_base, **{**how, "task": task}), f"{name}.yaml")
+        found.append(Done(folder, run(folder, *HOW)))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("name", ["tiny", "rare"])
+def test_two_processes_give_the_adapter_of_one(one_and_two: tuple[Done, Done], name: str) -> None:
+    one, two = one_and_two
+    assert [done.figures(name)["processes"] for done in one_and_two] == [1, 2]
+    adapters = one.adapter(name), two.adapter(name)
+    assert adapters[0].keys() == adapters[1].keys()
+    assert max((adapters[0][key] - adapters[1][key]).abs().max().item() for key in adapters[0]) < 1e-5
+    assert one.result(name) == two.result(name)
+
+
+def test_only_the_main_process_speaks(one_and_two: tuple[Done, Done]) -> None:
+    for line in (
+        "tiny finetune: 13 rows",
+        "0: 25.0% (66.7% in the file, +0.981), 1: 75.0% (33.3% in the file, -0.811)",
+        "learning rate: trying 0.0002, 0.0005, 0.001, 0.002, 8 steps each",
+    ):
+        assert [done.printed.count(line) for done in one_and_two] == [1, 1], line
+
+
+def test_two_processes_train_the_ensemble_of_one(one_and_two: tuple[Done, Done]) -> None:
+    spreads, probabilities = [], []
+    for done in one_and_two:
+        spreads += [line for line in done.printed.splitlines() if "both ensemble: 2 members: mean " in line]
+        rows = (done.folder / "result/predictions_both.jsonl").read_text().splitlines()
+        probabilities.append([list(json.loads(row)["probabilities"].values()) for row in rows])
+    assert spreads == [spreads[0]] * 2
+    for one, two in zip(*probabilities):
+        assert two == pytest.approx(one, abs=1e-5)
+    again = run_by_two(one_and_two[1].folder, "both")
+    assert again.count("finetune: nothing changed") == 2, again
+    assert "both predict: nothing changed" in again
+
+
+def test_two_processes_find_the_learning_rate_of_one(one_and_two: tuple[Done, Done]) -> None:
+    one, two = (done.figures("rate") for done in one_and_two)
     assert (one["learning_rate"], one["kept"]) == (two["learning_rate"], two["kept"])
     assert two["learning_rate_losses"] == pytest.approx(one["learning_rate_losses"], abs=1e-5)
     assert two["tuned"]["loss"] == pytest.approx(one["tuned"]["loss"], abs=1e-4)
