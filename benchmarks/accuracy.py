@@ -79,9 +79,12 @@ LEVERS: Mapping[str, Lever] = {
 AS_MANY = "as many rows as fit"
 """The name of the recipe as it is, on as many rows as fit into the time."""
 
+AUTOPILOT = "autopilot"
+"""The name of a search."""
+
 TIMED: Mapping[str, Lever] = {
     AS_MANY: Lever(("samples.train={minutes}m",)),
-    "autopilot": Lever(("search.minutes={minutes}",)),
+    AUTOPILOT: Lever(("search.minutes={minutes}",)),
 }
 """Ways to use some minutes, with the recipe's own learning rate and epochs."""
 
@@ -250,13 +253,14 @@ def work(options: argparse.Namespace) -> None:
 
 def write_tables(keep: Path, others: Optional[Path], page: Path) -> None:
     """Write every table below the page's `TABLES` line; what stands above it stays."""
-    timed = [run for run in read_kept(keep) if run.get("minutes")]
-    runs = [run for run in read_kept(keep) if not run.get("minutes")]
+    every = [{"minutes": 0, **run} for run in read_kept(keep)]
+    timed = [run for run in every if run["minutes"]]
+    runs = [run for run in every if not run["minutes"]]
     rivals = read_kept(others) if others else []
     parts = [*tables.curve_table(runs, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
     parts += [
         tables.timed_table(timed, list(TIMED), AS_MANY),
-        tables.rivals_table(runs, rivals, NONE),
+        tables.rivals_table(every, rivals, {NONE: "labeltune", AUTOPILOT: "labeltune, autopilot"}),
         tables.ensemble_table(runs, NONE),
         tables.minutes_table(rivals),
     ]

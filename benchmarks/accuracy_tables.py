@@ -124,27 +124,35 @@ def timed_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> str:
             against = _against(by_seed, ways[plain]) if name != plain else None
             found = list(by_seed.values())
             if found:
-                lines.append([base, task, f"{minutes:g}", name, str(len(found)), _sizes(found), _rates(found),
+                lines.append([base, task, f"{minutes:g}", name, str(len(found)),
+                              "; ".join(_each_size(found)), ", ".join(_each_rate(found)),
                               accuracy_cell([run["right"] for run in found]),
                               *((against[0], f"{against[1]:.2g}") if against else ("", ""))])  # fmt: skip
     head = ["base", "task", "minutes", "way", "seeds", "rows × epochs", "learning rates", "unseen, %", "points", "p"]
     return markdown("The same minutes: the recipe as it is, and the autopilot", head, lines) if lines else ""
 
 
-def rivals_table(runs: Sequence[Line], others: Sequence[Line], plain: str) -> str:
-    """Every run without levers against the TRL and head runs of about as many CPU seconds, pair by pair over the same rows.
+def rivals_table(runs: Sequence[Line], others: Sequence[Line], names: Mapping[str, str]) -> str:
+    """Some of our runs against the TRL and head runs of about as many CPU seconds, pair by pair over the same rows.
 
-    At the end the mean over bases and tasks for each rival, with the better one of its learning rates."""
+    At the end the mean over bases and tasks for each rival, with the better one of its learning rates.
+
+    Args:
+        runs: All of ours.
+        others: TRL's and the head's.
+        names: What our runs are called here, by their levers; runs with other levers are left out.
+    """
     lines = []
-    points: dict[str, list[float]] = {name: [] for name in RIVALS}
-    ours = [run for run in runs if run["lever"] == plain and run["cpu"] is not None]
-    for (base, task, rows, epochs), group in _groups(ours, "base", "task", "rows", "epochs"):
+    points: dict[tuple[str, str], list[float]] = {(name, way): [] for name in names.values() for way in RIVALS}
+    ours = [run for run in runs if run["lever"] in names and run["cpu"] is not None]
+    for (lever, base, task, *_), group in _groups(ours, "lever", "base", "task", "rows", "epochs", "minutes"):
         seconds, own = statistics.mean(run["cpu"] for run in group), {run["seed"]: run for run in group}
         there = [run for run in others if (run["base"], run["task"]) == (base, task) and run["way"] in RIVALS]
         near = [run for run in there if ABOUT[0] <= run["seconds"] / seconds <= ABOUT[1]]
         if "trl" not in {run["way"] for run in near}:
             continue
-        lines.append([base, task, f"{rows:,} × {epochs}", "labeltune", _rates(group[:1]), str(len(own)), f"{seconds:.0f}",
+        lines.append([base, task, "; ".join(dict.fromkeys(_each_size(group))), names[lever],
+                      ", ".join(dict.fromkeys(_each_rate(group))), str(len(own)), f"{seconds:.0f}",
                       accuracy_cell([run["right"] for run in group]), "", ""])  # fmt: skip
         ahead_of: dict[str, float] = {}
         for (way, rate, other_rows, other_epochs), found in _groups(near, "way", "rate", "rows", "epochs"):
@@ -155,11 +163,11 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], plain: str) -> st
                           accuracy_cell(rights), ahead, f"{p:.2g}"])  # fmt: skip
             ahead_of[way] = min(ahead_of.get(way, math.inf), 100 * (_mean_share(group) - _mean_share(found)))
         for way, least in ahead_of.items():
-            points[way].append(least)
-    for way, each in points.items():
+            points[names[lever], way].append(least)
+    for (own_name, way), each in points.items():
         if each:
-            name, mean = f"{RIVALS[way]}, best of these rates", f"**{statistics.mean(each):+.1f}**"
-            lines.append(["**mean**", "", "", name, "", "", "", "", mean, ""])
+            name = f"{own_name} against {RIVALS[way]} at its best rate, {len(each)} of base and task"
+            lines.append(["**mean**", "", "", name, "", "", "", "", f"**{statistics.mean(each):+.1f}**", ""])
     head = ["base", "task", "rows × epochs", "way", "learning rate", "seeds", "CPU s", "unseen, %",
             "labeltune against it, points", "p"]  # fmt: skip
     return markdown("The same minutes: labeltune, TRL and a classification head", head, lines) if lines else ""
@@ -177,12 +185,12 @@ ABOUT = (0.75, 1.25)
 epoch and 1,000 predictions in it."""
 
 
-def _sizes(runs: Sequence[Line]) -> str:
-    return ", ".join(f"{run['train_rows']:,} × {len(run['epochs_holdout'])}" for run in runs)
+def _each_size(runs: Sequence[Line]) -> list[str]:
+    return [f"{run['train_rows']:,} × {len(run['epochs_holdout'])}" for run in runs]
 
 
-def _rates(runs: Sequence[Line]) -> str:
-    return ", ".join(f"{run['learning_rate']:g}" for run in runs)
+def _each_rate(runs: Sequence[Line]) -> list[str]:
+    return [f"{run['learning_rate']:g}" for run in runs]
 
 
 def ensemble_table(runs: Sequence[Line], plain: str) -> str:
