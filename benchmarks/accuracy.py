@@ -146,7 +146,7 @@ def overrides(run: Run, base: Path) -> list[str]:
     values["minutes"] = f"{run.minutes:g}"
     changes = [
         f"base={base}", "train.precision=bf16", f"samples.seed={run.seed}", f"train.seed={run.seed}",
-        "samples.dev=all", "decoding.batch=32", "task.quoting=none",
+        "samples.dev=all", "decoding.batch=32", "decoding.average=none", "task.quoting=none",
     ]  # fmt: skip
     if not run.minutes:
         changes += [f"samples.train={run.rows}", f"train.epochs={run.epochs}", f"train.learning_rate={rate}"]

@@ -20,7 +20,6 @@ from runner.data.sources import Sources, input_columns
 from runner.data.table import Table
 from runner.data.tsv import Row
 from runner.errors import DataError
-from runner.recipe.duration import Duration
 from runner.recipe.schema import Recipe
 from runner.system.console import quiet
 
@@ -60,7 +59,7 @@ class Survey:
 def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table], exclusion: Exclusion) -> Survey:
     """Read and draw as `prepare` does, and collect the errors. None: a table that cannot be opened, or no dev file.
 
-    Where `samples.train` is a time, all rows are drawn: no run takes more."""
+    Where the number of rows follows from a time, all are drawn: no run takes more."""
     problems: list[DataError] = []
 
     def attempt(action: Callable[[], T], otherwise: T) -> T:
@@ -89,7 +88,7 @@ def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table], exclusi
                 attempt(lambda: report_dev(recipe, sources, everything, rows), None)
         if len(problems) == before:
             samples = recipe.samples
-            if isinstance(samples.train, Duration):
+            if recipe.fits_rows:
                 samples = dataclasses.replace(samples, train="all")
             drawn = attempt(lambda: draw(scan.labels, scan.unique(rows.keys), samples, recipe.task.labels), drawn)
             if drawn.train:

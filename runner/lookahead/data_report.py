@@ -16,7 +16,6 @@ from runner.data.table import Table
 from runner.data.task_tables import dev_table, exclusion_of, train_table
 from runner.language import tr
 from runner.lookahead.findings import Findings, Section
-from runner.recipe.duration import Duration
 from runner.recipe.schema import Recipe
 from runner.workspace.paths import locate_table
 
@@ -189,7 +188,7 @@ def _sample(report: DataReport) -> str:
     shares = _shares({label: drawn[number] for number, label in enumerate(labels)})
     held = len(rows.drawn.holdout)
     majority = max(Counter(rows.labels[row] for row in rows.drawn.holdout).values(), default=0) / max(held, 1)
-    most = tr("at most ") if isinstance(report.recipe.samples.train, Duration) else ""
+    most = tr("at most ") if report.recipe.fits_rows else ""
     return tr(
         "{most}{training_rows:,} rows to train on ({shares}), {held:,} held out; one label "
         "for every row is right in {majority:.1%} of those",

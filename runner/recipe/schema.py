@@ -342,6 +342,11 @@ class Recipe:
     ensemble: Ensemble = key(Ensemble())
     """The same fine-tune with several seeds or instructions."""
 
+    @property
+    def fits_rows(self) -> bool:
+        """Whether the number of training rows follows from a time: `samples.train` or `search.minutes`."""
+        return isinstance(self.samples.train, Duration) or self.search.minutes is not None
+
     def digest(self, *keys: str) -> str:
         """SHA-256 of the recipe, or of some keys (`"lora"`, `"task.labels"`): a stage compares it to know if it has finished."""
         return hashlib.sha256(json.dumps(self._chosen(keys), sort_keys=True).encode()).hexdigest()

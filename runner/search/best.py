@@ -20,6 +20,7 @@ from runner.search.trials import Trial
 from runner.stages import StageContext
 from runner.system.console import log_context
 from runner.system.files import write_atomic
+from runner.system.signals import Stopped
 from runner.workspace.paths import Workspace
 from runner.workspace.runs import kept_runs, run_in_place
 
@@ -43,19 +44,23 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
         if journal.find("end") is None:
             load_shared_base(context)
             search.loaded()
-        best = search.run()
-        if journal.find("end") is None:
-            journal.add({"event": "end"})
+        try:
+            best = search.run()
+        except (Stopped, KeyboardInterrupt):
+            search.stopped()
+            raise
         log.info(savings.sentence(journal.events))
         for line in table.lines(search.results, best):
             log.info(line)
-        runs.warn_if_not_better(best.trial)
         write_atomic(workspace.at(workspace.search_table), table.as_json(search.results, best).encode())
         winner = runs.recipe(best.trial)
         comment = english(table.sentence(search.results, best)).partition(". ")[0]
         path = workspace.at(workspace.search_recipe)
         write_atomic(path, f"{schema_line(path.parent)}{recipe_text(winner, f'Found by a search; {comment}')}".encode())
         _keep(runs, best.trial, workspace)
+        if journal.find("end") is None:
+            runs.warn_if_not_better(best.trial)
+            journal.add({"event": "end"})
         for result in search.results:
             runs.forget(result.trial)
         runs.clear_store()

@@ -18,8 +18,8 @@ from runner.recipe.loader import LoadedRecipe
 from runner.recipe.schema import Recipe
 from runner.search.inputs import identity, load_shared_base, require_one_process
 from runner.search.journal import Journal
-from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import EXTRA_EVALUATIONS, SAFETY, last_run
+from runner.search.measure import measure, measurement
+from runner.search.plan import EXTRA_EVALUATIONS, SAFETY, Measurement, last_run
 from runner.search.runs import Runs
 from runner.stages import FINETUNE, PREPARE, StageContext
 from runner.system.console import log_context
@@ -58,7 +58,7 @@ def fitting_rows(measured: Measurement, recipe: Recipe, spent: float) -> int:
     budget, pace, epochs = recipe.samples.train, measured.pace, recipe.train.epochs
     assert isinstance(budget, Duration)
     besides = spent + measured.predict
-    rows, _ = last_run(budget.seconds - besides, pace, measured.held_out, measured.rows, recipe.train)
+    rows, _ = last_run(budget.seconds - besides, measured, recipe.train, most=epochs)
     least = min(max(recipe.train.batch_size, len(recipe.task.labels)), measured.rows)
     if rows < least:
         run = pace.seconds(least * epochs, measured.held_out * (epochs + EXTRA_EVALUATIONS))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Union
 
 from runner.data.decoding_needs import needs_swapped
 from runner.errors import UserError
 from runner.language import tr
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
-from runner.search.plan import Pace
+from runner.search.plan import Measurement, Pace
 from runner.search.runs import Runs
 from runner.search.trials import Trial
 from runner.stages import usable_rows
@@ -29,20 +29,6 @@ ENOUGH = 5.0
 
 ONE_AT_A_TIME = 3.0
 """Cost of predicting a row alone, as a multiple of scoring it in a batch."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What is known before anything is planned."""
-
-    pace: Pace
-    """What a run costs."""
-    rows: int
-    """Rows that can be trained on."""
-    held_out: int
-    """Held-out rows."""
-    predict: float
-    """Seconds to predict the dev rows."""
 
 
 def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
@@ -73,12 +59,15 @@ def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
 
 
 def measurement(event: Mapping[str, Any], decoding: Union[LabelDecoding, GenerateDecoding]) -> Measurement:
-    """The measurement in an event of the journal. `decoding`: the recipe's, which decides what prediction costs."""
-    evaluate, held_out = event["evaluate"], event["held_out"]
+    """The measurement in an event of the journal. `decoding`: the recipe's, which decides what prediction costs.
+
+    The saved adapter scores the hold-out as it predicts, but label logits always in batches."""
+    start, evaluate, held_out = event["start"], event["evaluate"], event["held_out"]
     orders = 2 if needs_swapped(decoding) else 1
-    alone = isinstance(decoding, GenerateDecoding) or decoding.batch == 1
-    pace = Pace(event["train"], evaluate, event["start"] + (orders - 1) * held_out * evaluate)
-    predict = event["start"] + orders * event["dev"] * evaluate * (ONE_AT_A_TIME if alone else 1)
+    in_holdout = orders * (ONE_AT_A_TIME if isinstance(decoding, GenerateDecoding) else 1)
+    in_dev = orders * (ONE_AT_A_TIME if isinstance(decoding, GenerateDecoding) or decoding.batch == 1 else 1)
+    pace = Pace(event["train"], evaluate, start, held_out * evaluate * (in_holdout - 1))
+    predict = start + event["dev"] * evaluate * in_dev
     log.info(
         tr("{train:,.1f} training rows a second; {rows:,} rows to train on", train=1 / pace.train, rows=event["rows"])
     )

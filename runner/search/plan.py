@@ -53,15 +53,35 @@ class Pace:
     evaluate: float
     """Seconds to score one held-out row."""
     start: float
-    """Seconds before the first step, and for the second order of the held-out rows where prediction averages both orders."""
+    """Seconds before the first step."""
+    end: float = 0.0
+    """Seconds after the last step, where the saved adapter scores the hold-out in another way than in batches of one order."""
 
-    def seconds(self, passes: int, evaluated: int) -> float:
+    def seconds(self, passes: float, evaluated: int) -> float:
         """Seconds of one run over so many training rows, epochs counted, and so many held-out rows."""
-        return self.start + passes * self.train + evaluated * self.evaluate
+        return self.start + passes * self.train + evaluated * self.evaluate + self.end
 
     def slower(self, times: float) -> Pace:
         """The pace of a device that needs so many times as long."""
-        return Pace(self.train * times, self.evaluate * times, self.start * times)
+        return Pace(self.train * times, self.evaluate * times, self.start * times, self.end * times)
+
+    def with_train(self, train: float) -> Pace:
+        """The pace where a training row takes so many seconds, and the start as long as here."""
+        return dataclasses.replace(self.slower(train / self.train), start=self.start)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is known before anything is planned."""
+
+    pace: Pace
+    """What a run costs."""
+    rows: int
+    """Rows that can be trained on."""
+    held_out: int
+    """Held-out rows."""
+    predict: float
+    """Seconds to predict the dev rows."""
 
 
 @dataclass(frozen=True)
@@ -120,28 +140,37 @@ def probe_cost(train: Train, rows: int) -> float:
 
 
 def last_run(
-    seconds: float, pace: Pace, holdout: int, rows: int, train: Train, extra: int = EXTRA_EVALUATIONS
+    seconds: float, measured: Measurement, train: Train, most: int = MOST_EPOCHS, extra: int = EXTRA_EVALUATIONS
 ) -> tuple[int, int]:
     """Rows and epochs of the last run: as many as fit; 0 rows where none does.
 
-    New rows come before more epochs. `rows`: how many there are. `train`: its settings, with the fewest epochs. `extra`:
-    evaluations besides those after each epoch."""
+    New rows come before more epochs.
+
+    Args:
+        seconds: Time for it.
+        measured: What a run costs, and how many rows there are.
+        train: Its settings, with the fewest epochs.
+        most: The most epochs; `train.epochs` where these are more.
+        extra: Evaluations besides those after each epoch.
+    """
     seconds *= SAFETY
-    fitting = _fitting(seconds, pace, holdout, rows, train.epochs, extra)
+    fitting = _fitting(seconds, measured, train.epochs, most, extra)
     probe = probe_cost(dataclasses.replace(train, epochs=fitting[1]), fitting[0])
-    return _fitting(seconds - probe * pace.train, pace, holdout, rows, train.epochs, extra) if probe else fitting
+    left = seconds - probe * measured.pace.train
+    return _fitting(left, measured, train.epochs, most, extra) if probe else fitting
 
 
-def _fitting(seconds: float, pace: Pace, holdout: int, rows: int, epochs: int, extra: int) -> tuple[int, int]:
-    passes = _passes(seconds, pace, holdout * (epochs + extra))
+def _fitting(seconds: float, measured: Measurement, epochs: int, most: int, extra: int) -> tuple[int, int]:
+    pace, held_out, rows = measured.pace, measured.held_out, measured.rows
+    passes = _passes(seconds, pace, held_out * (epochs + extra))
     if passes // epochs < rows:
         return passes // epochs, epochs
-    most = _passes(seconds, pace, holdout * (MOST_EPOCHS + extra)) // rows
-    return rows, max(epochs, min(MOST_EPOCHS, most))
+    fitting = _passes(seconds, pace, held_out * (most + extra)) // rows
+    return rows, max(epochs, min(most, fitting))
 
 
 def _passes(seconds: float, pace: Pace, evaluated: int) -> int:
     """Row passes that fit, in three significant digits: more would be noise of the pace."""
-    passes = int((seconds - pace.start - evaluated * pace.evaluate) / pace.train)
+    passes = int((seconds - pace.start - pace.end - evaluated * pace.evaluate) / pace.train)
     unit = 10 ** max(len(str(max(passes, 1))) - 3, 0)
     return max(passes // unit * unit, 0)

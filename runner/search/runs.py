@@ -69,10 +69,12 @@ class Runs:
     def run(self, trial: Trial, seconds: float) -> TrialResult:
         """Prepare, fine-tune and evaluate; continue where a killed search was.
 
-        Raises UserError where the trial cannot be run, and `Stopped(OUT_OF_TIME)` after so many seconds."""
+        That it is no better than a baseline is not said here. Raises UserError where the trial cannot be run, and
+        `Stopped(OUT_OF_TIME)` after so many seconds."""
         shared, bases = self.context.shared, self.context.bases
         started, saved, loads = time.perf_counter(), shared.saved.copy(), bases.loads
-        self._run(trial, (PREPARE, FINETUNE, EVALUATE), seconds)
+        self._run(trial, (PREPARE, FINETUNE), seconds, logging.WARNING)
+        self._run(trial, (EVALUATE,), seconds - (time.perf_counter() - started), logging.ERROR)
         folder, evaluation = self._evaluated(trial)
         right = "".join("01"[row.label == row.target] for row in read_holdout_predictions(folder / HOLDOUT_PREDICTIONS))
         return TrialResult(
@@ -95,22 +97,22 @@ class Runs:
     def measure(self, trial: Trial, held_out: int, seconds: float) -> tuple[Pace, float]:
         """What a run costs, from one that starts now, and the seconds of its training.
 
-        It is not evaluated at its end: a few steps teach nothing. Raises as `run` does."""
+        It is not evaluated at its end, and its warnings are not shown: a few steps teach nothing. Raises as `run` does."""
         root = self.workspace(trial).root
         # of a measurement that was killed
         shutil.rmtree(root, ignore_errors=True)
         started, saved = time.perf_counter(), self._untuned_saved()
-        self._run(trial, (PREPARE, FINETUNE), seconds)
+        self._run(trial, (PREPARE, FINETUNE), seconds, logging.ERROR)
         # as if the untuned base were evaluated again
         taken = time.perf_counter() - started + self._untuned_saved() - saved
-        manifest = read_manifest(self.workspace(trial).manifest("finetune"))
+        manifest, written = read_manifest(self.workspace(trial).manifest("finetune")), self._written(trial)
         assert manifest is not None
         shutil.rmtree(root)
         training: float = manifest.figures["train_seconds"]
-        in_training = trial.passes + trial.epochs * held_out * FORWARD
-        train = training / in_training
-        start = taken - train * (in_training + held_out * FORWARD)
-        return Pace(train, train * FORWARD, max(start, 0.0)), training
+        in_training = trial.passes * written + trial.epochs * held_out * FORWARD
+        row = training / in_training
+        start = taken - row * (in_training + held_out * FORWARD)
+        return Pace(row * written, row * FORWARD, max(start, 0.0)), training
 
     def forget(self, trial: Trial) -> None:
         """Remove the weights of a trial that is out: the adapters of many trials fill a disk."""
@@ -126,7 +128,8 @@ class Runs:
         workspace, train = self.workspace(trial), self.recipe(trial).train
         names = [path.name for path in workspace.at(workspace.checkpoints).glob("*/step-*")]
         steps = max((int(name.split("-")[1]) for name in names), default=0)
-        return min(steps * train.batch_size * train.accumulation, trial.passes)
+        rows = steps * train.batch_size * train.accumulation
+        return min(int(rows / self._written(trial)), trial.passes) if rows else 0
 
     def clear_store(self) -> None:
         """Remove what only trials over the same rows share."""
@@ -138,15 +141,20 @@ class Runs:
         folder = workspace.at(workspace.adapter)
         return folder, json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
 
+    def _written(self, trial: Trial) -> float:
+        """Training rows for each drawn one, with those that are repeated or swapped."""
+        manifest = read_manifest(self.workspace(trial).manifest("prepare"))
+        assert manifest is not None
+        return float(sum(manifest.figures["train"].values()) / trial.rows)
+
     def _untuned_saved(self) -> float:
         return self.context.shared.saved.get(UNTUNED, 0.0)
 
-    def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float) -> None:
-        """Run stages of a trial, without its warnings: those about the winner are shown when it is put in its place."""
+    def _run(self, trial: Trial, stages: Sequence[Stage], seconds: float, level: int) -> None:
         recipe, workspace = self.recipe(trial), self.workspace(trial)
         # the values of a space are checked one by one, and two of them may not fit together
         for key, problem in contradictions(recipe.flat()):
             raise UserError(f"{key}: {problem}")
         context = dataclasses.replace(self.context, recipe=recipe, workspace=workspace, fresh=False, keeps_runs=False)
-        with time_limit(seconds), quiet(logging.ERROR):
+        with time_limit(seconds), quiet(level):
             run_aside(stages, context)

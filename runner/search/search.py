@@ -5,6 +5,7 @@ Every decision is in the journal before it is acted on, so a search that was kil
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import statistics
 import time
@@ -15,8 +16,19 @@ from typing import Any, Optional
 from runner.errors import UserError
 from runner.language import tr, trn
 from runner.search.journal import Journal
-from runner.search.measure import Measurement, measure, measurement
-from runner.search.plan import FORWARD, IN_A_SEARCH, KEPT, SAFETY, Pace, Rung, last_run, plan, probe_cost, trial_length
+from runner.search.measure import measure, measurement
+from runner.search.plan import (
+    IN_A_SEARCH,
+    KEPT,
+    MOST_EPOCHS,
+    Measurement,
+    Pace,
+    Rung,
+    last_run,
+    plan,
+    probe_cost,
+    trial_length,
+)
 from runner.search.runs import Runs
 from runner.search.sampler import SAMPLERS
 from runner.search.space import Changes, changed
@@ -34,6 +46,10 @@ LOOK_COSTS = 5.0
 
 LATE = 1.0
 """Time over the search's, as a share of it, that the last run may take where nothing else has a result."""
+
+STILL_FITS = 0.97
+"""After the look the last run goes on if it needs no more than this share of the time that is left. It was planned to need less
+(`SAFETY`): a run that is a little slower than planned still ends in time, and to start again costs rows."""
 
 MOST_OVER = 4.0
 """Most time of a trial before the last run, as a multiple of what it was planned to take; one slow setting (DoRA takes three
@@ -94,6 +110,10 @@ class Search:
     def loaded(self) -> None:
         """Note that this process has loaded the base."""
         self._add({"event": "load", "seconds": round(time.monotonic() - self._since, 3)})
+
+    def stopped(self) -> None:
+        """Note the time of the step in which the search was stopped."""
+        self._add({"event": "stopped", "seconds": round(time.monotonic() - self._since, 3)})
 
     def _measure(self) -> Measurement:
         event = self.journal.find("pace")
@@ -158,8 +178,7 @@ class Search:
         return others
 
     def _trial_of(self, rung: Rung, candidate: int, measured: Measurement) -> Optional[TrialResult]:
-        asked = self.candidates[candidate].get("train.epochs")
-        rows, epochs = trial_length(rung.passes, measured.rows, asked)
+        rows, epochs = trial_length(rung.passes, measured.rows, self._asked_epochs(candidate))
         for result in self.results:
             if (result.trial.candidate, result.trial.rows, result.trial.epochs) == (candidate, rows, epochs):
                 # it was trained on all rows, and there are no more
@@ -170,15 +189,20 @@ class Search:
         """The last run. Where it turns out to be slower than planned, it starts again, once, on the rows that do fit."""
         event = self.journal.latest("last")
         if event is None:
-            event = self._plan_last(candidate, measured, self._observed(measured), 1)
+            event = self._plan_last(candidate, measured, self._observed(measured, candidate), 1)
+            self._add(event)
         if event["rows"] and event["attempt"] == 1:
             trial = Trial(self.trials + 1, candidate, self.candidates[candidate], event["rows"], event["epochs"])
             pace = self._slower_pace(trial, measured)
             if pace is not None:
-                self.runs.remove(trial)
-                event = self._plan_last(candidate, measured, pace, 2)
                 log.info(tr("training is slower than it was measured: {rows:.1f} rows a second", rows=1 / pace.train))
-                if event["rows"]:
+                shorter = self._plan_last(candidate, measured, pace, 2)
+                # without any result the run goes on, and ends late
+                if shorter["rows"] or self.results:
+                    self.runs.remove(trial)
+                    event = shorter
+                    self._add(event)
+                if shorter["rows"]:
                     log.info(tr("the last run starts again on fewer rows"))
         if event["rows"]:
             # a search that ends late is better than one that ends with nothing
@@ -188,9 +212,13 @@ class Search:
             log.info(tr("no longer run is possible: the best trial stays"))
 
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
-        """Plan it, in the journal; 0 rows where those that fit are too few."""
-        train = changed(self.recipe, {**self.candidates[candidate], "train.epochs": self._epochs(candidate)}).train
-        rows, epochs = last_run(self._left() - pace.start, pace, measured.held_out, measured.rows, train, IN_A_SEARCH)
+        """The event of its plan; 0 rows where those that fit are too few."""
+        asked, changes = self._asked_epochs(candidate), self.candidates[candidate]
+        # without epochs in the space, those of the only candidate are the fewest
+        fewest = asked or changes.get("train.epochs", 1)
+        train = changed(self.recipe, {**changes, "train.epochs": fewest}).train
+        seconds, now = self._left() - pace.start, dataclasses.replace(measured, pace=pace)
+        rows, epochs = last_run(seconds, now, train, asked or MOST_EPOCHS, IN_A_SEARCH)
         longest = max((result.trial.passes for result in self.results), default=0)
         own = max((result.trial.passes for result in self.results if result.trial.candidate == candidate), default=0)
         # a run of all rows is worth it whatever the trials had
@@ -198,26 +226,26 @@ class Search:
             rows = 0
         if rows * epochs <= own:
             rows = 0
-        event = {"event": "last", "rows": rows, "epochs": epochs, "attempt": attempt}
-        self._add(event)
-        return event
+        return {"event": "last", "rows": rows, "epochs": epochs, "attempt": attempt}
 
-    def _observed(self, measured: Measurement) -> Pace:
-        """The pace of the trials so far, where they were slower than the measurement."""
-        ratios = [
-            result.seconds
-            / measured.pace.seconds(result.trial.passes, measured.held_out * (result.trial.epochs + IN_A_SEARCH))
-            for result in self.results
-        ]
+    def _observed(self, measured: Measurement, candidate: Optional[int] = None) -> Pace:
+        """The pace of the trials so far, where they were slower than the measurement. Those of the candidate, if it has any."""
+        own = [result for result in self.results if result.trial.candidate == candidate]
+        ratios = [result.seconds / self._planned(result.trial, measured) for result in own or self.results]
         return measured.pace.slower(max(statistics.median(ratios), 1.0) if ratios else 1.0)
+
+    def _planned(self, trial: Trial, measured: Measurement) -> float:
+        """Seconds that a trial takes by the measurement."""
+        probe = probe_cost(self.runs.recipe(trial).train, trial.rows)
+        return measured.pace.seconds(trial.passes + probe, measured.held_out * (trial.epochs + IN_A_SEARCH))
 
     def _slower_pace(self, trial: Trial, measured: Measurement) -> Optional[Pace]:
         """Run the first part of a trial, which its checkpoint joins to the rest, and look whether the rest fits into the time.
 
         Returns the pace of that part where the rest does not fit, else None."""
         look = self.journal.find("look") or self._look(trial, measured)
-        seconds = look and look["slower"]
-        return Pace(seconds, seconds * FORWARD, measured.pace.start) if seconds else None
+        slower = look and look["slower"]
+        return measured.pace.with_train(slower) if slower else None
 
     def _look(self, trial: Trial, measured: Measurement) -> Optional[dict[str, Any]]:
         """The event of a look, in the journal: `slower` is the seconds of a training row where the rest does not fit, else null.
@@ -228,7 +256,7 @@ class Search:
         part = max(self._left() * LOOK_AFTER, pace.start * LOOK_COSTS) + probe * pace.train
         if self.journal.trial(trial.number) or self._left() < 2 * part:
             return None
-        started = time.monotonic()
+        started, before = time.monotonic(), self.runs.passes_done(trial)
         try:
             # it may be finished already
             self._add(dict(as_event(self.runs.run(trial, part))))
@@ -238,10 +266,13 @@ class Search:
         except Stopped as stopped:
             if stopped.code != 128 + OUT_OF_TIME:
                 raise
+        # a probe that has not ended is at least as slow as this, and begins again
         done = self.runs.passes_done(trial)
-        train = (time.monotonic() - started - pace.start) / (done + probe) if done else 0.0
-        rest = trial.passes - done + measured.held_out * (trial.epochs + IN_A_SEARCH) * FORWARD
-        fits = rest * train <= SAFETY * self._left() - pace.start
+        worked = done - before + (0 if before else probe)
+        train = (time.monotonic() - started - pace.start) / worked if worked else 0.0
+        evaluated = measured.held_out * (trial.epochs + IN_A_SEARCH)
+        rest = pace.with_train(train).seconds(trial.passes - done + (0 if done else probe), evaluated)
+        fits = rest <= STILL_FITS * self._left()
         spent = round(time.monotonic() - self._since, 3)
         event = {"event": "look", "slower": None if fits else train, "seconds": spent}
         self._add(event)
@@ -251,9 +282,11 @@ class Search:
         """The rows of one batch, and of one for each label."""
         return max(self.recipe.train.batch_size, len(self.recipe.task.labels))
 
-    def _epochs(self, candidate: int) -> int:
-        """Those that the candidate asks for; else one, for new rows teach more than rows that were seen."""
-        return int(self.candidates[candidate].get("train.epochs", 1))
+    def _asked_epochs(self, candidate: int) -> Optional[int]:
+        """The candidate's, where the space has epochs; else None: new rows teach more than rows that were seen."""
+        if "train.epochs" not in (self.recipe.search.space or {}):
+            return None
+        return int(self.candidates[candidate].get("train.epochs", self.recipe.train.epochs))
 
     def _limit(self, rung: Rung, measured: Measurement) -> float:
         """Most seconds of one of its trials."""

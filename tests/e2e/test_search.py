@@ -118,6 +118,7 @@ def test_a_killed_search_ends_with_the_same_table(
     with monkeypatch.context() as patch:
         cut_at(patch, Runs, "run", killed)
         assert start(root) == 130
+    assert set(Journal(target).events[-1]) == {"event", "seconds"}
     assert start(root) == 0
     assert table(root) == table(found)
     assert (root / OUTPUTS[0]).read_bytes() == (found / OUTPUTS[0]).read_bytes()
@@ -126,12 +127,16 @@ def test_a_killed_search_ends_with_the_same_table(
 def test_a_trial_that_is_impossible_is_left_out_and_a_bad_winner_is_said_once(
     tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    space = {"lora.target_modules": [["q_proj"], ["nothing"]]}
+    space = {"lora.target_modules": [["q_proj"], ["nothing"]], "train.epochs": [1]}
     tree = recipe_tree(tiny_base, search={"minutes": 5, "space": space}, train={"learning_rate": 1e-7})
     write_recipe(write_tables(tmp_path), tree)
     assert start(tmp_path) == 0
     assert capsys.readouterr().out.count("is not better than") == 1
-    assert [row["changes"] for row in table(tmp_path) if "nothing" in str(row["changes"])] == []
+    rows = table(tmp_path)
+    assert [row["changes"] for row in rows if "nothing" in str(row["changes"])] == []
+    # the recipe has two epochs
+    assert {row["epochs"] for row in rows} == {1, 2}
+    assert [row["epochs"] for row in rows] == [row["changes"].get("train.epochs", 2) for row in rows]
 
 
 def test_too_little_time_is_said(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:

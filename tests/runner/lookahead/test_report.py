@@ -399,6 +399,10 @@ def test_a_time_an_ensemble_and_excluded_rows(workspace: Path, tiny_base: Path) 
     found = look(workspace, tiny_base, samples={"train": "90s"}, ensemble={"seeds": [0, 1, 2]})
     assert "at most 20 rows to train on" in words_of(found)
     assert "time 90s x 3, as samples.train says" in words_of(found)
+    # a search does not use samples.train
+    found = look(workspace, tiny_base, samples={"train": 9000}, search={"minutes": 5})
+    assert "at most 20 rows to train on" in words_of(found)
+    assert not problems(found)
     alone, three = look(workspace, tiny_base).costs, look(workspace, tiny_base, ensemble={"seeds": [1, 2]}).costs
     assert alone is not None
     assert three is not None

@@ -7,8 +7,7 @@ from runner.errors import UserError
 from runner.recipe.loader import load_recipes
 from runner.search.budget import fitting_rows
 from runner.search.inputs import require_one_process
-from runner.search.measure import Measurement
-from runner.search.plan import EXTRA_EVALUATIONS, Pace
+from runner.search.plan import EXTRA_EVALUATIONS, Measurement, Pace
 
 PACE = Pace(train=1 / 10, evaluate=1 / 30, start=4)
 MEASURED = Measurement(PACE, 300_000, 500, 19)

@@ -3,9 +3,11 @@
 import pytest
 
 from runner.recipe.schema import Train
-from runner.search.plan import IN_A_SEARCH, MOST_EPOCHS, Pace, last_run, plan, probe_cost, trial_length
+from runner.search.plan import IN_A_SEARCH, MOST_EPOCHS, Measurement, Pace, last_run, plan, probe_cost, trial_length
 
 PACE = Pace(train=1 / 10, evaluate=1 / 30, start=4)
+QQP = Measurement(PACE, rows=300_000, held_out=500, predict=19)
+COLA = Measurement(PACE, rows=8_051, held_out=500, predict=19)
 
 
 @pytest.mark.parametrize("minutes", [5, 20, 60, 240, 3000])
@@ -13,7 +15,7 @@ def test_all_runs_together_fit_into_the_time(minutes):
     total = minutes * 60
     rungs = plan(total, PACE, 500, 27)
     spent = sum(rung.candidates * PACE.seconds(rung.passes, 500 * (1 + IN_A_SEARCH)) for rung in rungs)
-    rows, epochs = last_run(total - spent, PACE, 500, 300_000, Train(epochs=2), IN_A_SEARCH)
+    rows, epochs = last_run(total - spent, QQP, Train(epochs=2), extra=IN_A_SEARCH)
     assert spent + PACE.seconds(rows * epochs, 500 * (epochs + IN_A_SEARCH)) <= total
     assert rows * epochs > max((rung.passes for rung in rungs), default=0)
 
@@ -25,7 +27,7 @@ def test_more_time_compares_more_candidates():
 
 
 def test_a_time_for_less_than_one_row_has_no_last_run():
-    assert last_run(40, PACE, 500, 300_000, Train(epochs=1)) == (0, 1)
+    assert last_run(40, QQP, Train(epochs=1)) == (0, 1)
 
 
 def test_a_third_of_the_candidates_is_trained_further_on_about_three_times_the_rows():
@@ -39,18 +41,18 @@ def test_there_are_no_more_runs_than_candidates():
 
 
 def test_epochs_grow_only_when_all_rows_are_used():
-    assert last_run(1000, PACE, 500, 300_000, Train(epochs=1))[1] == 1
-    rows, epochs = last_run(10_000, PACE, 500, 8_051, Train(epochs=1))
-    assert rows == 8_051
-    assert epochs == MOST_EPOCHS
+    assert last_run(1000, QQP, Train(epochs=1))[1] == 1
+    assert last_run(10_000, COLA, Train(epochs=1)) == (8_051, MOST_EPOCHS)
+    assert last_run(10_000, COLA, Train(epochs=2), most=2) == (8_051, 2)
+    assert last_run(10_000, COLA, Train(epochs=6)) == (8_051, 6)
 
 
 @pytest.mark.parametrize(("minutes", "steps"), [(2, 0), (20, 15), (60, 32)])
 def test_a_run_that_tries_learning_rates_has_fewer_rows(minutes, steps):
     """`steps`: at each of four rates, on 16 rows each; then 256 held-out rows are scored."""
     settings = Train(epochs=2, learning_rate="auto")
-    rows, epochs = last_run(minutes * 60, PACE, 500, 300_000, settings)
-    without, _ = last_run(minutes * 60, PACE, 500, 300_000, Train(epochs=2))
+    rows, epochs = last_run(minutes * 60, QQP, settings)
+    without, _ = last_run(minutes * 60, QQP, Train(epochs=2))
     probe = probe_cost(settings, without)
     assert probe == pytest.approx(4 * (16 * steps + 256 / 3) if steps else 0)
     assert epochs * (without - rows) == pytest.approx(probe, abs=200)
