@@ -40,10 +40,13 @@ def test_there_are_no_more_runs_than_candidates():
     assert [rung.candidates for rung in plan(60_000, PACE, 500, 4)] == [4]
 
 
-def test_epochs_grow_only_when_all_rows_are_used():
+def test_epochs_grow_only_when_most_rows_are_used():
     assert last_run(1000, QQP, Train(epochs=1))[1] == 1
     assert last_run(10_000, COLA, Train(epochs=1)) == (8_051, MOST_EPOCHS)
     assert last_run(10_000, COLA, Train(epochs=2), most=2) == (8_051, 2)
+    # there is time for 1.2 epochs, and for 1.6
+    assert last_run(1200, COLA, Train(epochs=1)) == (8_051, 1)
+    assert last_run(1500, COLA, Train(epochs=1)) == (6_350, 2)
     assert last_run(10_000, COLA, Train(epochs=6)) == (8_051, 6)
 
 
