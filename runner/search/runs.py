@@ -11,7 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
+
+from safetensors import safe_open
 
 from grading import contract
 from runner.errors import UserError
@@ -27,6 +29,7 @@ from runner.stages import EVALUATE, FINETUNE, PREPARE, Stage, StageContext
 from runner.system.console import quiet
 from runner.system.shared_work import UNTUNED
 from runner.system.signals import time_limit
+from runner.training.resume import CHECKPOINTS
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 
@@ -125,11 +128,19 @@ class Runs:
 
     def passes_done(self, trial: Trial) -> int:
         """Row passes up to the last checkpoint of a trial that was stopped; 0 where there is none."""
-        workspace, train = self.workspace(trial), self.recipe(trial).train
-        names = [path.name for path in workspace.at(workspace.checkpoints).glob("*/step-*")]
-        steps = max((int(name.split("-")[1]) for name in names), default=0)
+        train, newest = self.recipe(trial).train, self._newest_checkpoint(trial)
+        steps = int(newest.name.split("-")[1]) if newest else 0
         rows = steps * train.batch_size * train.accumulation
         return min(int(rows / self._written(trial)), trial.passes) if rows else 0
+
+    def found_rate(self, trial: Trial) -> dict[str, float]:
+        """The learning rate that a stopped trial with `auto` has found, as a change of its recipe; empty where there is none."""
+        newest = self._newest_checkpoint(trial)
+        if newest is None or self.recipe(trial).train.learning_rate != "auto":
+            return {}
+        with safe_open(str(newest), framework="numpy") as file:
+            found = json.loads(file.metadata()["checkpoint"])
+        return {"train.learning_rate": found["values"]["learning_rate"]["value"]}
 
     def clear_store(self) -> None:
         """Remove what only trials over the same rows share."""
@@ -140,6 +151,11 @@ class Runs:
         workspace = self.workspace(trial)
         folder = workspace.at(workspace.adapter)
         return folder, json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+
+    def _newest_checkpoint(self, trial: Trial) -> Optional[Path]:
+        workspace = self.workspace(trial)
+        found = workspace.at(workspace.checkpoints).glob(f"*/{CHECKPOINTS}")
+        return max(found, key=lambda path: path.name, default=None)
 
     def _written(self, trial: Trial) -> float:
         """Training rows for each drawn one, with those that are repeated or swapped."""

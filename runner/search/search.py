@@ -191,17 +191,21 @@ class Search:
         if event is None:
             event = self._plan_last(candidate, measured, self._observed(measured, candidate), 1)
             self._add(event)
+        self.candidates[candidate] = event.get("changes", self.candidates[candidate])
         if event["rows"] and event["attempt"] == 1:
             trial = Trial(self.trials + 1, candidate, self.candidates[candidate], event["rows"], event["epochs"])
             pace = self._slower_pace(trial, measured)
             if pace is not None:
                 log.info(tr("training is slower than it was measured: {rows:.1f} rows a second", rows=1 / pace.train))
+                self.candidates[candidate] = {**trial.changes, **self.runs.found_rate(trial)}
                 shorter = self._plan_last(candidate, measured, pace, 2)
-                # without any result the run goes on, and ends late
                 if shorter["rows"] or self.results:
                     self.runs.remove(trial)
                     event = shorter
                     self._add(event)
+                else:
+                    # without any result the run goes on, and ends late
+                    self.candidates[candidate] = trial.changes
                 if shorter["rows"]:
                     log.info(tr("the last run starts again on fewer rows"))
         if event["rows"]:
@@ -226,7 +230,7 @@ class Search:
             rows = 0
         if rows * epochs <= own:
             rows = 0
-        return {"event": "last", "rows": rows, "epochs": epochs, "attempt": attempt}
+        return {"event": "last", "rows": rows, "epochs": epochs, "attempt": attempt, "changes": dict(changes)}
 
     def _observed(self, measured: Measurement, candidate: Optional[int] = None) -> Pace:
         """The pace of the trials so far, where they were slower than the measurement. Those of the candidate, if it has any."""

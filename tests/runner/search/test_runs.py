@@ -1,5 +1,6 @@
 """The runs of a search: the recipes of its trials are those that a user could write."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from runner.recipe.writer import recipe_text
 from runner.search.runs import Runs
 from runner.search.trials import Trial
 from runner.stages import StageContext
+from runner.system.signals import Stopped
+from runner.training.learning_rate import RATES
+from runner.training.trainer import Trainer
 from runner.workspace.paths import Workspace
 
 
@@ -40,3 +44,19 @@ def test_values_that_do_not_fit_together_are_refused(tmp_path: Path, tiny_base: 
     assert str(error.value) == (
         "lora.use_dora: not together with lora.init_lora_weights: pissa: its file could not be a plain LoRA"
     )
+
+
+def test_a_stopped_trial_knows_the_learning_rate_that_it_has_found(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on fewer rows in its place does not look for it again."""
+    monkeypatch.setattr(Trainer, "on_step_end", (lambda _: time.sleep(0.5),))
+    runs = runs_of(tmp_path, tiny_base, train={"learning_rate": "auto", "batch_size": 2})
+    trial = Trial(1, 0, {}, 16, 40)
+    assert runs.found_rate(trial) == {}
+    with pytest.raises(Stopped):
+        runs.run(trial, 10)
+    assert 0 < runs.passes_done(trial) < trial.passes
+    assert runs.found_rate(trial)["train.learning_rate"] in RATES
+    fixed = Trial(1, 0, runs.found_rate(trial), 16, 40)
+    assert runs.found_rate(fixed) == {}
