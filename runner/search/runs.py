@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Optional
 
 from safetensors import safe_open
@@ -110,12 +111,14 @@ class Runs:
         taken = time.perf_counter() - started + self._untuned_saved() - saved
         manifest, written = read_manifest(self.workspace(trial).manifest("finetune")), self._written(trial)
         assert manifest is not None
+        speeds = self._speeds(trial)
         shutil.rmtree(root)
         training: float = manifest.figures["train_seconds"]
-        in_training = trial.passes * written + trial.epochs * held_out * FORWARD
-        row = training / in_training
-        start = taken - row * (in_training + held_out * FORWARD)
-        return Pace(row * written, row * FORWARD, max(start, 0.0)), training
+        trained, evaluated = trial.passes * written, trial.epochs * held_out
+        row = fmean(1 / speed for speed in speeds) if speeds else training / (trained + evaluated * FORWARD)
+        evaluate = max(training - row * trained, 0.0) / evaluated
+        start = taken - training - held_out * evaluate
+        return Pace(row * written, evaluate, max(start, 0.0)), training
 
     def forget(self, trial: Trial) -> None:
         """Remove the weights of a trial that is out: the adapters of many trials fill a disk."""
@@ -151,6 +154,12 @@ class Runs:
         workspace = self.workspace(trial)
         folder = workspace.at(workspace.adapter)
         return folder, json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+
+    def _speeds(self, trial: Trial) -> list[float]:
+        """Training rows a second, after every few steps; none for a run of fewer steps."""
+        workspace = self.workspace(trial)
+        text = (workspace.at(workspace.adapter) / "metrics.jsonl").read_text(encoding="utf-8")
+        return [line["rows_per_second"] for line in map(json.loads, text.splitlines()) if "rows_per_second" in line]
 
     def _newest_checkpoint(self, trial: Trial) -> Optional[Path]:
         workspace = self.workspace(trial)
