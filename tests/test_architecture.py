@@ -66,6 +66,7 @@ RUNNER = {
     },
     "side_run": {"distributed", "stages", "system", "workspace"},
     "search": {
+        "data",
         "distributed",
         "errors",
         "evaluation",
@@ -73,6 +74,7 @@ RUNNER = {
         "side_run",
         "stages",
         "system",
+        "training",
         "workspace",
     },
     "ensemble": {
@@ -187,6 +189,7 @@ LIGHT = {
     "tokenization",
     "token_store",
     "resume",
+    "steps",
     "prediction_file",
     "calibration_file",
     "processes",

@@ -14,8 +14,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Optional
 
-from safetensors import safe_open
-
 from grading import contract
 from runner.errors import UserError
 from runner.evaluation.diagnosis import warn_if_not_better
@@ -141,6 +139,8 @@ class Runs:
         newest = self._newest_checkpoint(trial)
         if newest is None or self.recipe(trial).train.learning_rate != "auto":
             return {}
+        from safetensors import safe_open
+
         with safe_open(str(newest), framework="numpy") as file:
             found = json.loads(file.metadata()["checkpoint"])
         return {"train.learning_rate": found["values"]["learning_rate"]["value"]}
