@@ -51,6 +51,7 @@ from runner.workspace.paths import (
     CLASSIFIER,
     EVALUATION,
     HOLDOUT_PREDICTIONS,
+    METRICS_LOG,
     PROMPT,
     PROMPT_EXAMPLE,
     RECIPE,
@@ -61,7 +62,7 @@ from runner.workspace.runs import DEV_INPUTS, FINISHED, kept_runs, now
 
 log = logging.getLogger("labeltune.stages")
 
-ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, "metrics.jsonl")
+ADAPTER_FILES = (contract.ADAPTER_WEIGHTS, contract.ADAPTER_CONFIG, PROMPT, CLASSIFIER, METRICS_LOG)
 """Files of a finished adapter's folder, without its manifest and the run record."""
 
 _RUN_ALL = mark("leave --stages out; an adapter that is replaced is kept, and `labeltune runs` lists it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import statistics
@@ -10,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from runner.errors import DataError
 from runner.language import mark, tr, trn
+from runner.workspace.history import read_history
 from runner.workspace.paths import Workspace
 
 log = logging.getLogger("labeltune.evaluation")
@@ -94,16 +93,9 @@ def warn_if_not_better(
         trained: The figures of the finetune stage.
         train_labels: Training rows of each label.
     """
-    path = workspace.at(workspace.adapter) / "metrics.jsonl"
-    try:
-        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataError(
-            tr("{path}: cannot be read ({error})", path=path, error=error),
-            tr("train again: --stages finetune,evaluate"),
-        ) from None
+    history = read_history(workspace.at(workspace.adapter))
     baselines = {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    facts = training_facts(trained, train_labels, steps)
+    facts = training_facts(trained, train_labels, history)
     text = warning(evaluation["accuracy"], baselines, facts)
     if text:
         log.warning(text)

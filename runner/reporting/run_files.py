@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
 from runner.recipe.writer import flat_values
-from runner.reporting.run_result import read_history
+from runner.reporting.run_result import known_history
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import ENSEMBLE, EVALUATION, HOLDOUT_PREDICTIONS, PROMPT_EXAMPLE
 from runner.workspace.runs import Run, read_object
@@ -57,7 +57,7 @@ def read_run_files(run: Run) -> RunFiles:
         recipe={**run.recipe, **(flat_values(own) if isinstance(own, dict) else {})},
         evaluation=read_object(run.folder / EVALUATION),
         predictions=read_holdout_predictions(run.folder / HOLDOUT_PREDICTIONS),
-        history=read_history(run.folder),
+        history=known_history(run.folder),
         prepared=_prepared(run),
         predicted=_predicted(run),
         ensemble=read_object(run.folder / ENSEMBLE),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from runner.errors import DataError
+from runner.workspace.history import read_history
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import MANIFESTS, Workspace
 
@@ -81,16 +82,13 @@ def read_run(workspace: Workspace) -> RunResult:
     The ensemble is among them whatever the recipe asks for: an older adapter that stays in place may have one."""
     manifests = {stage: read_manifest(workspace.manifest(stage)) for stage in MANIFESTS}
     statistics = {stage: manifest.figures for stage, manifest in manifests.items() if manifest is not None}
-    history = read_history(workspace.at(workspace.adapter)) if "finetune" in statistics else []
+    history = known_history(workspace.at(workspace.adapter)) if "finetune" in statistics else []
     return RunResult(workspace.dataset, workspace.root, statistics, history)
 
 
-def read_history(adapter: Path) -> list[Mapping[str, Any]]:
-    """The rows of metrics.jsonl in an adapter's folder.
-
-    None where it is missing or damaged: the stage that needs the adapter names it."""
+def known_history(adapter: Path) -> Sequence[Mapping[str, Any]]:
+    """The rows of metrics.jsonl; none where it is missing or damaged: the stage that needs the adapter says so."""
     try:
-        lines = (adapter / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError):
+        return read_history(adapter)
+    except DataError:
         return []

@@ -29,6 +29,7 @@ from runner.system.console import quiet
 from runner.system.shared_work import UNTUNED
 from runner.system.signals import time_limit
 from runner.training.resume import CHECKPOINTS
+from runner.workspace.history import read_history
 from runner.workspace.manifest import read_manifest
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 
@@ -158,8 +159,8 @@ class Runs:
     def _speeds(self, trial: Trial) -> list[float]:
         """Training rows a second, after every few steps; none for a run of fewer steps."""
         workspace = self.workspace(trial)
-        text = (workspace.at(workspace.adapter) / "metrics.jsonl").read_text(encoding="utf-8")
-        return [line["rows_per_second"] for line in map(json.loads, text.splitlines()) if "rows_per_second" in line]
+        history = read_history(workspace.at(workspace.adapter))
+        return [row["rows_per_second"] for row in history if "rows_per_second" in row]
 
     def _newest_checkpoint(self, trial: Trial) -> Optional[Path]:
         workspace = self.workspace(trial)

@@ -24,6 +24,9 @@ CLASSIFIER = "classifier.json"
 RECIPE = "recipe.yaml"
 """File in an adapter's folder with the whole recipe of its training."""
 
+METRICS_LOG = "metrics.jsonl"
+"""File in an adapter's folder with the history of its training: a row every few optimizer steps, and one for each epoch."""
+
 EVALUATION = "evaluation.json"
 """File in an adapter's folder with all that the hold-out says about it."""
 
