@@ -27,7 +27,8 @@ HEAD = """\
 `python docs/make_recipe_page.py` makes this page from `runner/recipe/schema.py`; change it there.
 
 A recipe is YAML, read by the rules of YAML 1.2: `2e-4` is a number, `no` is text and not false, and a repeated key is an
-error. `extends: other.yaml` takes every key of another recipe that this recipe does not set itself, mappings key by key.
+error. `extends: other.yaml` takes every key of another recipe that this recipe does not set itself. The
+value of a key is taken whole, a mapping too: a `search.space` replaces the other one.
 On the command line `key.sub=value` changes a key of every recipe in the command. Its value is read as YAML too:
 `train.epochs=3`, `'lora.target_modules=[q_proj, v_proj]'`.
 

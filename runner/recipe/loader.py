@@ -239,16 +239,17 @@ def _near(path: Path) -> str:
     return ""
 
 
-def _merge(below: Node, over: Node) -> Node:
-    """`below` with the values of `over`: mappings key by key, anything else replaced. Another `kind` replaces its mapping."""
-    if not isinstance(below.value, dict) or not isinstance(over.value, dict):
+def _merge(below: Node, over: Node, levels: int = 2) -> Node:
+    """`below` with the values of `over`: key by key in so many levels, the recipe and its blocks, and replaced below them.
+    Another `kind` replaces its block."""
+    if not levels or not isinstance(below.value, dict) or not isinstance(over.value, dict):
         return over
     ours, theirs = over.value.get("kind"), below.value.get("kind")
     if ours and theirs and ours.node.value != theirs.node.value:
         return over
     merged = dict(below.value)
     for name, entry in over.value.items():
-        node = _merge(merged[name].node, entry.node) if name in merged else entry.node
+        node = _merge(merged[name].node, entry.node, levels - 1) if name in merged else entry.node
         merged[name] = Entry(entry.key_place, node)
     return Node(merged, over.place if over.place.line else below.place)
 
@@ -274,7 +275,9 @@ def _override(tree: Node, override: str, notes: _Notes) -> Node:
     if path == "extends":
         problems.append(Problem(place, path, tr("a recipe extends another in its file, not on the command line")))
         return tree
-    return _merge(tree, _renamed(_nested(path, node), problems))
+    # `prompt.answers.1=yes` changes one entry, `prompt.answers={…}` all of them
+    levels = max(2, path.count(".") + 1)
+    return _merge(tree, _renamed(_nested(path, node), problems), levels)
 
 
 def _nested(path: str, node: Node) -> Node:

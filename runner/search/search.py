@@ -31,7 +31,7 @@ from runner.search.plan import (
 )
 from runner.search.runs import Runs
 from runner.search.sampler import SAMPLERS
-from runner.search.space import Changes, changed
+from runner.search.space import Changes, changed, without_trials
 from runner.search.trials import Trial, TrialResult, as_event, best_first, describe, from_event, winner
 from runner.system.signals import OUT_OF_TIME, Stopped
 
@@ -131,8 +131,7 @@ class Search:
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
         if not rungs:
-            rate = {} if self.recipe.search.space else {"train.learning_rate": "auto"}
-            self.candidates = [{**rate, "train.epochs": self.recipe.train.epochs}]
+            self.candidates = [without_trials(self.recipe)]
         words = tr(", then ").join(
             tr("{candidates} on {passes:,} rows", candidates=rung.candidates, passes=rung.passes) for rung in rungs
         )

@@ -60,6 +60,13 @@ def candidates(space: Mapping[str, Sequence[Any]], count: int, seed: int) -> lis
     return [{key: values[place] for place, (key, values) in zip(places, space.items()) if place} for places in found]
 
 
+def without_trials(recipe: Recipe) -> Changes:
+    """The candidate where the time is too short for trials: the recipe with its own epochs, and with `learning_rate: auto` where
+    the space has learning rates to try."""
+    rate = {"train.learning_rate": "auto"} if "train.learning_rate" in space_of(recipe) else {}
+    return {**rate, "train.epochs": recipe.train.epochs}
+
+
 def changed(recipe: Recipe, changes: Changes) -> Recipe:
     """The recipe with new values, which `load_recipes` has checked one by one."""
     for key, value in changes.items():

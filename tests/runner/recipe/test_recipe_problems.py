@@ -536,6 +536,17 @@ def test_extends_replaces_keys_and_names_the_file_of_a_problem(tmp_path: Path) -
         load_recipes([child])
 
 
+def test_the_value_of_a_key_is_replaced_whole(tmp_path: Path) -> None:
+    path, child = tmp_path / "good.yaml", tmp_path / "child.yaml"
+    space = "search: {space: {lora.r: [4], train.epochs: [1]}}\n"
+    path.write_text(GOOD + space + 'prompt: {answers: {"0": "no", "1": "yes"}}\n', encoding="utf-8")
+    child.write_text("extends: good.yaml\nsearch: {space: {lora.r: [2]}}\n", encoding="utf-8")
+    assert load_recipes([child])[0].recipe.search.space == {"lora.r": (2,)}
+    recipe = load_recipes([path], ["search.space={train.epochs: [3]}", "prompt.answers.1=sure"])[0].recipe
+    assert recipe.search.space == {"train.epochs": (3,)}
+    assert recipe.prompt.answers == {"0": "no", "1": "sure"}
+
+
 def test_a_recipe_that_extends_itself_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n", encoding="utf-8")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n", encoding="utf-8")

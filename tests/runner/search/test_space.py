@@ -8,7 +8,7 @@ import pytest
 
 from runner.errors import RecipeError
 from runner.recipe.loader import load_recipes
-from runner.search.space import candidates, changed, space_of
+from runner.search.space import candidates, changed, space_of, without_trials
 
 RECIPE = Path("recipes/qqp.yaml")
 
@@ -18,7 +18,7 @@ def recipe(*overrides):
 
 
 def test_default_space_tries_rates_ranks_and_words():
-    space = space_of(recipe("search.minutes=60"))
+    space = space_of(recipe())
     assert space["train.learning_rate"][0] == recipe().train.learning_rate
     assert set(space["train.learning_rate"]) == {1e-4, 2e-4, 5e-4, 1e-3}
     assert space["lora.r"] == [16, 8, 32]
@@ -30,7 +30,17 @@ def test_each_value_is_there_once_and_the_recipes_own_is_the_first():
 
 
 def test_words_are_not_tried_for_other_labels():
-    assert "prompt.answers" not in space_of(recipe("task.labels=[a, b]", "search.minutes=1"))
+    assert "prompt.answers" not in space_of(recipe("task.labels=[a, b]"))
+
+
+@pytest.mark.parametrize("space", ["null", "{lora.r: [4], train.learning_rate: [1e-3]}"])
+def test_without_trials_the_learning_rate_is_auto_where_the_space_has_some(space):
+    changes = {"train.learning_rate": "auto", "train.epochs": 2}
+    assert without_trials(recipe(f"search.space={space}")) == changes
+
+
+def test_without_trials_the_learning_rate_is_the_recipes_where_the_space_has_none():
+    assert without_trials(recipe("search.space={lora.r: [4]}")) == {"train.epochs": 2}
 
 
 def test_the_first_candidate_is_the_recipe_as_it_is():
