@@ -201,6 +201,6 @@ def with_dev_rows(recipe: Recipe, sources: Sources, scan: Scan) -> tuple[Scan, D
     Raises DataError where there are too few."""
     if sources.dev is not None:
         return scan, read_dev_rows(recipe, sources.dev)
-    aside = set_aside(scan.labels, scan.unique(), recipe.samples, recipe.task.labels)
+    aside = set_aside(scan.labels, scan.places, scan.unique(), recipe.samples, recipe.task.labels)
     rows = rows_set_aside(recipe, sources.train, scan, aside)
     return scan.without(set(aside)), rows

@@ -51,5 +51,5 @@ def draw_around(
     Raises DataError where a label has no row outside the fold."""
     rest = [row for row, number in enumerate(numbers) if number != fold.number]
     everything = dataclasses.replace(samples, train="all", holdout=0)
-    chosen = draw([labels[row] for row in rest], [False] * len(rest), everything, names).train
+    chosen = draw([labels[row] for row in rest], rest, [False] * len(rest), everything, names).train
     return Draw([rest[row] for row in chosen], [row for row, number in enumerate(numbers) if number == fold.number])

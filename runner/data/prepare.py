@@ -46,7 +46,7 @@ def prepare(
     scan, dev_rows = with_dev_rows(recipe, sources, everything)
     report_dev(recipe, sources, everything, dev_rows)
     dev_keys, dev_problems = dev_rows.keys, dev_rows.problems
-    chosen = draw(scan.labels, scan.unique(dev_keys), recipe.samples, recipe.task.labels)
+    chosen = draw(scan.labels, scan.places, scan.unique(dev_keys), recipe.samples, recipe.task.labels)
     if fold is not None:
         chosen = _around(recipe, scan, chosen, fold)
     copies = Counter(scan.lines[row] for row in chosen.train)
@@ -130,7 +130,7 @@ def labelled_rows(recipe: Recipe, sources: Sources, folds: int) -> list[Labelled
     scan = scan_rows(recipe, sources)
     report_bad_rows(recipe, sources.train, scan)
     scan, dev = with_dev_rows(recipe, sources, scan)
-    chosen = draw(scan.labels, scan.unique(dev.keys), recipe.samples, recipe.task.labels)
+    chosen = draw(scan.labels, scan.places, scan.unique(dev.keys), recipe.samples, recipe.task.labels)
     fold_of = dict(zip(*_folds(recipe, scan, chosen, folds)))
     rows = enumerate(zip(scan.lines, scan.labels, scan.keys))
     return [LabelledRow(line, label, key, fold_of.get(row, 0)) for row, (line, label, key) in rows]
@@ -140,7 +140,7 @@ def usable_rows(recipe: Recipe, sources: Sources, scan: Scan) -> RowCounts:
     """How many rows the recipe can use, whatever its `samples.train`. Raises DataError as `prepare` does."""
     scan, dev = with_dev_rows(recipe, sources, scan)
     samples = dataclasses.replace(recipe.samples, train="all")
-    chosen = draw(scan.labels, scan.unique(dev.keys), samples, recipe.task.labels)
+    chosen = draw(scan.labels, scan.places, scan.unique(dev.keys), samples, recipe.task.labels)
     return RowCounts(len(set(chosen.train)), len(chosen.holdout), len(dev.records))
 
 

@@ -1,12 +1,18 @@
-"""The sample: which labelled rows become training rows and which are held out. Seeded, and stratified by label."""
+"""The sample: which labelled rows become training rows and which are held out. Seeded, and stratified by label.
+
+Which of two rows is drawn first depends on the seed and on their places in the file alone. So a smaller hold-out is a part of a
+larger one, and excluding a row changes no other: runs that differ in such settings have many held-out rows in common, with the
+label shares of the file, and can be compared on them.
+"""
 
 from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, cycle, islice
+from typing import Union
 
 from runner.errors import DataError
 from runner.language import tr
@@ -23,15 +29,16 @@ class Draw:
     """Held-out rows."""
 
 
-def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]) -> Draw:
+def draw(
+    labels: Sequence[int], places: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]
+) -> Draw:
     """Draws the hold-out first, from rows whose input is in no other row, then the training rows from the rest.
 
-    `labels[i]` is the label of row i as a number into `names`. `unique[i]` says that no other labelled or dev row has its
-    input, so hold-out and training share no input. The hold-out has the label shares of the file; the training rows have
-    these shares too, or equal ones: drawn so, or by repeating rows of the rare labels. Raises DataError where a label has too
-    few rows."""
-    shuffle = random.Random(samples.seed)
-    by_label = _rows_by_label(labels, names)
+    `labels[i]` is the label of row i as a number into `names`, and `places[i]` its number in the file. `unique[i]` says that no
+    other labelled or dev row has its input, so hold-out and training share no input. The hold-out has the label shares of the
+    file; the training rows have these shares too, or equal ones: drawn so, or by repeating rows of the rare labels. Raises
+    DataError where a label has too few rows."""
+    by_label = _rows_by_label(labels, names, _order(places, samples.seed))
     counts = [len(rows) for rows in by_label]
     wanted = samples.holdout + (len(names) if samples.train_rows == "all" else samples.train_rows)
     if wanted > len(labels):
@@ -45,7 +52,7 @@ def draw(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names:
             tr("lower samples.train or samples.holdout, or set samples.train: all"),
         )
     holdout: list[int] = []
-    drawn = [_drawn(rows, shuffle) for rows in by_label]
+    drawn = [iter(rows) for rows in by_label]
     # drawn but not unique, so not for the hold-out: the first to train on
     passed: list[list[int]] = []
     for rows, of_label, quota, name in zip(by_label, drawn, _shares(counts, samples.holdout), names):
@@ -91,16 +98,17 @@ MOST_TEST = 1000
 """Rows that are set aside where the recipe does not say how many."""
 
 
-def set_aside(labels: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]) -> list[int]:
+def set_aside(
+    labels: Sequence[int], places: Sequence[int], unique: Sequence[bool], samples: Samples, names: Sequence[str]
+) -> list[int]:
     """Draws the rows that are predicted where there is no dev file: in the file's order, with its label shares, from rows whose
-    input is in no other row. Raises DataError where a label has too few."""
+    input is in no other row. Raises DataError where a label has too few. The arguments are those of `draw`."""
     total = samples.test or max(1, min(MOST_TEST, len(labels) // 10))
-    # another stream of numbers than the hold-out's
-    shuffle = random.Random(f"test {samples.seed}")
-    by_label = _rows_by_label(labels, names)
+    # another order than the hold-out's
+    by_label = _rows_by_label(labels, names, _order(places, f"test {samples.seed}"))
     chosen: list[int] = []
     for rows, quota, name in zip(by_label, _shares([len(rows) for rows in by_label], total), names):
-        found = list(islice((row for row in _drawn(rows, shuffle) if unique[row]), quota))
+        found = list(islice((row for row in rows if unique[row]), quota))
         if len(found) < quota or quota == len(rows):
             raise DataError(
                 tr(
@@ -135,11 +143,18 @@ def undrawn_labels(drawn: Draw, labels: Sequence[int], names: Sequence[str]) -> 
             )
 
 
-def _rows_by_label(labels: Sequence[int], names: Sequence[str]) -> list[array[int]]:
+def _order(places: Sequence[int], seed: Union[int, str]) -> list[int]:
+    """The rows in a random order: which of two rows comes first depends on the seed and on their places alone."""
+    numbers = random.Random(seed)
+    keys = array("d", (numbers.random() for _ in range(max(places, default=0) + 1)))
+    return sorted(range(len(places)), key=lambda row: keys[places[row]])
+
+
+def _rows_by_label(labels: Sequence[int], names: Sequence[str], order: Sequence[int]) -> list[array[int]]:
     # arrays of machine words: the full QQP has 363,846 rows
     by_label = [array("L") for _ in names]
-    for row, label in enumerate(labels):
-        by_label[label].append(row)
+    for row in order:
+        by_label[labels[row]].append(row)
     for name, rows in zip(names, by_label):
         if not rows:
             raise DataError(
@@ -156,14 +171,6 @@ def _repeated(rows: Sequence[int], total: int, name: str) -> list[int]:
             tr("raise samples.train, or set samples.balance: equal"),
         )
     return list(islice(cycle(rows), total))
-
-
-def _drawn(rows: MutableSequence[int], random_numbers: random.Random) -> Iterator[int]:
-    """The rows in a random order, shuffled only as far as they are used (Fisher and Yates, from the front)."""
-    for place in range(len(rows)):
-        other = random_numbers.randrange(place, len(rows))
-        rows[place], rows[other] = rows[other], rows[place]
-        yield rows[place]
 
 
 def _quotas(counts: Sequence[int], samples: Samples) -> list[int]:

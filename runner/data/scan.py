@@ -32,6 +32,8 @@ class Scan:
 
     lines: array[int]
     """The line that the row begins on."""
+    places: array[int]
+    """Its number among the good and the excluded rows, from 0."""
     labels: array[int]
     """The number of its label."""
     keys: array[int]
@@ -60,11 +62,11 @@ class Scan:
 
     def without(self, rows: Set[int]) -> Scan:
         """The same without some rows, by their numbers here."""
-        lines, labels, keys = (
+        lines, places, labels, keys = (
             array(each.typecode, (value for row, value in enumerate(each) if row not in rows))
-            for each in (self.lines, self.labels, self.keys)
+            for each in (self.lines, self.places, self.labels, self.keys)
         )
-        return replace(self, lines=lines, labels=labels, keys=keys)
+        return replace(self, lines=lines, places=places, labels=labels, keys=keys)
 
 
 def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
@@ -75,7 +77,8 @@ def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
     label_at = table.columns.index(recipe.task.label)
     number_of = label_values.numbers(recipe.task)
     inputs = input_template(recipe, table)
-    lines, labels, keys, bad = array("L"), array("L"), array("q"), Counter[str]()
+    lines, places, labels, keys = array("L"), array("L"), array("L"), array("q")
+    bad = Counter[str]()
     examples: list[Row] = []
     sample: list[list[str]] = []
     unknown = Counter[str]()
@@ -102,11 +105,12 @@ def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
         empty += not all(map(fields.__getitem__, inputs.columns))
         if len(lines) < SAMPLE_ROWS or not len(lines) % SAMPLE_STEP:
             sample.append(fields)
+        places.append(len(lines) + len(left_out))
         lines.append(line)
         labels.append(label)
         keys.append(inputs.key(fields))
     sources.exclusion.require_same(left_out, table.shown)
-    return Scan(lines, labels, keys, bad, examples, empty, unknown, sample, _repeated(keys, labels))
+    return Scan(lines, places, labels, keys, bad, examples, empty, unknown, sample, _repeated(keys, labels))
 
 
 def _repeated(keys: array[int], labels: array[int]) -> dict[int, set[int]]:

@@ -69,7 +69,7 @@ def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table], exclusi
             problems.append(error)
             return otherwise
 
-    none = Scan(array("L"), array("L"), array("q"), Counter(), [], 0, Counter(), [], {})
+    none = Scan(array("L"), array("L"), array("L"), array("q"), Counter(), [], 0, Counter(), [], {})
     rows, scan, drawn = DevRows([], [], set(), []), none, Draw([], [])
     if dev is not None:
         rows = attempt(lambda: read_dev_rows(recipe, dev), rows)
@@ -90,7 +90,9 @@ def survey(recipe: Recipe, train: Optional[Table], dev: Optional[Table], exclusi
             samples = recipe.samples
             if recipe.fits_rows:
                 samples = dataclasses.replace(samples, train="all")
-            drawn = attempt(lambda: draw(scan.labels, scan.unique(rows.keys), samples, recipe.task.labels), drawn)
+            drawn = attempt(
+                lambda: draw(scan.labels, scan.places, scan.unique(rows.keys), samples, recipe.task.labels), drawn
+            )
             if drawn.train:
                 warnings += undrawn_labels(drawn, scan.labels, recipe.task.labels)
     counts = scan.lines, scan.labels, scan.keys, sum(scan.bad.values()), scan.empty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from runner.data.records import inputs_digest, records_of
@@ -62,31 +63,37 @@ def read_evaluated(run: Run) -> Evaluated:
 def reason_to_keep(old: Evaluated, new: Evaluated) -> str:
     """Why the older adapter should stay in place; empty: the new one may replace it.
 
-    Only the same hold-out rows count: of other rows, either adapter may have been trained on some."""
+    It is clearly better on the rows that both have held out (on another row, one of them may have been trained), or it is better
+    than the baselines and the new one is not."""
     rows = {(each.key, each.target): each.label == each.target for each in old.predictions}
-    if {(each.key, each.target) for each in new.predictions} != set(rows) or new.accuracy >= old.accuracy:
-        return ""
-    found = compare(
-        [rows[each.key, each.target] for each in new.predictions],
-        [each.label == each.target for each in new.predictions],
-    )
-    shares = tr(
-        "it gets {accuracy:.1%} of the {rows:,} hold-out rows right, the one before it {old_accuracy:.1%}",
-        accuracy=new.accuracy,
-        rows=found.rows,
-        old_accuracy=old.accuracy,
-    )
-    if found.distinguishable:
-        return tr("{shares} (exact McNemar test, {shown_p})", shares=shares, shown_p=shown_p(found.p))
-    if old.beats_baselines and not new.beats_baselines:
-        name = new.strongest_baseline
-        return tr(
-            "{shares}, and unlike that one it is not better than {baselines} ({new_baselines:.1%})",
-            shares=shares,
-            baselines=BASELINES[name],
-            new_baselines=new.baselines[name],
+    common = [each for each in new.predictions if (each.key, each.target) in rows]
+    if common:
+        found = compare(
+            [rows[each.key, each.target] for each in common], [each.label == each.target for each in common]
         )
-    return ""
+        if found.distinguishable and found.difference < 0:
+            return tr(
+                "it gets {accuracy:.1%} of the {rows:,} rows that both have held out right, the one before it "
+                "{old_accuracy:.1%} (exact McNemar test, {shown_p})",
+                accuracy=fmean(each.label == each.target for each in common),
+                rows=found.rows,
+                old_accuracy=fmean(rows[each.key, each.target] for each in common),
+                shown_p=shown_p(found.p),
+            )
+    labels, old_labels = ({each.target for each in run.predictions} for run in (new, old))
+    if labels != old_labels or new.accuracy >= old.accuracy or new.beats_baselines or not old.beats_baselines:
+        return ""
+    name = new.strongest_baseline
+    return tr(
+        "it gets {accuracy:.1%} of its {rows:,} hold-out rows right, the one before it {old_accuracy:.1%} of its "
+        "{old_rows:,}, and unlike that one it is not better than {baselines} ({new_baselines:.1%})",
+        accuracy=new.accuracy,
+        rows=len(new.predictions),
+        old_accuracy=old.accuracy,
+        old_rows=len(old.predictions),
+        baselines=tr(BASELINES[name]),
+        new_baselines=new.baselines[name],
+    )
 
 
 def older_stays(workspace: Workspace, labels: Sequence[str], predicts: bool) -> bool:

@@ -117,7 +117,7 @@ def test_every_drawn_row_is_repeated_as_often_as_any_other_of_its_label(
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     samples, plain = (Samples(train=train, holdout=6, seed=seed, balance=balance) for balance in ("oversample", "none"))
     names = ("a", "b", "c")
-    chosen, drawn = (draw(labels, [True] * len(labels), one, names) for one in (samples, plain))
+    chosen, drawn = (draw(labels, range(len(labels)), [True] * len(labels), one, names) for one in (samples, plain))
     assert (set(chosen.train), chosen.holdout) == (set(drawn.train), drawn.holdout)
     times = Counter(chosen.train)
     totals = [sum(count for row, count in times.items() if labels[row] == label) for label in range(3)]
@@ -130,7 +130,7 @@ def test_every_drawn_row_is_repeated_as_often_as_any_other_of_its_label(
 def test_a_label_without_a_drawn_row_cannot_be_repeated() -> None:
     samples = Samples(train=2, holdout=2, balance="oversample")
     with pytest.raises(DataError, match=r"samples\.balance: oversample: no row of label 'b' was drawn"):
-        draw([0] * 97 + [1] * 3, [True] * 100, samples, ("a", "b"))
+        draw([0] * 97 + [1] * 3, range(100), [True] * 100, samples, ("a", "b"))
 
 
 @pytest.mark.parametrize(

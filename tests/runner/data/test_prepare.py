@@ -166,8 +166,8 @@ def test_too_few_rows_are_an_error(workspace: Path, samples: dict[str, Any], mes
 )
 def test_a_draw_is_stratified_disjoint_and_repeatable(labels: list[int], seed: int, balance: Any) -> None:
     samples = Samples(train=16, holdout=10, seed=seed, balance=balance)
-    chosen = draw(labels, [True] * len(labels), samples, ("0", "1"))
-    assert chosen == draw(labels, [True] * len(labels), samples, ("0", "1"))
+    chosen = draw(labels, range(len(labels)), [True] * len(labels), samples, ("0", "1"))
+    assert chosen == draw(labels, range(len(labels)), [True] * len(labels), samples, ("0", "1"))
     assert set(chosen.train).isdisjoint(chosen.holdout)
     assert (len(set(chosen.train)), len(set(chosen.holdout))) == (16, 10)
     share = sum(labels) / len(labels)
@@ -176,9 +176,33 @@ def test_a_draw_is_stratified_disjoint_and_repeatable(labels: list[int], seed: i
     assert ones == 8 if balance == "equal" else abs(ones - 16 * share) <= 2
 
 
+def test_a_smaller_draw_is_a_part_of_a_larger_one() -> None:
+    """So two runs with other hold-outs can be compared on rows with the label shares of the file."""
+    labels, names = [int(row % 10 < 3) for row in range(1000)], ("0", "1")
+    small, large = (
+        draw(labels, range(1000), [True] * 1000, Samples(train=100, holdout=holdout), names) for holdout in (200, 300)
+    )
+    assert set(small.holdout) < set(large.holdout)
+    assert Counter(labels[row] for row in small.holdout) == {0: 140, 1: 60}
+    more = draw(labels, range(1000), [True] * 1000, Samples(train=300, holdout=200), names)
+    assert set(small.train) < set(more.train)
+
+
+def test_an_excluded_row_changes_no_other_row() -> None:
+    labels, samples, names = [row % 2 for row in range(100)], Samples(train=40, holdout=20), ("0", "1")
+    drawn = draw(labels, range(100), [True] * 100, samples, names)
+    out = drawn.holdout[3]
+    places = [place for place in range(100) if place != out]
+    again = draw([labels[place] for place in places], places, [True] * 99, samples, names)
+    holdout, train = ({places[row] for row in rows} for rows in (again.holdout, again.train))
+    # one more row is held out instead, the next one of its label, and one more is trained on
+    assert set(drawn.holdout) - holdout == {out}
+    assert len(set(drawn.train) - train) == 1
+
+
 def test_another_seed_draws_other_rows() -> None:
     labels, unique = [0, 1] * 50, [True] * 100
     samples = Samples(train=20, holdout=10)
-    assert draw(labels, unique, samples, ("0", "1")) != draw(
-        labels, unique, dataclasses.replace(samples, seed=1), ("0", "1")
+    assert draw(labels, range(100), unique, samples, ("0", "1")) != draw(
+        labels, range(100), unique, dataclasses.replace(samples, seed=1), ("0", "1")
     )

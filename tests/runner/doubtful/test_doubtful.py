@@ -170,6 +170,7 @@ def test_exactly_the_excluded_rows_are_not_drawn(again: Path, capsys: pytest.Cap
     ]
     wanted = [row.split("\t") for row in rows() if int(row.split("\t")[0]) not in {*FLIPPED, 97}]
     assert sorted(drawn) == sorted((label, text) for _, label, text in wanted)
+    held_out = holdout_inputs(again)
     figures = json.loads((again / "pre_data/tiny/manifest.json").read_text())["figures"]
     assert (figures["excluded_rows"], figures["rows"]) == (7, ROWS + 2)
     assert run([*prepare, f"samples.exclude={LIST}"]) == 0
@@ -177,6 +178,12 @@ def test_exactly_the_excluded_rows_are_not_drawn(again: Path, capsys: pytest.Cap
     decide(again, set())
     assert run([*prepare, f"samples.exclude={LIST}"]) == 0
     assert f"{LIST}: excludes no row: no row has `no` in the column keep" in capsys.readouterr().out
+    # the others are drawn as before
+    assert len(held_out & holdout_inputs(again)) >= len(held_out) - 7
+
+
+def holdout_inputs(root: Path) -> set[str]:
+    return {record["input"] for record in json.loads((root / "pre_data/tiny/tiny_holdout.json").read_text())}
 
 
 def test_a_list_of_another_training_file_is_refused(again: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,21 +31,34 @@ def run(count: int, rows: int = 100, seed: str = "", **baselines: float) -> Eval
         (
             run(80),
             run(70),
-            "it gets 70.0% of the 100 hold-out rows right, the one before it 80.0% (exact McNemar test, p = 0.002)",
+            "it gets 70.0% of the 100 rows that both have held out right, the one before it 80.0% (exact McNemar test, "
+            "p = 0.002)",
+        ),
+        (
+            run(80),
+            run(70, rows=120),
+            "it gets 70.0% of the 100 rows that both have held out right, the one before it 80.0% (exact McNemar test, "
+            "p = 0.002)",
         ),
         (run(80), run(70, seed="other "), ""),
-        (run(80), run(70, rows=101), ""),
+        (
+            run(80, majority=0.5),
+            run(50, seed="other ", majority=0.5),
+            "it gets 50.0% of its 100 hold-out rows right, the one before it 80.0% of its 100, and unlike that one it is not "
+            "better than the majority (50.0%)",
+        ),
+        (run(1, rows=1, majority=0.5), run(0, seed="other ", majority=0.5), ""),
         (
             run(80, majority=0.76, untuned=0.5),
             run(76, majority=0.76, untuned=0.5),
-            "it gets 76.0% of the 100 hold-out rows right, the one before it 80.0%, and unlike that one it is not better than "
-            "the majority (76.0%)",
+            "it gets 76.0% of its 100 hold-out rows right, the one before it 80.0% of its 100, and unlike that one it is not "
+            "better than the majority (76.0%)",
         ),
         (
             run(80, majority=0.5, untuned=0.6),
             run(77, majority=0.5, untuned=0.78),
-            "it gets 77.0% of the 100 hold-out rows right, the one before it 80.0%, and unlike that one it is not better than "
-            "the untuned base (78.0%)",
+            "it gets 77.0% of its 100 hold-out rows right, the one before it 80.0% of its 100, and unlike that one it is not "
+            "better than the untuned base (78.0%)",
         ),
         (run(76, majority=0.76), run(75, majority=0.76), ""),
         (run(80, untuned=0.5), run(85, untuned=0.9), ""),
@@ -79,9 +92,9 @@ def test_the_better_one_is_put_back_with_its_results(tmp_path: Path, caplog: Any
     assert kept.id == new.id
     assert (tmp_path / "result/result_tiny.txt").read_text() == "0\n1\n"
     assert caplog.messages == [
-        "the new adapter is worse and does not replace the one before it: it gets 70.0% of the 100 hold-out rows right, the "
-        "one before it 80.0% (exact McNemar test, p = 0.002). saved_model/tiny and result/result_tiny.txt are those of run "
-        f"{present.id} again; nothing new is predicted. To take the new adapter anyway: labeltune runs restore {new.id} "
+        "the new adapter is worse and does not replace the one before it: it gets 70.0% of the 100 rows that both have held "
+        "out right, the one before it 80.0% (exact McNemar test, p = 0.002). saved_model/tiny and result/result_tiny.txt are those of "
+        f"run {present.id} again; nothing new is predicted. To take the new adapter anyway: labeltune runs restore {new.id} "
         f"--workspace {tmp_path}"
     ]
     assert not older_stays(workspace, LABELS, predicts), "it is decided"
