@@ -1,4 +1,4 @@
-"""The learning rate: the recipe's, or with `auto` a guess by the base's size that a short probe may correct.
+"""The learning rate: the recipe's, or with `auto` a guess by the base's size and the run's length that a short probe may correct.
 
 The probe gives four rates, the guess among them, a small run each: the first rows of the run, with the recipe's schedule
 shortened to a few steps. Each begins with the same adapter and the same random numbers. Another rate replaces the guess only if
@@ -32,10 +32,12 @@ log = logging.getLogger("labeltune.training")
 RATES = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
 """The rates that are tried: the guess, two below it and one above."""
 
-GUESSES = ((200e6, 1e-3), (math.inf, 2e-4))
-"""The guess for a base with at most so many parameters. Measured on CoLA and QQP with rank 16 and 16 rows a step: SmolLM2-135M
-learns at 1e-3 and not at 2e-4; Gemma-3-270m learns no better at 5e-4 than at 2e-4, and one run of four at 5e-4 was not
-better than the majority (benchmarks/ACCURACY.md)."""
+GUESSES = ((200e6, 500, 1e-3), (200e6, math.inf, 5e-4), (math.inf, math.inf, 2e-4))
+"""The guess for a base with at most so many parameters and a run of at most so many steps.
+
+Measured with rank 16 and 16 rows a step (benchmarks/ACCURACY.md). SmolLM2-135M, CoLA, 250 steps: 2e-4 and 5e-4 stay at the
+majority, 1e-3 learns. 533 to 750 steps: one run of five at 1e-3 ended at the majority, and 4e-4 is as good as the others, with a
+better log loss. Gemma-3-270m learns no better at 5e-4 than at 2e-4; one run of four at 5e-4 was not better than the majority."""
 
 CLEARLY = 3.0
 """Standard errors by which the mean loss of another rate must be lower than the guess's, row by row. With fewer, low rates would
@@ -63,9 +65,9 @@ class LearningRate:
         }
 
 
-def guessed_rate(parameters: int) -> float:
-    """The guess for a base with so many parameters."""
-    return next(rate for most, rate in GUESSES if parameters <= most)
+def guessed_rate(parameters: int, steps: int) -> float:
+    """The guess for a base with so many parameters and a run of so many optimizer steps."""
+    return next(rate for most, longest, rate in GUESSES if parameters <= most and steps <= longest)
 
 
 def decide(guess: float, losses: Mapping[float, Sequence[float]], steps: int) -> LearningRate:
@@ -126,7 +128,8 @@ class Probe:
         if self.config.learning_rate != "auto":
             return LearningRate(float(self.config.learning_rate), tr("as set"))
         size = sum(parameter.numel() for parameter in self.scorer.parameters() if not parameter.requires_grad)
-        guess, rows = guessed_rate(size), len(self.train.dataset)
+        rows = len(self.train.dataset)
+        guess = guessed_rate(size, steps_of(self.config, rows))
         steps = probe_steps(self.config, rows)
         if not steps:
             words = tr(

@@ -93,9 +93,9 @@ def test_the_better_one_is_put_back_with_its_results(tmp_path: Path, caplog: Any
     assert (tmp_path / "result/result_tiny.txt").read_text() == "0\n1\n"
     assert caplog.messages == [
         "the new adapter is worse and does not replace the one before it: it gets 70.0% of the 100 rows that both have held "
-        "out right, the one before it 80.0% (exact McNemar test, p = 0.002). saved_model/tiny and result/result_tiny.txt are those of "
-        f"run {present.id} again; nothing new is predicted. To take the new adapter anyway: labeltune runs restore {new.id} "
-        f"--workspace {tmp_path}"
+        "out right, the one before it 80.0% (exact McNemar test, p = 0.002). saved_model/tiny and result/result_tiny.txt are "
+        f"those of run {present.id} again; nothing new is predicted. To take the new adapter anyway: labeltune runs "
+        f"restore {new.id} --workspace {tmp_path}"
     ]
     assert not older_stays(workspace, LABELS, predicts), "it is decided"
 

@@ -28,8 +28,10 @@ def figures(workspace: Path) -> dict[str, Any]:
     return dict(json.loads((workspace / "saved_model/tiny/manifest.json").read_text())["figures"])
 
 
-def test_small_bases_get_higher_rates() -> None:
-    assert [guessed_rate(size) for size in (10**6, 134_515_008, 268_098_176, 2_506_172_416)] == [1e-3, 1e-3, 2e-4, 2e-4]
+def test_small_bases_get_higher_rates_and_long_runs_lower_ones() -> None:
+    sizes = (10**6, 134_515_008, 268_098_176, 2_506_172_416)
+    assert [guessed_rate(size, 500) for size in sizes] == [1e-3, 1e-3, 2e-4, 2e-4]
+    assert [guessed_rate(size, 501) for size in sizes] == [5e-4, 5e-4, 2e-4, 2e-4]
 
 
 def noisy(mean: float) -> list[float]:
