@@ -257,12 +257,13 @@ def write_tables(keep: Path, others: Optional[Path], page: Path) -> None:
     timed = [run for run in every if run["minutes"]]
     runs = [run for run in every if not run["minutes"]]
     rivals = read_kept(others) if others else []
-    parts = [*tables.curve_table(runs, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
+    parts = [*tables.curve_table(runs, rivals, NONE), *tables.lever_table(runs, list(LEVERS), NONE)]
     parts += [
         tables.timed_table(timed, list(TIMED), AS_MANY),
         tables.rivals_table(
             [*_shipped(runs), *timed], rivals, {SHIPPED: "labeltune", AUTOPILOT: "labeltune, autopilot"}
         ),
+        tables.equal_table(rivals),
         tables.ensemble_table(runs, NONE),
         tables.minutes_table(rivals),
     ]

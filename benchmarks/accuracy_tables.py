@@ -90,14 +90,16 @@ def _against(by_seed: Mapping[int, Line], plain: Mapping[int, Line]) -> Any:
     return difference([(by_seed[seed]["right"], plain[seed]["right"]) for seed in seeds]) if seeds else None
 
 
-def curve_table(runs: Sequence[Line], plain: str) -> list[str]:
-    """The learning curve: accuracy by training rows and epochs, with the CPU seconds of the whole run, predictions included."""
+def curve_table(runs: Sequence[Line], others: Sequence[Line], plain: str) -> list[str]:
+    """The learning curve: accuracy by training rows and epochs, with the CPU seconds of the whole run, predictions included.
+
+    `others`: runs of time_to_accuracy.py, whose packed ones belong to it; of them only the training is timed."""
     tables = []
-    for (base, task), group in _groups([run for run in runs if run["lever"] == plain], "base", "task"):
+    own = [run for run in runs if run["lever"] == plain]
+    own += [{**run, "cpu": None} for run in others if run["way"] == "packed"]
+    for (base, task), group in _groups(own, "base", "task"):
         sizes = sorted({run["rows"] for run in group})
         epochs = sorted({run["epochs"] for run in group})
-        if len(sizes) < 3:
-            continue
         lines = [[f"{rows:,}", *(_curve_cell(group, rows, each) for each in epochs)] for rows in sizes]
         head = ["training rows", *(f"{each} epoch{'s' if each > 1 else ''}" for each in epochs)]
         tables.append(
@@ -112,7 +114,7 @@ def _curve_cell(group: Sequence[Line], rows: int, epochs: int) -> str:
         return ""
     mean = 100 * _mean_share(found)
     seconds = [run["cpu"] for run in found if run["cpu"] is not None]
-    return f"{mean:.1f} ({len(found)}; {f'{statistics.mean(seconds):.0f} s' if seconds else 'time not measured'})"
+    return f"{mean:.1f} ({len(found)}{f'; {statistics.mean(seconds):.0f} s' if seconds else ''})"
 
 
 def timed_table(runs: Sequence[Line], names: Sequence[str], plain: str) -> str:
@@ -172,6 +174,43 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], names: Mapping[st
     head = ["base", "task", "rows × epochs", "way", "learning rate", "seeds", "CPU s", "unseen, %",
             "labeltune against it, points", "p"]  # fmt: skip
     return markdown("The same minutes: labeltune, TRL and a classification head", head, lines) if lines else ""
+
+
+def equal_table(runs: Sequence[Line]) -> str:
+    """Our packed runs against TRL and the head on the same rows, in as many epochs, seed by seed, each at its best rate here."""
+    lines = []
+    every: dict[str, list[tuple[str, str]]] = {way: [] for way in RIVALS}
+    for (base, task, rows, epochs), group in _groups(runs, "base", "task", "rows", "epochs"):
+        ways = {way: [run for run in group if run["way"] == way] for way in ("packed", *RIVALS)}
+        best = {
+            way: max((each for _, each in _groups(found, "rate")), key=_mean_share)
+            for way, found in ways.items()
+            if found
+        }
+        ours = {run["seed"]: run for run in best.pop("packed", [])}
+        if not ours or not best:
+            continue
+        lines.append([base, task, f"{rows:,} × {epochs}", OURS, f"{next(iter(ours.values()))['rate']:g}", str(len(ours)),
+                      accuracy_cell([run["right"] for run in ours.values()]), "", ""])  # fmt: skip
+        for way, found in best.items():
+            pairs = [(ours[run["seed"]]["right"], run["right"]) for run in found if run["seed"] in ours]
+            every[way] += pairs
+            ahead, p = difference(pairs)
+            tried = ", ".join(f"{rate:g}" for rate in sorted({run["rate"] for run in ways[way]}))
+            lines.append(["", "", "", RIVALS[way], tried, str(len(found)), accuracy_cell([run["right"] for run in found]),
+                          ahead, f"{p:.2g}"])  # fmt: skip
+    for way, pairs in every.items():
+        if len(pairs) > 1:
+            ahead, p = difference(pairs)
+            lines.append(["**mean**", "", "", f"{OURS} against {RIVALS[way]}", "", str(len(pairs)), "", f"**{ahead}**",
+                          f"{p:.2g}"])  # fmt: skip
+    head = ["base", "task", "rows × epochs", "way", "learning rates tried", "seeds", "unseen, %",
+            "labeltune against it, points", "p"]  # fmt: skip
+    return markdown("The same rows and epochs: labeltune, TRL and a classification head", head, lines) if lines else ""
+
+
+OURS = "labeltune"
+"""The name of our runs in these tables."""
 
 
 def _mean_share(runs: Sequence[Line]) -> float:
