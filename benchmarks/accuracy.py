@@ -71,6 +71,7 @@ LEVERS: Mapping[str, Lever] = {
     "LoRA+ (16)": Lever(("train.loraplus_lr_ratio=16",)),
     "upper half": Lever(("lora.layers_to_transform={upper}",)),
     "no dropout": Lever(("lora.lora_dropout=0",)),
+    "ensemble of 3 seeds": Lever(("ensemble.seeds={more_seeds}",)),
     "batch of 8": Lever(("train.batch_size=8",)),
     "batch of 32": Lever(("train.batch_size=32",)),
 }
@@ -143,6 +144,7 @@ def overrides(run: Run, base: Path) -> list[str]:
     rate = RATES.get(run.base, 2e-4)
     layers = json.loads((base / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
     values = {"rate_up": rate * 2.5, "rate_down": rate / 2.5, "upper": list(range(layers // 2, layers))}
+    values["more_seeds"] = [run.seed + 100, run.seed + 200]
     values["minutes"] = f"{run.minutes:g}"
     changes = [
         f"base={base}", "train.precision=bf16", f"samples.seed={run.seed}", f"train.seed={run.seed}",

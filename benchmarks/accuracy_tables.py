@@ -260,7 +260,7 @@ def ensemble_table(runs: Sequence[Line], plain: str) -> str:
             ]
         )
     head = ["base", "task", "rows × epochs", "seeds", "one seed, %", "ensemble, %", "points", "p (rows of all seeds)"]
-    return markdown("The ensemble of all seeds", head, lines) if lines else ""
+    return markdown("The ensemble of all seeds, which have other training rows each", head, lines) if lines else ""
 
 
 def _log_odds(probability: float) -> float:
