@@ -96,7 +96,7 @@ def _run(loaded: LoadedRecipe, context: StageContext, wanted: set[str]) -> RunRe
         if context.recipe.search.minutes is not None:
             _require_all(wanted)
             loaded = best_recipe(loaded, context)
-            context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False)
+            context = dataclasses.replace(context, recipe=loaded.recipe, fresh=False, searched=True)
         elif isinstance(context.recipe.samples.train, Duration):
             # another number would not be that of the records and the adapter that the later stages use
             loaded, context = within_budget(loaded, context, context.fresh and PREPARE.name in wanted)

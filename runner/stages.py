@@ -85,6 +85,8 @@ class StageContext:
     """A line about the recipe's values, for the recipe that is saved with the adapter."""
     shared: SharedWork = field(default_factory=SharedWork)
     """What the runs with this value have computed for each other."""
+    searched: bool = False
+    """Whether a search has just trained this recipe's adapter: no line says that it was trained already."""
 
 
 class Job(Protocol):
@@ -119,7 +121,7 @@ class Stage:
     """Whether it needs torch and the base."""
     every_process: bool = False
     """Whether all processes of a launch take part; else the main process alone."""
-    recall: Callable[[Workspace, Mapping[str, str]], bool] = lambda workspace, inputs: False
+    recall: Callable[[StageContext, Mapping[str, str]], bool] = lambda context, inputs: False
     """Puts outputs with these inputs in place that an earlier run has made; False where there are none."""
 
 
@@ -136,7 +138,7 @@ def run_stage(stage: Stage, context: StageContext) -> None:
         def nothing_changed() -> bool:
             if context.fresh or job.is_unfinished():
                 return False
-            return finished(path, root, inputs) is not None or stage.recall(context.workspace, inputs)
+            return finished(path, root, inputs) is not None or stage.recall(context, inputs)
 
         done = main_process_decides(nothing_changed) if stage.every_process else nothing_changed()
         if done:
@@ -396,11 +398,13 @@ class Predict:
         """Writing the result has removed the partial file."""
 
 
-def _recall_adapter(workspace: Workspace, inputs: Mapping[str, str]) -> bool:
+def _recall_adapter(context: StageContext, inputs: Mapping[str, str]) -> bool:
     """Put the kept run with these inputs in place: it need not be trained again."""
+    workspace = context.workspace
     for run in reversed(kept_runs(workspace)):
         if run.manifest is not None and run.manifest.inputs == inputs and run.is_intact():
-            log.info(tr("trained already: run {id} is in place again", id=run.id))
+            if not context.searched:
+                log.info(tr("trained already: run {id} is in place again", id=run.id))
             restore(run, to_compare=True)
             log_replaced(workspace)
             return True

@@ -49,8 +49,7 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
         except (Stopped, KeyboardInterrupt):
             search.stopped()
             raise
-        log.info(savings.sentence(journal.events))
-        for line in table.lines(search.results, best):
+        for line in filter(None, (savings.sentence(journal.events), *table.lines(search.results, best))):
             log.info(line)
         write_atomic(workspace.at(workspace.search_table), table.as_json(search.results, best).encode())
         winner = runs.recipe(best.trial)

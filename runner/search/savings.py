@@ -9,6 +9,9 @@ from runner.language import mark, tr, trn
 
 BASE = mark("torch and the base loaded")
 
+WORTH_SAYING = 0.05
+"""Seconds below which nothing is said: they would be shown as 0.0."""
+
 
 def savings(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Seconds by the kind of work, from the events of a journal.
@@ -31,14 +34,16 @@ def savings(events: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def sentence(events: Sequence[Mapping[str, Any]]) -> str:
-    """The savings in words."""
+    """The savings in words; empty where there are none."""
     found = savings(events)
+    if sum(found.values()) < WORTH_SAYING:
+        return ""
     trials = sum(event["event"] == "trial" for event in events)
     shown = sorted(found.items(), key=lambda each: -each[1])
     parts = ", ".join(
         tr("{kind} once ({seconds:.1f} s)", kind=tr(kind), seconds=seconds)
         for kind, seconds in shown
-        if seconds >= 0.05
+        if seconds >= WORTH_SAYING
     )
     return trn(
         "separate launches of this trial would have taken {found:.1f} s more{more}",

@@ -143,7 +143,7 @@ class Search:
             )
             if rungs
             else tr(
-                "the time is too short to compare settings: {settings}, on as many rows as fit",
+                "the time is too short to compare settings. One run: {settings}, on as many rows as fit",
                 settings=describe(self.candidates[0]),
             )
         )
@@ -217,8 +217,8 @@ class Search:
     def _plan_last(self, candidate: int, measured: Measurement, pace: Pace, attempt: int) -> dict[str, Any]:
         """The event of its plan; 0 rows where those that fit are too few."""
         asked, changes = self._asked_epochs(candidate), self.candidates[candidate]
-        # without epochs in the space, those of the only candidate are the fewest
-        fewest = asked or changes.get("train.epochs", 1)
+        # where nothing was compared, the recipe's own are the fewest
+        fewest = asked or (1 if self.results else self.recipe.train.epochs)
         train = changed(self.recipe, {**changes, "train.epochs": fewest}).train
         seconds, now = self._left() - pace.start, dataclasses.replace(measured, pace=pace)
         rows, epochs = last_run(seconds, now, train, asked or MOST_EPOCHS, IN_A_SEARCH)
