@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from runner.data.decoding_needs import needs_swapped
 from runner.errors import UserError
@@ -27,6 +27,9 @@ their start."""
 ENOUGH = 5.0
 """Seconds of training that say what a row costs."""
 
+LONGER = 0.25
+"""Most of the time that is left for the longer run, as a share: the rest is for what is planned with the pace."""
+
 ONE_AT_A_TIME = 3.0
 """Cost of predicting a row alone, as a multiple of scoring it in a batch."""
 
@@ -38,19 +41,24 @@ def measure(runs: Runs, seconds: float, asked: str) -> dict[str, Any]:
     started = time.monotonic()
     usable = usable_rows(runs.shared_context)
     train = runs.context.recipe.train
+    pace: Optional[Pace] = None
     for steps in STEPS:
         trial = Trial(0, 0, {}, min(steps * train.batch_size * train.accumulation, usable.train), 1)
+        share = 1.0 if pace is None else LONGER
         try:
-            pace, training = runs.measure(trial, usable.holdout, seconds - (time.monotonic() - started))
+            pace, training = runs.measure(trial, usable.holdout, share * (seconds - (time.monotonic() - started)))
         except Stopped as stopped:
             if stopped.code != 128 + OUT_OF_TIME:
                 raise
-            raise UserError(
-                tr("{asked} are over before the first {steps} steps are", asked=asked, steps=steps),
-                tr("give it more time"),
-            ) from None
+            runs.remove(trial)
+            break
         if training >= ENOUGH or trial.rows == usable.train:
             break
+    if pace is None:
+        raise UserError(
+            tr("{asked} are over before the first {steps} steps are", asked=asked, steps=STEPS[0]),
+            tr("give it more time"),
+        )
     spent = round(time.monotonic() - started, 3)
     rows = {"rows": usable.train, "held_out": usable.holdout, "dev": usable.dev}
     # it is the first run of its process

@@ -2,28 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import recipe_tree, write_recipe, write_tables
+from support.searches import runs_of
 
 from runner.errors import UserError
-from runner.model.base import Bases
 from runner.recipe.loader import load_recipes
 from runner.recipe.writer import recipe_text
-from runner.search.runs import Runs
 from runner.search.trials import Trial
-from runner.stages import StageContext
 from runner.system.signals import Stopped
 from runner.training.learning_rate import RATES
 from runner.training.trainer import Trainer
-from runner.workspace.paths import Workspace
-
-
-def runs_of(root: Path, base: Path, **changes: Any) -> Runs:
-    path = write_recipe(write_tables(root), recipe_tree(base, search={"minutes": 30}, **changes))
-    recipe = load_recipes([path])[0].recipe
-    return Runs(StageContext(recipe, Workspace(root, "tiny"), Bases(root), False), root / "search")
 
 
 @pytest.mark.parametrize(("epochs", "averaged"), [(1, 1), (3, 2)])
