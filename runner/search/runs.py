@@ -87,6 +87,7 @@ class Runs:
             round(time.perf_counter() - started, 3),
             {kind: round(each - saved.get(kind, 0.0), 3) for kind, each in shared.saved.items()},
             bases.loads - loads,
+            self._found(trial),
         )
 
     def warn_if_not_better(self, trial: Trial) -> None:
@@ -145,6 +146,14 @@ class Runs:
         with safe_open(str(newest), framework="numpy") as file:
             found = json.loads(file.metadata()["checkpoint"])
         return {"train.learning_rate": found["values"]["learning_rate"]["value"]}
+
+    def _found(self, trial: Trial) -> dict[str, Any]:
+        """The learning rate that a finished trial with `auto` has found, and the reason; empty where its rate was set."""
+        if self.recipe(trial).train.learning_rate != "auto":
+            return {}
+        manifest = read_manifest(self.workspace(trial).manifest("finetune"))
+        assert manifest is not None
+        return {name: manifest.figures[name] for name in ("learning_rate", "learning_rate_reason")}
 
     def clear_store(self) -> None:
         """Remove what only trials over the same rows share."""

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from runner.errors import UserError
+from runner.evaluation.intervals import with_interval
 from runner.language import tr, trn
 from runner.search.journal import Journal
 from runner.search.measure import measure, measurement
@@ -320,17 +321,26 @@ class Search:
         self.results.append(result)
         log.info(
             tr(
-                "trial {number}: {settings}: {rows:,} rows × {epochs}, accuracy {accuracy:.1%}, log "
+                "trial {number}: {settings}: {rows:,} rows × {epochs}, accuracy {accuracy}, log "
                 "loss {log_loss:.3f}, {seconds:.0f} s",
                 number=trial.number,
                 settings=trial.describe(),
                 rows=rows,
                 epochs=epochs,
-                accuracy=result.accuracy,
+                accuracy=with_interval(result.accuracy, len(result.right)),
                 log_loss=result.log_loss,
                 seconds=result.seconds,
             )
         )
+        if result.found:
+            log.info(
+                tr(
+                    "trial {number}: learning rate {rate:g}: {reason}",
+                    number=trial.number,
+                    rate=result.found["learning_rate"],
+                    reason=result.found["learning_rate_reason"],
+                )
+            )
         return result
 
     def _run(self, trial: Trial, limit: Optional[float]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def as_json(results: Sequence[TrialResult], best: TrialResult) -> str:
                 "changes": dict(trial.changes),
                 "rows": trial.rows,
                 "epochs": trial.epochs,
+                **result.found,
                 "accuracy": result.accuracy,
                 "interval": [low, high],
                 "log_loss": result.log_loss,

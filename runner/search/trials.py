@@ -52,6 +52,8 @@ class TrialResult:
     """Seconds that it did not take because of earlier trials, by the kind of work."""
     loads: int = 0
     """How often it loaded the base."""
+    found: Mapping[str, Any] = field(default_factory=dict)
+    """With `learning_rate: auto` the rate that was found and the reason, as the finetune stage's figures have them; else empty."""
 
     @property
     def accuracy(self) -> float:
@@ -117,6 +119,7 @@ def as_event(result: TrialResult) -> Mapping[str, Any]:
         "seconds": result.seconds,
         "saved": dict(result.saved),
         "loads": result.loads,
+        "found": dict(result.found),
     }
 
 
@@ -124,4 +127,6 @@ def from_event(event: Mapping[str, Any]) -> TrialResult:
     """The result in an event that `as_event` made."""
     of_trial = ("number", "candidate", "changes", "rows", "epochs")
     of_result = ("right", "log_loss", "seconds", "saved", "loads")
-    return TrialResult(Trial(*(event[name] for name in of_trial)), *(event[name] for name in of_result))
+    # a journal of an earlier version has no found rates
+    found = event.get("found", {})
+    return TrialResult(Trial(*(event[name] for name in of_trial)), *(event[name] for name in of_result), found)

@@ -128,13 +128,22 @@ def test_a_trial_that_is_impossible_is_left_out_and_a_bad_winner_is_said_once(
     tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"lora.target_modules": [["q_proj"], ["nothing"]], "train.epochs": [1]}
-    tree = recipe_tree(tiny_base, search={"minutes": 5, "space": space}, train={"learning_rate": 1e-7})
+    tree = recipe_tree(tiny_base, search={"minutes": 5, "space": space}, train={"learning_rate": "auto"})
     write_recipe(write_tables(tmp_path), tree)
     assert start(tmp_path) == 0
     out = capsys.readouterr().out
     assert out.count("is not better than") == 1
     assert "trained already" not in out
+    usual = "0.001: the usual rate for 0 million parameters; "
+    assert f"tiny search: trial 1: learning rate {usual}" in out
     rows = table(tmp_path)
+    first = next(row for row in rows if row["trial"] == 1)
+    assert (
+        f"tiny search: trial 1: the recipe as it is: {first['rows']} rows × 2, accuracy {first['accuracy']:.1%} ("
+        in out
+    )
+    assert {row["learning_rate"] for row in rows} == {0.001}
+    assert all(row["learning_rate_reason"].startswith("the usual rate") for row in rows)
     assert [row["changes"] for row in rows if "nothing" in str(row["changes"])] == []
     # the recipe has two epochs
     assert {row["epochs"] for row in rows} == {1, 2}
