@@ -327,12 +327,25 @@ def _layers(targets: Union[str, tuple[str, ...]], layers: Optional[tuple[int, ..
 SEARCHED = ("instruction", "prompt.", "lora.", "train.")
 """Beginnings of the keys that a search may change: rows, base and decoding are the same for all its runs."""
 
+NOT_SEARCHED: Mapping[str, str] = {
+    "train.seed": mark(
+        "train.seed cannot be searched: the most accurate of several seeds is luck; for the mean of several seeds use "
+        "ensemble.seeds"
+    ),
+    "train.trackers": mark(
+        "train.trackers cannot be searched: they do not change the model; name them in train.trackers of the recipe"
+    ),
+}
+"""Other keys of these blocks that a search may not change, and why."""
+
 
 def _space(space: Optional[Mapping[str, Sequence[Any]]]) -> Findings:
     if space == {}:
         yield "search.space", tr("names no key; leave it out for the default space")
     for key, values in (space or {}).items():
-        if not key.startswith(SEARCHED):
+        if key in NOT_SEARCHED:
+            yield "search.space", tr(NOT_SEARCHED[key])
+        elif not key.startswith(SEARCHED):
             yield (
                 "search.space",
                 tr("{key!r} cannot be searched: expected instruction, or a key of prompt, lora or train", key=key),

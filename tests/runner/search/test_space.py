@@ -88,6 +88,16 @@ def test_changes_reach_the_recipe():
             "search.space: 'samples.train' cannot be searched: expected instruction, or a key of prompt, lora or train",
         ),
         (
+            "{train.seed: [1, 2]}",
+            "search.space: train.seed cannot be searched: the most accurate of several seeds is luck; for the mean of several "
+            "seeds use ensemble.seeds",
+        ),
+        (
+            "{train.trackers: [[wandb]]}",
+            "search.space: train.trackers cannot be searched: they do not change the model; name them in train.trackers of the "
+            "recipe",
+        ),
+        (
             "{train.learning_rate: [1e-4, fast]}",
             "search.space: train.learning_rate: expected a number or auto, found the text 'fast'",
         ),
