@@ -49,9 +49,10 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
         except (Stopped, KeyboardInterrupt):
             search.stopped()
             raise
-        for line in filter(None, (savings.sentence(journal.events), *table.lines(search.results, best))):
+        for line in filter(None, (savings.sentence(journal.events), *table.lines(search.results, best, search.rounds))):
             log.info(line)
-        write_atomic(workspace.at(workspace.search_table), table.as_json(search.results, best).encode())
+        tried = table.as_json(search.results, best, search.rounds)
+        write_atomic(workspace.at(workspace.search_table), tried.encode())
         winner = runs.recipe(best.trial)
         comment = english(table.sentence(search.results, best)).partition(". ")[0]
         path = workspace.at(workspace.search_recipe)

@@ -30,6 +30,7 @@ from runner.search.plan import (
     probe_cost,
     trial_length,
 )
+from runner.search.rounds import Round
 from runner.search.runs import Runs
 from runner.search.sampler import SAMPLERS
 from runner.search.space import Changes, changed, without_trials
@@ -69,6 +70,7 @@ class Search:
         self.sampler = SAMPLERS[self.recipe.search.sampler].make(runs, journal)
         self.candidates: list[Changes] = []
         self.results: list[TrialResult] = []
+        self.rounds: list[Round] = []
         self.trials = 0
         self._reserve = 0.0
         self._since = started
@@ -98,6 +100,7 @@ class Search:
                     )
                 )
             compared = finished if number else [*finished, *self._others()]
+            self._compare(compared)
             order = [result.trial.candidate for result in best_first(compared)] if compared else order[:1]
             self._forget(order[: max(rung.candidates // KEPT, 1)])
         self._last(order[0], measured)
@@ -176,6 +179,13 @@ class Search:
             )
         self.candidates += [result.trial.changes for result in others]
         return others
+
+    def _compare(self, results: Sequence[TrialResult]) -> None:
+        """Say which settings of a round can be told apart, unless all of its trials are those of the round before."""
+        known = self.rounds[-1].results if self.rounds else ()
+        if len(results) > 1 and any(result not in known for result in results):
+            self.rounds.append(Round(results))
+            log.info(self.rounds[-1].sentence())
 
     def _trial_of(self, rung: Rung, candidate: int, measured: Measurement) -> Optional[TrialResult]:
         rows, epochs = trial_length(rung.passes, measured.rows, self._asked_epochs(candidate))

@@ -1,4 +1,4 @@
-"""The table of a search: what was tried, what it was worth, and which trials are not distinguishable from the winner."""
+"""The table of a search: what was tried, what it was worth, and which settings of each round can be told apart."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from grading.contract.language import padded
+from grading.contract.language import english, padded
 from grading.contract.metrics import wilson_interval
 from runner.language import mark, tr, trn
-from runner.search.trials import TrialResult, indistinguishable
+from runner.search.rounds import Round
+from runner.search.trials import TrialResult, by_accuracy, indistinguishable
 
 
-def lines(results: Sequence[TrialResult], best: TrialResult) -> Iterator[str]:
-    """The table as text, the best trial first, and one sentence about it."""
-    equal = {result.trial.number for result in indistinguishable(best, results)}
+def lines(results: Sequence[TrialResult], best: TrialResult, rounds: Sequence[Round]) -> Iterator[str]:
+    """The table as text, the most accurate trial first, and a sentence about each round and about the winner, `best`."""
     yield _row([tr(head) for head in HEADS])
-    for result in ordered(results):
+    for result in by_accuracy(results):
         trial, (low, high) = result.trial, wilson_interval(result.right.count("1"), len(result.right))
-        if result is best:
-            verdict = tr("the winner")
-        elif trial.number in equal:
-            verdict = tr("may be equal, p = {p:.2g}", p=best.p_value(result))
-        else:
-            verdict = tr("differs, p = {p:.2g}", p=best.p_value(result))
         yield _row(
             [
                 str(trial.number),
@@ -31,10 +25,12 @@ def lines(results: Sequence[TrialResult], best: TrialResult) -> Iterator[str]:
                 f"{result.accuracy:6.1%} ({low:.1%}–{high:.1%})",
                 f"{result.log_loss:8.3f}",
                 f"{result.seconds:6.0f}",
-                verdict,
+                tr("the winner") if result is best else _verdict(result, rounds),
                 trial.describe(),
             ]
         )
+    for each in rounds:
+        yield each.sentence()
     yield sentence(results, best)
 
 
@@ -44,7 +40,7 @@ HEADS = (
     mark("accuracy (95 %)"),
     mark("log loss"),
     mark("s"),
-    mark("against the winner"),
+    mark("in its round"),
     mark("settings"),
 )
 """The heads of the columns."""
@@ -53,13 +49,28 @@ _WIDTHS = ((5, True), (9, True), (21, False), (8, True), (6, True), (19, False),
 """Columns of the terminal for each, and whether the cell is at the right."""
 
 
+def _verdict(result: TrialResult, rounds: Sequence[Round]) -> str:
+    """The trial against the most accurate one of its last round; empty where it has no round. Trials of other lengths differ by
+    their rows, so they say nothing about its settings."""
+    for each in reversed(rounds):
+        if result is each.best:
+            return tr("the most accurate")
+        for other, pair in each.others:
+            if other is result:
+                if pair.distinguishable:
+                    return tr("differs, p = {p:.2g}", p=pair.p)
+                return tr("may be equal, p = {p:.2g}", p=pair.p)
+    return ""
+
+
 def _row(cells: Sequence[str]) -> str:
     return "  ".join(padded(cell, columns, right) for cell, (columns, right) in zip(cells, _WIDTHS))
 
 
 def sentence(results: Sequence[TrialResult], best: TrialResult) -> str:
-    """What the table says about the winner."""
-    others = sorted(one.trial.number for one in indistinguishable(best, results) if one is not best)
+    """What the table says about the winner, and which trials are as accurate or more, but not distinguishable from it."""
+    tied = [one for one in indistinguishable(best, results) if one is not best and one.accuracy >= best.accuracy]
+    others = sorted(one.trial.number for one in tied)
     words = tr(
         "winner: trial {number}, {settings}, {rows:,} rows × {epochs}",
         number=best.trial.number,
@@ -81,11 +92,10 @@ def sentence(results: Sequence[TrialResult], best: TrialResult) -> str:
     )
 
 
-def as_json(results: Sequence[TrialResult], best: TrialResult) -> str:
+def as_json(results: Sequence[TrialResult], best: TrialResult, rounds: Sequence[Round]) -> str:
     """The table for programs."""
-    equal = {result.trial.number for result in indistinguishable(best, results)}
     rows: list[dict[str, Any]] = []
-    for result in ordered(results):
+    for result in by_accuracy(results):
         trial = result.trial
         low, high = wilson_interval(result.right.count("1"), len(result.right))
         rows.append(
@@ -99,14 +109,8 @@ def as_json(results: Sequence[TrialResult], best: TrialResult) -> str:
                 "interval": [low, high],
                 "log_loss": result.log_loss,
                 "seconds": result.seconds,
-                "p_value": best.p_value(result),
-                "distinguishable": trial.number not in equal,
                 "winner": result is best,
             }
         )
-    return json.dumps({"schema": "labeltune.search/1", "trials": rows}, indent=1, ensure_ascii=False) + "\n"
-
-
-def ordered(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The most accurate first."""
-    return sorted(results, key=lambda result: (-result.accuracy, result.log_loss))
+    found = {"schema": "labeltune.search/1", "trials": rows, "rounds": [each.as_json() for each in rounds]}
+    return json.dumps(english(found), indent=1, ensure_ascii=False) + "\n"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.evaluation.significance import LEVEL, exact_mcnemar, holm
+from runner.evaluation.significance import PairedComparison, compare, holm
 from runner.language import tr
 from runner.search.space import Changes
 
@@ -53,17 +54,12 @@ class TrialResult:
     loads: int = 0
     """How often it loaded the base."""
     found: Mapping[str, Any] = field(default_factory=dict)
-    """With `learning_rate: auto` the rate that was found and the reason, as the finetune stage's figures have them; else empty."""
+    """With `learning_rate: auto` the rate that was found and the reason, as in the finetune stage's figures; else empty."""
 
     @property
     def accuracy(self) -> float:
         """Share of right answers, 0 to 1."""
         return self.right.count("1") / len(self.right)
-
-    def p_value(self, other: TrialResult) -> float:
-        """Two-sided exact McNemar test of the two on the same rows."""
-        pairs = list(zip(self.right, other.right))
-        return exact_mcnemar(pairs.count(("1", "0")), pairs.count(("0", "1")))
 
 
 def describe(changes: Changes) -> str:
@@ -75,26 +71,37 @@ def describe(changes: Changes) -> str:
 def best_first(results: Sequence[TrialResult]) -> list[TrialResult]:
     """Trials of one rung in order: those that are not distinguishable from the most accurate one by their log loss, which
     differs more than the accuracy does on few rows, and then the others."""
-    equal = {result.trial.candidate for result in indistinguishable(_most_accurate(results), results)}
+    equal = {result.trial.candidate for result in indistinguishable(by_accuracy(results)[0], results)}
     return sorted(results, key=lambda result: (result.trial.candidate not in equal, result.log_loss))
 
 
 def winner(results: Sequence[TrialResult]) -> TrialResult:
     """The trial to keep: of those that are not distinguishable from the most accurate one, the one that was trained on the
     most rows, then the more accurate one, then the one with the lower log loss."""
-    equal = indistinguishable(_most_accurate(results), results)
+    equal = indistinguishable(by_accuracy(results)[0], results)
     return max(equal, key=lambda result: (result.trial.passes, result.accuracy, -result.log_loss))
 
 
 def indistinguishable(best: TrialResult, results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The trials whose difference to `best` may be chance (Holm's correction for so many tests), `best` with them."""
+    """The trials whose difference to `best` may be chance, `best` with them."""
     others = [result for result in results if result is not best]
-    p_values = holm([best.p_value(other) for other in others])
-    return [best, *(other for other, p_value in zip(others, p_values) if p_value >= LEVEL)]
+    return [best, *(other for other, pair in zip(others, against(best, others)) if not pair.distinguishable)]
 
 
-def _most_accurate(results: Sequence[TrialResult]) -> TrialResult:
-    return max(results, key=lambda result: (result.accuracy, -result.log_loss))
+def against(best: TrialResult, others: Sequence[TrialResult]) -> list[PairedComparison]:
+    """Each of the others compared with `best` on the same rows; the p-values are corrected for so many tests (Holm)."""
+    pairs = [compare(_right(best), _right(other)) for other in others]
+    corrected = holm([pair.p for pair in pairs])
+    return [dataclasses.replace(pair, p=p, tests=len(pairs)) for pair, p in zip(pairs, corrected)]
+
+
+def by_accuracy(results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The most accurate first; of equal ones the one with the lowest log loss."""
+    return sorted(results, key=lambda result: (-result.accuracy, result.log_loss))
+
+
+def _right(result: TrialResult) -> list[bool]:
+    return [each == "1" for each in result.right]
 
 
 def _short(value: Any) -> str:
@@ -129,4 +136,4 @@ def from_event(event: Mapping[str, Any]) -> TrialResult:
     of_result = ("right", "log_loss", "seconds", "saved", "loads")
     # a journal of an earlier version has no found rates
     found = event.get("found", {})
-    return TrialResult(Trial(*(event[name] for name in of_trial)), *(event[name] for name in of_result), found)
+    return TrialResult(Trial(*(event[name] for name in of_trial)), *(event[name] for name in of_result), found=found)

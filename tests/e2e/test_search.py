@@ -38,6 +38,10 @@ def table(root: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
+def row_of(rows: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    return next(row for row in rows if row["trial"] == number)
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     """A workspace after a search, on a machine without Optuna."""
@@ -58,6 +62,13 @@ def test_the_table_has_every_trial_and_one_winner(found: Path) -> None:
     # with so few rows the trials of every round are equally long
     lengths = [(json.dumps(row["changes"]), row["rows"], row["epochs"]) for row in rows]
     assert len(set(lengths)) == len(lengths)
+    rounds = json.loads((found / "result/search_tiny.json").read_text(encoding="utf-8"))["rounds"]
+    # a round is trials of one length, and each differs in its settings
+    for one in rounds:
+        of_round = [row_of(rows, each["trial"]) for each in (one["best"], *one["others"])]
+        assert len({(row["rows"], row["epochs"]) for row in of_round}) == 1
+        assert len({json.dumps(row["changes"]) for row in of_round}) == len(of_round)
+    assert len(rounds[0]["others"]) >= 2
 
 
 def test_the_winners_recipe_gives_the_same_adapter_alone(found: Path, tmp_path: Path) -> None:
@@ -88,6 +99,9 @@ def test_a_finished_search_is_not_run_again(found: Path, tmp_path: Path, capsys:
     out = capsys.readouterr().out
     assert "tiny finetune: nothing changed" in out
     assert "tiny predict: nothing changed" in out
+    # each round, and again below the table
+    rounds = json.loads((found / "result/search_tiny.json").read_text(encoding="utf-8"))["rounds"]
+    assert [out.count(f"tiny search: {one['sentence']}\n") for one in rounds] == [2] * len(rounds)
     assert table(tmp_path / "again") == table(found)
 
 
