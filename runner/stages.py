@@ -87,6 +87,12 @@ class StageContext:
     """What the runs with this value have computed for each other."""
     searched: bool = False
     """Whether a search has just trained this recipe's adapter: no line says that it was trained already."""
+    member: str = ""
+    """Which member of an ensemble it is, in words, such as `seed 1`: its log lines begin with it. Empty: a run by itself."""
+
+    def log_name(self, stage: str) -> str:
+        """The beginning of the log lines of a stage."""
+        return f"{self.workspace.dataset} {stage}" + (f" ({self.member})" if self.member else "")
 
 
 class Job(Protocol):
@@ -127,7 +133,7 @@ class Stage:
 
 def run_stage(stage: Stage, context: StageContext) -> None:
     """Run a stage unless its manifest says that it has finished with the same inputs; write its manifest last."""
-    with log_context(f"{context.workspace.dataset} {stage.name}"):
+    with log_context(context.log_name(stage.name)):
         wait_for_everyone()
         if not (stage.every_process or is_main_process()):
             return

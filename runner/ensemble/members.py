@@ -61,7 +61,9 @@ def members_of(context: StageContext) -> list[Member]:
         train = dataclasses.replace(recipe.train, seed=seed)
         own = dataclasses.replace(recipe, instruction=instruction, train=train, ensemble=Ensemble())
         place = context if number == 1 else _place(context, own)
-        found.append(Member(number, dataclasses.replace(place, recipe=own)))
+        member = Member(number, dataclasses.replace(place, recipe=own))
+        named = dataclasses.replace(member.context, member=member.describe(recipe.ensemble))
+        found.append(dataclasses.replace(member, context=named))
     return found
 
 

@@ -13,16 +13,19 @@ from typing import Any
 
 from runner.ensemble.mean import mean_log_probabilities
 from runner.ensemble.members import Member, members_of
+from runner.ensemble.shortfall import below_baselines, below_first
 from runner.errors import DataError
+from runner.evaluation.diagnosis import training_facts
 from runner.evaluation.expected_points import expected_points
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
 from runner.evaluation.intervals import accuracy_interval, with_interval
 from runner.evaluation.log_probabilities import best, log_softmax
 from runner.evaluation.significance import PairedComparison, compare
 from runner.language import tr
-from runner.stages import EVALUATE, Stage, StageContext, require
+from runner.stages import EVALUATE, FINETUNE, PREPARE, Stage, StageContext, require
 from runner.system.files import write_atomic
 from runner.system.fingerprint import Fingerprint
+from runner.workspace.history import read_history
 from runner.workspace.paths import ENSEMBLE, HOLDOUT_PREDICTIONS
 
 log = logging.getLogger("labeltune.ensemble")
@@ -40,6 +43,7 @@ class Spread:
         evaluated = [require(EVALUATE, member.context) for member in self.members]
         name = f"{context.workspace.adapter}/{HOLDOUT_PREDICTIONS}"
         self.adapters = [manifest.inputs["adapter"] for manifest in evaluated]
+        self.baselines = {key: each["accuracy"] for key, each in evaluated[0].figures["baselines"].items()}
         dev_rows = evaluated[0].inputs["dev_rows"]
         self.dev_rows = int(dev_rows)
         self.inputs: Mapping[str, str] = {
@@ -77,6 +81,7 @@ class Spread:
         mean, deviation = statistics.fmean(accuracies), statistics.stdev(accuracies)
         paired = compare(right[0], together)
         self._report(accuracies, sum(together) / rows, paired)
+        self._warn(sum(together) / rows, accuracies[0], paired)
         return {
             "schema": SCHEMA,
             "dataset": self.context.workspace.dataset,
@@ -137,6 +142,19 @@ class Spread:
                 sentence=paired.sentence(tr("the first member"), tr("the ensemble")),
             )
         )
+
+    def _warn(self, together: float, first: float, paired: PairedComparison) -> None:
+        """Say where the ensemble's answers are not better than plainer ones, if they are used."""
+        if not self.context.recipe.ensemble.answers_by_mean:
+            return
+        place = self.members[0].context
+        trained, prepared = require(FINETUNE, place).figures, require(PREPARE, place).figures
+        history = read_history(place.workspace.at(place.workspace.adapter))
+        facts = training_facts(trained, prepared["train"], history)
+        count = len(self.members)
+        warnings = below_baselines(count, together, self.baselines, facts), below_first(count, together, first, paired)
+        for text in filter(None, warnings):
+            log.warning(text)
 
 
 def _path(member: Member) -> Path:

@@ -110,16 +110,24 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
         baselines: The accuracies of some of `BASELINES`.
         facts: The training of the adapter.
     """
-    better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
-    if not better or accuracy == 1:
+    names = not_worse(accuracy, baselines)
+    if not names:
         return None
-    names = tr(" and ").join(filter(None, (", ".join(better[:-1]), better[-1])))
     return tr(
         "the adapter ({accuracy:.1%}) is not better than {names} on the hold-out; likeliest cause: {cause}",
         accuracy=accuracy,
         names=names,
         cause=cause(facts),
     )
+
+
+def not_worse(accuracy: float, baselines: Mapping[str, float]) -> str:
+    """The names of the baselines that are as good as this accuracy or better, each with its own; empty where none is, and for
+    answers without a mistake."""
+    better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
+    if not better or accuracy == 1:
+        return ""
+    return tr(" and ").join(filter(None, (", ".join(better[:-1]), better[-1])))
 
 
 def cause(facts: TrainingFacts) -> str:

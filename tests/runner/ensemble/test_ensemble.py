@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -17,10 +18,13 @@ import labeltune
 from grading.score import main as grade
 from runner.commands.run import execute, main
 from runner.ensemble.mean import logarithms, mean_log_probabilities
+from runner.ensemble.shortfall import below_baselines, below_first
 from runner.errors import UserError
+from runner.evaluation.diagnosis import TrainingFacts, cause
 from runner.evaluation.expected_points import expected_points
 from runner.evaluation.intervals import with_interval
 from runner.evaluation.log_probabilities import log_softmax
+from runner.evaluation.significance import PairedComparison
 from runner.model import base
 from runner.prediction import predict as prediction
 from runner.prediction.classifier import Classifier
@@ -43,6 +47,11 @@ def run(root: Path, base: Path, stages: Any = STAGES, fresh: bool = False, **cha
     tree = recipe_tree(base, **{"ensemble": SEEDS, "samples": ROWS, **changes})
     execute(load_recipes([write_recipe(root, tree)]), root, stages, fresh)
     return root
+
+
+def unchanged(out: str) -> int:
+    """How many members' trainings are not done again."""
+    return len(re.findall(r"^tiny finetune \(seed [0-3]\): nothing changed$", out, re.M))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -142,6 +151,7 @@ def test_the_log_has_every_member(tmp_path: Path, copy: Path, tiny_base: Path, c
     assert "tiny ensemble: 3 members: mean " in out
     assert " points\n" in out
     assert "against the first member (exact McNemar test): not distinguishable on 12 rows; " in out
+    assert "tiny ensemble: WARNING: the 3 members together (" in out
 
 
 def test_the_exams_adapter_is_that_of_a_run_without_an_ensemble(made: Path, alone: Path) -> None:
@@ -153,7 +163,7 @@ def test_a_second_run_does_nothing(copy: Path, tiny_base: Path, capsys: Any) -> 
     before = outputs(copy)
     run(copy, tiny_base)
     out = capsys.readouterr().out
-    assert out.count("tiny finetune: nothing changed") == 3
+    assert unchanged(out) == 3
     assert "tiny ensemble: nothing changed" in out
     assert "tiny predict: nothing changed" in out
     assert "loading" not in out
@@ -165,7 +175,7 @@ def test_another_seed_trains_the_new_member_only(copy: Path, tiny_base: Path, ca
     # in another order: members are found by their seed
     run(copy, tiny_base, ensemble={"seeds": [3, 2, 0, 1]})
     out = capsys.readouterr().out
-    assert out.count("tiny finetune: nothing changed") == 3
+    assert unchanged(out) == 3
     after = outputs(copy)
     for name in before:
         if "ensemble/" in name and "ensemble.json" not in name:
@@ -187,12 +197,15 @@ def test_a_killed_ensemble_continues_to_the_same_bytes(
     capsys.readouterr()
     run(root, tiny_base)
     out = capsys.readouterr().out
-    assert out.count("tiny finetune: nothing changed") == (call - 1 if where == "training" else 3)
+    assert unchanged(out) == (call - 1 if where == "training" else 3)
     assert outputs(root) == outputs(made)
 
 
-def test_the_first_member_alone_gives_the_result_of_its_run(copy: Path, alone: Path, tiny_base: Path) -> None:
+def test_the_first_member_alone_gives_the_result_of_its_run(
+    copy: Path, alone: Path, tiny_base: Path, capsys: Any
+) -> None:
     run(copy, tiny_base, ensemble={**SEEDS, "answer": "first"})
+    assert "members together (" not in capsys.readouterr().out
     for name in RESULTS:
         assert (copy / name).read_bytes() == (alone / name).read_bytes()
     assert json.loads((copy / "saved_model/tiny/ensemble.json").read_text())["answer"] == "first"
@@ -210,7 +223,7 @@ def test_a_run_without_the_ensemble_leaves_nothing_of_it(
     record = json.loads((copy / "saved_model/tiny/run.json").read_text())
     assert list(record["stages"]) == ["prepare", "finetune", "evaluate", "predict"]
     run(copy, tiny_base)
-    assert capsys.readouterr().out.count("tiny finetune: nothing changed") == 3
+    assert unchanged(capsys.readouterr().out) == 3
     assert outputs(copy) == outputs(made)
 
 
@@ -315,7 +328,8 @@ def test_the_run_record_has_the_ensemble(made: Path) -> None:
     assert record["stages"]["predict"]["figures"]["members"] == 3
 
 
-def test_instructions_and_seeds_are_paired(workspace: Path, tiny_base: Path) -> None:
+def test_instructions_and_seeds_are_paired(workspace: Path, tiny_base: Path, capsys: Any) -> None:
+    """No member is better than the majority here: each says so by its name, and the ensemble once."""
     write_tables(workspace, train=TRAIN)
     run(workspace, tiny_base, ensemble={"seeds": [1], "instructions": ["Which one?"]}, train={"epochs": 1})
     members = json.loads((workspace / "saved_model/tiny/ensemble.json").read_text())["members"]
@@ -324,6 +338,15 @@ def test_instructions_and_seeds_are_paired(workspace: Path, tiny_base: Path) -> 
     ]  # fmt: skip
     assert len({member["adapter"] for member in members}) == 4
     assert [len(row["members"]) for row in lines(workspace / RESULTS[1])] == [4] * 5
+    out = capsys.readouterr().out
+    assert [line.split(": WARNING:")[0] for line in out.splitlines() if "is not better than the majority" in line] == [
+        f"tiny evaluate (seed {member['seed']}, “{member['instruction']}”)" for member in members
+    ]
+    together = json.loads((workspace / "saved_model/tiny/ensemble.json").read_text())["together"]["accuracy"]
+    assert (
+        out.count(f"tiny ensemble: WARNING: the 4 members together ({together:.1%}) are not better than the majo") == 1
+    )
+    assert out.count("likeliest cause, by the training of the first member: 16 rows × 1 epoch are too few; ") == 1
 
 
 def test_both_orders_are_averaged_in_each_member(workspace: Path, tiny_base: Path) -> None:
@@ -407,6 +430,38 @@ def test_a_rerun_says_that_more_adapters_have_answered(copy: Path, tmp_path: Pat
             "(ensemble.json), and it holds one of them, so this one alone may differ",
         )
     ]
+
+
+STUCK = TrainingFacts(2000, 1, 2e-4, [0.69], {"0": 1, "1": 1}, 0.69)
+
+
+def test_what_an_ensemble_is_not_better_than() -> None:
+    """The accuracies are those of a real run, in which nothing was said."""
+    found = {"majority": 0.615, "untuned": 0.5, "bag_of_words": 0.755}
+    assert below_baselines(3, 0.61, found, STUCK) == (
+        "the 3 members together (61.0%) are not better than the majority (61.5%) and a bag of words (75.5%) on the "
+        f"hold-out; likeliest cause, by the training of the first member: {cause(STUCK)}"
+    )
+    paired = PairedComparison(rows=200, only_first=8, only_second=5, p=0.58, interval=(-0.05, 0.02))
+    assert below_first(3, 0.61, 0.625, paired) == (
+        "the 3 members together (61.0%) are not better than the first member (62.5%) on the hold-out (exact McNemar test: "
+        "not distinguishable on 200 rows; about 2,300 would be needed); with ensemble.answer: first, the first member "
+        "answers alone"
+    )
+    clear = PairedComparison(rows=200, only_first=30, only_second=2, p=0.00001, interval=(-0.19, -0.09))
+    assert (
+        "test: the first member is 14.0 points better than the ensemble on 200 rows (95 % interval 9.0 to 19.0"
+        in str(below_first(3, 0.61, 0.75, clear))
+    )
+
+
+def test_an_ensemble_that_is_better_is_not_warned_about() -> None:
+    even = PairedComparison(rows=200, only_first=0, only_second=0, p=1.0, interval=(0.0, 0.0))
+    assert below_baselines(3, 0.8, {"majority": 0.6, "bag_of_words": 0.75}, STUCK) is None
+    assert below_baselines(3, 1.0, {"bag_of_words": 1.0}, STUCK) is None
+    assert below_first(3, 0.8, 0.79, even) is None
+    assert below_first(3, 1.0, 1.0, even) is None
+    assert below_first(3, 0.8, 0.8, even) is not None
 
 
 def test_the_mean_of_log_probabilities() -> None:
