@@ -216,14 +216,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
             accuracy=with_interval(evaluation["accuracy"], rows),
         )
     )
-    log.info(
-        tr(
-            "hold-out probabilities: log loss {log_loss:.3f}, Brier score {brier:.3f}, calibration error {ece:.3f}",
-            log_loss=evaluation["log_loss"],
-            brier=evaluation["brier"],
-            ece=evaluation["ece"],
-        )
-    )
+    log.info(_probabilities(evaluation))
     if asks_for_calibration(job.recipe):
         used = tr("used") if evaluation["calibration"]["used"] else tr("not used")
         log.info(tr("calibration {used}: {reason}", used=used, reason=evaluation["calibration"]["reason"]))
@@ -236,6 +229,22 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
             )
         )
     diagnosis.warn_if_not_better(job.workspace, evaluation, job.trained, job.prepared["train"])
+
+
+def _probabilities(evaluation: Mapping[str, Any]) -> str:
+    """The metrics of the probabilities, in words; with a calibration those without it, too."""
+    after = {name: evaluation[name] for name in ("log_loss", "brier", "ece")}
+    if not evaluation["calibration"]["used"]:
+        return tr(
+            "hold-out probabilities: log loss {log_loss:.3f}, Brier score {brier:.3f}, calibration error {ece:.3f}",
+            **after,
+        )
+    return tr(
+        "hold-out probabilities, before calibration → after, cross-validated: log loss {log_loss_before:.3f} → "
+        "{log_loss:.3f}, Brier score {brier_before:.3f} → {brier:.3f}, calibration error {ece_before:.3f} → {ece:.3f}",
+        **after,
+        **{f"{name}_before": evaluation["uncalibrated"][name] for name in after},
+    )
 
 
 def _plain(scored: Scored) -> tuple[float, ...]:

@@ -171,9 +171,12 @@ def _training_facts(
     names = {"log_loss": tr("log loss"), "brier": tr("Brier score"), "ece": tr("calibration error")}
     for name in ("mcc", "f1"):
         yield name.upper(), _decimal(evaluated.get(name))
+    calibration, plain = evaluated.get("calibration"), evaluated.get("uncalibrated")
+    calibrated = isinstance(calibration, dict) and calibration.get("used")
     for name, words in names.items():
-        yield words, _decimal(evaluated.get(name))
-    calibration = evaluated.get("calibration")
+        before = _decimal(plain.get(name)) if calibrated and isinstance(plain, dict) else ""
+        after = _decimal(evaluated.get(name))
+        yield words, tr("{after} ({before} before calibration)", after=after, before=before) if before else after
     if isinstance(calibration, dict):
         used = tr("used") if calibration.get("used") else tr("not used")
         yield tr("calibration"), f"{used}: {calibration.get('reason')}"

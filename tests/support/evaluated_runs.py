@@ -93,6 +93,7 @@ def evaluated(
         "log_loss": 0.5,
         "brier": 0.25,
         "ece": 0.04,
+        "uncalibrated": {"log_loss": 0.625, "brier": 0.281, "ece": 0.093},
         "calibration": {"used": True, "reason": "temperature", "temperature": 1.5, "bias": dict.fromkeys(labels, 0.0)},
         "baselines": {"majority": {"accuracy": 0.5}, "untuned": {"accuracy": 0.48}, "bag_of_words": {"accuracy": 0.6}},
         "excluded_rows": 0,

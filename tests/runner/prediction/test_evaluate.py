@@ -119,6 +119,13 @@ def test_a_calibration_that_helps_is_used_by_all_that_predict(
     out = capsys.readouterr().out
     after = read(sure, "evaluation.json")
     assert "tiny evaluate: calibration used: " in out
+    shown = [
+        f"{words} {before[name]:.3f} → {after[name]:.3f}"
+        for name, words in (("log_loss", "log loss"), ("brier", "Brier score"), ("ece", "calibration error"))
+    ]
+    assert (
+        f"tiny evaluate: hold-out probabilities, before calibration → after, cross-validated: {', '.join(shown)}\n" in out
+    )
     assert "tiny predict: calibrated with calibration.json of the evaluate stage" in out
     assert after["uncalibrated"] == before["uncalibrated"]
     assert after["log_loss"] < before["log_loss"]

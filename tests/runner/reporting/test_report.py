@@ -79,6 +79,8 @@ def test_the_page_says_what_the_run_is_worth(tmp_path: Path, capsys: Any) -> Non
     assert "of 100 rows with label 0: 83 as 0, 17 as 1" in words
     assert "7 inputs are in several labelled rows" in words
     assert "2 bad training rows skipped" in words
+    for name, after, before in (("log loss", 0.5, 0.625), ("Brier score", 0.25, 0.281), ("calibration error", 0.04, 0.093)):
+        assert f"{name}{after:.3f} ({before:.3f} before calibration)" in words
     assert "labeltune run saved_model/tiny/recipe.yaml" in words
     assert len(page.texts) == 200
     assert {path.stem for path in (tmp_path / "result/tiny").glob("*.png")} == CHARTS
