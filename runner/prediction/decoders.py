@@ -15,7 +15,7 @@ from runner.errors import UserError
 from runner.language import tr
 from runner.recipe.schema import GenerateDecoding, LabelDecoding
 from runner.scoring.dataset import EncodedDataset
-from runner.scoring.label_logits import averaged_label_logits
+from runner.scoring.label_logits import label_logits_and_own
 from runner.scoring.layouts import padded
 from runner.scoring.proof import Subject
 
@@ -29,6 +29,8 @@ class Scored(NamedTuple):
     """The answer, where the generated text decides it; None: the label with the largest logit."""
     text: Optional[str] = None
     """The generated text."""
+    own_order: Optional[torch.Tensor] = None
+    """(labels,) as `logits`, from the row's own order alone, where `logits` are the mean of both orders."""
 
 
 def by_label(
@@ -38,8 +40,9 @@ def by_label(
     start: int,
 ) -> Iterator[Scored]:
     """Score the labels of each row, over both orders where the dataset has them; the most likely one is the answer."""
-    for row, logits in enumerate(averaged_label_logits(subject, dataset, decoding.batch, start), start + 1):
-        yield Scored(finite(logits, tr("{name} row {row}", name=dataset.name, row=row)))
+    computed = label_logits_and_own(subject, dataset, decoding.batch, start)
+    for row, (logits, own) in enumerate(computed, start + 1):
+        yield Scored(finite(logits, tr("{name} row {row}", name=dataset.name, row=row)), own_order=own)
 
 
 def by_generation(

@@ -27,6 +27,7 @@ from runner.prediction.calibration import FOLDS, REPEATS, Decision, decide, unca
 from runner.prediction.calibration_file import asks_for_calibration, write_calibration
 from runner.prediction.classifier import Classifier
 from runner.prediction.decoders import Scored
+from runner.prediction.one_order import one_order, orders_words
 from runner.prediction.prediction_file import Prediction
 from runner.recipe.schema import LabelDecoding, Recipe
 from runner.scoring.dataset import encode_orders
@@ -79,6 +80,7 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
         after = [classifier.prediction(each) for each in scored]
     raise_if_asked()
     evaluation = _evaluation(job, before, targets, decision)
+    evaluation["one_order"] = one_order(scored, targets)
     evaluation["baselines"] = _baselines(job, records)
     evaluation["excluded_rows"] = job.prepared["excluded_rows"]
     evaluation["expected_points"] = dataclasses.asdict(
@@ -217,6 +219,8 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
         )
     )
     log.info(_probabilities(evaluation))
+    if evaluation["one_order"]:
+        log.info(orders_words(evaluation))
     if asks_for_calibration(job.recipe):
         used = tr("used") if evaluation["calibration"]["used"] else tr("not used")
         log.info(tr("calibration {used}: {reason}", used=used, reason=evaluation["calibration"]["reason"]))

@@ -180,6 +180,9 @@ def _training_facts(
     if isinstance(calibration, dict):
         used = tr("used") if calibration.get("used") else tr("not used")
         yield tr("calibration"), f"{used}: {calibration.get('reason')}"
+    own = evaluated.get("one_order")
+    if isinstance(own, dict):
+        yield tr("hold-out accuracy with one order of each pair"), f"{own['accuracy']:.1%}"
     score = predicted.get("score")
     if isinstance(score, dict):
         yield (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Optional
 
 import torch
 
@@ -37,14 +38,23 @@ def averaged_label_logits(
     Yields:
         (labels,) in fp32 for each example.
     """
+    return (averaged for averaged, _ in label_logits_and_own(subject, dataset, batch_size, start))
+
+
+def label_logits_and_own(
+    subject: Subject, dataset: EncodedDataset, batch_size: int, start: int = 0
+) -> Iterator[tuple[torch.Tensor, Optional[torch.Tensor]]]:
+    """The same, each with the log-probabilities of the example's own order alone; None where the dataset has no other order."""
     if dataset.swapped is None:
-        yield from predict_label_logits(subject, dataset, batch_size, start)
+        for logits in predict_label_logits(subject, dataset, batch_size, start):
+            yield logits, None
         return
     # one dataset, so that both orders are computed in the same way
     both = EncodedDataset(dataset.prompt, BothOrders(dataset.suffixes, dataset.swapped.suffixes))
-    logits = predict_label_logits(subject, both, batch_size, 2 * start)
-    for one, other in zip(logits, logits):
-        yield (one.log_softmax(0) + other.log_softmax(0)) / 2
+    computed = predict_label_logits(subject, both, batch_size, 2 * start)
+    for one, other in zip(computed, computed):
+        own = one.log_softmax(0)
+        yield (own + other.log_softmax(0)) / 2, own
 
 
 def predict_label_logits(

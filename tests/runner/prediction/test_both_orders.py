@@ -15,6 +15,9 @@ from grading import contract
 from grading.score import main as grade
 from runner.commands.run import execute, main
 from runner.errors import UserError
+from runner.evaluation.holdout import read_holdout_predictions
+from runner.evaluation.intervals import with_interval
+from runner.evaluation.significance import compare
 from runner.prediction import predict as prediction
 from runner.recipe.loader import load_recipes
 from runner.recipe.schema import PromptShape
@@ -38,7 +41,14 @@ def pairs(workspace: Path) -> Path:
 
 def tree(base: Path, **changes: Any) -> dict[str, Any]:
     changes = {"decoding": {"average": "swap"}, "train": {"epochs": 1}, **changes}
-    return recipe_tree(base, task=TASK, **{**changes, "samples": {"dev": len(DEV)}})
+    return recipe_tree(base, task=TASK, **{**changes, "samples": {"dev": len(DEV), "holdout": 8}})
+
+
+HOLDOUT = "saved_model/tiny/holdout_predictions.jsonl"
+
+
+def read_evaluation(workspace: Path) -> Any:
+    return json.loads((workspace / "saved_model/tiny/evaluation.json").read_text())
 
 
 def run(workspace: Path, base: Path, stages: Any = STAGES, fresh: bool = False, **changes: Any) -> list[dict[str, Any]]:
@@ -47,9 +57,17 @@ def run(workspace: Path, base: Path, stages: Any = STAGES, fresh: bool = False, 
     return [json.loads(line) for line in (workspace / "result/predictions_tiny.jsonl").read_text().splitlines()]
 
 
-def test_both_orders_of_a_pair_get_the_same_answer(pairs: Path, tiny_base: Path) -> None:
+def test_both_orders_of_a_pair_get_the_same_answer(
+    pairs: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = run(pairs, tiny_base, decoding={"average": "none"})
+    evaluations, holdouts = [read_evaluation(pairs)], [read_holdout_predictions(pairs / HOLDOUT)]
     found = run(pairs, tiny_base)
+    evaluations, holdouts = (
+        [*evaluations, read_evaluation(pairs)],
+        [*holdouts, read_holdout_predictions(pairs / HOLDOUT)],
+    )
+    _both_orders_are_compared_with_one(evaluations, holdouts, capsys.readouterr().out)
     assert len(found) == len(DEV)
     for row, other in ((0, 4), (1, 5)):
         assert found[row]["probabilities"] == found[other]["probabilities"]
@@ -59,6 +77,27 @@ def test_both_orders_of_a_pair_get_the_same_answer(pairs: Path, tiny_base: Path)
         expected = ((logs[0] + logs[1]) / 2).softmax(0).tolist()
         assert [*found[row]["probabilities"].values()] == pytest.approx(expected, abs=1e-6)
     assert found[2]["probabilities"] == pytest.approx(plain[2]["probabilities"], abs=1e-6)
+
+
+def _both_orders_are_compared_with_one(evaluations: list[Any], holdouts: list[Any], out: str) -> None:
+    """`holdouts`: the rows as one order answers them, and as both do."""
+    right = [[row.label == row.target for row in one] for one in holdouts]
+    assert right[0] != right[1]
+    one, both, paired = evaluations[0]["accuracy"], evaluations[1]["accuracy"], compare(*right)
+    assert evaluations[0]["one_order"] is None
+    assert evaluations[1]["one_order"] == {
+        "accuracy": one,
+        "interval": evaluations[0]["interval"],
+        "only_one_order": paired.only_first,
+        "only_both_orders": paired.only_second,
+        "difference": paired.difference,
+        "difference_interval": list(paired.interval),
+        "p": paired.p,
+    }
+    assert (
+        f"tiny evaluate: decoding.average: swap: hold-out accuracy with one order {with_interval(one, 8)}, with the mean "
+        f"of both {with_interval(both, 8)}; exact McNemar test: {paired.sentence('one order', 'the mean of both')}\n"
+    ) in out
 
 
 @pytest.mark.parametrize("batch", [2, 4])

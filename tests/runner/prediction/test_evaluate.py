@@ -124,7 +124,8 @@ def test_a_calibration_that_helps_is_used_by_all_that_predict(
         for name, words in (("log_loss", "log loss"), ("brier", "Brier score"), ("ece", "calibration error"))
     ]
     assert (
-        f"tiny evaluate: hold-out probabilities, before calibration → after, cross-validated: {', '.join(shown)}\n" in out
+        f"tiny evaluate: hold-out probabilities, before calibration → after, cross-validated: {', '.join(shown)}\n"
+        in out
     )
     assert "tiny predict: calibrated with calibration.json of the evaluate stage" in out
     assert after["uncalibrated"] == before["uncalibrated"]

@@ -64,7 +64,7 @@ def page_of(root: Path) -> str:
 
 
 def test_the_page_says_what_the_run_is_worth(tmp_path: Path, capsys: Any) -> None:
-    evaluated(tmp_path, rows_of(200))
+    evaluated(tmp_path, rows_of(200), one_order={"accuracy": 0.79})
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"written: {tmp_path}/result/tiny/report.html\n"
     page = Parsed(page_of(tmp_path))
@@ -79,8 +79,13 @@ def test_the_page_says_what_the_run_is_worth(tmp_path: Path, capsys: Any) -> Non
     assert "of 100 rows with label 0: 83 as 0, 17 as 1" in words
     assert "7 inputs are in several labelled rows" in words
     assert "2 bad training rows skipped" in words
-    for name, after, before in (("log loss", 0.5, 0.625), ("Brier score", 0.25, 0.281), ("calibration error", 0.04, 0.093)):
+    for name, after, before in (
+        ("log loss", 0.5, 0.625),
+        ("Brier score", 0.25, 0.281),
+        ("calibration error", 0.04, 0.093),
+    ):
         assert f"{name}{after:.3f} ({before:.3f} before calibration)" in words
+    assert "hold-out accuracy with one order of each pair79.0%" in words
     assert "labeltune run saved_model/tiny/recipe.yaml" in words
     assert len(page.texts) == 200
     assert {path.stem for path in (tmp_path / "result/tiny").glob("*.png")} == CHARTS
