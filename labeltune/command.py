@@ -16,10 +16,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Optional
 
-from grading.contract.language import speak_to_argparse
+from grading.contract.language import reason_of, speak_to_argparse
 from labeltune import launcher
 from runner import __version__
 from runner.language import mark, tr
+from runner.system.console import patient_streams
 from runner.system.packages import RECIPES, RUN, exit_without
 
 USAGE = mark(
@@ -58,8 +59,24 @@ COMMANDS = {
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code. A reader of its output that goes away (`| head`) does not change it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["grade"]:
+        # the grader takes care of its streams by itself
+        return _run(given)
+    with patient_streams() as output:
+        code = _run(given)
+    # for these commands, what they print is the result
+    if output.lost is None or given[0] not in COMMANDS:
+        return code
+    print(
+        tr("standard output: {reason}; what was printed is not complete", reason=reason_of(output.lost)),
+        file=sys.stderr,
+    )
+    return 2
+
+
+def _run(given: Sequence[str]) -> int:
     speak_to_argparse()
     parser = argparse.ArgumentParser(prog="labeltune", usage=tr(USAGE), add_help=False)
     parser.add_argument("command", choices=[*LAUNCHED, "check", *COMMANDS], nargs="?")

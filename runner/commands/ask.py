@@ -233,7 +233,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--header", action="store_true", help=tr("the file's first line names its columns"))
     parser.add_argument("--format", choices=("auto", "tsv", "csv", "jsonl", "parquet"), default="auto")
     parser.add_argument("--encoding", choices=sorted(CODECS), default="auto")
-    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=tr("where the ids are looked up"))
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help=tr("where ids, and paths that are not here, are looked up"),
+    )
     return parser
 
 

@@ -19,7 +19,7 @@ from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.system.packages import REPORT, require_packages
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
-from runner.workspace.runs import Run, named_run, read_object, run_at
+from runner.workspace.runs import Run, named_folder, named_run, read_object, run_at
 
 SCHEMA = "labeltune.comparison/1"
 
@@ -56,7 +56,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         prog="labeltune compare", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=tr("where the ids are looked up"))
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help=tr("where ids, and paths that are not here, are looked up"),
+    )
     parser.add_argument("--json", action="store_true", help=tr("print the comparison as JSON"))
     parser.add_argument(
         "--html",
@@ -69,7 +75,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if options.html is not None:
             require_packages(REPORT)
             _require_page(options.html)
-        if len(options.runs) == 1 and not Path(options.runs[0]).is_dir():
+        if len(options.runs) == 1 and not named_folder(options.runs[0], options.workspace).is_dir():
             raise _wrong_count(1)
         runs = [run for text in options.runs for run in _runs(text, options.workspace)]
         if not 2 <= len(runs) <= MOST_RUNS:
@@ -190,7 +196,7 @@ def _predictions(run: Run) -> Sequence[HoldoutPrediction]:
 
 def _runs(text: str, workspace: Path) -> Sequence[Run]:
     """The runs that an argument names: one, or the trials of a search, the best first."""
-    folder = Path(text)
+    folder = named_folder(text, workspace)
     pattern = f"trial-*/saved_model/*/{HOLDOUT_PREDICTIONS}"
     searches = {path.parents[3] for path in (*folder.glob(pattern), *folder.glob(f"*/{pattern}"))}
     if not searches or (folder / "saved_model").is_dir():

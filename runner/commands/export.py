@@ -162,5 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", help=tr("the base model, where it is not where it was: a folder or a hub id"))
     parser.add_argument("--device", help=tr("such as cuda or cpu (default: a GPU where there is one)"))
     parser.add_argument("--trust-remote-code", action="store_true", help=tr("run Python code in the base's folder"))
-    parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=tr("where the ids are looked up"))
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help=tr("where ids, and paths that are not here, are looked up"),
+    )
     return parser

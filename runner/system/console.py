@@ -91,24 +91,28 @@ class PatientStream:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.lost: Optional[OSError] = None
+        """Why output was dropped, where that is not a reader that went away: a disk is full."""
 
     def write(self, text: str) -> int:
         """Write, if that is still possible."""
         try:
             self._stream.write(text)
-        except OSError:
-            self._silence()
+        except OSError as error:
+            self._silence(error)
         return len(text)
 
     def flush(self) -> None:
         """Flush, if that is still possible."""
         try:
             self._stream.flush()
-        except OSError:
-            self._silence()
+        except OSError as error:
+            self._silence(error)
 
-    def _silence(self) -> None:
+    def _silence(self, error: OSError) -> None:
         """Send the buffer, and everything that follows, nowhere."""
+        if not isinstance(error, BrokenPipeError):
+            self.lost = self.lost or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -118,8 +122,8 @@ class PatientStream:
 
 
 @contextmanager
-def patient_streams() -> Iterator[None]:
-    """Make standard output and error patient for the length of the block. Characters that a terminal lacks are written as
+def patient_streams() -> Iterator[PatientStream]:
+    """Make standard output, which the block gets, and error patient for the length of the block. Characters that a terminal lacks are written as
     escapes. A stream that was closed before the start (`>&-`) goes nowhere."""
     before = sys.stdout, sys.stderr
     for stream in before:
@@ -127,12 +131,13 @@ def patient_streams() -> Iterator[None]:
             # a terminal without an arrow is not a reason to stop
             stream.reconfigure(errors="backslashreplace")
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        sys.stdout, sys.stderr = (PatientStream(nowhere if stream is None else stream) for stream in before)
+        output, errors = (PatientStream(nowhere if stream is None else stream) for stream in before)
+        sys.stdout, sys.stderr = output, errors
         try:
-            yield
+            yield output
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            output.flush()
+            errors.flush()
             sys.stdout, sys.stderr = before
 
 

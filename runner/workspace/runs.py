@@ -157,11 +157,17 @@ def find_run(root: Path, text: str) -> Run:
     raise UserError(f"{text}: {problem}", tr("`labeltune runs` lists all; in another folder: labeltune runs FOLDER"))
 
 
+def named_folder(text: str, root: Path) -> Path:
+    """The folder that a command's argument may name: in the current folder, or in `root` where it is there alone."""
+    here, there = Path(text), root / text
+    return there if there.is_dir() and not here.is_dir() else here
+
+
 def named_run(text: str, root: Path) -> Run:
     """The run that a command's argument names: an adapter's folder, a workspace with one dataset, or an id in `root`.
 
     Raises UserError where it names none, or more than one."""
-    folder = Path(text)
+    folder = named_folder(text, root)
     if (folder / contract.ADAPTER_WEIGHTS).is_file():
         here = folder.resolve()
         kept = here.parent.parent.name == ".runs"

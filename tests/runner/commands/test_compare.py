@@ -1,10 +1,14 @@
 """`labeltune compare`: runs side by side on the rows that they share."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from support.finished_runs import predictions, tiny, train, write_evaluation
 
 from runner.commands.compare import main
@@ -60,6 +64,16 @@ def test_the_same_as_json(tmp_path: Path, capsys: Any) -> None:
     first = found["pairs"][0]
     assert (first["first"], first["second"], first["only_first"], first["only_second"]) == ("A", "B", 20, 0)
     assert first["p"] == pytest.approx(3 * exact_mcnemar(20, 0))
+
+
+def test_a_path_in_the_workspace_is_found_from_elsewhere(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """The current folder comes first: a run there has the same path."""
+    kept, present = workspace_with(tmp_path / "a", 80, 60)
+    (elsewhere,) = workspace_with(tmp_path / "b", 70)
+    for place, expected in ((tmp_path, present), (tmp_path / "b", elsewhere)):
+        monkeypatch.chdir(place)
+        assert main(["saved_model/tiny", kept, "--workspace", str(tmp_path / "a"), "--json"]) == 0
+        assert [run["id"] for run in json.loads(capsys.readouterr().out)["runs"]] == [expected, kept]
 
 
 def test_only_common_rows_count(tmp_path: Path, capsys: Any) -> None:
@@ -124,3 +138,31 @@ def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: Any) -> None:
         "expected a name that ends with .html or .htm\n  next: --html compared.html\n"
     )
     assert answers.read_text() == "1\n"
+
+
+def printed_to(output: int, root: Path, *arguments: str) -> tuple[int, str]:
+    """The exit code and the errors of `labeltune` when it prints to this file."""
+    command = [sys.executable, "-m", "labeltune", *arguments, "--workspace", str(root)]
+    done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_mistake(tmp_path: Path) -> None:
+    """As after `| head -c 100`: nobody reads any more."""
+    ids = workspace_with(tmp_path, 80, 70)
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        for arguments in (["compare", *ids, "--json"], ["compare", *ids], ["runs", "--json"]):
+            assert printed_to(writing, tmp_path, *arguments) == (0, "")
+    finally:
+        os.close(writing)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_is_a_mistake(tmp_path: Path) -> None:
+    ids = workspace_with(tmp_path, 80, 70)
+    with open("/dev/full", "wb") as full:
+        assert printed_to(full.fileno(), tmp_path, "compare", *ids, "--json") == (
+            2, "standard output: No space left on device; what was printed is not complete\n",
+        )  # fmt: skip
