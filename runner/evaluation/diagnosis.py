@@ -28,6 +28,9 @@ FACTOR = 5
 """How far the next learning rate to try is from the last one. Rates that fit a base are often a factor of 5 apart: 2e-4 for
 Gemma-3-270m, 1e-3 for SmolLM2-135M."""
 
+LOWEST = 5e-5
+"""The lowest learning rate that `train.learning_rate: auto` tries. Below it, a factor does not lead to a usual one."""
+
 BASELINES: Mapping[str, str] = {
     "majority": mark("the majority"),
     "untuned": mark("the untuned base"),
@@ -150,16 +153,7 @@ def cause(facts: TrainingFacts) -> str:
     if _has_diverged(quarters):
         return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=lowest, end=end))
     if end > LEARNED * shares:
-        return tr(
-            "train.learning_rate {rate:g} is too low for this base, or {size} are too few: the "
-            "training loss ended at {end:.2f}, and the label shares alone give {shares:.2f}; "
-            "raise it, for instance to {rate_2:g}, or raise train.epochs",
-            rate=rate,
-            size=size,
-            end=end,
-            shares=shares,
-            rate_2=rate * FACTOR,
-        )
+        return _too_low(rate, size, end, shares)
     if facts.holdout_loss > LEARNED * _entropy(facts.holdout_shares or facts.label_shares):
         return tr(
             "too few rows ({rows:,}), or damaged labels: the training loss fell to {end:.2f}, "
@@ -172,6 +166,27 @@ def cause(facts: TrainingFacts) -> str:
     return tr(
         "{size} are too few, or the base is too small for this task; raise samples.train, or take a larger base",
         size=size,
+    )
+
+
+def _too_low(rate: float, size: str, end: float, shares: float) -> str:
+    if rate < LOWEST:
+        return tr(
+            "train.learning_rate {rate:g} is far below the usual ones: the training loss ended at {end:.2f}, and the label "
+            "shares alone give {shares:.2f}; set train.learning_rate: auto, which takes a usual one",
+            rate=rate,
+            end=end,
+            shares=shares,
+        )
+    return tr(
+        "train.learning_rate {rate:g} is too low for this base, or {size} are too few: the training loss ended at {end:.2f}, "
+        "and the label shares alone give {shares:.2f}; raise it, for instance to {rate_2:g}, or raise samples.train or "
+        "train.epochs",
+        rate=rate,
+        size=size,
+        end=end,
+        shares=shares,
+        rate_2=rate * FACTOR,
     )
 
 

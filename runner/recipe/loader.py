@@ -241,12 +241,13 @@ def _near(path: Path) -> str:
 
 def _merge(below: Node, over: Node, levels: int = 2) -> Node:
     """`below` with the values of `over`: key by key in so many levels, the recipe and its blocks, and replaced below them.
-    Another `kind` replaces its block."""
+    Another `kind` replaces its block, except what the command line has said: a key that the new kind lacks is then a mistake."""
     if not levels or not isinstance(below.value, dict) or not isinstance(over.value, dict):
         return over
     ours, theirs = over.value.get("kind"), below.value.get("kind")
     if ours and theirs and ours.node.value != theirs.node.value:
-        return over
+        asked = {name: entry for name, entry in below.value.items() if entry.key_place.source == COMMAND_LINE}
+        return Node({**asked, **over.value}, over.place)
     merged = dict(below.value)
     for name, entry in over.value.items():
         node = _merge(merged[name].node, entry.node, levels - 1) if name in merged else entry.node

@@ -123,8 +123,8 @@ class PatientStream:
 
 @contextmanager
 def patient_streams() -> Iterator[PatientStream]:
-    """Make standard output, which the block gets, and error patient for the length of the block. Characters that a terminal lacks are written as
-    escapes. A stream that was closed before the start (`>&-`) goes nowhere."""
+    """Make standard output, which the block gets, and error patient for the length of the block. Characters that a terminal lacks
+    are written as escapes. A stream that was closed before the start (`>&-`) goes nowhere."""
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):

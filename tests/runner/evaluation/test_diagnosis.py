@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from runner.evaluation.diagnosis import TrainingFacts, cause, training_facts, warning
+from runner.evaluation.diagnosis import LOWEST, TrainingFacts, cause, training_facts, warning
+from runner.training.learning_rate import RATES
 
 STUCK = TrainingFacts(
     rows=2000,
@@ -19,7 +20,7 @@ STUCK = TrainingFacts(
 
 LOW = (
     "train.learning_rate 0.0002 is too low for this base, or 2,000 rows × 2 epochs are too few: the training loss ended at "
-    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001, or raise "
+    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001, or raise samples.train or "
     "train.epochs"
 )
 
@@ -28,6 +29,11 @@ LOW = (
     ("changes", "expected"),
     [
         ({}, LOW),
+        (
+            {"learning_rate": 1e-6},
+            "train.learning_rate 1e-06 is far below the usual ones: the training loss ended at 0.69, and the label shares "
+            "alone give 0.69; set train.learning_rate: auto, which takes a usual one",
+        ),
         (
             {"losses": [0.7, 0.5, 0.6, 1.4], "learning_rate": 1e-2},
             "train.learning_rate 0.01 is too high: the training loss rose from 0.50 to 1.40; lower it, for instance to 0.002",
@@ -49,10 +55,15 @@ LOW = (
             "larger base",
         ),
     ],
-    ids=["too low", "rose", "skipped", "short", "damaged", "small"],
+    ids=["too low", "far too low", "rose", "skipped", "short", "damaged", "small"],
 )
 def test_the_likeliest_cause(changes: dict[str, object], expected: str) -> None:
     assert cause(dataclasses.replace(STUCK, **changes)) == expected
+
+
+def test_the_lowest_usual_rate_is_that_of_auto() -> None:
+    assert min(RATES) == LOWEST
+    assert "or 2,000 rows × 2 epochs are too few" in cause(dataclasses.replace(STUCK, learning_rate=LOWEST))
 
 
 def test_a_loss_that_only_varies_has_not_diverged() -> None:

@@ -209,5 +209,5 @@ def test_an_adapter_that_is_not_better_than_a_baseline_is_reported(
     out = capsys.readouterr().out
     warning = next(line for line in out.splitlines() if "is not better than" in line)
     assert warning.startswith("tiny evaluate: WARNING: the adapter (")
-    assert "a bag of words (100.0%) on the hold-out; likeliest cause: train.learning_rate 1e-09 is too low" in warning
-    assert warning.endswith("raise it, for instance to 5e-09, or raise train.epochs")
+    assert "a bag of words (100.0%) on the hold-out; likeliest cause: train.learning_rate 1e-09 is far below" in warning
+    assert warning.endswith("set train.learning_rate: auto, which takes a usual one")

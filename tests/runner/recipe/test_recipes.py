@@ -17,7 +17,7 @@ from runner.errors import RecipeError
 from runner.recipe import schema as shapes
 from runner.recipe.duration import Duration
 from runner.recipe.loader import load_recipes
-from runner.recipe.schema import Recipe
+from runner.recipe.schema import GenerateDecoding, Recipe
 
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -102,6 +102,20 @@ def test_every_key_is_read_by_something(key: str, name: str) -> None:
     block = key.rpartition(".")[0] or "recipe"
     owners = {block, OWNERS.get(block, block)}
     assert {(owner, name) for owner in owners} & pairs_read(), f"{key} is an option that nobody reads"
+
+
+@pytest.mark.parametrize("block", ["decoding.kind=generate", "decoding={kind: generate}"])
+def test_a_change_before_another_kind_is_not_dropped(block: str) -> None:
+    """The recipe's own `kind: label` and its keys are replaced; what the command line has said stays."""
+    path, more = [ROOT / "recipes/demo-acceptability.yaml"], [block, "train.loss=vocabulary"]
+    for changes in (["decoding.max_new_tokens=3", *more], [*more, "decoding.max_new_tokens=3"]):
+        assert load_recipes(path, changes)[0].recipe.decoding == GenerateDecoding("generate", 3)
+    for name, value in (("calibration", "auto"), ("average", "swap")):
+        for changes in ([f"decoding.{name}={value}", *more], [*more, f"decoding.{name}={value}"]):
+            with pytest.raises(
+                RecipeError, match=f"command line: decoding.{name}: unknown key; known are kind, max_new_t"
+            ):
+                load_recipes(path, changes)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("40m", 2400), ("2h", 7200), ("1.5h", 5400)], ids=str)
