@@ -19,6 +19,8 @@ from runner.evaluation.holdout import read_holdout_predictions
 from runner.evaluation.intervals import with_interval
 from runner.evaluation.significance import compare
 from runner.prediction import predict as prediction
+from runner.prediction.decoders import Scored
+from runner.prediction.one_order import one_order
 from runner.recipe.loader import load_recipes
 from runner.recipe.schema import PromptShape
 from runner.scoring.dataset import encode_orders
@@ -82,7 +84,6 @@ def test_both_orders_of_a_pair_get_the_same_answer(
 def _both_orders_are_compared_with_one(evaluations: list[Any], holdouts: list[Any], out: str) -> None:
     """`holdouts`: the rows as one order answers them, and as both do."""
     right = [[row.label == row.target for row in one] for one in holdouts]
-    assert right[0] != right[1]
     one, both, paired = evaluations[0]["accuracy"], evaluations[1]["accuracy"], compare(*right)
     assert evaluations[0]["one_order"] is None
     assert evaluations[1]["one_order"] == {
@@ -98,6 +99,19 @@ def _both_orders_are_compared_with_one(evaluations: list[Any], holdouts: list[An
         f"tiny evaluate: decoding.average: swap: hold-out accuracy with one order {with_interval(one, 8)}, with the mean "
         f"of both {with_interval(both, 8)}; exact McNemar test: {paired.sentence('one order', 'the mean of both')}\n"
     ) in out
+
+
+def test_one_order_is_compared_with_both_row_by_row() -> None:
+    """One order alone gets rows 1 and 2 right, both orders get rows 2, 3 and 4 right."""
+    rows = [(0, 0, 1), (1, 1, 1), (0, 1, 0), (1, 0, 1)]
+    logits = torch.eye(2)
+    scored = [Scored(logits[both], own_order=logits[own]) for _, own, both in rows]
+    found = one_order(scored, [target for target, _, _ in rows])
+    assert found is not None
+    assert {name: found[name] for name in ("accuracy", "only_one_order", "only_both_orders", "difference", "p")} == {
+        "accuracy": 0.5, "only_one_order": 1, "only_both_orders": 2, "difference": 0.25, "p": 1.0,
+    }  # fmt: skip
+    assert one_order([Scored(each) for each in logits], [0, 1]) is None
 
 
 @pytest.mark.parametrize("batch", [2, 4])
