@@ -67,7 +67,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     with patient_streams() as output:
         code = _run(given)
     # for these commands, what they print is the result
-    if output.lost is None or given[0] not in COMMANDS:
+    if output.lost is None or not COMMANDS.keys() & given[:1]:
         return code
     print(
         tr("standard output: {reason}; what was printed is not complete", reason=reason_of(output.lost)),
