@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -43,7 +44,6 @@ def test_a_recipe_that_works_is_fine(workspace: Path, tiny_base: Path) -> None:
         "sample 16 rows to train on (0: 50.0%, 1: 50.0%), 4 held out; one label for every row is right in 50.0%",
         "no input is in two labelled rows",
         "answers 0 -> '0' (1 token), 1 -> '1' (1 token); the model can tell them apart",
-        "| <bos>Which? | ba word 2 | Answer:",
         f"path {tiny_base}",
         "gemma, 29,952 weights, f32, 121.8 kB, files whole; plain model",
         "448 parameters are trained, in 4 of 14 linear layers",
@@ -51,6 +51,8 @@ def test_a_recipe_that_works_is_fine(workspace: Path, tiny_base: Path) -> None:
         "none yet in saved_model/tiny: nothing is replaced",
     ):
         assert line in words_of(found)
+    # which row is the first one depends on the draw
+    assert re.search(r"\| <bos>Which\? \| b?a word \d+ \| Answer:", words_of(found))
     lines = found.text().splitlines()
     assert lines[-1] == f"{found.loaded.path}: fine"
     assert len(lines) <= 60
