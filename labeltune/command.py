@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Optional
@@ -66,13 +67,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _run(given)
     with patient_streams() as output:
         code = _run(given)
-    # for these commands, what they print is the result
-    if output.lost is None or not COMMANDS.keys() & given[:1]:
+    # but for a training, what a command prints is its result
+    if output.lost is None or LAUNCHED.keys() & given[:1]:
         return code
-    print(
-        tr("standard output: {reason}; what was printed is not complete", reason=reason_of(output.lost)),
-        file=sys.stderr,
-    )
+    with suppress(OSError):
+        text = tr("standard output: {reason}; what was printed is not complete", reason=reason_of(output.lost))
+        print(text, file=sys.stderr, flush=True)
     return 2
 
 

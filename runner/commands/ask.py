@@ -15,9 +15,8 @@ from runner.commands.run import start
 from runner.language import mark, tr, trn
 from runner.system.console import progress
 from runner.system.packages import RUN, require_packages
-from runner.workspace.paths import CLASSIFIER
 from runner.workspace.run_files import recipe_of, workspace_of
-from runner.workspace.runs import named_run
+from runner.workspace.runs import named_adapter
 
 if TYPE_CHECKING:
     from runner.asking.answer_file import Answered
@@ -55,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     from runner.asking.input_form import form_of
     from runner.asking.rows import FileForm, open_file, require_pipe
 
-    folder = _folder(options)
+    folder = named_adapter(options.run, options.workspace)
     form = form_of(recipe_of(folder))
     if options.out:
         require_new_file(options.out, workspace_of(folder), options.overwrite)
@@ -78,13 +77,6 @@ def _run(options: argparse.Namespace) -> int:
         if file is None and sys.stdin.isatty() and not options.out:
             return _converse(asker, options)
         return _answer_all(asker, file, options)
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    """The adapter's folder. Raises UserError where there is none."""
-    folder = Path(options.run)
-    # without weights too: the message about the folder names what is missing
-    return folder if (folder / CLASSIFIER).is_file() else named_run(options.run, options.workspace).folder
 
 
 def _answer_all(asker: Asker, file: Optional[AskedFile], options: argparse.Namespace) -> int:
@@ -238,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(),
         metavar="DIR",
-        help=tr("where ids, and paths that are not here, are looked up"),
+        help=tr("where ids and paths of runs are looked up"),
     )
     return parser
 

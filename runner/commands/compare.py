@@ -61,7 +61,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         type=Path,
         default=Path(),
         metavar="DIR",
-        help=tr("where ids, and paths that are not here, are looked up"),
+        help=tr("where ids and paths of runs are looked up"),
     )
     parser.add_argument("--json", action="store_true", help=tr("print the comparison as JSON"))
     parser.add_argument(

@@ -21,9 +21,9 @@ from runner.export.target import new_folder, require_new_folder, require_room
 from runner.language import mark, tr
 from runner.lookahead.weight_files import read_header
 from runner.system.packages import RUN, require_packages
-from runner.workspace.paths import CLASSIFIER, PROMPT, Workspace
+from runner.workspace.paths import PROMPT, Workspace
 from runner.workspace.run_files import workspace_of
-from runner.workspace.runs import named_run
+from runner.workspace.runs import named_adapter
 
 MOST_ROWS = 1000
 """Most rows on which the merged model is compared."""
@@ -49,9 +49,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    folder = Path(options.run)
-    # without weights too: the message about the folder names what is missing
-    folder = folder if (folder / CLASSIFIER).is_file() else named_run(options.run, options.workspace).folder
+    folder = named_adapter(options.run, options.workspace)
     facts = facts_of(folder, options.base_name)
     require_new_folder(options.out, workspace_of(folder))
     if options.adapter_only:
@@ -167,6 +165,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(),
         metavar="DIR",
-        help=tr("where ids, and paths that are not here, are looked up"),
+        help=tr("where ids and paths of runs are looked up"),
     )
     return parser

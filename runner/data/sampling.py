@@ -1,8 +1,8 @@
 """The sample: which labelled rows become training rows and which are held out. Seeded, and stratified by label.
 
 Which of two rows is drawn first depends on the seed and on their places in the file alone. So a smaller hold-out is a part of a
-larger one, and excluding a row changes no other: runs that differ in such settings have many held-out rows in common, with the
-label shares of the file, and can be compared on them.
+larger one (with three labels or more, but for a row), and excluding a row changes no other: runs that differ in such settings
+have many held-out rows in common, with the label shares of the file, and can be compared on them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Union
 from runner.errors import DataError
 from runner.language import tr
 from runner.recipe.schema import Samples
+
+DRAW = 2
+"""Version of the draw: another number where the same settings draw other rows than before."""
 
 
 @dataclass(frozen=True)

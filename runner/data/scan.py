@@ -33,7 +33,7 @@ class Scan:
     lines: array[int]
     """The line that the row begins on."""
     places: array[int]
-    """Its number among the good and the excluded rows, from 0."""
+    """Its number among all rows of the file, good or bad, from 0."""
     labels: array[int]
     """The number of its label."""
     keys: array[int]
@@ -84,7 +84,7 @@ def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
     unknown = Counter[str]()
     empty = 0
     left_out: dict[int, str] = {}
-    for row in table.rows():
+    for place, row in enumerate(table.rows()):
         line, fields, problem = row
         if line in excluded:
             left_out[line] = inputs.fill(fields)
@@ -105,7 +105,7 @@ def scan_rows(recipe: Recipe, sources: Sources) -> Scan:
         empty += not all(map(fields.__getitem__, inputs.columns))
         if len(lines) < SAMPLE_ROWS or not len(lines) % SAMPLE_STEP:
             sample.append(fields)
-        places.append(len(lines) + len(left_out))
+        places.append(place)
         lines.append(line)
         labels.append(label)
         keys.append(inputs.key(fields))

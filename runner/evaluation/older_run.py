@@ -11,6 +11,7 @@ from typing import Any
 from runner.data.records import inputs_digest, records_of
 from runner.errors import DataError
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
+from runner.evaluation.intervals import accuracy_interval
 from runner.evaluation.significance import compare, shown_p
 from runner.language import mark, tr
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
@@ -47,6 +48,12 @@ class Evaluated:
         """Whether it is better than each baseline that is known."""
         return all(self.accuracy > baseline for baseline in self.baselines.values())
 
+    @property
+    def clearly_beats_baselines(self) -> bool:
+        """Whether all of its 95 % interval is above each baseline that is known."""
+        low, _ = accuracy_interval(self.accuracy, len(self.predictions))
+        return all(low > baseline for baseline in self.baselines.values())
+
 
 def read_evaluated(run: Run) -> Evaluated:
     """Read what the evaluate stage wrote beside an adapter. Raises DataError where it is missing or damaged."""
@@ -63,25 +70,23 @@ def read_evaluated(run: Run) -> Evaluated:
 def reason_to_keep(old: Evaluated, new: Evaluated) -> str:
     """Why the older adapter should stay in place; empty: the new one may replace it.
 
-    It is clearly better on the rows that both have held out (on another row, one of them may have been trained), or it is better
-    than the baselines and the new one is not."""
+    It is clearly better on the rows that both have held out (on another row, one of them may have been trained), or it is clearly
+    better than the baselines and the new one is not. Runs without a common row are of other data."""
     rows = {(each.key, each.target): each.label == each.target for each in old.predictions}
     common = [each for each in new.predictions if (each.key, each.target) in rows]
-    if common:
-        found = compare(
-            [rows[each.key, each.target] for each in common], [each.label == each.target for each in common]
+    if not common:
+        return ""
+    found = compare([rows[each.key, each.target] for each in common], [each.label == each.target for each in common])
+    if found.distinguishable and found.difference < 0:
+        return tr(
+            "it gets {accuracy:.1%} of the {rows:,} rows that both have held out right, the one before it "
+            "{old_accuracy:.1%} (exact McNemar test, {shown_p})",
+            accuracy=fmean(each.label == each.target for each in common),
+            rows=found.rows,
+            old_accuracy=fmean(rows[each.key, each.target] for each in common),
+            shown_p=shown_p(found.p),
         )
-        if found.distinguishable and found.difference < 0:
-            return tr(
-                "it gets {accuracy:.1%} of the {rows:,} rows that both have held out right, the one before it "
-                "{old_accuracy:.1%} (exact McNemar test, {shown_p})",
-                accuracy=fmean(each.label == each.target for each in common),
-                rows=found.rows,
-                old_accuracy=fmean(rows[each.key, each.target] for each in common),
-                shown_p=shown_p(found.p),
-            )
-    labels, old_labels = ({each.target for each in run.predictions} for run in (new, old))
-    if labels != old_labels or new.accuracy >= old.accuracy or new.beats_baselines or not old.beats_baselines:
+    if new.accuracy >= old.accuracy or new.beats_baselines or not old.clearly_beats_baselines:
         return ""
     name = new.strongest_baseline
     return tr(

@@ -154,13 +154,13 @@ class PairedComparison:
                 high=high,
                 shown_p=shown_p(self.p),
             )
-        needed = self.rows_needed
-        more = (
-            tr("both get equally many right")
-            if needed is None
-            else tr("about {rounded:,} would be needed", rounded=_rounded(needed))
-        )
-        return tr("not distinguishable on {rows:,} rows; {more}", rows=self.rows, more=more)
+        return tr("not distinguishable on {rows:,} rows; {more}", rows=self.rows, more=self.needed())
+
+    def needed(self) -> str:
+        """How many rows would tell the two apart, in words."""
+        if self.rows_needed is None:
+            return tr("both get equally many right")
+        return tr("about {rounded:,} would be needed", rounded=_rounded(self.rows_needed))
 
 
 def compare(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runner.data.sampling import DRAW
 from runner.distributed.processes import process_count
 from runner.errors import UserError
 from runner.language import tr
@@ -16,10 +17,15 @@ log = logging.getLogger("labeltune.search")
 
 
 def identity(context: StageContext, *keys: str) -> str:
-    """Digest of the recipe, or some of its keys, the base and the data; without the code: a search continues with a corrected
-    version."""
+    """Digest of the recipe, or some of its keys, the base, the data and the draw; without the code: a search continues with a
+    corrected version, if it draws the same rows."""
     recipe = context.recipe
-    inputs = {**PREPARE.job(context).inputs, "recipe": recipe.digest(*keys), "base": context.bases.digest(recipe)}
+    inputs = {
+        **PREPARE.job(context).inputs,
+        "recipe": recipe.digest(*keys),
+        "base": context.bases.digest(recipe),
+        "draw": str(DRAW),
+    }
     return Fingerprint(inputs).digest[:16]
 
 
@@ -34,6 +40,7 @@ def comparable(context: StageContext, space: Mapping[str, Sequence[Any]]) -> str
         "settings": {key: value for key, value in settings.items() if key not in paths},
         "space": {key: list(values) for key, values in space.items()},
         "data": data,
+        "draw": DRAW,
         "base": context.bases.digest(recipe),
     }
     return Fingerprint(inputs).digest[:16]

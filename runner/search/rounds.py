@@ -53,7 +53,7 @@ class Round:
                 rows=rows,
             )
         named = [
-            tr("{settings} ({needed})", settings=describe(result.trial.changes), needed=_needed(pair))
+            tr("{settings} ({needed})", settings=describe(result.trial.changes), needed=pair.needed())
             for result, pair in tied[:MOST_NAMED]
         ]
         more = [tr("{count} more", count=len(tied) - MOST_NAMED)] if len(tied) > MOST_NAMED else []
@@ -89,10 +89,3 @@ class Round:
 
 def _facts(result: TrialResult) -> dict[str, Any]:
     return {"trial": result.trial.number, "changes": dict(result.trial.changes), "accuracy": result.accuracy}
-
-
-def _needed(pair: PairedComparison) -> str:
-    """What a comparison says about the rows that it would need."""
-    if pair.rows_needed is None:
-        return tr("both get equally many right")
-    return tr("about {rounded:,} would be needed", rounded=int(float(f"{pair.rows_needed:.2g}")))

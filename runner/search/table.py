@@ -112,5 +112,5 @@ def as_json(results: Sequence[TrialResult], best: TrialResult, rounds: Sequence[
                 "winner": result is best,
             }
         )
-    found = {"schema": "labeltune.search/1", "trials": rows, "rounds": [each.as_json() for each in rounds]}
+    found = {"schema": "labeltune.search/2", "trials": rows, "rounds": [each.as_json() for each in rounds]}
     return json.dumps(english(found), indent=1, ensure_ascii=False) + "\n"

@@ -134,6 +134,4 @@ def from_event(event: Mapping[str, Any]) -> TrialResult:
     """The result in an event that `as_event` made."""
     of_trial = ("number", "candidate", "changes", "rows", "epochs")
     of_result = ("right", "log_loss", "seconds", "saved", "loads", "found")
-    # a journal of an earlier version has no found rates
-    values = {"found": {}, **event}
-    return TrialResult(Trial(*(values[name] for name in of_trial)), *(values[name] for name in of_result))
+    return TrialResult(Trial(*(event[name] for name in of_trial)), *(event[name] for name in of_result))

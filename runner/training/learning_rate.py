@@ -81,7 +81,9 @@ def decide(guess: float, losses: Mapping[float, Sequence[float]], steps: int) ->
     others = ", ".join(
         tr("{loss} at {rate:g}", loss=_shown(means[rate]), rate=rate) for rate in losses if rate != value
     )
-    kept = "" if value != guess else tr(", and none is clearly lower than that of the usual rate for this size of base")
+    kept = (
+        "" if value != guess else tr(", and none is clearly lower than that of the usual rate for this base and length")
+    )
     return LearningRate(
         value,
         tr(

@@ -20,7 +20,7 @@ from runner.recipe.writer import read_flat_recipe
 from runner.system.files import digest
 from runner.system.fingerprint import Fingerprint
 from runner.workspace.manifest import Manifest, read_manifest
-from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, RECIPE, Workspace
+from runner.workspace.paths import CLASSIFIER, EVALUATION, HOLDOUT_PREDICTIONS, RECIPE, Workspace
 
 RESULTS = ".result"
 """Folder in a kept run with the result, the predictions, their score and the manifest of the predict stage."""
@@ -161,6 +161,14 @@ def named_folder(text: str, root: Path) -> Path:
     """The folder that a command's argument may name: in the current folder, or in `root` where it is there alone."""
     here, there = Path(text), root / text
     return there if there.is_dir() and not here.is_dir() else here
+
+
+def named_adapter(text: str, root: Path) -> Path:
+    """The adapter's folder that a command's argument names, also one without weights: what loads it says so.
+
+    Raises UserError as `named_run` does."""
+    folder = named_folder(text, root)
+    return folder if (folder / CLASSIFIER).is_file() else named_run(text, root).folder
 
 
 def named_run(text: str, root: Path) -> Run:

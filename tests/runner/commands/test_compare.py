@@ -166,3 +166,4 @@ def test_a_full_disk_is_a_mistake(tmp_path: Path) -> None:
         assert printed_to(full.fileno(), tmp_path, "compare", *ids, "--json") == (
             2, "standard output: No space left on device; what was printed is not complete\n",
         )  # fmt: skip
+        assert printed_to(full.fileno(), tmp_path, "check", str(ROOT / "recipes/demo-paraphrase.yaml"))[0] == 2

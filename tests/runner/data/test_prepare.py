@@ -200,6 +200,16 @@ def test_an_excluded_row_changes_no_other_row() -> None:
     assert len(set(drawn.train) - train) == 1
 
 
+def test_a_bad_row_that_is_corrected_changes_no_other_row(workspace: Path) -> None:
+    rows = [f"{n}\t{n % 2}\trow {n}" for n in range(80)]
+    held = []
+    for label in ("?", "1"):
+        write_tables(workspace, train=[*rows[:5], f"5\t{label}\trow 5", *rows[6:]])
+        run(workspace, task={"bad_rows": "skip"}, samples={"train": "all", "holdout": 20})
+        held.append({record["input"] for record in records(workspace, "holdout")})
+    assert len(held[0] & held[1]) >= 19
+
+
 def test_another_seed_draws_other_rows() -> None:
     labels, unique = [0, 1] * 50, [True] * 100
     samples = Samples(train=20, holdout=10)

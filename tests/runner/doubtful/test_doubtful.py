@@ -179,7 +179,7 @@ def test_exactly_the_excluded_rows_are_not_drawn(again: Path, capsys: pytest.Cap
     assert run([*prepare, f"samples.exclude={LIST}"]) == 0
     assert f"{LIST}: excludes no row: no row has `no` in the column keep" in capsys.readouterr().out
     # the others are drawn as before
-    assert len(held_out & holdout_inputs(again)) >= len(held_out) - 7
+    assert len(held_out & holdout_inputs(again)) >= len(held_out) - 1
 
 
 def holdout_inputs(root: Path) -> set[str]:

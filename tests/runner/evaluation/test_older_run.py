@@ -41,15 +41,16 @@ def run(count: int, rows: int = 100, seed: str = "", **baselines: float) -> Eval
             "p = 0.002)",
         ),
         (run(80), run(70, seed="other "), ""),
+        (run(80, majority=0.5), run(50, seed="other ", majority=0.5), ""),
         (
             run(80, majority=0.5),
-            run(50, seed="other ", majority=0.5),
-            "it gets 50.0% of its 100 hold-out rows right, the one before it 80.0% of its 100, and unlike that one it is not "
+            Evaluated([*predictions(right(1, 1)), *predictions(right(49), "other ")], {"majority": 0.5}),
+            "it gets 49.5% of its 101 hold-out rows right, the one before it 80.0% of its 100, and unlike that one it is not "
             "better than the majority (50.0%)",
         ),
-        (run(1, rows=1, majority=0.5), run(0, seed="other ", majority=0.5), ""),
+        (run(3, rows=4, majority=0.5), run(50, majority=0.5), ""),
         (
-            run(80, majority=0.76, untuned=0.5),
+            run(80, majority=0.7, untuned=0.5),
             run(76, majority=0.76, untuned=0.5),
             "it gets 76.0% of its 100 hold-out rows right, the one before it 80.0% of its 100, and unlike that one it is not "
             "better than the majority (76.0%)",

@@ -52,7 +52,7 @@ def test_another_rate_is_used_where_it_is_clearly_better() -> None:
 def test_the_guess_is_kept_where_the_difference_is_noise() -> None:
     found = decide(1e-3, {2e-4: noisy(0.649), 5e-4: noisy(0.647), 1e-3: noisy(0.65), 2e-3: noisy(0.7)}, 32)
     assert found.value == 1e-3
-    assert found.reason.endswith(", and none is clearly lower than that of the usual rate for this size of base")
+    assert found.reason.endswith(", and none is clearly lower than that of the usual rate for this base and length")
 
 
 def test_a_rate_that_diverges_is_never_used() -> None:
