@@ -36,7 +36,7 @@ GUESSES = ((200e6, 500, 1e-3), (200e6, math.inf, 5e-4), (math.inf, math.inf, 2e-
 """The guess for a base with at most so many parameters and a run of at most so many steps.
 
 Measured with rank 16 and 16 rows a step (benchmarks/ACCURACY.md). SmolLM2-135M, CoLA, 250 steps: 2e-4 and 5e-4 stay at the
-majority, 1e-3 learns. 533 to 750 steps: one run of five at 1e-3 ended at the majority, and 4e-4 is as good as the others, with a
+majority, 1e-3 learns. 533 to 750 steps: one run of six at 1e-3 ended at the majority, and 4e-4 is as good as the others, with a
 better log loss. Gemma-3-270m learns no better at 5e-4 than at 2e-4; one run of four at 5e-4 was not better than the majority."""
 
 CLEARLY = 3.0
