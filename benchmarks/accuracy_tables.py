@@ -45,7 +45,13 @@ def accuracy_cell(rights: Sequence[str]) -> str:
 def difference(pairs: Sequence[tuple[str, str]]) -> tuple[str, float]:
     """Points by which the first of each pair of runs is better, its 95 % interval over the seeds, and McNemar's exact p over
     the rows of all seeds."""
-    points = [100 * (share(one) - share(other)) for one, other in pairs]
+    return mean_difference([[pair] for pair in pairs])
+
+
+def mean_difference(groups: Sequence[Sequence[tuple[str, str]]]) -> tuple[str, float]:
+    """The same for groups of pairs, such as the seeds of one base and task: each group counts once, whatever its seeds."""
+    points = [statistics.mean(100 * (share(one) - share(other)) for one, other in group) for group in groups]
+    pairs = [pair for group in groups for pair in group]
     half = ""
     if len(points) in STUDENT:
         half = f" ± {STUDENT[len(points)] * statistics.stdev(points) / math.sqrt(len(points)):.1f}"
@@ -146,7 +152,8 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], names: Mapping[st
         names: What our runs are called here, by their levers; runs with other levers are left out.
     """
     lines = []
-    every: dict[tuple[str, str], list[tuple[str, str]]] = {(name, way): [] for name in names.values() for way in RIVALS}
+    every: dict[tuple[str, str], list[list[tuple[str, str]]]]
+    every = {(name, way): [] for name in names.values() for way in RIVALS}
     ours = [run for run in runs if run["lever"] in names and run["cpu"] is not None]
     for (lever, base, task, *_), group in _groups(ours, "lever", "base", "task", "rows", "epochs", "minutes"):
         seconds, own = statistics.mean(run["cpu"] for run in group), {run["seed"]: run for run in group}
@@ -166,11 +173,12 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], names: Mapping[st
                           accuracy_cell([run["right"] for run in found]), ahead, f"{p:.2g}"])  # fmt: skip
             best[way] = max(best.get(way, (0.0, [])), (_mean_share(found), pairs))
         for way, (_, pairs) in best.items():
-            every[names[lever], way] += pairs
-    for (own_name, way), pairs in every.items():
-        if len(pairs) > 1:
-            name, (ahead, p) = f"{own_name} against {RIVALS[way]} at its best rate", difference(pairs)
-            lines.append(["**mean**", "", "", name, "", str(len(pairs)), "", "", f"**{ahead}**", f"{p:.2g}"])
+            every[names[lever], way].append(pairs)
+    for (own_name, way), groups in every.items():
+        if len(groups) > 1:
+            name, (ahead, p) = f"{own_name} against {RIVALS[way]} at its best rate", mean_difference(groups)
+            seeds = str(sum(map(len, groups)))
+            lines.append(["**mean**", "", "", name, "", seeds, "", "", f"**{ahead}**", f"{p:.2g}"])
     head = ["base", "task", "rows × epochs", "way", "learning rate", "seeds", "CPU s", "unseen, %",
             "labeltune against it, points", "p"]  # fmt: skip
     return markdown("The same minutes: labeltune, TRL and a classification head", head, lines) if lines else ""
@@ -179,7 +187,7 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], names: Mapping[st
 def equal_table(runs: Sequence[Line]) -> str:
     """Our packed runs against TRL and the head on the same rows, in as many epochs, seed by seed, each at its best rate here."""
     lines = []
-    every: dict[str, list[tuple[str, str]]] = {way: [] for way in RIVALS}
+    every: dict[str, list[list[tuple[str, str]]]] = {way: [] for way in RIVALS}
     for (base, task, rows, epochs), group in _groups(runs, "base", "task", "rows", "epochs"):
         ways = {way: [run for run in group if run["way"] == way] for way in ("packed", *RIVALS)}
         best = {
@@ -194,15 +202,17 @@ def equal_table(runs: Sequence[Line]) -> str:
                       accuracy_cell([run["right"] for run in ours.values()]), "", ""])  # fmt: skip
         for way, found in best.items():
             pairs = [(ours[run["seed"]]["right"], run["right"]) for run in found if run["seed"] in ours]
-            every[way] += pairs
+            if not pairs:
+                continue
+            every[way].append(pairs)
             ahead, p = difference(pairs)
             tried = ", ".join(f"{rate:g}" for rate in sorted({run["rate"] for run in ways[way]}))
             lines.append(["", "", "", RIVALS[way], tried, str(len(found)), accuracy_cell([run["right"] for run in found]),
                           ahead, f"{p:.2g}"])  # fmt: skip
-    for way, pairs in every.items():
-        if len(pairs) > 1:
-            ahead, p = difference(pairs)
-            lines.append(["**mean**", "", "", f"{OURS} against {RIVALS[way]}", "", str(len(pairs)), "", f"**{ahead}**",
+    for way, groups in every.items():
+        if len(groups) > 1:
+            ahead, p = mean_difference(groups)
+            lines.append(["**mean**", "", "", f"{OURS} against {RIVALS[way]}", "", str(sum(map(len, groups))), "", f"**{ahead}**",
                           f"{p:.2g}"])  # fmt: skip
     head = ["base", "task", "rows × epochs", "way", "learning rates tried", "seeds", "unseen, %",
             "labeltune against it, points", "p"]  # fmt: skip
