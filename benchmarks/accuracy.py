@@ -56,6 +56,8 @@ WORDS = 'prompt.answers={"0": "no", "1": "yes"}'
 LEVERS: Mapping[str, Lever] = {
     NONE: Lever(()),
     "answers in words": Lever((WORDS,)),
+    "input first": Lever(('prompt.template="{input}\\n{instruction}\\nAnswer:"',)),
+    "short prompt": Lever(('prompt.template="{input}\\n{instruction}"', 'instruction="{short}"')),
     "calibration": Lever(("decoding.calibration=auto",), trains=False),
     "average: swap": Lever(("decoding.average=swap",), trains=False, tasks=("QQP",)),
     "augment: swap": Lever(("samples.augment=swap",), tasks=("QQP",)),
@@ -145,6 +147,7 @@ def overrides(run: Run, base: Path) -> list[str]:
     layers = json.loads((base / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
     values = {"rate_up": rate * 2.5, "rate_down": rate / 2.5, "upper": list(range(layers // 2, layers))}
     values["more_seeds"] = [run.seed + 100, run.seed + 200]
+    values["short"] = {"CoLA": "Grammatical:", "QQP": "Duplicates:"}[run.task]
     values["minutes"] = f"{run.minutes:g}"
     changes = [
         f"base={base}", "train.precision=bf16", f"samples.seed={run.seed}", f"train.seed={run.seed}",
