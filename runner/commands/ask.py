@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Optional
 
 from grading.contract.language import speak_to_argparse
 from runner.commands.run import start
+from runner.commands.workspace_option import OF_RUNS, add_workspace
 from runner.language import mark, tr, trn
 from runner.system.console import progress
 from runner.system.packages import RUN, require_packages
@@ -225,13 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--header", action="store_true", help=tr("the file's first line names its columns"))
     parser.add_argument("--format", choices=("auto", "tsv", "csv", "jsonl", "parquet"), default="auto")
     parser.add_argument("--encoding", choices=sorted(CODECS), default="auto")
-    parser.add_argument(
-        "--workspace",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help=tr("where ids and paths of runs are looked up"),
-    )
+    add_workspace(parser, OF_RUNS)
     return parser
 
 

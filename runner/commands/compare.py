@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from grading.contract.language import english, speak_to_argparse
 from runner.commands.tables import percent_interval, table, wrapped
+from runner.commands.workspace_option import OF_RUNS, add_workspace
 from runner.errors import UserError
 from runner.evaluation.comparison import Comparison, compare_runs
 from runner.evaluation.holdout import HoldoutPrediction, read_holdout_predictions
@@ -56,13 +57,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         prog="labeltune compare", description=tr(DESCRIPTION), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument(
-        "--workspace",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help=tr("where ids and paths of runs are looked up"),
-    )
+    add_workspace(parser, OF_RUNS)
     parser.add_argument("--json", action="store_true", help=tr("print the comparison as JSON"))
     parser.add_argument(
         "--html",

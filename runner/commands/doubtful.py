@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from grading.contract.language import speak_to_argparse
 from runner.commands.run import load_named, require_workspace, start
 from runner.commands.tables import table
+from runner.commands.workspace_option import OF_A_RUN, add_workspace
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError
 from runner.language import mark, tr
@@ -101,13 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--top", type=_count, default=50, metavar="N", help=tr("most contradicted rows to list (default: 50)")
     )
-    parser.add_argument(
-        "--workspace",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help=tr("folder with data/, for all that is written (default: the current one)"),
-    )
+    add_workspace(parser, OF_A_RUN)
     return parser
 
 

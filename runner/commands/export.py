@@ -13,6 +13,7 @@ from typing import Any, Optional
 from grading import contract
 from grading.contract.language import speak_to_argparse
 from runner.commands.run import start
+from runner.commands.workspace_option import OF_RUNS, add_workspace
 from runner.errors import UserError
 from runner.export.card import model_card
 from runner.export.facts import Facts, facts_of
@@ -160,11 +161,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", help=tr("the base model, where it is not where it was: a folder or a hub id"))
     parser.add_argument("--device", help=tr("such as cuda or cpu (default: a GPU where there is one)"))
     parser.add_argument("--trust-remote-code", action="store_true", help=tr("run Python code in the base's folder"))
-    parser.add_argument(
-        "--workspace",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help=tr("where ids and paths of runs are looked up"),
-    )
+    add_workspace(parser, OF_RUNS)
     return parser

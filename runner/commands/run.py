@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Optional
 
 from grading.contract.language import reason_of, speak_to_argparse
 from runner import __version__
+from runner.commands.workspace_option import OF_A_RUN, add_workspace
 from runner.distributed.processes import is_main_process
 from runner.errors import UserError, redact_secrets
 from runner.language import mark, tr
@@ -213,13 +214,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "arguments", nargs="+", metavar="RECIPE|key.sub=value", help=tr("recipes to run, and changes to their keys")
     )
-    parser.add_argument(
-        "--workspace",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help=tr("folder with data/, for all that is written (default: the current one)"),
-    )
+    add_workspace(parser, OF_A_RUN)
     parser.add_argument(
         "--check",
         action="store_true",
