@@ -71,10 +71,7 @@ class LabelScorer(torch.nn.Module):
         few rows of the head."""
         if self.tree.steps:
             return self.from_all_logits(self.all_logits(hidden))
-        head = self.model.get_output_embeddings()
-        bias = None if head.bias is None else head.bias[self.label_ids]
-        logits = self._bounded(torch.nn.functional.linear(hidden, head.weight[self.label_ids], bias))
-        return self._by_example(self.shifted(logits))
+        return self._by_example(self.shifted(self._of_labels(hidden)))
 
     def from_all_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """(examples, labels) in fp32, from the whole vocabulary's (examples × nodes, vocabulary)."""
@@ -93,10 +90,18 @@ class LabelScorer(torch.nn.Module):
     def all_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(…, vocabulary) in fp32: the whole head."""
         logits = self._bounded(self.model.get_output_embeddings()(hidden))
+        ours = self._of_labels(hidden)
         # the sums of answers of several tokens are shifted, not the tokens' logits
-        if self._shifts and not self.tree.steps:
-            logits[..., self.label_ids] = self.shifted(logits[..., self.label_ids])
+        logits[..., self.label_ids] = ours if self.tree.steps else self.shifted(ours)
         return logits
+
+    def _of_labels(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(…, label_ids) in fp32, multiplied in fp32: a logit of 16 to 32 is a multiple of 1/8 in bf16, so close rows would be
+        tied."""
+        head = self.model.get_output_embeddings()
+        bias = None if head.bias is None else head.bias[self.label_ids].float()
+        weight = head.weight[self.label_ids].float()
+        return self._bounded(torch.nn.functional.linear(hidden.float(), weight, bias))
 
     def shifted(self, label_logits: torch.Tensor) -> torch.Tensor:
         """(…, labels): the model's label logits as the scorer gives them, with the shift of `undo_prior` in evaluation mode."""

@@ -16,7 +16,7 @@ from runner.scoring.label_logits import predict_label_logits
 from runner.scoring.layouts import LAYOUTS, Batch, Layout, padded
 from runner.scoring.prompt import Prompt, build_prompt
 from runner.scoring.proof import prove_head, subject_of
-from runner.scoring.scorer import LabelScorer
+from runner.scoring.scorer import LOSSES, LabelScorer
 
 PROMPT: Prompt = build_prompt(PromptShape(), "Which?", ("0", "1"), tiny_tokenizer())
 TEXTS = ["a", "some longer text", "b c", ""]
@@ -133,13 +133,34 @@ def test_the_labels_loss_ignores_the_rest_of_the_vocabulary() -> None:
     assert (whole.losses > labels.losses + 1).all()
 
 
+@pytest.mark.parametrize("answers", [None, {"0": "red", "1": "reading"}], ids=["one token", "several"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_label_logits_in_bf16_are_multiplied_in_fp32(loss: str, answers: Any) -> None:
+    """So that close rows are not tied: in bf16 the head's own logits are multiples of 1/8 at 16 to 32."""
+    own = model("Gemma").to(torch.bfloat16).eval()
+    own.get_output_embeddings().weight.data *= 300
+    prompt = build_prompt(PromptShape(answers=answers), "Which?", ("0", "1"), tiny_tokenizer())
+    batch = padded(own, prompt)(SUFFIXES)
+    scorer = LabelScorer(own, prompt, loss)
+    with torch.no_grad():
+        hidden = body(own)(**batch.inputs, use_cache=False)[0][batch.rows, batch.positions]
+        found = scorer.all_logits(hidden)[:, prompt.label_ids]
+        exact = hidden.double() @ own.get_output_embeddings().weight[[*prompt.label_ids]].double().T
+        torch.testing.assert_close(found.double(), exact, atol=1e-4, rtol=1e-5)
+        assert (exact.abs() > 16).any()
+        assert not torch.equal(found, found.bfloat16().float())
+        targets = torch.tensor(TARGETS)
+        torch.testing.assert_close(LOSSES[loss](scorer, hidden, targets).label_logits, scorer.label_logits(hidden))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize("name", SHAPES)
 def test_logits_are_the_same_after_the_cached_prefix_and_batched(
     name: str, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
     own = model(name)
+    caplog.clear()  # what transformers says about the model
+    caplog.set_level("INFO")
     scorer = LabelScorer(own, PROMPT).eval()
     with torch.no_grad():
         alone = [scorer(padded(own, PROMPT)([suffix])).label_logits[0] for suffix in SUFFIXES]
