@@ -9,8 +9,8 @@ thread, in a process of its own. Accuracy is measured on rows that no way has tr
 now and then during training and at the end; nothing is chosen by it. Seconds are CPU seconds of training alone.
 A finished run is a line of the file that `--keep` names, and is not run again, so you can stop and continue.
 
-Answers of the causal models are the likelier label; greedy text could only be worse. The classification head reads the input
-alone, without the instruction: what its users do, and the cheapest for it.
+Answers of the causal models are the likelier label; greedy text could only be worse. The way `head` reads the input alone,
+without the instruction: what its users do, and the cheapest for it.
 """
 
 from __future__ import annotations
@@ -297,12 +297,16 @@ def _trl(work: Work) -> None:
         base.model.forward = plain
 
 
-def _head(work: Work) -> None:
-    """`AutoModelForSequenceClassification` with the same LoRA, rows of a batch padded to its longest, the head in fp32."""
+def _head(work: Work, whole_prompt: bool = False) -> None:
+    """`AutoModelForSequenceClassification` with the same LoRA, rows of a batch padded to its longest, the head in fp32.
+
+    `whole_prompt`: read our prompt instead of the input alone."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from runner.scoring.dataset import encode_records
+    from runner.scoring.prompt import build_prompt
     from runner.scoring.tokenization import encode_text
 
     tokenizer = AutoTokenizer.from_pretrained(work.folder, local_files_only=True)
@@ -330,6 +334,12 @@ def _head(work: Work) -> None:
         return [[*bos, *encode_text(tokenizer, row["input"])][: work.recipe.prompt.max_length] for row in records]
 
     rows, unseen = encoded(work.records), encoded(work.unseen)
+    if whole_prompt:
+        prompt = build_prompt(work.recipe.prompt, work.recipe.instruction, labels, tokenizer)
+        rows, unseen = (
+            [[*prompt.prefix, *suffix] for suffix in encode_records(prompt, records, "input").suffixes]
+            for records in (work.records, work.unseen)
+        )
     targets = [labels.index(row["output"]) for row in work.records]
 
     def logits(part: Sequence[list[int]]) -> Any:
@@ -376,6 +386,7 @@ WAYS: Mapping[str, Way] = {
     "half": Way("ours, lower half frozen and kept", _ours, {"loss": "labels", "frozen": 1 / 2}),
     "trl": Way("TRL SFTTrainer, LoRA", _trl),
     "head": Way("classification head, LoRA", _head),
+    "prompted head": Way("classification head after our whole prompt", _head, {"whole_prompt": True}),
 }
 """Every way by its name on the command line."""
 
