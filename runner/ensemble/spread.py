@@ -150,7 +150,7 @@ class Spread:
         place = self.members[0].context
         trained, prepared = require(FINETUNE, place).figures, require(PREPARE, place).figures
         history = read_history(place.workspace.at(place.workspace.adapter))
-        facts = training_facts(trained, prepared["train"], history)
+        facts = training_facts(trained, prepared, history)
         count = len(self.members)
         warnings = below_baselines(count, together, self.baselines, facts), below_first(count, together, first, paired)
         for text in filter(None, warnings):

@@ -58,21 +58,24 @@ class TrainingFacts:
     skipped_steps: int = 0
     """Steps whose loss or gradient was not finite."""
     holdout_shares: Optional[Mapping[str, float]] = None
-    """The same on the hold-out; default: as in training."""
+    """The label shares on the hold-out; default: as in training."""
+    more_rows: bool = True
+    """Whether the training file has labelled rows that are not used."""
 
 
 def training_facts(
-    trained: Mapping[str, Any], label_counts: Mapping[str, int], history: Sequence[Mapping[str, Any]]
+    trained: Mapping[str, Any], prepared: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
 ) -> TrainingFacts:
-    """What the finetune stage knows of its training.
+    """What the stages know of a training.
 
     Args:
-        trained: Its statistics.
-        label_counts: Training rows of each label.
+        trained: The figures of the finetune stage.
+        prepared: The figures of the prepare stage.
         history: The lines of metrics.jsonl.
     """
     shift = trained.get("prior_shift")
-    shares: Mapping[str, float] = trained["training_shares"] if shift else label_counts
+    shares: Mapping[str, float] = trained["training_shares"] if shift else prepared["train"]
+    labelled, *used = (sum(prepared.get(name, {}).values()) for name in ("labels", "drawn", "holdout"))
     return TrainingFacts(
         rows=trained["rows"],
         epochs=len(trained["epochs"]),
@@ -82,11 +85,12 @@ def training_facts(
         holdout_loss=trained["tuned"]["loss"],
         skipped_steps=trained["skipped_steps"],
         holdout_shares={label: share * math.exp(shift[label]) for label, share in shares.items()} if shift else None,
+        more_rows=not labelled or sum(used) < labelled,
     )
 
 
 def warn_if_not_better(
-    workspace: Workspace, evaluation: Mapping[str, Any], trained: Mapping[str, Any], train_labels: Mapping[str, int]
+    workspace: Workspace, evaluation: Mapping[str, Any], trained: Mapping[str, Any], prepared: Mapping[str, Any]
 ) -> None:
     """Log a warning where the adapter is not better than a baseline.
 
@@ -94,11 +98,11 @@ def warn_if_not_better(
         workspace: It has the adapter with its metrics.jsonl.
         evaluation: The content of evaluation.json.
         trained: The figures of the finetune stage.
-        train_labels: Training rows of each label.
+        prepared: The figures of the prepare stage.
     """
     history = read_history(workspace.at(workspace.adapter))
     baselines = {name: each["accuracy"] for name, each in evaluation["baselines"].items()}
-    facts = training_facts(trained, train_labels, history)
+    facts = training_facts(trained, prepared, history)
     text = warning(evaluation["accuracy"], baselines, facts)
     if text:
         log.warning(text)
@@ -137,6 +141,7 @@ def cause(facts: TrainingFacts) -> str:
     """The likeliest cause, and what to change."""
     rate = facts.learning_rate
     size = trn("{rows:,} rows × {count} epoch", "{rows:,} rows × {count} epochs", facts.epochs, rows=facts.rows)
+    more_rows = tr("raise samples.train") if facts.more_rows else tr("add labelled rows (all of the file's are used)")
     if facts.skipped_steps:
         return _too_high(
             rate,
@@ -146,30 +151,32 @@ def cause(facts: TrainingFacts) -> str:
             ),
         )
     if not facts.losses:
-        return tr("{size} are too few; raise samples.train or train.epochs", size=size)
+        return tr("{size} are too few; {more_rows}, or raise train.epochs", size=size, more_rows=more_rows)
     quarters = _quarters(facts.losses)
     lowest, end = min(map(statistics.fmean, quarters)), statistics.fmean(quarters[-1])
     shares = _entropy(facts.label_shares)
     if _has_diverged(quarters):
         return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=lowest, end=end))
     if end > LEARNED * shares:
-        return _too_low(rate, size, end, shares)
+        return _too_low(facts, size, end, more_rows)
     if facts.holdout_loss > LEARNED * _entropy(facts.holdout_shares or facts.label_shares):
         return tr(
             "too few rows ({rows:,}), or damaged labels: the training loss fell to {end:.2f}, "
-            "and the hold-out loss is {holdout_loss:.2f}; raise samples.train, and read some "
-            "training records",
+            "and the hold-out loss is {holdout_loss:.2f}; {more_rows}, and read some training records",
             rows=facts.rows,
+            more_rows=more_rows,
             end=end,
             holdout_loss=facts.holdout_loss,
         )
     return tr(
-        "{size} are too few, or the base is too small for this task; raise samples.train, or take a larger base",
+        "{size} are too few, or the base is too small for this task; {more_rows}, or take a larger base",
         size=size,
+        more_rows=more_rows,
     )
 
 
-def _too_low(rate: float, size: str, end: float, shares: float) -> str:
+def _too_low(facts: TrainingFacts, size: str, end: float, more_rows: str) -> str:
+    rate, shares = facts.learning_rate, _entropy(facts.label_shares)
     if rate < LOWEST:
         return tr(
             "train.learning_rate {rate:g} is far below the usual ones: the training loss ended at {end:.2f}, and the label "
@@ -180,13 +187,14 @@ def _too_low(rate: float, size: str, end: float, shares: float) -> str:
         )
     return tr(
         "train.learning_rate {rate:g} is too low for this base, or {size} are too few: the training loss ended at {end:.2f}, "
-        "and the label shares alone give {shares:.2f}; raise it, for instance to {rate_2:g}, or raise samples.train or "
+        "and the label shares alone give {shares:.2f}; raise it, for instance to {rate_2:g}, or {more_rows}, or raise "
         "train.epochs",
         rate=rate,
         size=size,
         end=end,
         shares=shares,
         rate_2=rate * FACTOR,
+        more_rows=more_rows,
     )
 
 

@@ -232,7 +232,7 @@ def _report(job: EvaluationJob, evaluation: Mapping[str, Any]) -> None:
                 excluded_rows=evaluation["excluded_rows"],
             )
         )
-    diagnosis.warn_if_not_better(job.workspace, evaluation, job.trained, job.prepared["train"])
+    diagnosis.warn_if_not_better(job.workspace, evaluation, job.trained, job.prepared)
 
 
 def _probabilities(evaluation: Mapping[str, Any]) -> str:

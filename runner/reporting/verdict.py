@@ -155,10 +155,9 @@ def _is_epoch(line: Mapping[str, Any]) -> bool:
 
 def _cause(files: RunFiles) -> str:
     """The likeliest cause of a bad result, as the run's own warning says it."""
-    trained = files.run.statistics
-    counts = files.prepared.get("train") or _label_counts(files)
+    prepared = files.prepared if files.prepared.get("train") else {"train": _label_counts(files)}
     try:
-        return diagnosis.cause(diagnosis.training_facts(trained, counts, files.history))
+        return diagnosis.cause(diagnosis.training_facts(files.run.statistics, prepared, files.history))
     # statistics of an earlier version
     except (KeyError, TypeError, ValueError):
         return tr("not known; read the training log")

@@ -96,7 +96,7 @@ class Runs:
         prepared, trained = (read_manifest(workspace.manifest(stage.name)) for stage in (PREPARE, FINETUNE))
         assert prepared is not None
         assert trained is not None
-        warn_if_not_better(workspace, self._evaluated(trial)[1], trained.figures, prepared.figures["train"])
+        warn_if_not_better(workspace, self._evaluated(trial)[1], trained.figures, prepared.figures)
 
     def measure(self, trial: Trial, held_out: int, seconds: float) -> tuple[Pace, float]:
         """What a run costs, from one that starts now, and the seconds of its training.

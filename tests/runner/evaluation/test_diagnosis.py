@@ -20,8 +20,8 @@ STUCK = TrainingFacts(
 
 LOW = (
     "train.learning_rate 0.0002 is too low for this base, or 2,000 rows × 2 epochs are too few: the training loss ended at "
-    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001, or raise samples.train or "
-    "train.epochs"
+    "0.69, and the label shares alone give 0.69; raise it, for instance to 0.001, or raise samples.train, or "
+    "raise train.epochs"
 )
 
 
@@ -43,7 +43,7 @@ LOW = (
             "train.learning_rate 0.01 is too high: 3 steps were skipped because their loss or gradient was not finite; "
             "lower it, for instance to 0.002",
         ),
-        ({"losses": [], "epochs": 1}, "2,000 rows × 1 epoch are too few; raise samples.train or train.epochs"),
+        ({"losses": [], "epochs": 1}, "2,000 rows × 1 epoch are too few; raise samples.train, or raise train.epochs"),
         (
             {"losses": [0.7, 0.5, 0.3, 0.1]},
             "too few rows (2,000), or damaged labels: the training loss fell to 0.10, and the hold-out loss is 0.69; raise "
@@ -54,8 +54,12 @@ LOW = (
             "2,000 rows × 2 epochs are too few, or the base is too small for this task; raise samples.train, or take a "
             "larger base",
         ),
+        (
+            {"losses": [], "more_rows": False},
+            "2,000 rows × 2 epochs are too few; add labelled rows (all of the file's are used), or raise train.epochs",
+        ),
     ],
-    ids=["too low", "far too low", "rose", "skipped", "short", "damaged", "small"],
+    ids=["too low", "far too low", "rose", "skipped", "short", "damaged", "small", "all rows"],
 )
 def test_the_likeliest_cause(changes: dict[str, object], expected: str) -> None:
     assert cause(dataclasses.replace(STUCK, **changes)) == expected
@@ -109,6 +113,14 @@ def test_class_weights_change_what_the_label_shares_alone_give() -> None:
         "training_shares": {"0": 0.5, "1": 0.5},
         "prior_shift": {"0": math.log(0.9 / 0.5), "1": math.log(0.1 / 0.5)},
     }
-    counts, losses = {"0": 1800, "1": 200}, [{"loss": loss} for loss in (0.7, 0.6, 0.4, 0.4)]
+    counts, losses = {"train": {"0": 1800, "1": 200}}, [{"loss": loss} for loss in (0.7, 0.6, 0.4, 0.4)]
     assert cause(training_facts(trained, counts, losses)).startswith("too few rows (2,000), or damaged labels")
     assert "too low" in cause(training_facts({**trained, "prior_shift": None}, counts, losses))
+
+
+@pytest.mark.parametrize(("drawn", "expected"), [(1990, True), (2000, False)])
+def test_more_rows_are_advised_only_where_the_file_has_them(drawn: int, expected: bool) -> None:
+    trained = {"rows": drawn, "epochs": [{}], "learning_rate": 2e-4, "tuned": {"loss": 0.7}, "skipped_steps": 0}
+    counts = {"0": drawn // 2, "1": drawn // 2}
+    prepared = {"train": counts, "drawn": counts, "holdout": {"0": 100, "1": 100}, "labels": {"0": 1100, "1": 1100}}
+    assert training_facts(trained, prepared, []).more_rows is expected
