@@ -156,13 +156,15 @@ def rivals_table(runs: Sequence[Line], others: Sequence[Line], names: Mapping[st
     every = {(name, way): [] for name in names.values() for way in RIVALS}
     ours = [run for run in runs if run["lever"] in names and run["cpu"] is not None]
     for (lever, base, task, *_), group in _groups(ours, "lever", "base", "task", "rows", "epochs", "minutes"):
-        seconds, own = statistics.mean(run["cpu"] for run in group), {run["seed"]: run for run in group}
+        seconds, own = [run["cpu"] for run in group], {run["seed"]: run for run in group}
+        slowest = max(seconds)
         there = [run for run in others if (run["base"], run["task"]) == (base, task) and run["way"] in RIVALS]
-        near = [run for run in there if ABOUT[0] <= run["seconds"] / seconds <= ABOUT[1]]
+        sizes = [found for _, found in _groups(there, "way", "rows", "epochs")]
+        near = [run for found in sizes if ABOUT[0] <= _slowest(found) / slowest <= ABOUT[1] for run in found]
         if "trl" not in {run["way"] for run in near}:
             continue
         lines.append([base, task, "; ".join(dict.fromkeys(_each_size(group))), names[lever],
-                      ", ".join(dict.fromkeys(_each_rate(group))), str(len(own)), f"{seconds:.0f}",
+                      ", ".join(dict.fromkeys(_each_rate(group))), str(len(own)), f"{statistics.mean(seconds):.0f}",
                       accuracy_cell([run["right"] for run in group]), "", ""])  # fmt: skip
         best: dict[str, tuple[float, list[tuple[str, str]]]] = {}
         for (way, rate, other_rows, other_epochs), found in _groups(near, "way", "rate", "rows", "epochs"):
@@ -190,11 +192,7 @@ def equal_table(runs: Sequence[Line]) -> str:
     every: dict[str, list[list[tuple[str, str]]]] = {way: [] for way in RIVALS}
     for (base, task, rows, epochs), group in _groups(runs, "base", "task", "rows", "epochs"):
         ways = {way: [run for run in group if run["way"] == way] for way in ("packed", *RIVALS)}
-        best = {
-            way: max((each for _, each in _groups(found, "rate")), key=_mean_share)
-            for way, found in ways.items()
-            if found
-        }
+        best = {way: _at_best_rate(found) for way, found in ways.items() if found}
         ours = {run["seed"]: run for run in best.pop("packed", [])}
         if not ours or not best:
             continue
@@ -223,8 +221,19 @@ OURS = "labeltune"
 """The name of our runs in these tables."""
 
 
+def _at_best_rate(runs: Sequence[Line]) -> list[Line]:
+    """The runs at the learning rate that is best on the seeds that every rate has."""
+    rates = [found for _, found in _groups(runs, "rate")]
+    common = set.intersection(*({run["seed"] for run in found} for found in rates))
+    return max(rates, key=lambda found: (_mean_share([run for run in found if run["seed"] in common]), len(found)))
+
+
 def _mean_share(runs: Sequence[Line]) -> float:
     return statistics.mean(share(run["right"]) for run in runs)
+
+
+def _slowest(runs: Sequence[Line]) -> float:
+    return max(run["seconds"] for run in runs)
 
 
 RIVALS = {"trl": "TRL SFTTrainer", "head": "classification head"}
@@ -232,7 +241,8 @@ RIVALS = {"trl": "TRL SFTTrainer", "head": "classification head"}
 
 ABOUT = (0.75, 1.4)
 """A rival's seconds of training alone, as a share of the CPU seconds of our whole run, which has loading, the hold-out after each
-epoch and 1,000 predictions in it."""
+epoch and 1,000 predictions in it. The same work took up to 1.4 times as long in some hours as in others, so the slowest run of
+each size is compared; a learning rate changes no cost."""
 
 
 def _each_size(runs: Sequence[Line]) -> list[str]:
