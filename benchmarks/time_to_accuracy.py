@@ -331,15 +331,12 @@ def _head(work: Work, whole_prompt: bool = False) -> None:
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
     def encoded(records: Sequence[Mapping[str, str]]) -> list[list[int]]:
+        if whole_prompt:
+            prompt = build_prompt(work.recipe.prompt, work.recipe.instruction, labels, tokenizer)
+            return [[*prompt.prefix, *suffix] for suffix in encode_records(prompt, records, "input").suffixes]
         return [[*bos, *encode_text(tokenizer, row["input"])][: work.recipe.prompt.max_length] for row in records]
 
     rows, unseen = encoded(work.records), encoded(work.unseen)
-    if whole_prompt:
-        prompt = build_prompt(work.recipe.prompt, work.recipe.instruction, labels, tokenizer)
-        rows, unseen = (
-            [[*prompt.prefix, *suffix] for suffix in encode_records(prompt, records, "input").suffixes]
-            for records in (work.records, work.unseen)
-        )
     targets = [labels.index(row["output"]) for row in work.records]
 
     def logits(part: Sequence[list[int]]) -> Any:
