@@ -330,7 +330,7 @@ def _head(work: Work, whole_prompt: bool = False) -> None:
             )
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
-    def encoded(records: Sequence[Mapping[str, str]]) -> list[list[int]]:
+    def encoded(records: Sequence[dict[str, str]]) -> list[list[int]]:
         if whole_prompt:
             prompt = build_prompt(work.recipe.prompt, work.recipe.instruction, labels, tokenizer)
             return [[*prompt.prefix, *suffix] for suffix in encode_records(prompt, records, "input").suffixes]
