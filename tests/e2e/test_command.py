@@ -38,10 +38,9 @@ def test_doubtful_rows_are_looked_for_by_all_processes(tmp_path: Path, tiny_base
     assert (tmp_path / "pre_data/tiny/doubtful.csv").exists()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_a_mistake_is_reported_once_and_without_a_traceback(tmp_path: Path, tiny_base: Path, processes: str) -> None:
+def test_a_mistake_is_reported_once_and_without_a_traceback(tmp_path: Path, tiny_base: Path) -> None:
     write_recipe(write_tables(tmp_path), recipe_tree(tiny_base))
-    again = labeltune(tmp_path, "run", "tiny.yaml", "--processes", processes, "lora.target_modules=[nothing]")
+    again = labeltune(tmp_path, "run", "tiny.yaml", "--processes", "2", "lora.target_modules=[nothing]")
     assert again.returncode == 2
     message, next_step = again.stderr.strip().splitlines()[-2:]
     assert message.startswith("lora: Target modules {'nothing'} not found")

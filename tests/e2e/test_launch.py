@@ -253,10 +253,9 @@ def test_another_sharding_is_refused(kind: str) -> None:
         requested_sharding(launched)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_fsdp_1_is_refused(finished: Path, processes: str) -> None:
+def test_fsdp_1_is_refused(finished: Path) -> None:
     """Accelerate itself would end it with an error: there is no GPU."""
-    asked = ("--use_fsdp", "--num_processes", processes, *ONE[2:])
+    asked = ("--use_fsdp", "--num_processes", "2", *ONE[2:])
     done = launch(finished, "-q", *asked, str(ROOT / "runner/main.py"), "tiny.yaml", "--fresh")
     assert done.returncode != 0
     assert done.stderr.count("the launcher asks for FSDP") == 1
@@ -270,7 +269,7 @@ from runner.commands import run as command
 from runner.scoring.scorer import LabelScorer
 whole = LabelScorer.forward
 def forward(scorer, batch):
-    if scorer.training and os.environ["RANK"] == "1" and len(batch.rows) > {fit}:
+    if scorer.training and os.environ["RANK"] == "1":
         raise RuntimeError("CUDA out of memory")
     return whole(scorer, batch)
 LabelScorer.forward = forward
@@ -279,29 +278,12 @@ sys.exit(command.main())
 """
 
 
-def test_out_of_memory_in_one_process_concerns_all(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
-    from conftest import write_tables
-
-    write_tables(tmp_path)
-    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
-    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT), fit=1))
-    done = launch(tmp_path, *TWO, "full.py", "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.count("out of memory in training: computing 1 rows at once from now on; a step still has 4 rows")
-        == 1
-    )
-    name = "saved_model/tiny/adapter_model.safetensors"
-    one, two = load_file(finished / name), load_file(tmp_path / name)
-    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
-
-
 def test_an_error_of_one_process_is_shown_and_ends_all(tmp_path: Path, tiny_base: Path) -> None:
     from conftest import write_tables
 
     write_tables(tmp_path)
     write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
-    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT), fit=0))
+    (tmp_path / "full.py").write_text(FULL_ON_ONE.format(root=str(ROOT)))
     done = launch(tmp_path, *TWO, "full.py", "tiny.yaml")
     assert done.returncode != 0
     assert "process 1 of 2:\nout of memory with 1 rows at once: CUDA out of memory\n  next: lower" in done.stderr
@@ -318,12 +300,13 @@ def test_an_error_of_all_processes_is_shown_once(tmp_path: Path, tiny_base: Path
 
 
 IN_TWO = """
-import os, signal, sys
+import os, signal, sys, time
 sys.path.insert(0, {root!r})
 import torch
 from runner.training import checkpoint
 from runner.commands import run as command
 from runner.distributed.accelerator import connect
+from runner.distributed import collectives
 from runner.distributed.collectives import all_reduce_gradients, all_reduce_max, all_gather, broadcast_parameters
 from runner.scoring.scorer import LabelScorer
 
@@ -375,6 +358,29 @@ assert run("layouts") == 143
 LabelScorer.forward = whole
 assert run("layouts") == 0
 
+def one_row_fits(scorer, batch):
+    if rank == 1 and scorer.training and len(batch.rows) > 1:
+        raise RuntimeError("CUDA out of memory")
+    return whole(scorer, batch)
+
+LabelScorer.forward = one_row_fits
+assert run("full") == 0
+
+def stands_still(scorer, batch):
+    calls[0] += scorer.training
+    if scorer.training and calls[0] == 3 and rank == 1:
+        pid = os.getpid()
+        if os.fork() == 0:
+            time.sleep(2)
+            os.kill(pid, signal.SIGCONT)
+            os._exit(0)
+        os.kill(pid, signal.SIGSTOP)
+    return whole(scorer, batch)
+
+LabelScorer.forward, calls[0], patience, collectives.PATIENCE = stands_still, 0, collectives.PATIENCE, 0.5
+assert run("still") == 0
+collectives.PATIENCE = patience
+
 LabelScorer.forward, calls[0] = forward, 0
 assert run("differing") == 143
 if rank == 1:  # its own view of the disk
@@ -388,29 +394,64 @@ assert code == 2, code
 """
 
 
-def test_two_processes_resume_to_the_same_bytes(tmp_path: Path, tiny_base: Path) -> None:
-    """Each has its own dropout. What they tell each other is looked at one by one, and only the main one writes. They take
-    the same layout and the same checkpoint, or none."""
+@dataclass(frozen=True)
+class Both:
+    """What two processes did that were launched once, as `IN_TWO` says: a folder for each run in there."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def in_two(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Both:
     from conftest import write_tables
 
-    for name in ("whole", "cut", "layouts", "differing"):
-        (tmp_path / name).mkdir()
-        write_tables(tmp_path / name)
-        write_recipe(tmp_path / name, recipe_tree(tiny_base, lora={"lora_dropout": 0.5}, **ONE_EPOCH))
-    (tmp_path / "in_two.py").write_text(IN_TWO.format(root=str(ROOT)))
-    done = launch(tmp_path, *TWO, "in_two.py")
-    said = done.stdout + done.stderr
-    assert "AssertionError" not in said, said
-    assert done.stderr.count("stopped by SIGTERM after step 2 of 4") == 3
-    assert done.stdout.count("resuming after step 2 of 4") == 2
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    folder = tmp_path_factory.mktemp("in-two")
+    # each process has its own dropout
+    dropout = {"lora": {"lora_dropout": 0.5}}
+    for name in ("whole", "cut", "layouts", "differing", "full", "still"):
+        (folder / name).mkdir()
+        write_tables(folder / name)
+        changes = {} if name in ("full", "still") else dropout
+        write_recipe(folder / name, recipe_tree(tiny_base, **changes, **ONE_EPOCH))
+    (folder / "in_two.py").write_text(IN_TWO.format(root=str(ROOT)))
+    done = launch(folder, *TWO, "in_two.py")
+    assert "AssertionError" not in done.stdout + done.stderr, done.stdout + done.stderr
+    return Both(folder, done.stdout, done.stderr)
+
+
+def test_two_processes_resume_to_the_same_bytes(in_two: Both) -> None:
+    """What they tell each other is looked at one by one, and only the main one writes."""
+    assert in_two.err.count("stopped by SIGTERM after step 2 of 4") == 3
+    assert in_two.out.count("resuming after step 2 of 4") == 2
     for name in ("saved_model/tiny/adapter_model.safetensors", "result/predictions_tiny.jsonl"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
-    assert "layout padded: packed is not used: it fails on another process" in done.stdout
-    assert "layout padded: as set" in done.stdout
-    assert (tmp_path / "layouts/result/result_tiny.txt").exists()
-    assert "this process does not read what the main process reads" in done.stderr
-    assert not (tmp_path / "differing/saved_model/tiny").exists()
-    assert len(list((tmp_path / "differing/saved_model/.checkpoints").rglob("*.checkpoint"))) == 1
+        assert (in_two.folder / "whole" / name).read_bytes() == (in_two.folder / "cut" / name).read_bytes()
+
+
+def test_two_processes_take_the_same_layout_and_checkpoint_or_none(in_two: Both) -> None:
+    assert "layout padded: packed is not used: it fails on another process" in in_two.out
+    assert "layout padded: as set" in in_two.out
+    assert (in_two.folder / "layouts/result/result_tiny.txt").exists()
+    assert "this process does not read what the main process reads" in in_two.err
+    assert not (in_two.folder / "differing/saved_model/tiny").exists()
+    assert len(list((in_two.folder / "differing/saved_model/.checkpoints").rglob("*.checkpoint"))) == 1
+
+
+def test_out_of_memory_in_one_process_concerns_all(finished: Path, in_two: Both) -> None:
+    said = "out of memory in training: computing 1 rows at once from now on; a step still has 4 rows"
+    assert in_two.out.count(said) == 1
+    name = "saved_model/tiny/adapter_model.safetensors"
+    one, two = load_file(finished / name), load_file(in_two.folder / "full" / name)
+    assert max((one[key] - two[key]).abs().max().item() for key in one) < 1e-5
+
+
+def test_the_others_wait_for_a_stopped_process_and_say_so(finished: Path, in_two: Both) -> None:
+    assert "process 0 of 2 has waited 0.5 s for the others" in in_two.out
+    name = "result/result_tiny.txt"
+    assert (finished / name).read_bytes() == (in_two.folder / "still" / name).read_bytes()
 
 
 SAVES_SLOWLY = """
@@ -441,44 +482,6 @@ def test_no_process_ends_before_the_checkpoint_is_written(tmp_path: Path, tiny_b
     (tmp_path / "slow.py").write_text(SAVES_SLOWLY.format(root=str(ROOT)))
     launch(tmp_path, *TWO, "slow.py", "tiny.yaml")
     assert len(list((tmp_path / "saved_model/.checkpoints").rglob("step-00000002-*.checkpoint"))) == 1
-
-
-STOPS_ONCE = """
-import os, signal, sys, time
-sys.path.insert(0, {root!r})
-from runner.commands import run as command
-from runner.distributed import collectives
-from runner.scoring.scorer import LabelScorer
-collectives.PATIENCE = 0.5
-whole, calls = LabelScorer.forward, [0]
-def forward(scorer, batch):
-    calls[0] += scorer.training
-    if calls[0] == 3 and os.environ["RANK"] == "1":
-        calls[0] += 1
-        pid = os.getpid()
-        if os.fork() == 0:
-            time.sleep(2)
-            os.kill(pid, signal.SIGCONT)
-            os._exit(0)
-        os.kill(pid, signal.SIGSTOP)
-    return whole(scorer, batch)
-LabelScorer.forward = forward
-sys.exit(command.main())
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_the_others_wait_for_a_stopped_process_and_say_so(finished: Path, tmp_path: Path, tiny_base: Path) -> None:
-    from conftest import write_tables
-
-    write_tables(tmp_path)
-    write_recipe(tmp_path, recipe_tree(tiny_base, **ONE_EPOCH))
-    (tmp_path / "stops.py").write_text(STOPS_ONCE.format(root=str(ROOT)))
-    done = launch(tmp_path, *TWO, "stops.py", "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "process 0 of 2 has waited 0.5 s for the others" in done.stdout
-    name = "result/result_tiny.txt"
-    assert (finished / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes through /proc")

@@ -89,7 +89,8 @@ def test_a_full_disk_costs_nothing_that_was_finished(
     workspace: Path, tiny_base: Path, owner: Any, name: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """At the n-th write of each kind, for every n that a run has."""
-    assert start(workspace, tiny_base) == 0
+    short = {"epochs": 1, "layout": "padded"}
+    assert start(workspace, tiny_base, train=short) == 0
     again = [str(workspace / "tiny.yaml"), "--workspace", str(workspace)]
     before = [(workspace / each).read_bytes() for each in FINISHED]
     codes = []
@@ -107,7 +108,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(
         assert "Traceback" not in err
     assert codes.pop() == 0
     assert 2 in codes
-    assert start(workspace, tiny_base) == 0
+    assert start(workspace, tiny_base, train=short) == 0
     assert [(workspace / each).read_bytes() for each in FINISHED] == before
 
 
