@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from pathlib import Path
 
 from grading.contract.language import english
 from runner.language import tr
@@ -40,6 +41,14 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
         if context.fresh:
             shutil.rmtree(folder, ignore_errors=True)
         journal, runs = Journal(folder / "journal.jsonl"), Runs(context, folder)
+        if not journal.events and _finds_others(folder):
+            log.info(
+                tr(
+                    "{searches} has trials of another recipe, other data or other search.minutes; this search begins anew, "
+                    "without them",
+                    searches=workspace.searches,
+                )
+            )
         search = Search(runs, journal, started)
         if journal.find("end") is None:
             load_shared_base(context)
@@ -71,6 +80,12 @@ def best_recipe(loaded: LoadedRecipe, context: StageContext) -> LoadedRecipe:
             )
         )
     return LoadedRecipe(path, winner)
+
+
+def _finds_others(folder: Path) -> bool:
+    """Whether other searches of the dataset have a trial, beside the folder of this one."""
+    journals = (Journal(path) for path in folder.parent.glob("*/journal.jsonl"))
+    return any(journal.find("trial") for journal in journals)
 
 
 def _keep(runs: Runs, trial: Trial, workspace: Workspace) -> None:

@@ -102,30 +102,37 @@ Planned = Callable[[Optional[int]], list[Rung]]
 """Gives a plan whose first trials have so many row passes, or None: as many as fit. It is empty where the time is too short."""
 
 
-def plan(seconds: float, pace: Pace, holdout: int, most: int, length: Optional[int] = None) -> list[Rung]:
+def plan(seconds: float, measured: Measurement, most: int, length: Optional[int] = None) -> list[Rung]:
     """All rungs but the last.
+
+    Where the time allows several runs of the greatest length, all rows `MOST_EPOCHS` times, there is one rung of such runs: no
+    later run could be longer.
 
     Args:
         seconds: Time of the whole search.
-        pace: What a run costs.
-        holdout: Number of held-out rows, which every run scores once for every epoch.
+        measured: What a run costs, the number of rows, and of held-out rows, which every run scores once for every epoch.
         most: Most candidates there are.
-        length: Row passes of the first trials; default: as many as fit, and `FEWEST_PASSES` or more.
+        length: Row passes of the first trials; default: as many as fit, and `FEWEST_PASSES` or all that there are, or more.
 
     Returns:
         The rungs, the one with the most candidates first; none where the time is too short to compare anything.
     """
-    evaluated = holdout * (1 + IN_A_SEARCH)
+    pace, greatest = measured.pace, measured.rows * MOST_EPOCHS
+    evaluated = measured.held_out * (1 + IN_A_SEARCH)
+    longest = pace.seconds(greatest, measured.held_out * (MOST_EPOCHS + IN_A_SEARCH))
+    whole = min(int(SAFETY * seconds / longest), most) if length in (None, greatest) else 0
     starts: Sequence[int] = STARTS if length is None else range(max(STARTS), 1, -1)
     for start in (min(start, most) for start in starts):
+        if 1 < start <= whole:
+            break
         counts = [start]
         while counts[-1] // KEPT > 1:
             counts.append(counts[-1] // KEPT)
         share = SAFETY * EXPLORING * seconds / len(counts)
-        rungs = [Rung(count, _passes(share / count, pace, evaluated)) for count in counts]
-        if start > 1 and rungs[0].passes >= (length or FEWEST_PASSES):
+        rungs = [Rung(count, min(_passes(share / count, pace, evaluated), greatest)) for count in counts]
+        if start > 1 and rungs[0].passes >= (length or min(FEWEST_PASSES, greatest)):
             return [Rung(start, length), *rungs[1:]] if length else rungs
-    return []
+    return [Rung(whole, greatest)] if whole > 1 else []
 
 
 def trial_length(passes: int, rows: int, epochs: Optional[int]) -> tuple[int, int]:

@@ -49,7 +49,7 @@ class Drawn:
 
     def ask(self, place: int) -> Optional[Changes]:
         """One of them."""
-        return self.drawn[place]
+        return self.drawn[place] if place < self.most else None
 
     def tell(self, place: int, result: Optional[TrialResult]) -> None:
         """They do not depend on results."""

@@ -130,7 +130,7 @@ class Search:
         event = self.journal.find("plan")
         if event is None:
             left, most = self._left(), self.sampler.most
-            rungs = self.sampler.join(lambda length: plan(left, measured.pace, measured.held_out, most, length))
+            rungs = self.sampler.join(lambda length: plan(left, measured, most, length))
             event = {"event": "plan", "rungs": [asdict(rung) for rung in rungs]}
             self._add(event)
         rungs = [Rung(**rung) for rung in event["rungs"]]
@@ -154,9 +154,12 @@ class Search:
         return rungs
 
     def _first(self, rung: Rung, measured: Measurement) -> list[Optional[TrialResult]]:
-        """The trials of the first rung: the sampler proposes their candidates one after another."""
+        """The trials of the first rung: the sampler proposes their candidates one after another, and another one for each whose
+        settings cannot be trained."""
         these: list[Optional[TrialResult]] = []
-        for candidate in range(rung.candidates):
+        impossible = 0
+        while len(these) - impossible < rung.candidates and impossible <= rung.candidates:
+            candidate = len(these)
             changes = self.sampler.ask(candidate)
             if changes is None:
                 log.info(tr("no other candidate is left"))
@@ -164,6 +167,7 @@ class Search:
             self.candidates.append(changes)
             these.append(self._trial_of(rung, candidate, measured))
             self.sampler.tell(candidate, these[-1])
+            impossible += (self.journal.trial(self.trials) or {}).get("impossible", False)
         return these
 
     def _others(self) -> list[TrialResult]:
@@ -355,7 +359,7 @@ class Search:
 
     def _run(self, trial: Trial, limit: Optional[float]) -> dict[str, Any]:
         started, seconds = time.monotonic(), self._left() if limit is None else limit
-        problem = tr("out of time")
+        problem, impossible = tr("out of time"), False
         try:
             if seconds > 0:
                 return dict(as_event(self.runs.run(trial, seconds)))
@@ -363,9 +367,15 @@ class Search:
             if stopped.code != 128 + OUT_OF_TIME:
                 raise
         except UserError as error:
-            problem = str(error)
+            problem, impossible = str(error), True
         spent = round(time.monotonic() - started, 3)
-        return {"event": "no result", "number": trial.number, "problem": problem, "seconds": spent}
+        return {
+            "event": "no result",
+            "number": trial.number,
+            "problem": problem,
+            "impossible": impossible,
+            "seconds": spent,
+        }
 
     def _left(self) -> float:
         """Seconds that are left for training: without those for predicting the dev rows at the end."""

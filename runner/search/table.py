@@ -82,9 +82,9 @@ def sentence(results: Sequence[TrialResult], best: TrialResult) -> str:
         return words
     return trn(
         "{winner}. Not distinguishable from it on {rows:,} held-out rows: trial {others}; of equal trials the one with the "
-        "most rows wins",
+        "most rows wins, and of those the one with the lower log loss",
         "{winner}. Not distinguishable from it on {rows:,} held-out rows: trials {others}; of equal trials the one with the "
-        "most rows wins",
+        "most rows wins, and of those the one with the lower log loss",
         len(others),
         winner=words,
         rows=len(best.right),

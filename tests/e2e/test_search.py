@@ -13,6 +13,7 @@ from support.runs import cut_at
 
 from runner.commands.run import main
 from runner.search.journal import Journal
+from runner.search.plan import Rung
 from runner.search.runs import Runs
 from runner.system.shared_work import ROWS, UNTUNED
 from runner.training.train_state import TrainState
@@ -162,6 +163,21 @@ def test_a_trial_that_is_impossible_is_left_out_and_a_bad_winner_is_said_once(
     # the recipe has two epochs
     assert {row["epochs"] for row in rows} == {1, 2}
     assert [row["epochs"] for row in rows] == [row["changes"].get("train.epochs", 2) for row in rows]
+
+
+def test_another_candidate_takes_the_place_of_an_impossible_one(
+    tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"lora.target_modules": [["nothing"], ["q_proj"], ["k_proj"]]}
+    tree = recipe_tree(tiny_base, search={"minutes": 5, "space": space})
+    write_recipe(write_tables(tmp_path), tree)
+    # as where the time is for two of the four
+    monkeypatch.setattr("runner.search.search.plan", lambda *arguments: [Rung(2, 100)])
+    assert start(tmp_path) == 0
+    assert "1 of 3 trials gave no result" in capsys.readouterr().out
+    assert [row["changes"] for row in sorted(table(tmp_path), key=lambda row: row["trial"])] == [
+        {}, {"lora.target_modules": ["q_proj"]},
+    ]  # fmt: skip
 
 
 def test_too_little_time_is_said(tmp_path: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ COLA = Measurement(PACE, rows=8_051, held_out=500, predict=19)
 @pytest.mark.parametrize("minutes", [5, 20, 60, 240, 3000])
 def test_all_runs_together_fit_into_the_time(minutes):
     total = minutes * 60
-    rungs = plan(total, PACE, 500, 27)
+    rungs = plan(total, QQP, 27)
     spent = sum(rung.candidates * PACE.seconds(rung.passes, 500 * (1 + IN_A_SEARCH)) for rung in rungs)
     rows, epochs = last_run(total - spent, QQP, Train(epochs=2), extra=IN_A_SEARCH)
     assert spent + PACE.seconds(rows * epochs, 500 * (epochs + IN_A_SEARCH)) <= total
@@ -21,7 +21,7 @@ def test_all_runs_together_fit_into_the_time(minutes):
 
 
 def test_more_time_compares_more_candidates():
-    starts = [(plan(60 * minutes, PACE, 500, 27) or [None])[0] for minutes in (20, 60, 300, 3000)]
+    starts = [(plan(60 * minutes, QQP, 27) or [None])[0] for minutes in (20, 60, 300, 3000)]
     assert starts[0] is None
     assert [rung.candidates for rung in starts[1:]] == [4, 9, 27]
 
@@ -31,13 +31,38 @@ def test_a_time_for_less_than_one_row_has_no_last_run():
 
 
 def test_a_third_of_the_candidates_is_trained_further_on_about_three_times_the_rows():
-    first, second, third = plan(60_000, PACE, 500, 27)
+    first, second, third = plan(60_000, QQP, 27)
     assert [first.candidates, second.candidates, third.candidates] == [27, 9, 3]
     assert 2.9 < second.passes / first.passes < 4.5
 
 
 def test_there_are_no_more_runs_than_candidates():
-    assert [rung.candidates for rung in plan(60_000, PACE, 500, 4)] == [4]
+    assert [rung.candidates for rung in plan(60_000, QQP, 4)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "rungs"),
+    [
+        # (180 × 5) passes take 100 s with the evaluations
+        (2, []),
+        (10, [(5, 900)]),
+        (60, [(27, 900)]),
+        (6000, [(27, 900)]),
+    ],
+)
+def test_where_there_are_few_rows_no_trial_is_longer_than_all_of_them(minutes, rungs):
+    few = Measurement(PACE, rows=180, held_out=60, predict=1)
+    planned = plan(60 * minutes, few, 27)
+    assert [(rung.candidates, rung.passes) for rung in planned] == rungs
+    assert (
+        sum(rung.candidates * PACE.seconds(900, 60 * (MOST_EPOCHS + IN_A_SEARCH)) for rung in planned) <= 60 * minutes
+    )
+
+
+def test_a_rung_is_no_longer_than_all_rows():
+    rungs = plan(110_000, COLA, 27)
+    assert [rung.candidates for rung in rungs] == [27, 9, 3]
+    assert rungs[1].passes < rungs[2].passes == 8_051 * MOST_EPOCHS
 
 
 def test_epochs_grow_only_when_most_rows_are_used():
@@ -63,13 +88,13 @@ def test_a_run_that_tries_learning_rates_has_fewer_rows(minutes, steps):
 
 
 def test_trials_of_a_given_length_are_as_many_as_fit():
-    own = plan(60_000, PACE, 500, 27)
-    assert plan(60_000, PACE, 500, 27, own[0].passes) == own
-    longer = plan(60_000, PACE, 500, 27, own[0].passes + 100)
+    own = plan(60_000, QQP, 27)
+    assert plan(60_000, QQP, 27, own[0].passes) == own
+    longer = plan(60_000, QQP, 27, own[0].passes + 100)
     assert longer[0].passes == own[0].passes + 100
     assert 20 < longer[0].candidates < 27
     assert longer[1].passes > longer[0].passes
-    assert plan(60_000, PACE, 500, 27, 100 * own[0].passes) == []
+    assert plan(60_000, QQP, 27, 100 * own[0].passes) == []
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_the_sentence_names_the_trials_that_may_be_equal():
     results = [result(1, GOOD), result(2, SAME, rows=300), result(3, BAD, rows=900)]
     assert sentence(results, results[1]) == (
         "winner: trial 2, lora.r = 2, 300 rows × 1. Not distinguishable from it on 100 held-out rows: trial 1; of equal "
-        "trials the one with the most rows wins"
+        "trials the one with the most rows wins, and of those the one with the lower log loss"
     )
 
 
