@@ -1,4 +1,7 @@
-"""The hold-out's predictions: one row each, with label logits before calibration, in `holdout_predictions.jsonl`."""
+"""The hold-out's predictions: one row each, in `holdout_predictions.jsonl`.
+
+`evaluation.json` measures these labels and probabilities, so all that is said of a run's hold-out agrees. With calibration they
+are out of fold: each row's are calibrated by fits without it. The logits are those before calibration."""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class HoldoutPrediction:
     target: str
     """The right label."""
     label: str
-    """What prediction answers, after calibration where it is used; `?` for a text without a label."""
+    """The answer, with calibration an out-of-fold one; `?` for a text without a label."""
     logits: tuple[float, ...]
     """A logit for each of `task.labels`, in their order, before calibration."""
     text: str = ""
@@ -41,6 +44,9 @@ class HoldoutPrediction:
     """Characters of the whole input."""
     tokens: int = 0
     """Tokens of its prompt."""
+    probabilities: tuple[float, ...] = ()
+    """Each label's out-of-fold probability after calibration. Empty where nothing is calibrated, and in files of earlier
+    versions, whose labels are by a calibration that was fitted on the same rows."""
 
 
 def row_key(text: str) -> str:
@@ -65,7 +71,12 @@ def read_holdout_predictions(path: Path) -> list[HoldoutPrediction]:
         # a text may have line separators that `splitlines` splits at
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
         trees = [json.loads(line) for line in lines if line]
-        return [HoldoutPrediction(**{**tree, "logits": tuple(tree["logits"])}) for tree in trees]
+        return [
+            HoldoutPrediction(
+                **{**tree, "logits": tuple(tree["logits"]), "probabilities": tuple(tree.get("probabilities", ()))}
+            )
+            for tree in trees
+        ]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             tr("{path}: cannot be read ({error})", path=path, error=error),

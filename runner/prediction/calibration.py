@@ -35,6 +35,9 @@ SEED = 0
 SMALLEST_SCALE = 0.02
 """The least of 1 / temperature."""
 
+SMALLEST = 1e-300
+"""A probability counts as this much at least in a logarithm."""
+
 Array = Any
 """A NumPy array of float64."""
 
@@ -76,9 +79,9 @@ class Decision:
     """For the user."""
     gains: Mapping[str, Gain]
     """The gains that were compared; empty where nothing was."""
-    probabilities: Sequence[list[list[float]]]
-    """(rows, labels) for each repeat: the hold-out's probabilities out of fold, so that no row was used for its own
-    calibration; without calibration the model's own, once."""
+    probabilities: Sequence[list[float]]
+    """(rows, labels), the hold-out's probabilities out of fold: each row by the mean of the `REPEATS` calibrations that were
+    fitted without its fold. Without calibration the model's own."""
 
 
 def decide(logits: Sequence[Sequence[float]], targets: Sequence[int]) -> Decision:
@@ -101,14 +104,14 @@ def decide(logits: Sequence[Sequence[float]], targets: Sequence[int]) -> Decisio
     form, reason, gains = _choose(found, answers)
     if form == "none":
         return uncalibrated(logits, reason, gains)
-    return Decision(fit(table, answers, form), form, reason, gains, [each.tolist() for each in found[form]])
+    return Decision(fit(table, answers, form), form, reason, gains, found[form].tolist())
 
 
 def uncalibrated(
     logits: Sequence[Sequence[float]], reason: str, gains: Optional[Mapping[str, Gain]] = None
 ) -> Decision:
     """The decision to leave the logits as they are."""
-    return Decision(None, "none", reason, gains or {}, [softmax(np.asarray(logits, dtype=np.float64)).tolist()])
+    return Decision(None, "none", reason, gains or {}, softmax(np.asarray(logits, dtype=np.float64)).tolist())
 
 
 def fit(logits: Array, targets: Array, form: str) -> Calibration:
@@ -139,10 +142,13 @@ def softmax(logits: Array) -> Array:
     return powers / powers.sum(1, keepdims=True)
 
 
-def _cross_validate(logits: Array, targets: Array) -> dict[str, list[Array]]:
-    """For each form, and for the label shares alone, the out-of-fold probabilities of each repeat."""
+def _cross_validate(logits: Array, targets: Array) -> dict[str, Array]:
+    """For each form, and for the label shares alone, the out-of-fold probabilities (rows, labels).
+
+    A row's log-probabilities are averaged over the repeats. The calibrations are affine in the logits, so this is one
+    calibration of the same form, with the mean of the parameters that were fitted without the row."""
     draw = random.Random(SEED)
-    found: dict[str, list[Array]] = {name: [] for name in (*FORMS, "shares")}
+    found: dict[str, Array] = {name: np.zeros_like(logits) for name in (*FORMS, "shares")}
     for _ in range(REPEATS):
         folds = _folds(targets, draw)
         repeat = {name: softmax(logits) for name in found}
@@ -154,8 +160,8 @@ def _cross_validate(logits: Array, targets: Array) -> dict[str, list[Array]]:
             counts = np.bincount(targets[train], minlength=logits.shape[1]) + 1
             repeat["shares"][test] = counts / counts.sum()
         for name, probabilities in repeat.items():
-            found[name].append(probabilities)
-    return found
+            found[name] += np.log(np.maximum(probabilities, SMALLEST)) / REPEATS
+    return {name: softmax(means) for name, means in found.items()}
 
 
 def _folds(targets: Array, draw: random.Random) -> Array:
@@ -169,10 +175,10 @@ def _folds(targets: Array, draw: random.Random) -> Array:
     return folds
 
 
-def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, str, dict[str, Gain]]:
+def _choose(found: Mapping[str, Array], targets: Array) -> tuple[str, str, dict[str, Gain]]:
     """The form to use, the reason, and the gains. First the bias, beside a free temperature; then the temperature."""
-    losses = {name: np.mean([_losses(each, targets) for each in repeats], 0) for name, repeats in found.items()}
-    accuracy = {name: np.mean([each.argmax(1) == targets for each in repeats]) for name, repeats in found.items()}
+    losses = {name: _losses(each, targets) for name, each in found.items()}
+    accuracy = {name: np.mean(each.argmax(1) == targets) for name, each in found.items()}
 
     def gain(before: str, after: str) -> Gain:
         rows = losses[before] - losses[after]
@@ -205,7 +211,7 @@ def _choose(found: Mapping[str, Sequence[Array]], targets: Array) -> tuple[str, 
 
 def _losses(probabilities: Array, targets: Array) -> Array:
     """(rows,) minus the log-probability of the right label."""
-    return -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-300))
+    return -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], SMALLEST))
 
 
 def _scaled(logits: Array, parameters: Array) -> Array:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,18 +75,17 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
         example = prompt_example(classifier.prompt, records[0]["input"], records[0]["output"])
         decision = _decide(job.recipe, scored, targets)
         before = [classifier.prediction(each) for each in scored]
-        classifier.calibration = decision.calibration
-        after = [classifier.prediction(each) for each in scored]
     raise_if_asked()
-    evaluation = _evaluation(job, before, targets, decision)
+    after = _out_of_fold(decision, labels) if decision.calibration else before
+    evaluation = _evaluation(job, before, after, decision)
     evaluation["one_order"] = one_order(scored, targets)
     evaluation["baselines"] = _baselines(job, records)
     evaluation["excluded_rows"] = job.prepared["excluded_rows"]
     evaluation["expected_points"] = dataclasses.asdict(
         expected_points(evaluation["accuracy"], len(records), job.prepared["dev"])
     )
-    answers = [answer.label for answer in after]
-    write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, _rows(records, answers, scored, lengths))
+    rows = _rows(records, after, scored, lengths, decision.calibration is not None)
+    write_holdout_predictions(folder / HOLDOUT_PREDICTIONS, rows)
     write_atomic(folder / PROMPT_EXAMPLE, (json.dumps(example, ensure_ascii=False) + "\n").encode())
     write_calibration(decision.calibration, labels, folder)
     write_atomic(folder / EVALUATION, (json.dumps(english(evaluation), indent=1, ensure_ascii=False) + "\n").encode())
@@ -96,7 +94,11 @@ def evaluate(job: EvaluationJob, base: Base) -> Mapping[str, Any]:
 
 
 def _rows(
-    records: Sequence[Record], answers: Sequence[str], scored: Sequence[Scored], lengths: Sequence[int]
+    records: Sequence[Record],
+    answers: Sequence[Prediction],
+    scored: Sequence[Scored],
+    lengths: Sequence[int],
+    calibrated: bool,
 ) -> Iterator[HoldoutPrediction]:
     most = kept_characters(len(records))
     for number, (record, answer, each, tokens) in enumerate(zip(records, answers, scored, lengths), 1):
@@ -105,8 +107,9 @@ def _rows(
             row=number,
             key=row_key(text),
             target=record["output"],
-            label=answer,
-            logits=_plain(each),
+            label=answer.label,
+            logits=_plain(each.logits.tolist()),
+            probabilities=_plain(answer.probabilities.values()) if calibrated else (),
             text=text[:most],
             characters=len(text),
             tokens=tokens,
@@ -137,29 +140,27 @@ def _decide(recipe: Recipe, scored: Sequence[Scored], targets: Sequence[int]) ->
     return uncalibrated(logits, tr("decoding.calibration: none"))
 
 
+def _out_of_fold(decision: Decision, labels: Sequence[str]) -> list[Prediction]:
+    """Each row's answer by calibrations that were fitted without it: what is measured, compared and reported of the hold-out."""
+    return [
+        Prediction(labels[max(range(len(row)), key=row.__getitem__)], dict(zip(labels, row)))
+        for row in decision.probabilities
+    ]
+
+
 def _evaluation(
-    job: EvaluationJob, predictions: Sequence[Prediction], targets: Sequence[int], decision: Decision
+    job: EvaluationJob, before: Sequence[Prediction], after: Sequence[Prediction], decision: Decision
 ) -> dict[str, Any]:
-    """The content of evaluation.json up to the calibration."""
-    labels = job.recipe.task.labels
-    answers = [labels[target] for target in targets]
-    plain = [list(prediction.probabilities.values()) for prediction in predictions]
-    before = _metrics(labels, answers, [prediction.label for prediction in predictions], plain)
-    after = before
-    if decision.calibration:
-        repeats = [
-            _metrics(labels, answers, [labels[max(range(len(row)), key=row.__getitem__)] for row in rows], rows)
-            for rows in decision.probabilities
-        ]
-        after = {name: math.fsum(each[name] for each in repeats) / len(repeats) for name in before}
-    calibration = decision.calibration
+    """The content of evaluation.json up to the calibration. `before`, `after`: the hold-out's answers without and with it."""
+    labels, calibration = job.recipe.task.labels, decision.calibration
+    answers = [record["output"] for record in job.records.holdout]
     return {
         "schema": SCHEMA,
         "dataset": job.recipe.task.name,
         "holdout": job.holdout,
-        "rows": len(targets),
-        **_with_interval(after, len(targets)),
-        "uncalibrated": _with_interval(before, len(targets)),
+        "rows": len(answers),
+        **_with_interval(_metrics(labels, answers, after), len(answers)),
+        "uncalibrated": _with_interval(_metrics(labels, answers, before), len(answers)),
         "calibration": {
             "used": calibration is not None,
             "reason": decision.reason,
@@ -172,10 +173,10 @@ def _evaluation(
     }
 
 
-def _metrics(
-    labels: Sequence[str], answers: Sequence[str], predicted: Sequence[str], probabilities: Sequence[Sequence[float]]
-) -> dict[str, float]:
-    found = measure(answers, [label if label in labels else None for label in predicted], label_set(answers))
+def _metrics(labels: Sequence[str], answers: Sequence[str], predictions: Sequence[Prediction]) -> dict[str, float]:
+    predicted = [each.label if each.label in labels else None for each in predictions]
+    found = measure(answers, predicted, label_set(answers))
+    probabilities = [list(each.probabilities.values()) for each in predictions]
     numbers = measure_probabilities(probabilities, [labels.index(answer) for answer in answers])
     return {"accuracy": found.accuracy, "mcc": found.mcc, "f1": found.f1, **dataclasses.asdict(numbers)}
 
@@ -251,6 +252,6 @@ def _probabilities(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _plain(scored: Scored) -> tuple[float, ...]:
-    """The logits as short numbers: nine digits are exact for fp32."""
-    return tuple(float(f"{value:.9g}") for value in scored.logits.tolist())
+def _plain(values: Iterable[float]) -> tuple[float, ...]:
+    """Short numbers: nine digits are exact for fp32."""
+    return tuple(float(f"{value:.9g}") for value in values)

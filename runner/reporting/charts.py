@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Callable, Optional
 
 from grading.contract.language import joined
+from runner.evaluation.probability_metrics import BINS
 from runner.language import tr
 from runner.reporting.bins import Bin, bins_of
 from runner.reporting.drawing import COLOURS, Chart, Say, plain_axes
@@ -247,23 +248,25 @@ def _draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], figur
 
 def _reliability(data: ChartData) -> Optional[Chart]:
     """Confidence against accuracy, before and after calibration."""
-    calibrated = bool(data.files.evaluation.get("calibration", {}).get("used"))
-    right = [row.is_right for row in data.rows]
-    before = [max(probabilities(each.logits)) for each in data.files.predictions]
-    series = [(tr("before calibration") if calibrated else tr("without calibration"), COLOURS["two"], before)]
+    evaluation, predictions = data.files.evaluation, data.files.predictions
+    calibrated = bool(evaluation.get("calibration", {}).get("used"))
+    before = [probabilities(each.logits) for each in predictions]
+    first = tr("before calibration") if calibrated else tr("without calibration")
+    series = [(first, COLOURS["two"], before, evaluation.get("uncalibrated"))]
     if calibrated:
-        series.append((tr("after calibration"), COLOURS["one"], [max(row.probabilities) for row in data.rows]))
-    found = [(name, colour, bins_of(values, right, RELIABILITY_BINS)) for name, colour, values in series]
-    gaps = [sum(abs(each.mean - each.accuracy) * each.rows for each in bins) / len(right) for _, _, bins in found]
-    words = tr(
-        "If the adapter says 90 %, 9 of 10 answers should be right. Mean distance from that: {gaps}.",
-        gaps=joined(
-            tr(", "),
-            [tr("{name} {gap:.1f} points", name=name, gap=100 * gap) for (name, _, _), gap in zip(found, gaps)],
-        ),
-    )
-    if calibrated:
-        words += " " + tr("The calibration was fitted on these rows, so its curve is a little too good.")
+        after = [row.probabilities for row in data.rows]
+        series.append((tr("after calibration"), COLOURS["one"], after, evaluation))
+    found = [(name, colour, _by_confidence(data, each)) for name, colour, each, _ in series]
+    words = tr("If the adapter says 90 %, 9 of 10 answers should be right.")
+    errors = [f"{name} {metrics['ece']:.3f}" for name, _, _, metrics in series if metrics and "ece" in metrics]
+    if errors:
+        words += " " + tr(
+            "Mean distance from that (the calibration error, in {bins} groups of rows): {errors}.",
+            bins=BINS,
+            errors=joined(tr(", "), errors),
+        )
+    if any(each.probabilities for each in predictions):
+        words += " " + tr("After calibration, each row is answered by calibrations that were fitted without it.")
     return Chart(
         "reliability",
         tr("Reliability: how sure, and how often right"),
@@ -277,6 +280,15 @@ def _reliability(data: ChartData) -> Optional[Chart]:
             for each in bins
         ],
     )
+
+
+def _by_confidence(data: ChartData, probabilities: Sequence[Sequence[float]]) -> list[Bin]:
+    """The rows in groups by the probability of their likeliest label, and how often that is the right one."""
+    numbers = {label: number for number, label in enumerate(data.labels)}
+    right = [
+        each.target in numbers and row[numbers[each.target]] == max(row) for row, each in zip(probabilities, data.rows)
+    ]
+    return bins_of([max(row) for row in probabilities], right, RELIABILITY_BINS)
 
 
 def _draw_reliability(series: Sequence[tuple[str, str, Sequence[Bin]]], least: float, figure: Any, say: Say) -> None:

@@ -39,7 +39,7 @@ class Row:
     label: str
     """The predicted one; `?` where there is none."""
     probabilities: tuple[float, ...]
-    """Each label's, in the order of the labels, after calibration."""
+    """Each label's, in the order of the labels, after calibration; out of fold, where the run has them."""
     right: float
     """The probability of its label."""
     text: str
@@ -74,13 +74,13 @@ def probabilities(
 def rows_of(
     predictions: Sequence[HoldoutPrediction], labels: Sequence[str], calibration: Mapping[str, object]
 ) -> list[Row]:
-    """All rows, with their kinds. `calibration`: that of evaluation.json."""
+    """All rows, with their kinds. `calibration`: that of evaluation.json, for files of earlier versions."""
     temperature, biases = calibration.get("temperature"), calibration.get("bias")
     scale = float(temperature) if isinstance(temperature, (int, float)) else 1.0
     bias = [float(biases.get(label, 0.0)) for label in labels] if isinstance(biases, dict) else None
     rows = []
     for each in predictions:
-        found = probabilities(each.logits, scale, bias)
+        found = each.probabilities or probabilities(each.logits, scale, bias)
         rows.append(
             Row(
                 number=each.row,

@@ -37,14 +37,24 @@ def test_what_is_shifted_is_calibrated_and_the_gain_is_out_of_fold() -> None:
     decision = decide(logits.tolist(), answers.tolist())
     assert decision.form == "temperature and bias"
     assert decision.reason.startswith("temperature and bias: cross-validated log loss ")
-    assert len(decision.probabilities) == 10
     found = np.array(decision.probabilities)
-    losses = -np.log(found[:, np.arange(500), answers])
+    losses = -np.log(found[np.arange(500), answers])
+    assert decision.reason.endswith(f" → {losses.mean():.3f}")
     before = -np.log(softmax(logits)[np.arange(500), answers]).mean()
     inside = fit(logits, answers, decision.form)
     in_sample = -np.log(softmax(logits / inside.temperature + np.array(inside.bias))[np.arange(500), answers]).mean()
     assert in_sample < losses.mean() < before - 0.05
     assert decision == decide(logits.tolist(), answers.tolist())
+
+
+def test_no_row_is_used_for_its_own_calibration() -> None:
+    logits, answers = generated(60, temperature=2.0, shift=1.5)
+    logits[0], answers[0] = (30.0, -30.0), 1
+    decision = decide(logits.tolist(), answers.tolist())
+    assert decision.calibration is not None
+    inside = decision.calibration.apply(torch.tensor(logits)).softmax(1)
+    # the fit on all rows makes room for the one that is surely wrong, and those without it do not
+    assert decision.probabilities[0][1] < float(inside[0, 1]) / 10
 
 
 def test_a_temperature_alone_changes_no_answer() -> None:
@@ -76,8 +86,8 @@ def test_a_bias_that_costs_accuracy_is_not_used() -> None:
     decisions = [decide(*map(list, generated(200, temperature=2.0, shift=0.5, seed=seed))) for seed in range(8)]
     for seed, decision in enumerate(decisions):
         logits, answers = generated(200, temperature=2.0, shift=0.5, seed=seed)
-        right = [(np.array(each).argmax(1) == answers).mean() for each in decision.probabilities]
-        assert np.mean(right) >= (logits.argmax(1) == answers).mean()
+        right = np.array(decision.probabilities).argmax(1) == answers
+        assert right.mean() >= (logits.argmax(1) == answers).mean()
 
 
 def test_too_few_rows_of_a_label_are_not_calibrated() -> None:

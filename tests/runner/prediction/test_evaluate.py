@@ -51,14 +51,16 @@ def start(workspace: Path, tree: dict[str, Any], *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """A workspace with an adapter that is badly calibrated: its B matrices are twice what was trained."""
+    """A workspace with an adapter that is badly calibrated: its B matrices are twice what was trained, and it prefers a label."""
     workspace = write_tables(tmp_path_factory.mktemp("sure"), noisy_rows(300))
     assert start(workspace, noisy_recipe(tiny_base), "--stages", "prepare,finetune") == 0
     path = workspace / FOLDER / "adapter_model.safetensors"
     weights = {name: value * (2 if "lora_B" in name else 1) for name, value in load_file(path).items()}
     save_file(weights, path, {"format": "pt"})
-    manifest = read(workspace, "manifest.json")
-    manifest["outputs"][f"{FOLDER}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest, prompt = read(workspace, "manifest.json"), workspace / FOLDER / "prompt.json"
+    prompt.write_text(json.dumps({**json.loads(prompt.read_text()), "prior_shift": {"0": 3.0, "1": 0.0}}))
+    for changed in (path, prompt):
+        manifest["outputs"][f"{FOLDER}/{changed.name}"] = hashlib.sha256(changed.read_bytes()).hexdigest()
     (workspace / FOLDER / "manifest.json").write_text(json.dumps(manifest))
     return workspace
 
@@ -145,14 +147,19 @@ def test_a_calibration_that_helps_is_used_by_all_that_predict(
     with labeltune.Classifier.load(sure / FOLDER, calibrate=False) as classifier:
         first = classifier.predict(texts)[0].probabilities
         assert first == pytest.approx(json.loads(plain.splitlines()[0])["probabilities"], abs=1e-5)
-    # the rows hold the calibrated label and the logits before calibration; the metrics are out of fold
+    # evaluation.json measures what the rows hold, which is out of fold; the logits are those before calibration
     rows = read_holdout_predictions(sure / FOLDER / "holdout_predictions.jsonl")
+    assert [row.label for row in rows] == [LABELS[each.probabilities[1] > each.probabilities[0]] for each in rows]
+    found = measure([row.target for row in rows], [row.label for row in rows], LABELS)
+    numbers = measure_probabilities([row.probabilities for row in rows], [int(row.target) for row in rows])
+    measured = {"accuracy": found.accuracy, "mcc": found.mcc, "f1": found.f1, **vars(numbers)}
+    assert {name: after[name] for name in measured} == pytest.approx(measured, abs=1e-7)
+    assert found.accuracy > before["accuracy"], "the bias changes answers"
     fitted = after["calibration"]
     scaled = [
         [logit / fitted["temperature"] + bias for logit, bias in zip(row.logits, fitted["bias"].values())]
         for row in rows
     ]
-    assert [row.label for row in rows] == [LABELS[each.index(max(each))] for each in scaled]
     import torch
 
     inside = measure_probabilities(torch.tensor(scaled).softmax(1).tolist(), [int(row.target) for row in rows])

@@ -15,10 +15,15 @@ from support.finished_runs import predict, write_dev, write_evaluation
 from support.finished_runs import train as train_only
 
 from runner.commands.report import main
+from runner.evaluation.holdout import HoldoutPrediction
+from runner.reporting.charts import ChartData, charts_of
 from runner.reporting.facts import _time
 from runner.reporting.report import PAGE, SWITCH, report_in_place
+from runner.reporting.rows import rows_of as rows_in_a_report
+from runner.reporting.run_files import read_run_files
+from runner.reporting.verdict import verdict_of
 from runner.workspace.paths import RECIPE
-from runner.workspace.runs import kept_runs
+from runner.workspace.runs import kept_runs, run_in_place
 
 pytest.importorskip("matplotlib")
 
@@ -85,11 +90,31 @@ def test_the_page_says_what_the_run_is_worth(tmp_path: Path, capsys: Any) -> Non
         ("calibration error", 0.04, 0.093),
     ):
         assert f"{name}{after:.3f} ({before:.3f} before calibration)" in words
+    assert "(the calibration error, in 15 groups of rows): before calibration 0.093, after calibration 0.040." in words
     assert "hold-out accuracy with one order of each pair79.0%" in words
     assert "labeltune run saved_model/tiny/recipe.yaml" in words
     assert len(page.texts) == 200
     assert {path.stem for path in (tmp_path / "result/tiny").glob("*.png")} == CHARTS
     assert sum(tag == "svg" for tag, _ in page.elements) == len(CHARTS)
+
+
+def test_the_reliability_chart_has_the_answers_before_and_after_calibration(tmp_path: Path) -> None:
+    # label 1 is always preferred, and the calibration turns the answer of 30 of 60 rows
+    calibrated = {"0": (0.75, 0.25), "1": (0.25, 0.75)}
+    rows = [
+        HoldoutPrediction(number, str(number), label, label, (0.0, 1.0), probabilities=calibrated[label])
+        for number, label in enumerate("01" * 30, 1)
+    ]
+    run = run_in_place(evaluated(tmp_path, rows))
+    assert run is not None
+    files = read_run_files(run)
+    shown = rows_in_a_report(files.predictions, files.labels, files.evaluation["calibration"])
+    chart = charts_of(ChartData(files, verdict_of(files), files.labels, shown))["reliability"]
+    assert chart.numbers == [
+        ("before calibration", "73.1%", "50.0%", "60"),
+        ("after calibration", "75.0%", "100.0%", "60"),
+    ]
+    assert chart.words.endswith("After calibration, each row is answered by calibrations that were fitted without it.")
 
 
 def test_the_page_loads_nothing_and_runs_only_its_own_script(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ def test_probabilities_are_those_after_calibration() -> None:
     calibration = {"temperature": 2.0, "bias": {"0": 0.5, "1": -0.5}}
     (row,) = rows_in_a_report([prediction(1, "1", 0.0, 2.0)], ["0", "1"], calibration)
     assert row.probabilities == pytest.approx((0.5, 0.5))
+    own = HoldoutPrediction(1, "1", "1", "0", (0.0, 2.0), probabilities=(0.6, 0.4))
+    (row,) = rows_in_a_report([own], ["0", "1"], calibration)
+    assert (row.probabilities, row.right) == ((0.6, 0.4), 0.4)
 
 
 def test_of_many_rows_the_marked_ones_are_shown_and_others_evenly() -> None:
