@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runner.distributed.processes import is_main_process, main_process_decides, wait_for_everyone
 from runner.distributed.trackers import require_trackers
+from runner.ensemble.in_place import require_members
 from runner.ensemble.members import members_of
 from runner.ensemble.run import run_members, stages_of
 from runner.errors import UserError
@@ -126,6 +127,8 @@ def _require_all(wanted: set[str]) -> None:
 def _run_stages(context: StageContext, wanted: set[str]) -> bool:
     """Run the stages; return whether an older adapter has stayed in place because it is better. Then nothing is predicted."""
     predicts = PREDICT.name in wanted
+    if is_main_process():
+        require_members(context, wanted)
     # the recipe's own run is the first member of an ensemble
     first = members_of(context)[0].context
     for stage in (stage for stage in STAGES.values() if stage.name in wanted and stage is not PREDICT):

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
+from grading import contract
 from runner.asking.input_form import InputForm, form_of
 from runner.asking.words import Word, without, words_of
 from runner.ensemble.answers import combined
+from runner.ensemble.in_place import adapters_of, require_recorded
 from runner.ensemble.members import members_of
 from runner.errors import UserError
 from runner.language import tr
@@ -25,6 +27,7 @@ from runner.scoring.dataset import EncodedDataset, encode_orders
 from runner.scoring.prompt import Prompt
 from runner.scoring.tokenization import encode_texts
 from runner.stages import StageContext
+from runner.workspace.ensemble_record import EnsembleRecord, read_ensemble
 from runner.workspace.paths import Workspace
 from runner.workspace.run_files import recipe_of, workspace_of
 
@@ -115,12 +118,13 @@ class Asker:
             trust_remote_code: whether code that lies beside the base may be run.
 
         Raises:
-            UserError: the folder holds no adapter of ours, or the base is missing or another one.
+            UserError: the folder holds no adapter of ours, the base is missing or another one, or the adapter of another
+                member of the ensemble is not the one that ensemble.json names.
         """
         folder = Path(folder)
         recipe = recipe_of(folder)
-        loaded = base_of(folder, base, device, trust_remote_code)
         folders, notes = _members(folder, recipe)
+        loaded = base_of(folder, base, device, trust_remote_code)
         members = [Member(each, trained_prompt(each, loaded), None) for each in folders]
         if len(members) == 1:
             members = [members[0]._replace(calibration=read_calibration(folder, members[0].prompt.labels))]
@@ -276,16 +280,32 @@ def _mean(members: Sequence[Prediction], labels: Sequence[str]) -> Prediction:
 
 
 def _members(folder: Path, recipe: Optional[Recipe]) -> tuple[list[Path], list[str]]:
-    """The folders of all adapters that answer, and a note where the others of an ensemble are not there."""
+    """The folders of all adapters that answer, and a note where the others of an ensemble are not there.
+
+    The members are those of ensemble.json: the recipe may be that of a later run, or of the first member alone. Raises UserError
+    where another adapter lies in a member's place, or where nothing says which adapter belongs there."""
+    record = read_ensemble(folder)
+    if recipe is not None and record is not None:
+        recipe = dataclasses.replace(recipe, ensemble=record.ensemble)
     if recipe is None or not recipe.ensemble.answers_by_mean:
         return [folder], []
     root = workspace_of(folder)
     if root is not None:
         context = StageContext(recipe, Workspace(root, recipe.task.name), Bases(root), False)
-        places = [member.context.workspace for member in members_of(context)[1:]]
-        folders = [folder, *(place.at(place.adapter) for place in places)]
-        if all(each.is_dir() for each in folders):
+        members = members_of(context)
+        folders = [folder, *adapters_of(members[1:])]
+        if all((each / contract.ADAPTER_WEIGHTS).is_file() for each in folders):
+            if record is None:
+                raise UserError(
+                    tr("{folder}: has no ensemble.json, which names the adapters of all members", folder=folder),
+                    tr("run the recipe again with all stages: it trains only what is missing"),
+                )
+            require_recorded(members, folders, record, _again(record, context.workspace))
             return folders, []
     return [folder], [
         tr("{folder} is the first member of an ensemble; the others are not here, and it answers alone", folder=folder)
     ]
+
+
+def _again(record: EnsembleRecord, workspace: Workspace) -> str:
+    return tr("run the recipe again, which trains the member again: {command}", command=record.run_command(workspace))

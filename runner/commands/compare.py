@@ -19,6 +19,7 @@ from runner.evaluation.holdout import HoldoutPrediction, read_holdout_prediction
 from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.system.packages import REPORT, require_packages
+from runner.workspace.ensemble_record import read_ensemble
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 from runner.workspace.runs import Run, named_folder, named_run, read_object, run_at
 
@@ -160,6 +161,7 @@ def shown(found: Mapping[str, Any]) -> str:
     parts.append(table([head, *(_cells(run) for run in runs)]))
     if len(runs) > 1:
         parts[-1].append(tr("* is the best, = is not distinguishable from the best"))
+    parts.append(_of_ensembles(found))
     parts.append(_left_out(found))
     pairs = [(f"{pair['first']}, {pair['second']}", pair["sentence"]) for pair in _printed_pairs(found)]
     width = max(len(name) for name, _ in pairs)
@@ -209,10 +211,13 @@ def _runs(text: str, workspace: Path) -> Sequence[Run]:
 def _facts(run: Run) -> dict[str, Any]:
     statistics = run.statistics
     names = ("train_seconds", "peak_device_bytes", "peak_host_bytes")
+    ensemble = read_ensemble(run.folder)
     return {
         "id": run.id,
         "dataset": run.workspace.dataset,
         "folder": str(run.folder),
+        # the metrics are those of its first member
+        "ensemble": ensemble.together() if ensemble and ensemble.answers_by_mean else None,
         **{name: statistics.get(name) for name in names},
     }
 
@@ -276,6 +281,22 @@ def _cells(run: Mapping[str, Any]) -> Sequence[str]:
         "" if device is None else f"{device / 1e9:.1f} GB",
         "" if host is None else f"{host / 1e9:.1f} GB",
     )
+
+
+def _of_ensembles(found: Mapping[str, Any]) -> list[str]:
+    """A line for each run that is an ensemble: what is compared is one adapter."""
+    texts = (
+        tr(
+            "{name} is the first of {members} members of an ensemble, and is compared alone; all together, which give the "
+            "result, on its whole hold-out: {accuracy}",
+            name=run["name"],
+            members=run["ensemble"]["members"],
+            accuracy=percent_interval(run["ensemble"]["accuracy"], run["ensemble"]["interval"]),
+        )
+        for run in found["runs"]
+        if run["ensemble"]
+    )
+    return [wrapped(text, "   ", "") for text in texts]
 
 
 def _left_out(found: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from runner.recipe.writer import differing_keys
 from runner.reporting.report import report_in_place
 from runner.system.console import console_logging
 from runner.system.lock import locked
+from runner.workspace.ensemble_record import read_ensemble
 from runner.workspace.paths import EVALUATION, RECIPE, Workspace
 from runner.workspace.run_moves import recover, remove, restore, restore_command
 from runner.workspace.runs import Run, all_runs, find_run, read_object
@@ -84,11 +85,11 @@ def shown(found: Mapping[str, Any]) -> str:
     for dataset, rows in found["datasets"].items():
         head = ("", tr("run"), tr("finished (UTC)"), tr("hold-out accuracy, 95 %"), tr("training"), tr("size"))
         cells = [head, *(_cells(row) for row in rows)]
-        below = [wrapped(_differences(row), " " * 6) if row["differences"] else "" for row in rows]
+        below = [[wrapped(text, " " * 6) for text in (_of_ensemble(row), _differences(row)) if text] for row in rows]
         lines = table(cells)
         parts.append("\n".join([dataset, lines[0]]))
-        for line, text in zip(lines[1:], below):
-            parts[-1] += "\n" + "\n".join(filter(None, [line, text]))
+        for line, texts in zip(lines[1:], below):
+            parts[-1] += "\n" + "\n".join([line, *texts])
     if not parts:
         return tr("no run in {workspace}", workspace=found["workspace"])
     return "\n\n".join(parts) + tr("\n\n* is in place. To put another one there: labeltune runs restore ID")
@@ -130,6 +131,7 @@ def _row(run: Run, current: Run) -> dict[str, Any]:
     """One run as plain values. `current`: the one whose recipe it is compared with."""
     accuracy, rows = _accuracy(run)
     keys = differing_keys(run.recipe, current.recipe) if run.recipe and current.recipe else []
+    ensemble = read_ensemble(run.folder)
     return {
         "id": run.id,
         "folder": str(run.folder),
@@ -138,6 +140,8 @@ def _row(run: Run, current: Run) -> dict[str, Any]:
         "accuracy": accuracy,
         "rows": rows,
         "interval": accuracy_interval(accuracy, rows) if accuracy is not None and rows else None,
+        # the figures above are those of its first member
+        "ensemble": ensemble.together() if ensemble and ensemble.answers_by_mean else None,
         "train_seconds": run.statistics.get("train_seconds"),
         "bytes": run.bytes,
         "differences": {key: [run.recipe.get(key), current.recipe.get(key)] for key in keys},
@@ -174,9 +178,31 @@ def _differences(row: Mapping[str, Any]) -> str:
     return ", ".join(values)
 
 
+def _of_ensemble(row: Mapping[str, Any]) -> str:
+    """Whose figures they are, where the run is an ensemble; empty else."""
+    found = row["ensemble"]
+    if not found:
+        return ""
+    return tr(
+        "the first of {members} members alone; all together, which give the result: {accuracy}",
+        members=found["members"],
+        accuracy=percent_interval(found["accuracy"], found["interval"]),
+    )
+
+
 def _print_next_step(workspace: Workspace, recipe: Mapping[str, Any]) -> None:
-    """What to run where the results, or the record of the run, are not there."""
-    if recipe and not (workspace.manifest("predict").exists() and workspace.run_record.exists()):
+    """What to run where the results, the record of the run, or the other members of an ensemble are not there."""
+    ensemble = read_ensemble(workspace.at(workspace.adapter))
+    if ensemble and ensemble.answers_by_mean:
+        print(
+            tr(
+                "of the {members} members of this ensemble, only the first one's adapter is kept\n"
+                "next: {command}  (it trains those that a later run has replaced)",
+                members=len(ensemble.members),
+                command=ensemble.run_command(workspace),
+            )
+        )
+    elif recipe and not (workspace.manifest("predict").exists() and workspace.run_record.exists()):
         recipe_file = workspace.at(workspace.adapter) / RECIPE
         elsewhere = "" if workspace.root.resolve() == Path.cwd() else f" --workspace {workspace.root}"
         print(

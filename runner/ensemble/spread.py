@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.ensemble.in_place import naming
 from runner.ensemble.mean import mean_log_probabilities
 from runner.ensemble.members import Member, members_of
 from runner.ensemble.shortfall import below_baselines, below_first
@@ -40,7 +41,10 @@ class Spread:
 
     def __init__(self, context: StageContext) -> None:
         self.context, self.members = context, members_of(context)
-        evaluated = [require(EVALUATE, member.context) for member in self.members]
+        evaluated = []
+        for member in self.members:
+            with naming(member, context.recipe.ensemble):
+                evaluated.append(require(EVALUATE, member.context))
         name = f"{context.workspace.adapter}/{HOLDOUT_PREDICTIONS}"
         self.adapters = [manifest.inputs["adapter"] for manifest in evaluated]
         self.baselines = {key: each["accuracy"] for key, each in evaluated[0].figures["baselines"].items()}

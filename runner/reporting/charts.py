@@ -55,10 +55,11 @@ def charts_of(data: ChartData) -> dict[str, Chart]:
 
 
 def _accuracy(data: ChartData) -> Optional[Chart]:
-    """The adapter's accuracy beside the baselines'."""
+    """The accuracy of the adapter, or of all members of an ensemble, beside the baselines'."""
     verdict = data.verdict
     bars = [(each.name, each.accuracy, each.interval) for each in verdict.baselines]
-    bars = [*bars, (tr("this adapter"), verdict.accuracy, verdict.interval)]
+    own = tr("this adapter") if verdict.members == 1 else tr("all {members} members", members=verdict.members)
+    bars = [*bars, (own, verdict.accuracy, verdict.interval)]
     words = joined(tr("; "), [f"{name} {accuracy:.1%}" for name, accuracy, _ in bars])
     return Chart(
         "accuracy",

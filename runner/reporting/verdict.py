@@ -51,6 +51,8 @@ class Verdict:
     """What it is compared with."""
     state: str
     """The worst of `VERDICTS` among the baselines."""
+    members: int = 1
+    """How many adapters the accuracy is of: all those of an ensemble that answer together."""
 
 
 def verdict_of(files: RunFiles) -> Verdict:
@@ -61,11 +63,12 @@ def verdict_of(files: RunFiles) -> Verdict:
     if accuracy is None:
         accuracy = sum(each.label == each.target for each in files.predictions) / rows
     points = evaluation.get("expected_points")
-    whose = tr("Hold-out accuracy")
+    whose, count = tr("Hold-out accuracy"), 1
     if files.ensemble.get("answer") == "mean" and isinstance(together, dict) and isinstance(members, list):
         # the dev rows have their answers, not those of the first member
         accuracy, points = together["accuracy"], together["expected_points"]
-        whose = tr("Hold-out accuracy of the {count} members together", count=len(members))
+        count = len(members)
+        whose = tr("Hold-out accuracy of the {count} members together", count=count)
     baselines = tuple(_baselines(evaluation.get("baselines"), accuracy, rows))
     words = {"whose": whose, "accuracy": with_interval(accuracy, rows), "rows": rows}
     compared = joined(tr("; "), _comparisons(baselines))
@@ -77,7 +80,7 @@ def verdict_of(files: RunFiles) -> Verdict:
         sentence = tr("{sentence} {points}", sentence=sentence, points=_points(ExpectedPoints(**points)))
     state = min((each.verdict for each in baselines), key=[WORSE, UNCLEAR, BETTER].index, default=BETTER)
     steps = tuple(_steps(files, accuracy, baselines, state))
-    return Verdict(accuracy, accuracy_interval(accuracy, rows), sentence, steps, baselines, state)
+    return Verdict(accuracy, accuracy_interval(accuracy, rows), sentence, steps, baselines, state, count)
 
 
 def _points(found: ExpectedPoints) -> str:
