@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from grading.contract.language import joined
 from runner.language import mark, tr, trn
 from runner.workspace.history import read_history
 from runner.workspace.paths import Workspace
@@ -24,12 +25,19 @@ DIVERGED = 1.1
 NOISE = 2.0
 """Standard errors by which the loss must have risen as well: with few steps it varies by more than a tenth."""
 
+FEWEST_LATER = 4
+"""Losses after a single low one that are needed to know their noise."""
+
 FACTOR = 5
 """How far the next learning rate to try is from the last one. Rates that fit a base are often a factor of 5 apart: 2e-4 for
 Gemma-3-270m, 1e-3 for SmolLM2-135M."""
 
 LOWEST = 5e-5
 """The lowest learning rate that `train.learning_rate: auto` tries. Below it, a factor does not lead to a usual one."""
+
+HIGHEST = 2e-3
+"""The highest learning rate that `train.learning_rate: auto` tries. No higher one is called too low or advised: rates that fit a
+base are between `LOWEST` and this one, and a LoRA adapter diverges at about 1e-2."""
 
 BASELINES: Mapping[str, str] = {
     "majority": mark("the majority"),
@@ -61,6 +69,8 @@ class TrainingFacts:
     """The label shares on the hold-out; default: as in training."""
     more_rows: bool = True
     """Whether the training file has labelled rows that are not used."""
+    planned_epochs: Optional[int] = None
+    """The recipe's `train.epochs`, more than `epochs` where `train.patience` ended the training; None: not known."""
 
 
 def training_facts(
@@ -86,6 +96,7 @@ def training_facts(
         skipped_steps=trained["skipped_steps"],
         holdout_shares={label: share * math.exp(shift[label]) for label, share in shares.items()} if shift else None,
         more_rows=not labelled or sum(used) < labelled,
+        planned_epochs=trained.get("planned_epochs"),
     )
 
 
@@ -131,10 +142,15 @@ def warning(accuracy: float, baselines: Mapping[str, float], facts: TrainingFact
 def not_worse(accuracy: float, baselines: Mapping[str, float]) -> str:
     """The names of the baselines that are as good as this accuracy or better, each with its own; empty where none is, and for
     answers without a mistake."""
-    better = [f"{tr(BASELINES[name])} ({found:.1%})" for name, found in baselines.items() if accuracy <= found]
+    better = [with_accuracy(tr(BASELINES[name]), found) for name, found in baselines.items() if accuracy <= found]
     if not better or accuracy == 1:
         return ""
-    return tr(" and ").join(filter(None, (", ".join(better[:-1]), better[-1])))
+    return joined(tr(" and "), filter(None, (joined(tr(", "), better[:-1]), better[-1])))
+
+
+def with_accuracy(name: str, accuracy: float) -> str:
+    """A baseline's name in words, with its accuracy."""
+    return tr("{name} ({accuracy:.1%})", name=name, accuracy=accuracy)
 
 
 def cause(facts: TrainingFacts) -> str:
@@ -142,6 +158,7 @@ def cause(facts: TrainingFacts) -> str:
     rate = facts.learning_rate
     size = trn("{rows:,} rows × {count} epoch", "{rows:,} rows × {count} epochs", facts.epochs, rows=facts.rows)
     more_rows = tr("raise samples.train") if facts.more_rows else tr("add labelled rows (all of the file's are used)")
+    more_epochs = _more_epochs(facts)
     if facts.skipped_steps:
         return _too_high(
             rate,
@@ -151,14 +168,18 @@ def cause(facts: TrainingFacts) -> str:
             ),
         )
     if not facts.losses:
-        return tr("{size} are too few; {more_rows}, or raise train.epochs", size=size, more_rows=more_rows)
+        return tr(
+            "{size} are too few; {more_rows}, or {more_epochs}", size=size, more_rows=more_rows, more_epochs=more_epochs
+        )
     quarters = _quarters(facts.losses)
-    lowest, end = min(map(statistics.fmean, quarters)), statistics.fmean(quarters[-1])
-    shares = _entropy(facts.label_shares)
-    if _has_diverged(quarters):
-        return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=lowest, end=end))
-    if end > LEARNED * shares:
-        return _too_low(facts, size, end, more_rows)
+    end = statistics.fmean(quarters[-1])
+    risen_from = _risen_from(facts.losses, quarters)
+    if risen_from is not None:
+        return _too_high(rate, tr("the training loss rose from {levels:.2f} to {end:.2f}", levels=risen_from, end=end))
+    if end > LEARNED * _entropy(facts.label_shares):
+        return _nothing_learned(
+            facts, end, size, tr("{more_rows}, or {more_epochs}", more_rows=more_rows, more_epochs=more_epochs)
+        )
     if facts.holdout_loss > LEARNED * _entropy(facts.holdout_shares or facts.label_shares):
         return tr(
             "too few rows ({rows:,}), or damaged labels: the training loss fell to {end:.2f}, "
@@ -175,26 +196,49 @@ def cause(facts: TrainingFacts) -> str:
     )
 
 
-def _too_low(facts: TrainingFacts, size: str, end: float, more_rows: str) -> str:
-    rate, shares = facts.learning_rate, _entropy(facts.label_shares)
+def _more_epochs(facts: TrainingFacts) -> str:
+    """How to train for longer. After an early stop, more `train.epochs` would change nothing."""
+    if facts.planned_epochs is None or facts.epochs >= facts.planned_epochs:
+        return tr("raise train.epochs")
+    return tr(
+        "raise train.patience, which stopped the training after epoch {epochs} of {planned_epochs}",
+        epochs=facts.epochs,
+        planned_epochs=facts.planned_epochs,
+    )
+
+
+def _nothing_learned(facts: TrainingFacts, end: float, size: str, more: str) -> str:
+    """The cause of a loss that ended near that of the label shares or above it. `more`: the advice on rows and epochs."""
+    rate = facts.learning_rate
+    known = tr(
+        "the training loss ended at {end:.2f}, and the label shares alone give {shares:.2f}",
+        end=end,
+        shares=_entropy(facts.label_shares),
+    )
     if rate < LOWEST:
         return tr(
-            "train.learning_rate {rate:g} is far below the usual ones: the training loss ended at {end:.2f}, and the label "
-            "shares alone give {shares:.2f}; set train.learning_rate: auto, which takes a usual one",
+            "train.learning_rate {rate:g} is far below the usual ones: {known}; set train.learning_rate: auto, which takes a "
+            "usual one",
             rate=rate,
-            end=end,
-            shares=shares,
+            known=known,
         )
+    if rate > HIGHEST:
+        return tr(
+            "train.learning_rate {rate:g} is above the usual ones: {known}; set train.learning_rate: auto, which takes a "
+            "usual one",
+            rate=rate,
+            known=known,
+        )
+    if rate == HIGHEST:
+        return tr("{size} are too few: {known}; {more}", size=size, known=known, more=more)
     return tr(
-        "train.learning_rate {rate:g} is too low for this base, or {size} are too few: the training loss ended at {end:.2f}, "
-        "and the label shares alone give {shares:.2f}; raise it, for instance to {rate_2:g}, or {more_rows}, or raise "
-        "train.epochs",
+        "train.learning_rate {rate:g} is too low for this base, or {size} are too few: {known}; raise it, for instance to "
+        "{rate_2:g}, or {more}",
         rate=rate,
         size=size,
-        end=end,
-        shares=shares,
-        rate_2=rate * FACTOR,
-        more_rows=more_rows,
+        known=known,
+        rate_2=min(rate * FACTOR, HIGHEST),
+        more=more,
     )
 
 
@@ -203,7 +247,7 @@ def _too_high(rate: float, sign: str) -> str:
         "train.learning_rate {rate:g} is too high: {sign}; lower it, for instance to {rate_2:g}",
         rate=rate,
         sign=sign,
-        rate_2=rate / FACTOR,
+        rate_2=min(rate / FACTOR, HIGHEST),
     )
 
 
@@ -214,13 +258,23 @@ def _quarters(losses: Sequence[float]) -> list[Sequence[float]]:
     return [losses[start:end] for start, end in zip(edges, edges[1:])]
 
 
-def _has_diverged(quarters: Sequence[Sequence[float]]) -> bool:
-    """Whether the last quarter's mean loss is above the lowest one by more than noise."""
+def _risen_from(losses: Sequence[float], quarters: Sequence[Sequence[float]]) -> Optional[float]:
+    """The earlier level above which the training loss ended by more than noise: the lowest quarter's mean, or a single loss;
+    None where it did not."""
     lowest, last = min(quarters, key=statistics.fmean), quarters[-1]
+    end = statistics.fmean(last)
     # the noise of a single loss is not known
     errors = [statistics.variance(each) / len(each) for each in (lowest, last) if len(each) > 1]
-    rise = statistics.fmean(last) - statistics.fmean(lowest)
-    return rise > NOISE * math.sqrt(sum(errors)) and statistics.fmean(last) > DIVERGED * statistics.fmean(lowest)
+    low = statistics.fmean(lowest)
+    if end > DIVERGED * low and end - low > NOISE * math.sqrt(sum(errors)):
+        return low
+    low = min(losses)
+    later = losses[losses.index(low) + 1 :]
+    if len(later) < FEWEST_LATER or end <= DIVERGED * low:
+        return None
+    # the lowest of n losses that only vary is expected up to sqrt(2 ln n) standard deviations below their mean
+    spread = (NOISE + math.sqrt(2 * math.log(len(losses)))) * statistics.stdev(later)
+    return low if statistics.fmean(later) - low > spread else None
 
 
 def _entropy(counts: Mapping[str, float]) -> float:

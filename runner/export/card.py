@@ -14,12 +14,12 @@ from runner.recipe.writer import yaml_value
 METRICS = (
     ("accuracy", "accuracy", "Accuracy"),
     ("matthews_correlation", "mcc", "Matthews correlation (MCC)"),
-    ("f1", "f1", "F1 of the last label in alphabetical order"),
+    ("f1", "f1", "F1 {of}"),
     ("log_loss", "log_loss", "Log loss (nats)"),
     ("brier_score", "brier", "Brier score"),
     ("expected_calibration_error", "ece", "Expected calibration error"),
 )
-"""Metrics of the hold-out: their names in the metadata, in evaluation.json, and in the table."""
+"""Metrics of the hold-out: their names in the metadata, in evaluation.json, and in the table. `{of}`: what F1 is of."""
 
 
 def model_card(facts: Facts, merged: bool, proof: Optional[Mapping[str, Any]] = None) -> str:
@@ -80,7 +80,8 @@ def _labels(facts: Facts) -> str:
 
 def _metrics(facts: Facts) -> str:
     found = facts.evaluation
-    rows = [(words, f"{found[key]:.4f}") for _, key, words in METRICS if _is_number(found, key)]
+    of = f"of the label {_code(max(facts.labels))}" if len(facts.labels) == 2 else "(mean over the labels)"
+    rows = [(words.format(of=of), f"{found[key]:.4f}") for _, key, words in METRICS if _is_number(found, key)]
     if not rows:
         return "The run was not evaluated."
     interval = found.get("interval") or ["?", "?"]

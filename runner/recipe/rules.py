@@ -385,24 +385,33 @@ def _ensemble_without(
 ) -> Findings:
     """No ensemble where a key has another value than `None` or, if `unwanted` is named, that one."""
     if (seeds or instructions) and (value == unwanted if unwanted else value is not None):
-        yield "ensemble", tr("not together with {reason}", reason=reason)
+        yield "ensemble", tr(reason)
 
 
 WITHOUT_ENSEMBLE = (
     (
         "search.minutes",
         None,
-        mark("search.minutes: search first, then run the ensemble with the recipe that was found, in result/"),
+        mark(
+            "cannot be combined with search.minutes; search first, then run the ensemble with the recipe that was found, in "
+            "result/"
+        ),
     ),
     (
         "decoding.kind",
         "generate",
-        mark("decoding.kind: generate: generated texts have no log-probabilities to average; use kind: label"),
+        mark(
+            "cannot be combined with decoding.kind: generate: generated texts have no log-probabilities to average; use kind: "
+            "label"
+        ),
     ),
     (
         "decoding.calibration",
         "auto",
-        mark("decoding.calibration: auto: it is fitted to a single adapter; the mean of several is not calibrated"),
+        mark(
+            "cannot be combined with decoding.calibration: auto, which is fitted to a single adapter; set calibration: none, "
+            "or leave the ensemble out"
+        ),
     ),
 )
 """Keys and the values (None: any) that do not go with an ensemble, and why."""

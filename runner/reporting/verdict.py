@@ -109,7 +109,7 @@ def _comparisons(baselines: Sequence[Baseline]) -> list[str]:
     """One phrase for each verdict, with the baselines that it is about."""
     found = []
     for verdict in VERDICTS:
-        names = [f"{each.name} ({each.accuracy:.1%})" for each in baselines if each.verdict == verdict]
+        names = [diagnosis.with_accuracy(each.name, each.accuracy) for each in baselines if each.verdict == verdict]
         if names:
             listed = joined(tr(" and "), filter(None, (joined(tr(", "), names[:-1]), names[-1])))
             found.append(_comparison(verdict, listed))
@@ -140,15 +140,27 @@ def _steps(files: RunFiles, accuracy: float, baselines: Sequence[Baseline], stat
             epoch=losses.index(min(losses)) + 1,
         )
     elif state != WORSE and len(losses) > 1 and losses[-1] == min(losses):
-        yield tr(
-            "The last epoch has the lowest hold-out loss: it may learn more with train.epochs={more}.",
-            more=len(losses) + 1,
-        )
+        yield _longer(len(losses), files.run.statistics.get("planned_epochs"))
     if state == BETTER:
         yield tr("Read the hardest rows below: they show what the adapter has not understood.")
     yield tr(
         "Change one thing at a time, and let a test decide: labeltune compare. Choose by the hold-out and never by the "
         "graded rows."
+    )
+
+
+def _longer(epochs: int, planned: object) -> str:
+    """How to train for longer where the last epoch was the best. `planned`: the recipe's `train.epochs`, if it is known."""
+    if isinstance(planned, int) and epochs < planned:
+        return tr(
+            "The last epoch has the lowest hold-out loss, and train.patience stopped the training after epoch {epochs} of "
+            "{planned}: it may learn more with a higher train.patience.",
+            epochs=epochs,
+            planned=planned,
+        )
+    return tr(
+        "The last epoch has the lowest hold-out loss: it may learn more with train.epochs={more}.",
+        more=epochs + 1,
     )
 
 

@@ -40,7 +40,7 @@ def sentence(events: Sequence[Mapping[str, Any]]) -> str:
         return ""
     trials = sum(event["event"] == "trial" for event in events)
     shown = sorted(found.items(), key=lambda each: -each[1])
-    parts = ", ".join(
+    parts = tr(", ").join(
         tr("{kind} once ({seconds:.1f} s)", kind=tr(kind), seconds=seconds)
         for kind, seconds in shown
         if seconds >= WORTH_SAYING

@@ -136,6 +136,7 @@ class FinetuneResult:
             "best_epoch": state.best_epoch,
             "kept": state.best_name,
             "epochs": [evaluation.figures() for evaluation in state.evaluations],
+            "planned_epochs": self.job.recipe.train.epochs,
             "average": state.average.figures() if state.average else None,
             **self.learning_rate.figures(),
             "rows": len(rows),

@@ -106,6 +106,12 @@ def _clearly_lower(losses: Sequence[float], others: Sequence[float]) -> bool:
     return statistics.fmean(differences) > CLEARLY * error
 
 
+def _millions(parameters: int) -> str:
+    """Whole millions, or two digits of less than ten."""
+    number = parameters / 1e6
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+
+
 def _shown(loss: float) -> str:
     return f"{loss:.3f}" if math.isfinite(loss) else tr("not finite")
 
@@ -135,8 +141,8 @@ class Probe:
         steps = probe_steps(self.config, rows)
         if not steps:
             words = tr(
-                "the usual rate for {size:,.0f} million parameters; {total} steps are too few for a probe",
-                size=size / 1e6,
+                "the usual rate for {size} million parameters; {total} steps are too few for a probe",
+                size=_millions(size),
                 total=steps_of(self.config, rows),
             )
             return LearningRate(guess, words)

@@ -149,7 +149,7 @@ def test_a_trial_that_is_impossible_is_left_out_and_a_bad_winner_is_said_once(
     out = capsys.readouterr().out
     assert out.count("is not better than") == 1
     assert "trained already" not in out
-    usual = "0.001: the usual rate for 0 million parameters; "
+    usual = "0.001: the usual rate for 0.03 million parameters; "
     assert f"tiny search: trial 1: learning rate {usual}" in out
     rows = table(tmp_path)
     first = next(row for row in rows if row["trial"] == 1)

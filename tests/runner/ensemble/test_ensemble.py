@@ -494,18 +494,18 @@ def test_the_mean_of_log_probabilities() -> None:
         ),
         (
             {"ensemble": SEEDS, "search": {"minutes": 5}},
-            "ensemble: not together with search.minutes: search first, then run the ensemble with the recipe that was found, "
-            "in result/",
+            "ensemble: cannot be combined with search.minutes; search first, then run the ensemble with the recipe that was "
+            "found, in result/",
         ),
         (
             {"ensemble": SEEDS, "decoding": {"kind": "generate"}},
-            "ensemble: not together with decoding.kind: generate: generated texts have no log-probabilities to average; "
+            "ensemble: cannot be combined with decoding.kind: generate: generated texts have no log-probabilities to average; "
             "use kind: label",
         ),
         (
             {"ensemble": SEEDS, "decoding": {"calibration": "auto"}},
-            "ensemble: not together with decoding.calibration: auto: it is fitted to a single adapter; the mean of several is "
-            "not calibrated",
+            "ensemble: cannot be combined with decoding.calibration: auto, which is fitted to a single adapter; set "
+            "calibration: none, or leave the ensemble out",
         ),
     ],
     ids=str,

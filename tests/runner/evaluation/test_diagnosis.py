@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from runner.evaluation.diagnosis import LOWEST, TrainingFacts, cause, training_facts, warning
+from runner.evaluation.diagnosis import HIGHEST, LOWEST, TrainingFacts, cause, not_worse, training_facts, warning
 from runner.training.learning_rate import RATES
 
 STUCK = TrainingFacts(
@@ -58,15 +58,57 @@ LOW = (
             {"losses": [], "more_rows": False},
             "2,000 rows × 2 epochs are too few; add labelled rows (all of the file's are used), or raise train.epochs",
         ),
+        (
+            {"learning_rate": 1.0},
+            "train.learning_rate 1 is above the usual ones: the training loss ended at 0.69, and the label shares alone give "
+            "0.69; set train.learning_rate: auto, which takes a usual one",
+        ),
+        (
+            {"learning_rate": HIGHEST},
+            "2,000 rows × 2 epochs are too few: the training loss ended at 0.69, and the label shares alone give 0.69; raise "
+            "samples.train, or raise train.epochs",
+        ),
+        (
+            {"losses": [1.22, 0.94, 0.7, 1.35, 1.2, 1.16, 1.12, 1.1, 1.08, 1.11, 1.1, 1.1], "learning_rate": 0.3},
+            "train.learning_rate 0.3 is too high: the training loss rose from 0.70 to 1.10; lower it, for instance to 0.002",
+        ),
+        (
+            {"losses": [], "planned_epochs": 8},
+            "2,000 rows × 2 epochs are too few; raise samples.train, or raise train.patience, which stopped the training "
+            "after epoch 2 of 8",
+        ),
+        (
+            {"planned_epochs": 8},
+            LOW.replace("raise train.epochs", "raise train.patience, which stopped the training after epoch 2 of 8"),
+        ),
+        ({"planned_epochs": 2}, LOW),
     ],
-    ids=["too low", "far too low", "rose", "skipped", "short", "damaged", "small", "all rows"],
+    ids=[
+        "too low",
+        "far too low",
+        "rose",
+        "skipped",
+        "short",
+        "damaged",
+        "small",
+        "all rows",
+        "above",
+        "highest",
+        "rose from one",
+        "short, stopped",
+        "low, stopped",
+        "low, not stopped",
+    ],
 )
 def test_the_likeliest_cause(changes: dict[str, object], expected: str) -> None:
     assert cause(dataclasses.replace(STUCK, **changes)) == expected
 
 
-def test_the_lowest_usual_rate_is_that_of_auto() -> None:
-    assert min(RATES) == LOWEST
+def test_the_usual_rates_are_those_of_auto() -> None:
+    assert (min(RATES), max(RATES)) == (LOWEST, HIGHEST)
+    for rate in RATES[:-1]:
+        advised = cause(dataclasses.replace(STUCK, learning_rate=rate)).partition("for instance to ")[2]
+        assert rate < float(advised.partition(",")[0]) <= HIGHEST
     assert "or 2,000 rows × 2 epochs are too few" in cause(dataclasses.replace(STUCK, learning_rate=LOWEST))
 
 
@@ -121,6 +163,13 @@ def test_class_weights_change_what_the_label_shares_alone_give() -> None:
 @pytest.mark.parametrize(("drawn", "expected"), [(1990, True), (2000, False)])
 def test_more_rows_are_advised_only_where_the_file_has_them(drawn: int, expected: bool) -> None:
     trained = {"rows": drawn, "epochs": [{}], "learning_rate": 2e-4, "tuned": {"loss": 0.7}, "skipped_steps": 0}
+    assert training_facts({**trained, "planned_epochs": 3}, {"train": {"0": 1}}, []).planned_epochs == 3
     counts = {"0": drawn // 2, "1": drawn // 2}
     prepared = {"train": counts, "drawn": counts, "holdout": {"0": 100, "1": 100}, "labels": {"0": 1100, "1": 1100}}
     assert training_facts(trained, prepared, []).more_rows is expected
+
+
+def test_baselines_are_listed_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABELTUNE_LANG", "zh")
+    found = {"majority": 0.5, "untuned": 0.5, "bag_of_words": 1.0}
+    assert not_worse(0.5, found) == "多数类（50.0%）、未微调的基座模型（50.0%）、词袋模型（100.0%）"

@@ -1,5 +1,6 @@
 """The command `export`: folders that load without labeltune and answer alike."""
 
+import dataclasses
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from support.snippets import probabilities, snippet_of
 
 import labeltune
 from runner.commands.export import main
+from runner.export.card import model_card
 from runner.export.facts import facts_of
 
 ROW = ("ab new 3", "ba other")
@@ -59,6 +61,12 @@ def test_the_merged_folder_has_the_files_of_the_base(tiny_base: Path, tmp_path: 
     assert set(ours) - set(theirs) <= {"hidden_activation"}
 
 
+def test_the_card_of_three_labels_names_the_mean_f1(tiny_base: Path) -> None:
+    facts = facts_of(answered_run(tiny_base, "plain") / "saved_model/tiny")
+    three = dataclasses.replace(facts, prompt={**facts.prompt, "labels": ["0", "1", "2"]})
+    assert f"| F1 (mean over the labels) | {facts.evaluation['f1']:.4f} |" in model_card(three, merged=False)
+
+
 def test_the_card_has_the_metadata_of_the_hub(tiny_base: Path, tmp_path: Path) -> None:
     folder = answered_run(tiny_base, "all") / "saved_model/tiny"
     arguments = ["--out", tmp_path / "out", "--adapter-only", "--base-name", "google/gemma-2b"]
@@ -76,6 +84,7 @@ def test_the_card_has_the_metadata_of_the_hub(tiny_base: Path, tmp_path: Path) -
     digests = re.findall(r"\| (train|dev) \| `tiny_\1.tsv` \| `([0-9a-f]{64})` \|", text)
     assert [name for name, _ in digests] == ["train", "dev"]
     assert "| `1` | `yes` |" in text
+    assert f"| F1 of the label `1` | {evaluation['f1']:.4f} |" in text
     assert str(tiny_base) not in card
     config = json.loads((tmp_path / "out/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "google/gemma-2b"

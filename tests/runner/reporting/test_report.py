@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from support.evaluated_runs import HOSTILE, evaluated, rows_of
-from support.finished_runs import predict, write_dev, write_evaluation
+from support.finished_runs import predict, tiny, write_dev, write_evaluation
 from support.finished_runs import train as train_only
 
 from runner.commands.report import main
@@ -22,6 +22,7 @@ from runner.reporting.report import PAGE, SWITCH, report_in_place
 from runner.reporting.rows import rows_of as rows_in_a_report
 from runner.reporting.run_files import read_run_files
 from runner.reporting.verdict import verdict_of
+from runner.workspace.manifest import finish, read_manifest
 from runner.workspace.paths import RECIPE
 from runner.workspace.runs import kept_runs, run_in_place
 
@@ -117,6 +118,22 @@ def test_the_reliability_chart_has_the_answers_before_and_after_calibration(tmp_
     assert chart.words.endswith("After calibration, each row is answered by calibrations that were fitted without it.")
 
 
+def test_after_an_early_stop_the_page_advises_patience(tmp_path: Path) -> None:
+    evaluated(tmp_path, rows_of(60))
+    workspace = tiny(tmp_path)
+    manifest = read_manifest(workspace.manifest("finetune"))
+    assert manifest is not None
+    manifest.figures["planned_epochs"] = 8
+    finish(manifest, workspace.manifest("finetune"), workspace.root, list(manifest.outputs))
+    assert main([str(tmp_path)]) == 0
+    words = " ".join(Parsed(page_of(tmp_path)).words.split())
+    assert (
+        "train.patience stopped the training after epoch 3 of 8: it may learn more with a higher train.patience."
+        in words
+    )
+    assert "train.epochs=4" not in words
+
+
 def test_the_page_loads_nothing_and_runs_only_its_own_script(tmp_path: Path) -> None:
     evaluated(tmp_path, rows_of(60))
     assert main([str(tmp_path)]) == 0
@@ -141,8 +158,6 @@ def test_the_same_files_give_the_same_bytes_and_are_not_written_twice(
 ) -> None:
     evaluated(tmp_path, rows_of(100))
     monkeypatch.setenv(SWITCH, "on")
-    from support.finished_runs import tiny
-
     report_in_place(tiny(tmp_path))
     folder = tmp_path / "result/tiny"
     first = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -77,6 +77,7 @@ def test_a_run_without_progress_stops(workspace: Path, tiny_base: Path, capsys: 
     figures = run(workspace, tiny_base, train={**how, "patience": 2})
     done = len(figures["epochs"])
     assert done < 20
+    assert figures["planned_epochs"] == 20
     assert done == figures["best_epoch"] + 2
     assert figures["epochs"] == full["epochs"][:done]
     text = (

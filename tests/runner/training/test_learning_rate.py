@@ -66,7 +66,7 @@ def test_a_rate_that_diverges_is_never_used() -> None:
 
 def test_a_short_run_takes_the_guess_and_says_so(workspace: Path, tiny_base: Path, capsys: Any) -> None:
     run(workspace, tiny_base, train=AUTO)
-    words = "learning rate 0.001: the usual rate for 0 million parameters; 12 steps are too few for a probe\n"
+    words = "learning rate 0.001: the usual rate for 0.03 million parameters; 12 steps are too few for a probe\n"
     assert words in capsys.readouterr().out
     found = figures(workspace)
     assert (found["learning_rate"], found["learning_rate_losses"]) == (1e-3, {})
