@@ -19,7 +19,7 @@ from runner.evaluation.holdout import HoldoutPrediction, read_holdout_prediction
 from runner.language import mark, tr
 from runner.recipe.writer import differing_keys
 from runner.system.packages import REPORT, require_packages
-from runner.workspace.ensemble_record import read_ensemble
+from runner.workspace.ensemble_record import together
 from runner.workspace.paths import EVALUATION, HOLDOUT_PREDICTIONS, Workspace
 from runner.workspace.runs import Run, named_folder, named_run, read_object, run_at
 
@@ -211,13 +211,12 @@ def _runs(text: str, workspace: Path) -> Sequence[Run]:
 def _facts(run: Run) -> dict[str, Any]:
     statistics = run.statistics
     names = ("train_seconds", "peak_device_bytes", "peak_host_bytes")
-    ensemble = read_ensemble(run.folder)
     return {
         "id": run.id,
         "dataset": run.workspace.dataset,
         "folder": str(run.folder),
         # the metrics are those of its first member
-        "ensemble": ensemble.together() if ensemble and ensemble.answers_by_mean else None,
+        "ensemble": together(run.folder),
         **{name: statistics.get(name) for name in names},
     }
 

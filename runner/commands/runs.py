@@ -18,7 +18,7 @@ from runner.recipe.writer import differing_keys
 from runner.reporting.report import report_in_place
 from runner.system.console import console_logging
 from runner.system.lock import locked
-from runner.workspace.ensemble_record import read_ensemble
+from runner.workspace.ensemble_record import read_ensemble, together
 from runner.workspace.paths import EVALUATION, RECIPE, Workspace
 from runner.workspace.run_moves import recover, remove, restore, restore_command
 from runner.workspace.runs import Run, all_runs, find_run, read_object
@@ -131,7 +131,6 @@ def _row(run: Run, current: Run) -> dict[str, Any]:
     """One run as plain values. `current`: the one whose recipe it is compared with."""
     accuracy, rows = _accuracy(run)
     keys = differing_keys(run.recipe, current.recipe) if run.recipe and current.recipe else []
-    ensemble = read_ensemble(run.folder)
     return {
         "id": run.id,
         "folder": str(run.folder),
@@ -141,7 +140,7 @@ def _row(run: Run, current: Run) -> dict[str, Any]:
         "rows": rows,
         "interval": accuracy_interval(accuracy, rows) if accuracy is not None and rows else None,
         # the figures above are those of its first member
-        "ensemble": ensemble.together() if ensemble and ensemble.answers_by_mean else None,
+        "ensemble": together(run.folder),
         "train_seconds": run.statistics.get("train_seconds"),
         "bytes": run.bytes,
         "differences": {key: [run.recipe.get(key), current.recipe.get(key)] for key in keys},

@@ -58,10 +58,6 @@ class EnsembleRecord:
         found = (each.adapter for each in self.members if (each.seed, each.instruction) == (seed, instruction))
         return next(found, None)
 
-    def together(self) -> Mapping[str, Any]:
-        """What all members together are worth, as plain values."""
-        return {"members": len(self.members), "accuracy": self.accuracy, "interval": list(self.interval)}
-
     def run_command(self, workspace: Workspace) -> str:
         """The command that runs the ensemble again: the recipe beside the first adapter is that of a run by itself."""
         values = dataclasses.asdict(self.ensemble)
@@ -82,3 +78,12 @@ def read_ensemble(folder: Path) -> Optional[EnsembleRecord]:
         return EnsembleRecord(tree["answer"], members, tree["together"]["accuracy"], (low, high))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def together(folder: Path) -> Optional[Mapping[str, Any]]:
+    """What all members are worth that answer together, as plain values, by the record beside the first one's adapter; None where
+    an adapter answers alone."""
+    found = read_ensemble(folder)
+    if found is None or not found.answers_by_mean:
+        return None
+    return {"members": len(found.members), "accuracy": found.accuracy, "interval": list(found.interval)}
